@@ -1,0 +1,41 @@
+"""What can go wrong, as types. A message says what was expected, what was found and what to do."""
+
+
+class TuckerSegError(Exception):
+    """Any failure that a user can understand and act on."""
+
+
+class ModelFolderError(TuckerSegError):
+    """Not a readable nnU-Net model folder or zip."""
+
+
+class UnsupportedModelError(TuckerSegError):
+    """A readable nnU-Net model of a kind that is not handled: 2D, cascade, unknown architecture."""
+
+
+class SpecError(TuckerSegError, ValueError):
+    """A setting is out of its range or unknown."""
+
+
+class BackendError(TuckerSegError):
+    """The hardware asked for is not usable."""
+
+
+class OutOfMemoryError(BackendError):
+    """The device has too little memory, even after every step down."""
+
+
+class ModelFileError(TuckerSegError):
+    """A ``.tuckerseg`` file is damaged or of a newer format version."""
+
+
+class ImageError(TuckerSegError):
+    """An image cannot be read, or cannot be segmented as it is."""
+
+
+class OutputError(TuckerSegError):
+    """A result cannot be written."""
+
+
+class Cancelled(Exception):
+    """The user stopped the run. Not an error, so not a TuckerSegError."""
