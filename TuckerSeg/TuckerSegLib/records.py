@@ -69,7 +69,7 @@ def _typed(hint: Any, value: Any) -> Any:
         return _typed(inner[0], value) if len(inner) == 1 else value
     if origin is tuple:
         kinds = [arguments[0]] * len(value) if len(arguments) == 2 and arguments[1] is Ellipsis else arguments
-        return tuple(_typed(kind, item) for kind, item in zip(kinds, value))
+        return tuple(_typed(kind, item) for kind, item in zip(kinds, value, strict=True))
     if origin is dict:
         key_kind = arguments[0]
         return {key_kind(key): _typed(arguments[1], item) for key, item in value.items()}

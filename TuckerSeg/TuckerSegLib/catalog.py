@@ -1,0 +1,66 @@
+"""Models that are known by name, and facts about models that their own files do not hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ModelFolderError
+
+RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
+
+
+@dataclass(frozen=True)
+class CatalogModel:
+    """A model with a name.
+
+    Attributes:
+        name: What the user types.
+        title: One line for people.
+        path: Where its files are.
+        note: Origin, licence, limits.
+    """
+
+    name: str
+    title: str
+    path: Path
+    note: str
+
+
+DEMO = CatalogModel(
+    "demo",
+    "Demonstration network: 117 CT structures at 3 mm, 5.7 million parameters",
+    RESOURCES / "Models" / "Dataset900_TuckerSegDemo",
+    "A demonstration, not for clinical use. Trained briefly on a handful of volumes.",
+)
+MODELS = (DEMO,)
+
+
+def known_models() -> tuple[CatalogModel, ...]:
+    """Every model that can be named instead of giving a path."""
+    return MODELS
+
+
+def model_path(name_or_path: str) -> Path:
+    """Path of a model given by name or path; names win.
+
+    Raises:
+        ModelFolderError: Neither a known name nor an existing path.
+    """
+    for model in MODELS:
+        if model.name == name_or_path:
+            return model.path
+    path = Path(name_or_path).expanduser()
+    if not path.exists():
+        names = ", ".join(model.name for model in MODELS)
+        raise ModelFolderError(f"'{name_or_path}' is neither a known model ({names}) nor an existing file or folder.")
+    return path
+
+
+def resampling_convention(dataset_name: str) -> str:
+    """How the images of a model were resampled for its training.
+
+    TotalSegmentator resamples with aligned corners (``scipy.ndimage.zoom``) before nnU-Net sees the image; every
+    other nnU-Net model goes through nnU-Net's own edge-aligned resampling.
+    """
+    return "aligned" if "TotalSegmentator" in dataset_name else "nnunet"

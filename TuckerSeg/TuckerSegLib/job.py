@@ -1,0 +1,75 @@
+"""What one run is asked to do, as records that go through JSON. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from .errors import SpecError
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+OUTPUT_GRIDS = ("native", "nearest")
+
+
+@dataclass(frozen=True)
+class InferenceSpec:
+    """How a model is run.
+
+    Attributes:
+        step_fraction: Patch step / patch size, in (0, 1]; nnU-Net's ``tile_step_size``.
+        mirroring: Average over flips along the axes that the model allows.
+        device: ``auto``, or an id that ``tuckerseg devices`` lists.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        batch_size: Patches at once.
+        threads: Threads on a CPU; None leaves one core free where there are more than two.
+        output_grid: ``native``: features interpolated to the input's grid, then argmax (nnU-Net's way, smooth).
+            ``nearest``: argmax on the model's grid, then the nearest voxel (TotalSegmentator's way, blocky).
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    step_fraction: float = 0.5
+    mirroring: bool = False
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int = 1
+    threads: int | None = None
+    output_grid: str = "native"
+
+    def __post_init__(self):
+        if not 0 < self.step_fraction <= 1:
+            raise SpecError(f"The step fraction should lie in (0, 1]; found {self.step_fraction}.")
+        if self.precision not in PRECISIONS:
+            raise SpecError(f"The precision should be one of {', '.join(PRECISIONS)}; found '{self.precision}'.")
+        if self.output_grid not in OUTPUT_GRIDS:
+            raise SpecError(f"The output grid should be one of {', '.join(OUTPUT_GRIDS)}; found '{self.output_grid}'.")
+        if self.batch_size < 1:
+            raise SpecError(f"The batch size should be at least 1; found {self.batch_size}.")
+        if self.threads is not None and self.threads < 1:
+            raise SpecError(f"The number of threads should be at least 1; found {self.threads}.")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One volume, one model, one result.
+
+    Attributes:
+        images: Files, one per channel, or one DICOM folder.
+        output: File to write; None returns the labels only.
+        model: Name in the catalog, or path.
+        method: Compression method; None runs the model as it is.
+        compression: Fields of the method's ``Spec``.
+        folds: Folds of the model; None takes all.
+        timepoint: Of a 4D image.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    images: tuple[str, ...]
+    output: str | None = None
+    model: str = "demo"
+    method: str | None = "tucker"
+    compression: dict[str, Any] = field(default_factory=dict)
+    inference: InferenceSpec = InferenceSpec()
+    folds: tuple[str, ...] | None = None
+    timepoint: int | None = None

@@ -1,0 +1,150 @@
+"""Loads models and compresses them, keeping what was dear in the cache.
+
+Ties nnU-Net's files, the compression methods and the cache together; the result is a SegmentationModel.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import compression, model_file
+from .cache import Cache, key_of
+from .errors import ModelFileError, ModelFolderError
+from .model import ENGINE_VERSION, SegmentationModel, read_model_file
+from .nnunet.folder import ModelFolder, find_model_folder
+from .nnunet.network import build_network
+from .nnunet.plans import read_plans
+from .records import CompressionRecipe, to_json
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load_model(path: str | Path, folds: tuple[str, ...] | None = None, cache: Cache | None = None) -> SegmentationModel:
+    """Load a model as it is on disk.
+
+    Args:
+        path: nnU-Net v2 results folder, ``DatasetXXX`` folder, zip of either, or a ``.tuckerseg`` file.
+        folds: Folds of an nnU-Net model; None takes all.
+        cache: Keeps the converted model, so that the next load needs neither nnunetv2's plans nor the checkpoint.
+
+    Raises:
+        ModelFolderError, UnsupportedModelError, ModelFileError: See there.
+    """
+    path = Path(path).expanduser()
+    if path.suffix == ".tuckerseg":
+        return read_model_file(path)
+    folder = find_model_folder(path, folds)
+    cache = cache or Cache()
+    sha256 = cache.sha256_of_files(_stamped_files(folder), folder.sha256)
+    key = key_of(engine=ENGINE_VERSION, source=sha256, folds=folder.folds, recipes=[])
+    model = _cached(cache, key)
+    if model is None:
+        model = _convert(folder, sha256)
+        cache.store("models", key, model.save)
+    return replace(model, name=_name(folder, model.plans))
+
+
+def compress(
+    model: SegmentationModel,
+    spec: Any,
+    method: str = "tucker",
+    cache: Cache | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> SegmentationModel:
+    """Compress a model; every fold alike.
+
+    Args:
+        model: The original.
+        spec: The method's ``Spec``, as ``compression.tucker.Spec(rank_ratio=0.33)``.
+        method: Name in ``compression.METHODS``.
+        cache: Keeps the result and the decomposition.
+        progress: Called with the fraction done, 0 to 1.
+
+    Returns:
+        A new model. Where the method changes no layer (rank ratio 1), the original itself.
+    """
+    module = compression.method(method)
+    cache = cache or Cache()
+    patch_shape, channels = model.plans.patch_shape, model.plans.input_channels
+    changes = module.plan(model._structure(), spec, patch_shape, channels)
+    if all(change.skipped_because is not None for change in changes):
+        return model
+    recipe = CompressionRecipe(method, to_json(spec), changes)
+    compressed = replace(model, recipes=(*model.recipes, recipe), weights={})
+    if cached := _cached(cache, compressed.key):
+        return replace(cached, name=model.name)
+    weights: dict[str, torch.Tensor] = {}
+    for number, fold in enumerate(model.folds):
+        network = model.network(fold)
+        report = progress and (lambda done, start=number: progress((start + done) / len(model.folds)))
+        basis = _basis(model, fold, module, network, cache, report)
+        module.apply(network, changes, basis)
+        weights |= {f"{fold}/{name}": parameter.detach() for name, parameter in network.named_parameters()}
+    cost = compression.cost.count(network, patch_shape, channels).total
+    compressed = replace(compressed, weights=weights, cost=cost)
+    cache.store("models", compressed.key, compressed.save)
+    return compressed
+
+
+def _convert(folder: ModelFolder, sha256: str) -> SegmentationModel:
+    checkpoints = {fold: folder.read_checkpoint(fold) for fold in folder.folds}
+    first = checkpoints[folder.folds[0]]
+    plans = read_plans(folder.read_json("plans.json"), folder.read_json("dataset.json"), first, str(folder.container))
+    weights: dict[str, torch.Tensor] = {}
+    for fold, checkpoint in checkpoints.items():
+        network = build_network(plans.architecture, plans.input_channels, plans.logit_channels)
+        try:
+            network.load_state_dict(checkpoint["network_weights"])
+        except RuntimeError as error:
+            reason = "; ".join(str(error).splitlines()[:3])
+            raise ModelFolderError(
+                f"{folder.container}: the weights of fold_{fold} do not fit the network in plans.json: {reason}"
+            ) from error
+        compression.cost.drop_unused_heads(network, plans.patch_shape, plans.input_channels)
+        weights |= {f"{fold}/{name}": parameter.detach() for name, parameter in network.named_parameters()}
+    cost = compression.cost.count(network, plans.patch_shape, plans.input_channels).total
+    head_path = compression.cost.find_head(network, plans.patch_shape, plans.input_channels)
+    return SegmentationModel(_name(folder, plans), plans, folder.folds, (), sha256, cost, cost, head_path, weights)
+
+
+def _basis(model, fold, module, network, cache, progress):
+    """The full decomposition of one fold's network, from the cache or made now."""
+    key = key_of(engine=ENGINE_VERSION, source=model.key, fold=fold, method=module.__name__)
+    if path := cache.find("bases", key):
+        try:
+            tensors, _ = model_file.read_tensors(path)
+            return module.Basis.from_tensors(tensors)
+        except (ModelFileError, KeyError) as error:
+            _warn_rebuild(cache, "bases", key, error)
+    basis = module.decompose(network, progress)
+    cache.store("bases", key, lambda path: model_file.write_tensors(path, basis.to_tensors(), {}))
+    return basis
+
+
+def _cached(cache: Cache, key: str) -> SegmentationModel | None:
+    path = cache.find("models", key)
+    if path is None:
+        return None
+    try:
+        return read_model_file(path)
+    except ModelFileError as error:
+        _warn_rebuild(cache, "models", key, error)
+        return None
+
+
+def _warn_rebuild(cache: Cache, kind: str, key: str, error: Exception) -> None:
+    cache.discard(kind, key)
+    warnings.warn(f"A cached file could not be used and is made again: {error}", stacklevel=3)
+
+
+def _stamped_files(folder: ModelFolder) -> list[Path]:
+    return [folder.container] if folder.container.is_file() else [Path(str(file)) for file in folder.files()]
+
+
+def _name(folder: ModelFolder, plans: ModelPlans) -> str:
+    return plans.dataset_name or folder.container.name

@@ -1,0 +1,100 @@
+"""The ``.tuckerseg`` file: safetensors whose header carries one JSON document. No pickle.
+
+Knows tensors and JSON; what the document means is ``model.py``'s business. A checksum over the tensors finds
+damage that leaves the file's structure whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import ModelFileError, OutputError
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT_VERSION = 1
+HEADER_KEY = "tuckerseg"
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> None:
+    """Write beside ``path`` and rename.
+
+    Args:
+        tensors: By name; aliases must be gone.
+        document: JSON types only.
+
+    Raises:
+        OutputError: The folder is missing or not writable, or the disk is full.
+    """
+    from safetensors.torch import save_file
+
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {"format": FORMAT_VERSION, "sha256": _sha256(contiguous), **document}
+    beside = None
+    try:
+        handle, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        os.close(handle)
+        save_file(contiguous, beside, metadata={HEADER_KEY: json.dumps(header)})
+        os.replace(beside, path)
+    except Exception as error:  # safetensors raises its own kinds for a full disk
+        if beside:
+            Path(beside).unlink(missing_ok=True)
+        raise OutputError(f"{path} cannot be written: {error}") from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read and check a file written by :func:`write_tensors`.
+
+    Returns:
+        Tensors by name (on the CPU), and the document.
+
+    Raises:
+        ModelFileError: Missing, damaged, not such a file, or of a newer format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(HEADER_KEY)
+            if text is None:
+                raise ModelFileError(
+                    f"{path} is a safetensors file, but not one of TuckerSeg's: its header is missing."
+                )
+            document = json.loads(text)
+            _check_format(path, document)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelFileError(f"{path} is damaged or not a .tuckerseg file ({error}). Make it again.") from error
+    if _sha256(tensors) != document.get("sha256"):
+        raise ModelFileError(f"{path} is damaged: the checksum of its weights does not match. Make it again.")
+    return tensors, document
+
+
+def _check_format(path: Path, document: dict[str, Any]) -> None:
+    found = document.get("format")
+    if not isinstance(found, int) or found < 1:
+        raise ModelFileError(f"{path}: the format version is missing in the header.")
+    if found > FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path}: format {found} was written by a newer TuckerSeg; this one reads up to {FORMAT_VERSION}. "
+            "Update TuckerSeg, or make the file again with this one."
+        )
+
+
+def _sha256(tensors: dict[str, torch.Tensor]) -> str:
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

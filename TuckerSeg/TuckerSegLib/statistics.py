@@ -1,0 +1,122 @@
+"""What a run cost and what it found: the record, and the record as a table for people."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from dataclasses import dataclass
+from typing import ClassVar
+
+PACKAGES = ("tuckerseg", "torch", "openvino", "nnunetv2", "tensorly", "numpy", "SimpleITK")
+STAGES = ("read", "load", "compress", "prepare", "preprocess", "network", "finish", "write")
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One structure that was found."""
+
+    value: int
+    name: str
+    volume_ml: float
+
+
+@dataclass(frozen=True)
+class RunStatistics:
+    """Attributes say units. ``original_*`` is the model before compression; 1 MAC = 2 FLOPs.
+
+    Attributes:
+        seconds: Wall-clock seconds per stage. Reading the image and loading the model overlap, so ``total`` is
+            less than the sum.
+        macs_per_patch: One patch through all folds, without mirroring.
+        macs_per_volume: Patches times folds times mirrored copies.
+        voxels: Of the input volume.
+        peak_memory_bytes: Of the whole process so far.
+        device_reason: Why this device and this precision.
+        notes: What the user should know of this run: warnings, steps down, skipped layers.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    model: str
+    source_sha256: str
+    compression: str
+    volume: str
+    volume_shape: tuple[int, ...]
+    volume_spacing_mm: tuple[float, ...]
+    original_parameters: int
+    parameters: int
+    original_macs_per_patch: int
+    macs_per_patch: int
+    original_macs_per_volume: int
+    macs_per_volume: int
+    original_model_bytes: int
+    model_bytes: int
+    patches: int
+    voxels: int
+    seconds: dict[str, float]
+    peak_memory_bytes: int
+    backend: str
+    device: str
+    device_name: str
+    device_reason: str
+    precision: str
+    threads: int
+    step_fraction: float
+    mirroring: bool
+    output_grid: str
+    versions: dict[str, str]
+    structures: tuple[Structure, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def voxels_per_second(self) -> float:
+        return self.voxels / max(self.seconds["total"], 1e-9)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, the system, and the packages that decide a result."""
+    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def as_table(statistics: RunStatistics) -> str:
+    """The record as text for a terminal."""
+    s = statistics
+    lines = [
+        f"Model        {s.model}, {s.compression}",
+        f"Volume       {s.volume}: {_times(s.volume_shape)} voxels of {_times(s.volume_spacing_mm)} mm (Z Y X)",
+        f"Device       {s.device_name} [{s.device}], {s.precision}, {s.threads} threads ({s.device_reason})",
+        "",
+        f"{'':24}{'original':>14}{'this run':>14}{'ratio':>9}",
+        _row("parameters, million", s.original_parameters / 1e6, s.parameters / 1e6),
+        _row("model file, MB", s.original_model_bytes / 1e6, s.model_bytes / 1e6),
+        _row("GFLOPs per patch", s.original_macs_per_patch * 2e-9, s.macs_per_patch * 2e-9),
+        _row("GFLOPs, this volume", s.original_macs_per_volume * 2e-9, s.macs_per_volume * 2e-9),
+        "(1 multiply-accumulate = 2 FLOPs; convolutions only)",
+        "",
+        "Seconds      " + ", ".join(f"{stage} {s.seconds[stage]:.2f}" for stage in STAGES if stage in s.seconds),
+        f"Total        {s.seconds['total']:.2f} s, {s.patches} patches, {s.voxels_per_second / 1e6:.2f} million voxels/s, "
+        f"peak memory {s.peak_memory_bytes / 1e9:.2f} GB",
+        f"Structures   {len(s.structures)} found, {sum(found.volume_ml for found in s.structures):.0f} ml in all",
+    ]
+    return "\n".join([*lines, *(f"Note         {note}" for note in s.notes)])
+
+
+def structure_table(statistics: RunStatistics) -> str:
+    """Volumes of the structures found, largest first."""
+    found = sorted(statistics.structures, key=lambda structure: -structure.volume_ml)
+    return "\n".join(f"{structure.volume_ml:12.1f} ml  {structure.value:4d}  {structure.name}" for structure in found)
+
+
+def _row(title: str, before: float, after: float) -> str:
+    ratio = f"{before / after:8.2f}x" if after else f"{'':9}"
+    return f"{title:24}{before:14.2f}{after:14.2f}{ratio}"
+
+
+def _times(values: tuple[float, ...]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
