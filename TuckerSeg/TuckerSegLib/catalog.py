@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import colorsys
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ModelFolderError
 
-RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
+_LIBRARY = Path(__file__).resolve().parent
+# Beside the library in a source tree and inside Slicer, within it in an installed wheel.
+RESOURCES = _LIBRARY.parent / "Resources"
+if not RESOURCES.is_dir():
+    RESOURCES = _LIBRARY / "Resources"
 
 
 @dataclass(frozen=True)
@@ -64,3 +69,9 @@ def resampling_convention(dataset_name: str) -> str:
     other nnU-Net model goes through nnU-Net's own edge-aligned resampling.
     """
     return "aligned" if "TotalSegmentator" in dataset_name else "nnunet"
+
+
+def color_of(value: int) -> tuple[float, float, float]:
+    """A stable, well separated color (red, green, blue in 0..1) for a label value: golden-ratio steps in hue."""
+    hue = (value * 0.618033988749895) % 1.0
+    return colorsys.hsv_to_rgb(hue, 0.55 + 0.35 * ((value // 2) % 2), 0.95 - 0.25 * (value % 2))

@@ -68,7 +68,7 @@ class Job:
     images: tuple[str, ...]
     output: str | None = None
     model: str = "demo"
-    method: str | None = "tucker"
+    method: str | None = None
     compression: dict[str, Any] = field(default_factory=dict)
     inference: InferenceSpec = InferenceSpec()
     folds: tuple[str, ...] | None = None

@@ -17,7 +17,7 @@ from .errors import ModelFileError, ModelFolderError
 from .model import ENGINE_VERSION, SegmentationModel, read_model_file
 from .nnunet.folder import ModelFolder, find_model_folder
 from .nnunet.network import build_network
-from .nnunet.plans import read_plans
+from .nnunet.plans import ModelPlans, read_plans
 from .records import CompressionRecipe, to_json
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def compress(
     module = compression.method(method)
     cache = cache or Cache()
     patch_shape, channels = model.plans.patch_shape, model.plans.input_channels
-    changes = module.plan(model._structure(), spec, patch_shape, channels)
+    changes = module.plan(model.structure(), spec, patch_shape, channels)
     if all(change.skipped_because is not None for change in changes):
         return model
     recipe = CompressionRecipe(method, to_json(spec), changes)

@@ -74,7 +74,7 @@ class SegmentationModel:
         """
         import torch
 
-        network = self._structure()
+        network = self.structure()
         prefix = f"{fold}/"
         for name, tensor in self.weights.items():
             if name.startswith(prefix):
@@ -112,7 +112,7 @@ class SegmentationModel:
         }
         model_file.write_tensors(Path(path), self.weights, document)
 
-    def _structure(self) -> torch.nn.Module:
+    def structure(self) -> torch.nn.Module:
         """The network without weights, on the meta device."""
         import torch
 

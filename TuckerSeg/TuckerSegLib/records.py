@@ -114,6 +114,7 @@ class LayerChange:
         ranks: (output rank r, input rank s), or None where the layer stays dense.
         before, after: Cost for one patch.
         skipped_because: Why the layer stays dense; None where it is changed.
+        sweeps: Sweeps of higher-order orthogonal iteration that polish the factors at these ranks.
     """
 
     VERSION: ClassVar[int] = 1
@@ -125,6 +126,7 @@ class LayerChange:
     before: Cost
     after: Cost
     skipped_because: str | None = None
+    sweeps: int = 0
 
 
 @dataclass(frozen=True)

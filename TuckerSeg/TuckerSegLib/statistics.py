@@ -100,8 +100,8 @@ def as_table(statistics: RunStatistics) -> str:
         "(1 multiply-accumulate = 2 FLOPs; convolutions only)",
         "",
         "Seconds      " + ", ".join(f"{stage} {s.seconds[stage]:.2f}" for stage in STAGES if stage in s.seconds),
-        f"Total        {s.seconds['total']:.2f} s, {s.patches} patches, {s.voxels_per_second / 1e6:.2f} million voxels/s, "
-        f"peak memory {s.peak_memory_bytes / 1e9:.2f} GB",
+        f"Total        {s.seconds['total']:.2f} s, {s.patches} patches, "
+        f"{s.voxels_per_second / 1e6:.2f} million voxels/s, peak memory {s.peak_memory_bytes / 1e9:.2f} GB",
         f"Structures   {len(s.structures)} found, {sum(found.volume_ml for found in s.structures):.0f} ml in all",
     ]
     return "\n".join([*lines, *(f"Note         {note}" for note in s.notes)])

@@ -1,0 +1,207 @@
+"""What each sub-command of ``tuckerseg`` does with its arguments."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from . import catalog, compression, hardware
+from .cache import Cache
+from .errors import OutputError, SpecError
+from .job import InferenceSpec, Job
+from .loading import compress as compress_model
+from .loading import load_model
+from .records import to_json
+from .statistics import as_table, structure_table
+from .terminal import JsonReporter, TerminalReporter
+
+PAPER_RANK_RATIO = 0.3  # the Tucker paper's recommendation
+
+
+def segment(options: argparse.Namespace) -> None:
+    """``tuckerseg segment IN OUT``."""
+    from .run import run
+
+    spec = compression_spec(options)
+    job = Job(
+        images=(options.images, *options.channel),
+        output=options.output,
+        model=options.model,
+        method="tucker" if spec else None,
+        compression=spec or {},
+        inference=InferenceSpec(
+            step_fraction=options.step,
+            mirroring=options.mirror,
+            device=options.device,
+            precision=options.precision,
+            batch_size=options.batch,
+            threads=options.threads,
+            output_grid=options.output_grid,
+        ),
+        folds=_folds(options),
+        timepoint=options.timepoint,
+    )
+    if options.stats:
+        _check_folder(options.stats)
+    reporter = JsonReporter() if options.json else TerminalReporter()
+    try:
+        result = run(job, reporter)
+    finally:
+        reporter.close()
+    document = to_json(result.statistics)
+    if options.stats:
+        _write_text(options.stats, json.dumps(document, indent=1))
+    if options.json:
+        reporter({"event": "result", "output": options.output, "statistics": document})
+    else:
+        print(as_table(result.statistics))
+        print(structure_table(result.statistics))
+        print(f"Written: {options.output}")
+
+
+def compress(options: argparse.Namespace) -> None:
+    """``tuckerseg compress OUT --model M --rank R``."""
+    output = Path(options.output)
+    if output.suffix != ".tuckerseg":
+        raise OutputError(f"{output}: a compressed model's file name ends in .tuckerseg.")
+    _check_folder(options.output)
+    original, model = _load(options)
+    model.save(output)
+    before, after = original.original_cost, model.cost
+    print(f"{model.name}: {before.parameters / 1e6:.3f} -> {after.parameters / 1e6:.3f} million parameters")
+    print(f"{before.macs * 2e-9:.2f} -> {after.macs * 2e-9:.2f} GFLOPs per patch (1 multiply-accumulate = 2 FLOPs)")
+    print(f"Written: {output} ({output.stat().st_size / 1e6:.1f} MB)")
+
+
+def inspect(options: argparse.Namespace) -> None:
+    """``tuckerseg inspect``: decides, but decomposes nothing."""
+    original = load_model(catalog.model_path(options.model), _folds(options))
+    spec = compression_spec(options)
+    if original.recipes:
+        changes = original.recipes[-1].changes
+    else:
+        module = compression.method("tucker")
+        plans = original.plans
+        changes = module.plan(
+            original.structure(), module.Spec(**(spec or {"rank_ratio": 1.0})), plans.patch_shape, plans.input_channels
+        )
+    if options.json:
+        print(json.dumps([to_json(change) for change in changes], indent=1))
+        return
+    print(f"{'layer':44}{'weight (as stored)':>22}{'ranks':>12}{'MMACs':>10}{'after':>10}  stays dense because")
+    for change in changes:
+        ranks = "dense" if change.ranks is None else f"{change.ranks[0]} x {change.ranks[1]}"
+        shape = " ".join(map(str, change.shape))
+        print(
+            f"{change.path:44}{shape:>22}{ranks:>12}{change.before.macs / 1e6:10.1f}{change.after.macs / 1e6:10.1f}"
+            f"  {change.skipped_because or ''}"
+        )
+    before = sum(change.before.macs for change in changes), sum(change.before.parameters for change in changes)
+    after = sum(change.after.macs for change in changes), sum(change.after.parameters for change in changes)
+    patch_shape = original.plans.patch_shape
+    print(f"Convolutions: {before[0] / 1e9:.3f} -> {after[0] / 1e9:.3f} GMACs for one patch of {patch_shape}")
+    print(f"              {before[1] / 1e6:.6f} -> {after[1] / 1e6:.6f} million parameters")
+
+
+def devices(options: argparse.Namespace) -> None:
+    """``tuckerseg devices``."""
+    found = hardware.devices()
+    if options.json:
+        print(json.dumps([to_json(device) for device in found], indent=1))
+        return
+    for device in found:
+        state = "usable  " if device.usable else "unusable"
+        print(f"{device.id:14} {state} {device.name}")
+        print(f"{'':14} {device.offers if device.usable else device.reason}")
+    chosen, why = hardware.choose("auto", found)
+    print(f"auto takes {chosen.id}: {why}")
+
+
+def models(options: argparse.Namespace) -> None:
+    """``tuckerseg models``."""
+    known = catalog.known_models()
+    if options.json:
+        print(json.dumps([{**to_json(model), "path": str(model.path)} for model in known], indent=1))
+        return
+    for model in known:
+        print(f"{model.name:16} {model.title}\n{'':16} {model.note}\n{'':16} {model.path}")
+    print("Any nnU-Net v2 3D results folder or zip, or .tuckerseg file, can be given by its path: --model PATH")
+
+
+def cache(options: argparse.Namespace) -> None:
+    """``tuckerseg cache [list|clear|folder]``."""
+    store = Cache()
+    if options.action == "folder":
+        print(store.folder)
+        return
+    if options.action == "clear":
+        print(f"Freed {store.clear() / 1e6:.1f} MB in {store.folder}")
+        return
+    entries = store.entries()
+    if options.json:
+        print(json.dumps([{**to_json(entry), "path": str(entry.path)} for entry in entries], indent=1))
+        return
+    for entry in entries:
+        print(f"{entry.size_bytes / 1e6:9.1f} MB  {entry.kind:9} {entry.key}")
+    total = sum(entry.size_bytes for entry in entries)
+    print(f"{total / 1e6:9.1f} MB of {store.limit_bytes / 1e6:.0f} MB in {store.folder}")
+
+
+def demo(options: argparse.Namespace) -> None:
+    """``tuckerseg demo``."""
+    from .demo import run_demo
+
+    run_demo(Path(options.out), options.rank)
+
+
+def benchmark(options: argparse.Namespace) -> None:
+    """``tuckerseg benchmark``."""
+    from . import benchmark as module
+
+    module.run_benchmark(options.volume, Path(options.out), options.totalsegmentator_python, options.runs)
+
+
+def compression_spec(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Fields of the Tucker ``Spec`` that the options ask for; None for the original network."""
+    from .compression.tucker import Spec
+
+    if options.policy == "paper":
+        ratio = PAPER_RANK_RATIO if options.rank is None else options.rank
+        spec = Spec.paper(ratio, minimum_rank=options.minimum_rank, rank_mode=options.rank_mode)
+    elif options.rank is None and options.rank_mode == "relative":
+        return None
+    else:
+        ratio = 1.0 if options.rank is None else options.rank
+        spec = Spec(rank_ratio=ratio, minimum_rank=options.minimum_rank, rank_mode=options.rank_mode)
+    fields = to_json(spec)
+    fields.pop("version")
+    return fields
+
+
+def _load(options: argparse.Namespace):
+    original = load_model(catalog.model_path(options.model), _folds(options))
+    spec = compression_spec(options)
+    if spec is None:
+        return original, original
+    if original.recipes:
+        raise SpecError(f"{options.model} is compressed already; start from the original model.")
+    return original, compress_model(original, compression.method("tucker").Spec(**spec))
+
+
+def _folds(options: argparse.Namespace) -> tuple[str, ...] | None:
+    return tuple(fold.strip() for fold in options.folds.split(",")) if options.folds else None
+
+
+def _check_folder(path: str) -> None:
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise OutputError(f"{path} cannot be written: the folder {folder} does not exist.")
+
+
+def _write_text(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error

@@ -1,0 +1,143 @@
+"""The demonstration: the built-in volume through the original and the compressed network, with a picture.
+
+Shows what a rank costs and what it saves, measured there and then.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import catalog, image
+from .cache import Cache
+from .errors import OutputError
+from .evaluation import mean_dice
+from .job import InferenceSpec, Job
+from .records import to_json
+from .run import SegmentationResult, run
+from .statistics import as_table
+from .terminal import TerminalReporter
+
+VOLUME = catalog.RESOURCES / "Data" / "synthetic_torso.nii.gz"
+RANK_RATIO = 0.9  # the lowest rank at which this small network's picture is still right; see the table it prints
+FURTHER_RANK_RATIOS = (0.7, 0.5)
+PLANES = ("axial", "coronal", "sagittal")
+
+
+@dataclass(frozen=True)
+class DemoRow:
+    """One line of the demonstration's table."""
+
+    rank_ratio: float
+    result: SegmentationResult
+    agreement: float
+
+
+def run_demo(folder: Path, rank_ratio: float | None = None) -> list[DemoRow]:
+    """Segment the built-in volume at several ranks and write results to ``folder``.
+
+    Writes ``segmentation.seg.nrrd`` (compressed network), ``original.seg.nrrd``, ``overlays.png`` and
+    ``statistics.json``.
+
+    Raises:
+        OutputError: The folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror}.") from error
+    chosen = RANK_RATIO if rank_ratio is None else rank_ratio
+    ratios = [1.0, chosen, *(ratio for ratio in FURTHER_RANK_RATIOS if ratio < chosen)]
+    files = {1.0: folder / "original.seg.nrrd", chosen: folder / "segmentation.seg.nrrd"}
+    rows: list[DemoRow] = []
+    for ratio in ratios:
+        result = _run(ratio, files.get(ratio))
+        original = rows[0].result if rows else result
+        rows.append(DemoRow(ratio, result, mean_dice(result.labels, original.labels)))
+    _report(rows, folder)
+    return rows
+
+
+def _run(rank_ratio: float, output: Path | None) -> SegmentationResult:
+    reporter = TerminalReporter()
+    job = Job(
+        images=(str(VOLUME),),
+        output=str(output) if output else None,
+        model="demo",
+        method="tucker" if rank_ratio < 1 else None,
+        compression={"rank_ratio": rank_ratio} if rank_ratio < 1 else {},
+        inference=InferenceSpec(),
+    )
+    try:
+        return run(job, reporter, cache=Cache())
+    finally:
+        reporter.close()
+
+
+def _report(rows: list[DemoRow], folder: Path) -> None:
+    original, chosen = rows[0], rows[1]
+    print(as_table(chosen.result.statistics))
+    print()
+    print(f"{'rank':>6}{'M parameters':>15}{'GFLOPs':>10}{'network s':>11}{'total s':>9}{'agreement':>11}")
+    for row in rows:
+        found = row.result.statistics
+        print(
+            f"{row.rank_ratio:6.2f}{found.parameters / 1e6:15.3f}{found.macs_per_volume * 2e-9:10.1f}"
+            f"{found.seconds['network']:11.2f}{found.seconds['total']:9.2f}{row.agreement:11.3f}"
+        )
+    print("agreement: mean Dice against the original network, structures of 20 voxels or more")
+    documents = [
+        {"rank_ratio": row.rank_ratio, "agreement": row.agreement, "statistics": to_json(row.result.statistics)}
+        for row in rows
+    ]
+    (folder / "statistics.json").write_text(json.dumps(documents, indent=1), encoding="utf-8")
+    written = [folder / name for name in ("segmentation.seg.nrrd", "original.seg.nrrd", "statistics.json")]
+    try:
+        written.append(draw_overlays(original.result, chosen.result, chosen.rank_ratio, folder / "overlays.png"))
+    except ModuleNotFoundError:
+        print("matplotlib is not installed, so no picture was drawn: pip install matplotlib")
+    print("Written: " + ", ".join(str(path) for path in written))
+
+
+def draw_overlays(original: SegmentationResult, compressed: SegmentationResult, rank_ratio: float, path: Path) -> Path:
+    """Draw three planes (rows) of the CT with the original's labels, the compressed one's, and where they differ."""
+    from matplotlib import pyplot
+
+    ct = image.read_image(str(VOLUME))
+    volume = image.oriented(ct.array[0], ct.geometry, "RAS")[0]
+    first = image.oriented(original.labels, original.geometry, "RAS")[0]
+    second = image.oriented(compressed.labels, compressed.geometry, "RAS")[0]
+    z, y, x = (int(np.median(axis)) for axis in np.nonzero(first))
+    cuts = {
+        "axial": (z, slice(None), slice(None)),
+        "coronal": (slice(None), y, slice(None)),
+        "sagittal": (slice(None), slice(None), x),
+    }
+    columns = ("original network", f"rank {rank_ratio:.2f}", "differences")
+    figure, axes = pyplot.subplots(3, 3, figsize=(11, 13), facecolor="white")
+    for row, plane in zip(axes, PLANES, strict=True):
+        cut = cuts[plane]
+        overlays = (_colors(first[cut]), _colors(second[cut]), _differences(first[cut], second[cut]))
+        for cell, overlay, title in zip(row, overlays, columns, strict=True):
+            cell.imshow(volume[cut], cmap="gray", vmin=-200, vmax=300, origin="lower")
+            cell.imshow(overlay, origin="lower", interpolation="nearest")
+            cell.set_title(f"{title}, {plane}", fontsize=10)
+            cell.axis("off")
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+    pyplot.close(figure)
+    return path
+
+
+def _colors(labels: np.ndarray) -> np.ndarray:
+    table = np.array([(*catalog.color_of(value), 0.55 if value else 0.0) for value in range(int(labels.max()) + 1)])
+    return table[labels]
+
+
+def _differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    overlay = np.zeros((*first.shape, 4))
+    overlay[first != second] = (1.0, 0.1, 0.1, 0.8)
+    return overlay

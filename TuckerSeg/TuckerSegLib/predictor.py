@@ -1,0 +1,171 @@
+"""A prepared volume through a network to labels on the input's grid, streamed slab by slab.
+
+Where there are more logit channels than features, the features are accumulated and the head, which is linear and
+the same for every patch, is applied once per output voxel (ARCHITECTURE.md, idea 1). Several folds become one
+network whose features stand side by side.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import OutOfMemoryError
+from .job import InferenceSpec
+from .labeling import Decision, Head, label_volume
+from .model import SegmentationModel
+from .preprocessing import PreparedVolume
+from .sliding_window import StreamSpec, patch_count, stream
+
+if TYPE_CHECKING:
+    import torch
+
+PatchFunction = Callable[["torch.Tensor"], "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """All folds of a model, ready to run.
+
+    Attributes:
+        run: (B, C, Z, Y, X) to features or logits of all folds.
+        head: Makes logits of the features; None where ``run`` gives logits.
+        is_out_of_memory: Tells whether an error of ``run`` means too little memory.
+    """
+
+    run: PatchFunction
+    head: Head | None
+    is_out_of_memory: Callable[[BaseException], bool]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Labels (Z, Y, X) on the input's grid, seconds of its two stages, patches run, and what happened on the way."""
+
+    labels: np.ndarray
+    network_s: float
+    finish_s: float
+    patches: int
+    notes: tuple[str, ...]
+
+
+def uses_features(model: SegmentationModel) -> bool:
+    """Whether accumulating the features of all folds is cheaper than accumulating logits."""
+    if model.head_path is None:
+        return False
+    features = sum(model.head(fold)[0].shape[1] for fold in model.folds)
+    return features < model.plans.logit_channels
+
+
+def combine(model: SegmentationModel, predictors: dict[str, PatchFunction], is_out_of_memory: Any) -> Network:
+    """Make one network of all folds: the mean of their logits, written on features where that is cheaper.
+
+    Args:
+        predictors: Per fold, what ``hardware.prepare`` gave for ``model.network(fold, features=uses_features(model))``.
+    """
+    import torch
+
+    runs = [predictors[fold] for fold in model.folds]
+    if uses_features(model):
+        heads = [model.head(fold) for fold in model.folds]
+        weight = torch.cat([weight for weight, _ in heads], dim=1) / len(heads)
+        biases = [bias for _, bias in heads if bias is not None]
+        bias = torch.stack(biases).sum(dim=0) / len(heads) if biases else None
+        run = runs[0] if len(runs) == 1 else lambda patch: torch.cat([run(patch) for run in runs], dim=1)
+        return Network(run, Head(weight, bias), is_out_of_memory)
+    run = runs[0] if len(runs) == 1 else lambda patch: torch.stack([run(patch) for run in runs]).mean(dim=0)
+    return Network(run, None, is_out_of_memory)
+
+
+def predict(
+    volume: PreparedVolume,
+    model: SegmentationModel,
+    network: Network,
+    spec: InferenceSpec,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Prediction:
+    """Segment a prepared volume.
+
+    Out of memory steps down: first one patch at a time, then the accumulator in main memory.
+
+    Args:
+        progress: Called with patches done and patches in all.
+        cancelled: Asked before every patch.
+
+    Raises:
+        OutOfMemoryError: Even the smallest step needs more memory than there is.
+        Cancelled: ``cancelled`` said so.
+    """
+    plans = model.plans
+    decision = (
+        Decision.for_regions(plans.region_values) if plans.region_values else Decision.for_labels(plans.logit_channels)
+    )
+    steps = _steps_down(spec.batch_size)
+    notes: list[str] = []
+    for batch_size, accumulator, words in steps:
+        labels = np.zeros(volume.geometry.shape, dtype=decision.dtype)
+        settings = StreamSpec(
+            patch_shape=plans.patch_shape,
+            step_fraction=spec.step_fraction,
+            mirror_axes=plans.mirror_axes if spec.mirroring else (),
+            batch_size=batch_size,
+            accumulator_device=accumulator,
+        )
+        if words:
+            notes.append(f"The device ran out of memory; went on with {words}.")
+        timer = _Timer(stream(volume.data, network.run, settings, progress, cancelled))
+        started = time.perf_counter()
+        try:
+            label_volume(
+                timer,
+                network.head,
+                decision,
+                volume.data.shape[1:],
+                volume.label_view(labels),
+                volume.upsampling,
+                nearest=spec.output_grid == "nearest",
+            )
+        except Exception as error:
+            if not network.is_out_of_memory(error):
+                raise
+            failure = error
+            continue
+        total = time.perf_counter() - started
+        patches = patch_count(volume.data.shape[1:], settings)
+        return Prediction(labels, timer.seconds, total - timer.seconds, patches, tuple(notes))
+    raise OutOfMemoryError(
+        f"Out of memory with one patch of {plans.patch_shape} at a time ({failure}). "
+        "Close other programs, choose another device, or a lower rank."
+    ) from failure
+
+
+def _steps_down(batch_size: int) -> list[tuple[int, str | None, str]]:
+    steps: list[tuple[int, str | None, str]] = [(batch_size, None, "")]
+    if batch_size > 1:
+        steps.append((1, None, "one patch at a time"))
+    return [*steps, (1, "cpu", "the accumulator in main memory")]
+
+
+class _Timer:
+    """Passes items on and adds up the time that making them took."""
+
+    def __init__(self, items: Iterable[Any]):
+        self._items = iter(items)
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[Any]:
+        for _ in itertools.count():
+            started = time.perf_counter()
+            try:
+                item = next(self._items)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.perf_counter() - started
+            yield item

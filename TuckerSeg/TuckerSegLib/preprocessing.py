@@ -1,0 +1,162 @@
+"""From an image to the normalized volume that a network wants, and the way back for its labels.
+
+Follows nnunetv2 2.x ``DefaultPreprocessor``: transpose, crop to nonzero, normalize, resample. Models trained on
+images that TotalSegmentator resampled ("aligned" convention) are resampled first, in HU, and not cropped.
+Everything on the way is a view until the small resampled volume is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .errors import ImageError
+from .nnunet.normalization import IntensityMap, intensity_map
+from .nnunet.plans import ModelPlans, ResamplingPlan
+from .resampling import ResamplingSpec, output_shape, resample, separate_axis
+
+if TYPE_CHECKING:
+    import torch
+
+    from .image import Geometry, Image
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class PreparedVolume:
+    """What goes into the network, and where its labels go.
+
+    Attributes:
+        data: Normalized float32 (C, Z, Y, X) on the model's grid.
+        geometry: Of the input image.
+        orientation, transpose, crop: How the input's grid was turned, permuted and cropped, in this order.
+        upsampling: How features go back to the cropped grid.
+        notes: For the user.
+    """
+
+    data: torch.Tensor
+    geometry: Geometry
+    orientation: str | None
+    transpose: Shape
+    crop: tuple[slice, slice, slice]
+    upsampling: ResamplingSpec
+    notes: tuple[str, ...] = ()
+
+    def label_view(self, labels: np.ndarray) -> np.ndarray:
+        """The part of ``labels`` (input's grid, (Z, Y, X)) that the network decides, as a writable view on its axes."""
+        view = _oriented(labels, self.geometry, self.orientation)[0]
+        return view.transpose(self.transpose)[self.crop]
+
+
+def preprocess(image: Image, plans: ModelPlans, convention: str) -> PreparedVolume:
+    """Prepare an image for a model.
+
+    Args:
+        image: As read; it is not changed.
+        plans: Of the model.
+        convention: ``nnunet`` or ``aligned``, see ``catalog.resampling_convention``.
+
+    Raises:
+        ImageError: The number of channels differs from the model's, or nothing of the image is left.
+    """
+    if image.array.shape[0] != plans.input_channels:
+        raise ImageError(
+            f"{image.source}: the model expects {plans.input_channels} channel(s) "
+            f"({', '.join(plans.channel_names)}); found {image.array.shape[0]}."
+        )
+    oriented, geometry = _oriented(image.array, image.geometry, plans.orientation)
+    volume = oriented.transpose(0, *(axis + 1 for axis in plans.transpose_forward))
+    # Six decimals: affines carry rounding noise that would tip sizes which fall on a half.
+    spacing = tuple(round(float(geometry.spacing_mm[axis]), 6) for axis in plans.transpose_forward)
+    crop = (slice(None),) * 3 if convention == "aligned" else nonzero_box(volume)
+    cropped = volume[(slice(None), *crop)]
+    shape = output_shape(cropped.shape[1:], spacing, plans.spacing_mm, convention)
+    if min(shape) < 1:
+        raise ImageError(f"{image.source}: at {plans.spacing_mm} mm the image has only {shape} voxels (Z Y X).")
+    spec = _resampling(plans.image_resampling, convention, spacing, plans.spacing_mm)
+    make = _resample_then_normalize if convention == "aligned" else _normalize_then_resample
+    return PreparedVolume(
+        make(cropped, plans, shape, spec),
+        image.geometry,
+        plans.orientation,
+        plans.transpose_forward,
+        crop,
+        _resampling(plans.logits_resampling, convention, plans.spacing_mm, spacing),
+    )
+
+
+def nonzero_box(volume: np.ndarray) -> tuple[slice, slice, slice]:
+    """Bounding box of the voxels that are nonzero in any channel, as slices of (Z, Y, X).
+
+    Raises:
+        ImageError: Every voxel is zero.
+    """
+    box = []
+    for axis in range(1, 4):
+        others = tuple(other for other in range(4) if other != axis)
+        occupied = np.flatnonzero(_first_hits(volume, axis, others))
+        if occupied.size == 0:
+            raise ImageError("Every voxel of the image is zero: there is nothing to segment.")
+        box.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
+    return tuple(box)
+
+
+def _first_hits(volume: np.ndarray, axis: int, others: tuple[int, ...]) -> np.ndarray:
+    """Which slices along an axis hold anything. Only the slices from both ends up to the first hit are looked at."""
+    hits = np.zeros(volume.shape[axis], dtype=bool)
+    for indices in (range(len(hits)), range(len(hits) - 1, -1, -1)):
+        for index in indices:
+            if volume.take(index, axis).any():
+                hits[index] = True
+                break
+    return hits
+
+
+def _normalize_then_resample(cropped: np.ndarray, plans: ModelPlans, shape: Shape, spec: ResamplingSpec):
+    import torch
+
+    mask = _filled_mask(cropped) if any(channel.use_mask for channel in plans.normalization) else None
+    channels = []
+    for values, plan in zip(cropped, plans.normalization, strict=True):
+        inside = mask if plan.use_mask else None
+        mapping = intensity_map(values, plan, inside)
+        if inside is not None and plan.scheme == "ZScoreNormalization":
+            values = np.where(inside, mapping.apply_(values.astype(np.float32)), values.astype(np.float32))
+            mapping = IntensityMap()
+        channels.append(resample(values[None], shape, spec, before=mapping.apply_))
+    return torch.cat(channels)
+
+
+def _resample_then_normalize(volume: np.ndarray, plans: ModelPlans, shape: Shape, spec: ResamplingSpec):
+    import torch
+
+    data = torch.stack([resample(values[None], shape, spec)[0] for values in volume])
+    for values, plan in zip(data.numpy(), plans.normalization, strict=True):
+        mapping = intensity_map(values, plan, _filled_mask(values[None]) if plan.use_mask else None)
+        mapping.apply_(values)
+    return data
+
+
+def _filled_mask(volume: np.ndarray) -> np.ndarray:
+    """nnU-Net's nonzero mask: nonzero in any channel, holes filled."""
+    from scipy.ndimage import binary_fill_holes
+
+    return binary_fill_holes((volume != 0).any(axis=0))
+
+
+def _resampling(plan: ResamplingPlan, convention: str, spacing, new_spacing) -> ResamplingSpec:
+    if convention == "aligned":
+        return ResamplingSpec(order=plan.order, convention=convention)
+    axis = separate_axis(spacing, new_spacing, plan.force_separate_z)
+    return ResamplingSpec(plan.order, convention, separate_axis=axis, separate_order=plan.order_z)
+
+
+def _oriented(array: np.ndarray, geometry: Geometry, orientation: str | None):
+    if orientation is None:
+        return array, geometry
+    from .image import oriented
+
+    return oriented(array, geometry, orientation)

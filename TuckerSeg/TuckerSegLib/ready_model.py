@@ -1,0 +1,84 @@
+"""A model on its device: chosen, compiled (or taken from the cache), its folds made one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import hardware
+from .cache import Cache
+from .job import InferenceSpec
+from .model import SegmentationModel
+from .predictor import Network, combine, uses_features
+
+
+@dataclass(frozen=True)
+class ReadyModel:
+    """A model that is ready for volumes.
+
+    Attributes:
+        original: Before compression; the same object where nothing is compressed.
+        reason: Why this device and this precision.
+        notes: For the user.
+        close: Gives the device's memory back.
+    """
+
+    model: SegmentationModel
+    original: SegmentationModel
+    network: Network
+    device: hardware.Device
+    reason: str
+    precision: str
+    threads: int
+    notes: tuple[str, ...]
+    close: Callable[[], None]
+
+
+def prepare(
+    original: SegmentationModel, model: SegmentationModel, inference: InferenceSpec, cache: Cache | None = None
+) -> ReadyModel:
+    """Bring a model to a device.
+
+    Raises:
+        BackendError: The device or precision asked for is not usable here; the message says why.
+    """
+    cache = cache or Cache()
+    device, device_reason = hardware.choose(inference.device, hardware.devices())
+    precision, precision_reason = hardware.choose_precision(inference.precision, device)
+    backend = hardware.backend(device.backend)
+    threads = inference.threads or hardware.default_threads()
+    features = uses_features(model)
+    predictors = {}
+    for fold in model.folds:
+        spec = hardware.PrepareSpec(
+            patch_shape=model.plans.patch_shape,
+            input_channels=model.plans.input_channels,
+            batch_size=inference.batch_size,
+            precision=precision,
+            threads=threads,
+            cache_folder=cache.compiled_folder(model.key),
+            cache_key=f"{model.key}-{fold}-{'features' if features else 'logits'}",
+        )
+        predictors[fold] = backend.prepare(lambda fold=fold: model.network(fold, features), device, spec)
+    cache.keep_limit(spare=cache.compiled_folder(model.key))
+
+    def close() -> None:
+        for predictor in predictors.values():
+            predictor.close()
+
+    network = combine(model, predictors, backend.is_out_of_memory)
+    reason = "; ".join(part for part in (device_reason, precision_reason) if part)
+    return ReadyModel(model, original, network, device, reason, precision, threads, (), close)
+
+
+def describe(model: SegmentationModel) -> str:
+    """What was done to the original, in words."""
+    if not model.recipes:
+        return "original network"
+    words = []
+    for recipe in model.recipes:
+        changed = [change for change in recipe.changes if change.skipped_because is None]
+        ratio = recipe.spec.get("rank_ratio")
+        rank = f" at rank {ratio:.2f}" if ratio is not None else ""
+        words.append(f"{recipe.method}{rank}, {len(changed)} of {len(recipe.changes)} layers")
+    return "; ".join(words)

@@ -1,0 +1,70 @@
+"""Shows a run's events to a person (one status line with a bar and an ETA) or a program (JSON lines)."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any, TextIO
+
+STAGE_TITLES = {
+    "read": "Reading the image",
+    "load": "Loading the model",
+    "compress": "Compressing the model",
+    "prepare": "Preparing the device",
+    "preprocess": "Resampling",
+    "network": "Running the network",
+    "write": "Writing the result",
+}
+BAR_WIDTH = 24
+REFRESH_S = 0.1
+
+
+class JsonReporter:
+    """One JSON document per line on standard output."""
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        print(json.dumps(event), flush=True)
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+class TerminalReporter:
+    """A status line that is rewritten in place on a terminal; plain lines for logs anywhere else."""
+
+    def __init__(self, stream: TextIO | None = None):
+        self._stream = stream or sys.stderr
+        self._live = self._stream.isatty()
+        self._shown_at = 0.0
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "log":
+            self._clear()
+            print(event["message"], file=self._stream, flush=True)
+        elif kind == "stage":
+            self._show(STAGE_TITLES.get(event["stage"], event["stage"]) + " ...", now=True)
+        elif kind == "progress":
+            self._show(_bar(event), now=event["done"] == event["total"])
+
+    def close(self) -> None:
+        self._clear()
+
+    def _show(self, text: str, now: bool) -> None:
+        if self._live and (now or time.monotonic() - self._shown_at > REFRESH_S):
+            self._shown_at = time.monotonic()
+            print(f"\r\x1b[K{text}", end="", file=self._stream, flush=True)
+
+    def _clear(self) -> None:
+        if self._live:
+            print("\r\x1b[K", end="", file=self._stream, flush=True)
+
+
+def _bar(event: dict[str, Any]) -> str:
+    fraction = event["done"] / max(event["total"], 1)
+    filled = round(BAR_WIDTH * fraction)
+    remaining = event.get("remaining_s")
+    eta = f", {remaining:.0f} s left" if remaining is not None else ""
+    title = STAGE_TITLES.get(event["stage"], event["stage"])
+    return f"{title} [{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {event['done']}/{event['total']}{eta}"
