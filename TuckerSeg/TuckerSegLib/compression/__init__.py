@@ -1,0 +1,36 @@
+"""Network to smaller network: the table of compression methods. Knows nothing of nnU-Net, images or hardware.
+
+A method is one module with ``Spec`` (what the user asks; checks itself), ``plan(network, spec, patch_shape,
+input_channels)`` (decides, touches nothing), ``decompose(network)`` (its slow, cacheable part) and
+``apply(network, changes, basis)`` (changes the network in place). A new method is one file and one line here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from ..errors import SpecError
+
+METHODS = {
+    "tucker": "TuckerSegLib.compression.tucker",
+}
+_PARTS = ("cost", "heads", "layers")
+
+
+def method(name: str) -> ModuleType:
+    """The module of a compression method, imported on first use.
+
+    Raises:
+        SpecError: The name is not in the table.
+    """
+    if name not in METHODS:
+        raise SpecError(f"unknown compression method {name!r}; known: {sorted(METHODS)}")
+    return importlib.import_module(METHODS[name])
+
+
+def __getattr__(name: str) -> ModuleType:
+    """``compression.cost`` and its neighbors, imported on first use: they need torch, the table does not."""
+    if name in _PARTS:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,71 @@
+"""Exact counts of parameters, multiply-accumulates and normalized elements for one patch.
+
+MACs are those of convolutions and linear layers; biases, activations and additions are not counted. With five
+operations per normalized element they give the figures that fvcore prints and the Tucker paper (arXiv:2404.09683)
+calls FLOPs: ``Cost.paper_flops``. Only what takes part in the forward pass counts, so unused deep-supervision heads
+do not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from ..records import Cost
+from .heads import drop_unused_heads, find_head, split_head
+from .trace import NORMS, Call, trace
+
+__all__ = ["NetworkCost", "count", "drop_unused_heads", "find_head", "split_head"]
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """What one patch costs.
+
+    Attributes:
+        total: The whole network.
+        layers: Module path (the first of its aliases) to its share; every layer that has a cost.
+        output_shape: (L, Z, Y, X) of the network's first output.
+    """
+
+    total: Cost
+    layers: dict[str, Cost]
+    output_shape: tuple[int, ...]
+
+    @property
+    def output_voxels(self) -> int:
+        return math.prod(self.output_shape[1:])
+
+
+def count(network: nn.Module, patch_shape: Sequence[int], input_channels: int | None = None) -> NetworkCost:
+    """Count what a forward pass of one patch costs. Touches neither the weights nor the network.
+
+    Args:
+        network: From (B, C, Z, Y, X) to a tensor or a list of tensors; on any device, the meta device included.
+        patch_shape: (Z, Y, X) in voxels.
+        input_channels: C; None takes the input channels of the network's first convolution.
+
+    Raises:
+        SpecError: The network cannot take such a patch.
+    """
+    run = trace(network, patch_shape, input_channels)
+    layers = {path: Cost(parameters, 0) for path, parameters in run.parameters.items()}
+    for call in run.calls:
+        known = layers.get(call.path, Cost(0, 0))
+        layers[call.path] = known + _cost_of_call(network.get_submodule(call.path), call)
+    total = sum(layers.values(), Cost(0, 0))
+    return NetworkCost(total, layers, run.output_shapes[0][1:])
+
+
+def _cost_of_call(module: nn.Module, call: Call) -> Cost:
+    """MACs and normalized elements of one call; parameters are counted by the caller."""
+    if isinstance(module, NORMS):
+        return Cost(0, 0, math.prod(call.output_shape))
+    if isinstance(module, nn.Linear):
+        return Cost(0, math.prod(call.output_shape) * module.in_features)
+    # Every weight is used once per output voxel, in a transposed convolution once per input voxel.
+    voxels = math.prod((call.input_shape if module.transposed else call.output_shape)[2:])
+    return Cost(0, call.input_shape[0] * voxels * module.weight.numel())

@@ -1,0 +1,153 @@
+"""Output layers: dropping those that a network never runs, and taking the last 1x1x1 convolution off.
+
+Deep-supervision networks carry one head per stage and use the last. And because a 1x1x1 head is linear, it may be
+applied after patches have been averaged and resampled instead of before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .layers import replace_modules
+from .trace import Trace, trace
+
+# Divisible by every power of two that a network of up to nine stages asks for; a traced pass costs nothing.
+_ANY_PATCH_SHAPE = (256, 256, 256)
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A 1x1x1 convolution from features to logits: ``logits = weight @ features + bias`` in every voxel.
+
+    Attributes:
+        weight: (L, F).
+        bias: (L,); zeros where the layer had none.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.weight, self.bias))
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Features (B, F, Z, Y, X) to logits (B, L, Z, Y, X)."""
+        return torch.einsum("lf,bfzyx->blzyx", self.weight, features) + self.bias[:, None, None, None]
+
+
+def drop_unused_heads(
+    network: nn.Module, patch_shape: Sequence[int] = _ANY_PATCH_SHAPE, input_channels: int | None = None
+) -> tuple[str, ...]:
+    """Replace, in place, every module whose parameters take no part in the forward pass by ``nn.Identity``.
+
+    Args:
+        network: Changed in place. Its output does not change.
+        patch_shape: (Z, Y, X) that the network can take.
+        input_channels: C; None takes the input channels of the network's first convolution.
+
+    Returns:
+        Paths of what was dropped.
+
+    Raises:
+        SpecError: The network cannot take such a patch.
+    """
+    unused = trace(network, patch_shape, input_channels).unused
+    replace_modules(network, {network.get_submodule(path): nn.Identity() for path in unused if path})
+    return unused
+
+
+def find_head(
+    network: nn.Module, patch_shape: Sequence[int] = _ANY_PATCH_SHAPE, input_channels: int | None = None
+) -> str | None:
+    """Path of the 1x1x1 convolution that makes the network's only output, by structure alone. Touches nothing.
+
+    None where there is no such layer, or where something follows it.
+
+    Raises:
+        SpecError: The network cannot take such a patch.
+    """
+    return _head_of(trace(network, patch_shape, input_channels))
+
+
+def split_head(
+    network: nn.Module, patch_shape: Sequence[int] = _ANY_PATCH_SHAPE, input_channels: int | None = None
+) -> Head | None:
+    """Take the last 1x1x1 convolution off, in place, so that the network returns features instead of logits.
+
+    The result is tried on a small random patch before it is trusted; a network on the meta device has no values and
+    is judged by its structure alone.
+
+    Args:
+        network: From (B, C, Z, Y, X) to one tensor; changed in place where a head is returned.
+        patch_shape: (Z, Y, X) that the network can take.
+        input_channels: C; None takes the input channels of the network's first convolution.
+
+    Returns:
+        The head, with ``head(features)`` equal to the former output; None where the network does not end in such a
+        convolution (several outputs, an activation after it, ...), and nothing has been changed then.
+
+    Raises:
+        SpecError: The network cannot take such a patch.
+    """
+    run = trace(network, patch_shape, input_channels)
+    path = _head_of(run)
+    if path is None:
+        return None
+    conv = network.get_submodule(path)
+    weight = conv.weight.detach().flatten(1)
+    head = Head(weight, weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach())
+    identity = nn.Identity()
+    if weight.is_meta:
+        replace_modules(network, {conv: identity})
+        return head
+    with _evaluating(network):
+        patch = _small_patch(network, run, patch_shape)
+        expected = network(patch)
+        replace_modules(network, {conv: identity})
+        found = head(network(patch))
+    if found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * _scale(expected)):
+        return head
+    replace_modules(network, {identity: conv})
+    return None
+
+
+def _head_of(run: Trace) -> str | None:
+    alone = len(run.heads) == len(run.output_shapes) == 1 and len(run.calls_of(run.heads[0])) == 1
+    return run.heads[0] if alone else None
+
+
+def _small_patch(network: nn.Module, run: Trace, patch_shape: Sequence[int]) -> Tensor:
+    """A random patch so small that the coarsest feature map has two voxels, where the network's strides allow it.
+
+    Two, not one: instance normalization of a single voxel is zero whatever the network computes.
+    """
+    first = run.calls_of(run.stem)[0].input_shape
+    coarsest = [min(call.output_shape[axis] for call in run.calls if len(call.output_shape) == 5) for axis in (2, 3, 4)]
+    small = [size // coarse if coarse > 1 else size for size, coarse in zip(patch_shape, coarsest, strict=True)]
+    if coarsest[-1] > 1:
+        small[-1] *= 2
+    weight = network.get_submodule(run.stem).weight
+    generator = torch.Generator().manual_seed(0)  # its own, so that the caller's random numbers stay as they are
+    return torch.randn(1, first[1], *small, generator=generator, device="cpu").to(weight)
+
+
+def _scale(values: Tensor) -> float:
+    return float(values.abs().max())
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards every module is back in its own mode."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

@@ -1,0 +1,183 @@
+"""One forward pass without weights or data: which layers run, in which order, on which shapes.
+
+A pass with a batch of no patches has all shapes but the batch's and no values, so it takes milliseconds at any patch
+shape. The weights of the copy that runs occupy one number each, and the real ones are never touched. (torch's meta
+device would serve too, but its first use in a process loads much of torch's compiler, which takes more than a second.)
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from ..errors import SpecError
+from .layers import convolutions
+
+NORMS = (
+    nn.modules.instancenorm._InstanceNorm,
+    nn.modules.batchnorm._BatchNorm,
+    nn.GroupNorm,
+    nn.LayerNorm,
+)
+COUNTED = (nn.modules.conv._ConvNd, nn.Linear, *NORMS)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One run of one layer. Shapes are (1, C, ...)."""
+
+    path: str
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a forward pass does.
+
+    Attributes:
+        calls: Convolutions, linear and normalization layers in the order in which they run.
+        parameters: Module path to its number of parameters that take part in the pass; each parameter is counted
+            once, at the first module that holds it.
+        unused: Paths of modules that own parameters none of which takes part.
+        stem: Path of the first convolution that runs, or None.
+        heads: Paths of the 1x1x1 convolutions whose output is, untouched, an output of the network.
+        output_shapes: Shapes (1, L, Z, Y, X) of the network's outputs.
+    """
+
+    calls: tuple[Call, ...]
+    parameters: dict[str, int]
+    unused: tuple[str, ...]
+    stem: str | None
+    heads: tuple[str, ...]
+    output_shapes: tuple[tuple[int, ...], ...]
+
+    def calls_of(self, path: str) -> list[Call]:
+        return [call for call in self.calls if call.path == path]
+
+
+def structure_of(network: nn.Module) -> nn.Module:
+    """The same structure on the CPU, aliases included, whose weights occupy one number each. Copies no real weight."""
+    tensors = [*network.parameters(), *network.buffers()]
+    # deepcopy takes what the memo holds for an object instead of copying the object.
+    memo = {id(tensor): _without_memory(tensor) for tensor in tensors}
+    return copy.deepcopy(network, memo)
+
+
+def trace(network: nn.Module, patch_shape: Sequence[int], input_channels: int | None = None) -> Trace:
+    """Run a forward pass on shapes alone and record it as that of one patch.
+
+    Args:
+        network: Any module from (B, C, Z, Y, X) to a tensor or a list of tensors; not touched.
+        patch_shape: (Z, Y, X) in voxels.
+        input_channels: C; None takes the input channels of the network's first convolution.
+
+    Raises:
+        SpecError: The network cannot take such a patch.
+    """
+    structure = structure_of(network).eval()
+    names = {module: path for path, module in structure.named_modules()}
+    channels = input_channels or next(conv.in_channels for conv in convolutions(structure).values())
+    calls, made, parameters_in_use = [], [], _ParametersInUse()
+
+    def record(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        calls.append(Call(names[module], _of_one_patch(inputs[0]), _of_one_patch(output)))
+        made.append((module, output, output._version))
+        parameters_in_use.seen.update(map(id, module.parameters(recurse=False)))
+
+    for module in structure.modules():
+        if isinstance(module, COUNTED):
+            module.register_forward_hook(record)
+        if isinstance(module, (nn.modules.conv._ConvNd, *NORMS)):
+            module.forward = functools.partial(_output_without_values, module)
+    try:
+        with torch.no_grad(), parameters_in_use:
+            outputs = tree_leaves(structure(torch.empty(0, channels, *patch_shape, device="cpu")))
+    except (RuntimeError, ValueError) as error:
+        raise SpecError(
+            f"the network cannot take a patch of shape {tuple(patch_shape)} with {channels} channels: {error}"
+        ) from error
+    parameters, unused = _parameters_by_module(structure, parameters_in_use.seen)
+    convs = [call.path for call in calls if isinstance(structure.get_submodule(call.path), nn.modules.conv._ConvNd)]
+    return Trace(
+        calls=tuple(calls),
+        parameters=parameters,
+        unused=unused,
+        stem=convs[0] if convs else None,
+        heads=tuple(names[module] for module, output, version in made if _is_head(module, output, version, outputs)),
+        output_shapes=tuple(map(_of_one_patch, outputs)),
+    )
+
+
+class _ParametersInUse(TorchFunctionMode):
+    """Notes every parameter that a torch operation gets as an argument."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[int] = set()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") != "__get__":  # looking at a shape or dtype is no use
+            self.seen.update(id(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, nn.Parameter))
+        return func(*args, **kwargs)
+
+
+def _output_without_values(module: nn.Module, values: torch.Tensor) -> torch.Tensor:
+    """What a convolution or normalization layer returns, as far as its shape goes."""
+    if isinstance(module, NORMS):
+        return values.new_empty(values.shape)
+    if values.ndim != 2 + len(module.kernel_size) or values.shape[1] != module.in_channels:
+        raise ValueError(f"a layer expects {module.in_channels} channels, found shape {tuple(values.shape)}")
+    sizes = [_output_size(module, axis, size) for axis, size in enumerate(values.shape[2:])]
+    if min(sizes) < 1:
+        raise ValueError(f"a layer's input of shape {tuple(values.shape)} is too small")
+    return values.new_empty(values.shape[0], module.out_channels, *sizes)
+
+
+def _output_size(conv: nn.Module, axis: int, size: int) -> int:
+    """Length of a convolution's output along one axis, as torch's documentation of Conv3d gives it."""
+    stride = conv.stride[axis]
+    reach = conv.dilation[axis] * (conv.kernel_size[axis] - 1)
+    if isinstance(conv.padding, str):
+        return size if conv.padding == "same" else (size - reach - 1) // stride + 1
+    padding = 2 * conv.padding[axis]
+    if conv.transposed:
+        return (size - 1) * stride - padding + reach + conv.output_padding[axis] + 1
+    return (size + padding - reach - 1) // stride + 1
+
+
+def _without_memory(tensor: torch.Tensor) -> torch.Tensor:
+    single = torch.zeros(1, dtype=tensor.dtype, device="cpu").expand(tensor.shape)
+    return nn.Parameter(single, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else single
+
+
+def _of_one_patch(values: torch.Tensor) -> tuple[int, ...]:
+    return (1, *values.shape[1:])
+
+
+def _parameters_by_module(structure: nn.Module, seen: set[int]) -> tuple[dict[str, int], tuple[str, ...]]:
+    counts, unused, counted = {}, [], set()
+    for path, module in structure.named_modules():
+        own = list(module.parameters(recurse=False))
+        used = [parameter for parameter in own if id(parameter) in seen]
+        if own and not used:
+            unused.append(path)
+        if used:
+            counts[path] = sum(parameter.numel() for parameter in used if id(parameter) not in counted)
+            counted.update(id(parameter) for parameter in used)
+    return counts, tuple(unused)
+
+
+def _is_head(module: nn.Module, output: torch.Tensor, version: int, outputs: list[torch.Tensor]) -> bool:
+    pointwise = isinstance(module, nn.Conv3d) and set(module.kernel_size) == set(module.stride) == {1}
+    # An operation in place (an activation after the head) leaves the object the same and raises its version.
+    untouched = output._version == version
+    return pointwise and module.groups == 1 and untouched and any(output is final for final in outputs)
