@@ -27,7 +27,7 @@ def dice_per_label(labels: np.ndarray, reference: np.ndarray) -> dict[int, float
 
 
 def mean_dice(labels: np.ndarray, reference: np.ndarray, minimum_voxels: int = MINIMUM_VOXELS) -> float:
-    """Mean Dice over the structures of at least ``minimum_voxels`` voxels in the reference; nan where there are none."""
+    """Mean Dice over structures of at least ``minimum_voxels`` voxels in the reference; nan where there are none."""
     sizes = np.bincount(reference.ravel())
     dice = dice_per_label(labels, reference)
     counted = [dice[value] for value in dice if value < len(sizes) and sizes[value] >= minimum_voxels]

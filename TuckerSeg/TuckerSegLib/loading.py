@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import compression, model_file
 from .cache import Cache, key_of
+from .compression.cost import count
+from .compression.heads import drop_unused_heads, split_head
 from .errors import ModelFileError, ModelFolderError
 from .model import ENGINE_VERSION, SegmentationModel, read_model_file
 from .nnunet.folder import ModelFolder, find_model_folder
@@ -85,7 +87,7 @@ def compress(
         basis = _basis(model, fold, module, network, cache, report)
         module.apply(network, changes, basis)
         weights |= {f"{fold}/{name}": parameter.detach() for name, parameter in network.named_parameters()}
-    cost = compression.cost.count(network, patch_shape, channels).total
+    cost = count(network, patch_shape, channels).total
     compressed = replace(compressed, weights=weights, cost=cost)
     cache.store("models", compressed.key, compressed.save)
     return compressed
@@ -105,11 +107,13 @@ def _convert(folder: ModelFolder, sha256: str) -> SegmentationModel:
             raise ModelFolderError(
                 f"{folder.container}: the weights of fold_{fold} do not fit the network in plans.json: {reason}"
             ) from error
-        compression.cost.drop_unused_heads(network, plans.patch_shape, plans.input_channels)
+        drop_unused_heads(network, plans.patch_shape, plans.input_channels)
         weights |= {f"{fold}/{name}": parameter.detach() for name, parameter in network.named_parameters()}
-    cost = compression.cost.count(network, plans.patch_shape, plans.input_channels).total
-    head_path = compression.cost.find_head(network, plans.patch_shape, plans.input_channels)
-    return SegmentationModel(_name(folder, plans), plans, folder.folds, (), sha256, cost, cost, head_path, weights)
+    cost = count(network, plans.patch_shape, plans.input_channels).total
+    head = split_head(network, plans.patch_shape, plans.input_channels)
+    return SegmentationModel(
+        _name(folder, plans), plans, folder.folds, (), sha256, cost, cost, head.path if head else None, weights
+    )
 
 
 def _basis(model, fold, module, network, cache, progress):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from . import compression, model_file
 from .cache import key_of
+from .compression.heads import drop_unused_heads
+from .compression.layers import replace_modules
 from .errors import ModelFileError, SpecError
 from .nnunet.network import build_network
 from .nnunet.plans import ModelPlans
@@ -84,7 +86,7 @@ class SegmentationModel:
         if features:
             if self.head_path is None:
                 raise SpecError(f"{self.name}: the network does not end in a 1x1x1 convolution; ask for logits.")
-            compression.layers.replace_modules(network, {network.get_submodule(self.head_path): torch.nn.Identity()})
+            replace_modules(network, {network.get_submodule(self.head_path): torch.nn.Identity()})
         return network.eval()
 
     def head(self, fold: str) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -118,7 +120,7 @@ class SegmentationModel:
 
         with torch.device("meta"):
             network = build_network(self.plans.architecture, self.plans.input_channels, self.plans.logit_channels)
-            compression.cost.drop_unused_heads(network, self.plans.patch_shape, self.plans.input_channels)
+            drop_unused_heads(network, self.plans.patch_shape, self.plans.input_channels)
             for recipe in self.recipes:
                 compression.method(recipe.method).apply(network, recipe.changes)
         return network

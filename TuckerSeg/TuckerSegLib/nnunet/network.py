@@ -11,6 +11,14 @@ from .plans import Architecture, quiet_import
 if TYPE_CHECKING:
     import torch
 
+# Where nnunetv2's conversion of old plans looks for a class, and where the class has moved. Its own fallback, a
+# search through every architecture, imports timm and torchvision.
+MOVED_CLASSES = {
+    "dynamic_network_architectures.architectures.residual_unet.ResidualEncoderUNet": (
+        "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
+    ),
+}
+
 
 def build_network(architecture: Architecture, input_channels: int, logit_channels: int) -> torch.nn.Module:
     """Build a network in evaluation mode on the current default device (``torch.device("meta")`` costs nothing).
@@ -26,7 +34,7 @@ def build_network(architecture: Architecture, input_channels: int, logit_channel
 
         try:
             network = get_network_from_plans(
-                architecture.class_name,
+                MOVED_CLASSES.get(architecture.class_name, architecture.class_name),
                 copy.deepcopy(architecture.kwargs),
                 architecture.requires_import,
                 input_channels,

@@ -1,0 +1,128 @@
+"""Finding and reading nnU-Net models, and what the user is told when it does not work."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+
+import pytest
+import torch
+
+from TuckerSegLib import records
+from TuckerSegLib.errors import ModelFolderError, UnsupportedModelError
+from TuckerSegLib.nnunet.folder import find_model_folder
+from TuckerSegLib.nnunet.network import build_network
+from TuckerSegLib.nnunet.plans import ModelPlans, read_plans
+
+
+def facts_of(path) -> ModelPlans:
+    folder = find_model_folder(path)
+    checkpoint = folder.read_checkpoint(folder.folds[0])
+    return read_plans(folder.read_json("plans.json"), folder.read_json("dataset.json"), checkpoint, str(path))
+
+
+def test_a_results_folder_a_dataset_folder_and_a_zip_of_it_give_the_same_model(make_model_folder, tmp_path):
+    results = make_model_folder()
+    archive = shutil.make_archive(str(tmp_path / "model"), "zip", results.parent.parent, results.parent.name)
+    places = (results, results.parent, archive)
+    assert len({find_model_folder(place).sha256() for place in places}) == 1
+    assert facts_of(results) == facts_of(results.parent) == facts_of(archive)
+    first, zipped = (find_model_folder(place).read_checkpoint("0")["network_weights"] for place in (results, archive))
+    assert all(torch.equal(first[name], zipped[name]) for name in first)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_old_plans_without_an_architecture_give_the_same_network_as_new_ones(make_model_folder, residual):
+    new = facts_of(make_model_folder("Dataset001_New", residual=residual))
+    old = facts_of(make_model_folder("Dataset002_Old", residual=residual, old_plans=True))
+    shapes = [
+        {name: tensor.shape for name, tensor in build_network(plans.architecture, 1, 20).state_dict().items()}
+        for plans in (new, old)
+    ]
+    assert shapes[0] == shapes[1]
+
+
+def test_plans_survive_json(make_model_folder):
+    plans = facts_of(make_model_folder(labels={"background": 0, "whole": [1, 2], "core": 2}, region_order=[1, 2]))
+    assert plans.region_values == (1, 2)
+    assert [(label.value, label.name) for label in plans.labels] == [(1, "whole"), (2, "core")]
+    assert records.from_json(ModelPlans, json.loads(json.dumps(records.to_json(plans)))) == plans
+
+
+def test_an_ignore_label_is_neither_a_structure_nor_a_logit_channel(make_model_folder):
+    plans = facts_of(make_model_folder(labels={"background": 0, "liver": 1, "ignore": 2}))
+    assert plans.logit_channels == 2
+    assert [label.name for label in plans.labels] == ["liver"]
+
+
+def test_reading_plans_prints_and_warns_nothing(make_model_folder, capsys):
+    folder = make_model_folder(old_plans=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        facts_of(folder)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("missing", ["plans.json", "dataset.json", "fold_0/checkpoint_final.pth"])
+def test_a_missing_file_is_named(make_model_folder, missing):
+    folder = make_model_folder()
+    (folder / missing).unlink()
+    with pytest.raises(ModelFolderError, match=missing.rpartition("/")[2]):
+        facts_of(folder)
+
+
+def test_a_missing_key_is_named(make_model_folder):
+    folder = make_model_folder()
+    plans = json.loads((folder / "plans.json").read_text())
+    del plans["configurations"]["3d_fullres"]["patch_size"]
+    (folder / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(ModelFolderError, match="patch_size"):
+        facts_of(folder)
+
+
+def test_a_truncated_checkpoint_is_named(make_model_folder):
+    file = make_model_folder() / "fold_0" / "checkpoint_final.pth"
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(ModelFolderError, match="fold_0/checkpoint_final.pth cannot be read"):
+        find_model_folder(file.parent.parent).read_checkpoint("0")
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(make_model_folder, tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "owned"), "w"))
+
+    folder = make_model_folder()
+    torch.save({"network_weights": {}, "extra": Harmful()}, folder / "fold_0" / "checkpoint_final.pth")
+    with pytest.raises(ModelFolderError):
+        find_model_folder(folder).read_checkpoint("0")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_not_a_model_at_all(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    for path in (tmp_path / "absent", tmp_path / "notes.txt", tmp_path):
+        with pytest.raises(ModelFolderError, match="nnU-Net v2 results folder"):
+            find_model_folder(path)
+
+
+def test_2d_and_cascade_configurations_are_refused(make_model_folder):
+    for name, change, words in (
+        ("Dataset003_Flat", {"patch_size": [64, 64]}, "2D"),
+        ("Dataset004_Cascade", {"previous_stage": "3d_lowres"}, "cascade"),
+    ):
+        folder = make_model_folder(name)
+        plans = json.loads((folder / "plans.json").read_text())
+        plans["configurations"]["3d_fullres"].update(change)
+        (folder / "plans.json").write_text(json.dumps(plans))
+        with pytest.raises(UnsupportedModelError, match=words):
+            facts_of(folder)
+
+
+def test_folds_are_found_and_a_missing_one_is_named(make_model_folder):
+    folder = make_model_folder(folds=("0", "1", "all"))
+    assert find_model_folder(folder).folds == ("0", "1")
+    assert find_model_folder(folder, ("all",)).folds == ("all",)
+    with pytest.raises(ModelFolderError, match="fold 3 is missing; found 0, 1, all"):
+        find_model_folder(folder, ("3",))
