@@ -25,10 +25,12 @@ class Head:
     """A 1x1x1 convolution from features to logits: ``logits = weight @ features + bias`` in every voxel.
 
     Attributes:
+        path: Where it stood in the network.
         weight: (L, F).
         bias: (L,); zeros where the layer had none.
     """
 
+    path: str
     weight: Tensor
     bias: Tensor
 
@@ -100,7 +102,7 @@ def split_head(
         return None
     conv = network.get_submodule(path)
     weight = conv.weight.detach().flatten(1)
-    head = Head(weight, weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach())
+    head = Head(path, weight, weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach())
     identity = nn.Identity()
     if weight.is_meta:
         replace_modules(network, {conv: identity})
