@@ -1,0 +1,22 @@
+"""Images on their grid: reading, checking, viewing along other axes, and writing label files."""
+
+from .checks import check_hounsfield
+from .geometry import Geometry, oriented
+from .labels import Segment, segment_volumes_ml, voxel_counts
+from .reading import read_image
+from .volume import Image
+from .writing import check_output, check_space, write_labels
+
+__all__ = [
+    "Geometry",
+    "Image",
+    "Segment",
+    "check_hounsfield",
+    "check_output",
+    "check_space",
+    "oriented",
+    "read_image",
+    "segment_volumes_ml",
+    "voxel_counts",
+    "write_labels",
+]

@@ -1,0 +1,153 @@
+"""What makes an image fit to be segmented: its grid, its values, and whether they can be Hounsfield units.
+
+Errors stop a run that would give a wrong result; notes tell what was assumed or changed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import ImageError
+from .geometry import Geometry
+from .volume import Image
+
+SMALLEST_AXIS = 2  # one slice has no neighbors to be resampled from, and its thickness is not known
+SPACING_LIMITS_MM = (0.01, 100.0)
+USUAL_SPACING_MM = (0.1, 20.0)
+SHEAR_LIMIT_DEGREES = 5.0  # beyond it, a grid taken for orthogonal is off by 4 cm over half a meter
+SHEAR_NOTE_DEGREES = 0.05  # below: rounding of the directions in the file
+HOUNSFIELD_SAMPLES = 1 << 20
+AIR_BELOW_HU = -200.0  # any CT with air, lung or table around the body goes far below
+SMALLEST_HU_RANGE = 100.0
+
+
+def check_geometry(geometry: Geometry, source: str) -> tuple[str, ...]:
+    """Refuse grids that cannot be segmented.
+
+    An axis of fewer than 2 voxels, a spacing outside 0.01 to 100 mm, and a shear above 5 degrees are refused.
+
+    Args:
+        geometry: The grid.
+        source: Name of the file, for messages.
+
+    Returns:
+        Notes about what is unusual.
+
+    Raises:
+        ImageError: Names the file, the problem and what to do.
+    """
+    sizes = "x".join(str(size) for size in geometry.shape[::-1])
+    if 0 in geometry.shape:
+        raise ImageError(f"{source}: empty, it holds no voxels (size {sizes}). Export the image again.")
+    if min(geometry.shape) < SMALLEST_AXIS:
+        raise ImageError(
+            f"{source}: not a volume; at least {SMALLEST_AXIS} voxels are needed along each axis, found {sizes}. "
+            "Give the whole scan, not a slice of it."
+        )
+    matrix = geometry.matrix
+    if not np.isfinite(matrix).all():
+        raise ImageError(
+            f"{source}: its position holds NaN or infinite numbers. Correct its header or export it again."
+        )
+    spacing = geometry.spacing_mm
+    text = " x ".join(f"{value:.4g}" for value in spacing[::-1])
+    if min(spacing) <= 0 or geometry.voxel_volume_ml * 1000 < 1e-6 * np.prod(spacing):
+        raise ImageError(
+            f"{source}: voxels without a volume (spacing {text} mm, or two axes along the same direction). "
+            "Correct its header or export it again."
+        )
+    if min(spacing) < SPACING_LIMITS_MM[0] or max(spacing) > SPACING_LIMITS_MM[1]:
+        raise ImageError(
+            f"{source}: spacing {text} mm cannot be a patient's scan; expected {SPACING_LIMITS_MM[0]} to "
+            f"{SPACING_LIMITS_MM[1]:g} mm. Was it written in meters or micrometers? Correct its header."
+        )
+    shear = geometry.shear_degrees
+    if shear > SHEAR_LIMIT_DEGREES:
+        raise ImageError(
+            f"{source}: its axes are sheared by {shear:.1f} degrees (gantry tilt?); up to {SHEAR_LIMIT_DEGREES:g} can "
+            "be segmented. Resample it to an orthogonal grid first, in 3D Slicer with 'Resample Scalar/Vector/DWI "
+            "Volume', or in DICOM import with 'Acquisition geometry regularization'."
+        )
+    return _geometry_notes(spacing, text, shear)
+
+
+def _geometry_notes(spacing: tuple[float, ...], text: str, shear: float) -> tuple[str, ...]:
+    notes = []
+    if min(spacing) < USUAL_SPACING_MM[0] or max(spacing) > USUAL_SPACING_MM[1]:
+        notes.append(f"The spacing is unusual: {text} mm.")
+    if shear > SHEAR_NOTE_DEGREES:
+        notes.append(f"The axes are sheared by {shear:.2f} degrees; the voxels were taken for right-angled.")
+    return tuple(notes)
+
+
+def cleaned(array: np.ndarray, source: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Replace NaN and infinite voxels by the smallest finite value, in place.
+
+    Args:
+        array: (Z, Y, X); only floats are looked at.
+        source: Name of the file, for messages.
+
+    Returns:
+        The array and notes: how many voxels were replaced; whether the volume is constant.
+
+    Raises:
+        ImageError: No voxel is finite.
+    """
+    notes = []
+    if array.dtype.kind == "f":
+        replaced = 0
+        bad_slabs = [index for index, slab in enumerate(array) if not np.isfinite(slab).all()]
+        if bad_slabs:
+            finite = [slab[np.isfinite(slab)] for slab in array]
+            smallest = min((float(values.min()) for values in finite if values.size), default=None)
+            if smallest is None:
+                raise ImageError(f"{source}: no voxel holds a finite number. Export the image again.")
+            for index in bad_slabs:
+                bad = ~np.isfinite(array[index])
+                replaced += int(bad.sum())
+                array[index][bad] = smallest
+            notes.append(
+                f"{replaced} of {array.size} voxels were NaN or infinite and were set to the smallest value, "
+                f"{smallest:g}."
+            )
+    if _is_constant(array):
+        notes.append(f"All voxels have the same value, {array.flat[0]:g}: there is nothing to segment in this image.")
+    return array, tuple(notes)
+
+
+def _is_constant(array: np.ndarray) -> bool:
+    """Looks at a few voxels first: nearly every image is settled by them."""
+    first = array.flat[0]
+    return bool((array[:: max(1, len(array) // 4)] == first).all() and all((slab == first).all() for slab in array))
+
+
+def check_hounsfield(image: Image) -> str | None:
+    """Tell whether an image's values can be Hounsfield units. For models that were trained on CT.
+
+    Looks at about a million voxels, spread evenly.
+
+    Args:
+        image: The image; its first channel is looked at.
+
+    Returns:
+        A warning that says what was expected and found, or None.
+    """
+    volume = image.array[0]
+    step = max(1, int(np.ceil((volume.size / HOUNSFIELD_SAMPLES) ** (1 / 3))))
+    sample = volume[::step, ::step, ::step]
+    low, high = float(sample.min()), float(sample.max())
+    if low >= 0 and high <= 255:
+        reason = "they look like 8-bit gray values"
+    elif high - low < SMALLEST_HU_RANGE:
+        reason = f"they span less than {SMALLEST_HU_RANGE:g}, as after a normalization"
+    elif low >= 0 and high > 1000:
+        reason = "there is no air; perhaps 1024 was added to them, or this is MR"
+    elif low > AIR_BELOW_HU:
+        reason = "there is no air"
+    else:
+        return None
+    return (
+        f"The intensities are probably not Hounsfield units: {reason}. Expected from about -1000 (air) to above 500 "
+        f"(bone), found {low:g} to {high:g}. The model was trained on CT, so the result may be wrong; "
+        "give the CT in HU."
+    )

@@ -1,0 +1,131 @@
+"""Read a file, a DICOM folder, or one file per channel into an :class:`Image`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ImageError
+from .checks import check_geometry, cleaned
+from .geometry import Geometry
+from .metaimage import read_metaimage_header
+from .nifti import read_nifti_header
+from .nrrd import read_nrrd_header
+from .stored import StoredVolume, compact, read_stored
+from .volume import Image
+
+HEADER_READERS: dict[str, Callable[[Path], StoredVolume]] = {
+    ".nii.gz": read_nifti_header,
+    ".nii": read_nifti_header,
+    ".nrrd": read_nrrd_header,
+    ".nhdr": read_nrrd_header,
+    ".mha": read_metaimage_header,
+    ".mhd": read_metaimage_header,
+}
+
+
+def read_image(path: str | os.PathLike | Sequence[str | os.PathLike], timepoint: int | None = None) -> Image:
+    """Read an image and check that it can be segmented.
+
+    Nothing is resampled or reoriented. Values are scaled as the file says (a CT is in HU afterwards) and stay in
+    a small type: int16 stays int16, see :func:`.stored.compact`.
+
+    Args:
+        path: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or a folder with a DICOM series.
+            Several paths are the channels of a multi-channel model, in its order, on the same grid.
+        timepoint: Which volume of a 4D file, from 0. Needed if there are several.
+
+    Returns:
+        Array (C, Z, Y, X) in the file's orientation, geometry, and notes for the user.
+
+    Raises:
+        ImageError: Missing, truncated, damaged, not a volume of intensities, or on a grid that cannot be
+            segmented. The message names the file, the problem and what to do.
+    """
+    paths = [Path(path)] if isinstance(path, (str, os.PathLike)) else [Path(part) for part in path]
+    if not paths:
+        raise ImageError("No image was given; one path per channel is needed.")
+    images = [_read_channel(part, timepoint) for part in paths]
+    if len(images) == 1:
+        return images[0]
+    for image in images[1:]:
+        if not images[0].geometry.same_grid(image.geometry):
+            raise ImageError(
+                f"{image.source}: not on the grid of {images[0].source}. All channels need the same one; found "
+                f"{_grid(image.geometry)} and {_grid(images[0].geometry)}. Resample one to the other."
+            )
+    notes = tuple(f"{image.source}: {note}" for image in images for note in image.notes)
+    array = np.concatenate([image.array for image in images])
+    return Image(array, images[0].geometry, ", ".join(image.source for image in images), notes)
+
+
+def _read_channel(path: Path, timepoint: int | None) -> Image:
+    if not path.exists():
+        raise ImageError(f"{path}: there is no such file or folder. Check the path.")
+    try:
+        array, geometry, notes = (_read_folder if path.is_dir() else _read_file)(path, timepoint)
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except MemoryError as error:
+        raise ImageError(f"{path}: too large for this computer's memory.") from error
+    array, value_notes = cleaned(array, str(path))
+    return Image(array[None], geometry, str(path), (*notes, *value_notes))
+
+
+def _read_file(path: Path, timepoint: int | None) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
+    """Header first: a grid that is refused costs no time."""
+    stored = _header_reader(path)(path)
+    geometry = Geometry(stored.shape, stored.affine)
+    if stored.timepoints == 0:
+        raise ImageError(f"{path}: empty, it holds no time points. Export the image again.")
+    notes = stored.notes + check_geometry(geometry, str(path))
+    chosen = _chosen_timepoint(path, stored.timepoints, timepoint)
+    array = compact(read_stored(stored, chosen), stored.slope, stored.intercept)
+    if stored.timepoints > 1:
+        notes += (f"Time point {chosen} of {stored.timepoints} (0 to {stored.timepoints - 1}) was read.",)
+    return array, geometry, notes
+
+
+def _read_folder(path: Path, timepoint: int | None) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
+    from .dicom import read_dicom_folder
+
+    _chosen_timepoint(path, 1, timepoint)
+    array, affine, notes = read_dicom_folder(path)
+    geometry = Geometry(array.shape, affine)
+    notes += check_geometry(geometry, str(path))
+    return compact(array), geometry, notes
+
+
+def _header_reader(path: Path) -> Callable[[Path], StoredVolume]:
+    name = path.name.lower()
+    for extension, reader in HEADER_READERS.items():
+        if name.endswith(extension):
+            return reader
+    with path.open("rb") as file:
+        if file.read(132).endswith(b"DICM"):
+            raise ImageError(f"{path}: a single DICOM file. Give the folder that holds the slices of the series.")
+    raise ImageError(
+        f"{path}: not an image that can be read. Expected {', '.join(HEADER_READERS)} or a folder of DICOM slices."
+    )
+
+
+def _chosen_timepoint(path: Path, count: int, timepoint: int | None) -> int:
+    if timepoint is None:
+        if count > 1:
+            raise ImageError(
+                f"{path}: holds {count} time points, and one is needed. Choose it with --timepoint 0 to {count - 1}."
+            )
+        return 0
+    if not 0 <= timepoint < count:
+        raise ImageError(f"{path}: there is no time point {timepoint}; it holds 0 to {count - 1}.")
+    return timepoint
+
+
+def _grid(geometry: Geometry) -> str:
+    sizes = "x".join(str(size) for size in geometry.shape[::-1])
+    spacing = " x ".join(f"{value:.4g}" for value in geometry.spacing_mm[::-1])
+    origin = ", ".join(f"{row[3]:.1f}" for row in geometry.affine[:3])
+    return f"{sizes} voxels of {spacing} mm from ({origin})"

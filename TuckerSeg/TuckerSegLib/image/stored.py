@@ -1,0 +1,165 @@
+"""Voxels as a file stores them: what a header says about them, and the bytes themselves.
+
+Every byte that a header promises must be there, and a compressed stream must end well with its checksum: a
+truncated file is an error, never an image whose rest is empty.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ImageError
+
+CHUNK_BYTES = 1 << 20
+OUTPUT_BYTES = 1 << 22  # bound on one decompressed piece: a file of zeros inflates a thousandfold
+GZIP_MAGIC = b"\x1f\x8b"
+ZLIB_OR_GZIP = 47  # zlib's window bits: take either header and check its checksum
+
+
+@dataclass(frozen=True)
+class StoredVolume:
+    """What a header says.
+
+    Attributes:
+        path: The file that the user named.
+        data_path: The file that holds the voxels.
+        offset: Where they begin in it, in bytes; with ``compressed``, where the compressed stream begins.
+        skip: Bytes before the voxels inside the (decompressed) stream.
+        compressed: Whether the voxels are a zlib or gzip stream.
+        dtype: Type of a voxel, with byte order.
+        shape: (Z, Y, X).
+        timepoints: Number of volumes that follow each other.
+        affine: (4, 4), voxel index (x, y, z) to RAS mm.
+        slope, intercept: Value = stored * slope + intercept.
+        notes: For the user.
+    """
+
+    path: Path
+    data_path: Path
+    offset: int
+    skip: int
+    compressed: bool
+    dtype: np.dtype
+    shape: tuple[int, int, int]
+    timepoints: int
+    affine: np.ndarray
+    slope: float = 1.0
+    intercept: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+def read_stored(volume: StoredVolume, timepoint: int) -> np.ndarray:
+    """Read one volume as it is stored, in native byte order, (Z, Y, X).
+
+    Raises:
+        ImageError: The file is truncated or corrupt.
+    """
+    count = math.prod(volume.shape) * volume.dtype.itemsize
+    start = volume.skip + timepoint * count
+    if volume.compressed:
+        data = _inflated_range(volume, start, count)
+    else:
+        found = volume.data_path.stat().st_size - volume.offset
+        if found < start + count:
+            raise _truncated(volume.path, volume.skip + volume.timepoints * count, found)
+        data = np.fromfile(volume.data_path, np.uint8, count, offset=volume.offset + start)
+    array = data.view(volume.dtype).reshape(volume.shape)
+    if not volume.dtype.isnative:
+        array = array.byteswap(inplace=True).view(volume.dtype.newbyteorder("="))
+    return array
+
+
+def _inflated_range(volume: StoredVolume, start: int, count: int) -> np.ndarray:
+    """Bytes ``start`` to ``start + count`` of the stream, which is read to its end for the checksum."""
+    data = np.empty(count, dtype=np.uint8)
+    target = memoryview(data)
+    position = 0
+    for piece in inflated(volume.data_path, volume.offset):
+        begin, end = max(start, position), min(start + count, position + len(piece))
+        if begin < end:
+            target[begin - start : end - start] = memoryview(piece)[begin - position : end - position]
+        position += len(piece)
+    if position < start + count:
+        raise _truncated(volume.path, start + count, position)
+    return data
+
+
+def inflated(path: Path, offset: int = 0) -> Iterator[bytes]:
+    """Decompress a zlib stream, or gzip members one after the other, piece by piece.
+
+    Raises:
+        ImageError: The stream ends early, is damaged, or its checksum differs.
+    """
+    decoder = zlib.decompressobj(ZLIB_OR_GZIP)
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            pending = file.read(CHUNK_BYTES)
+            while pending:
+                if decoder.eof:
+                    # gzip allows zeros after a member, and nothing else but another member
+                    pending = pending.lstrip(b"\0") or file.read(CHUNK_BYTES).lstrip(b"\0")
+                    if len(pending) == 1:
+                        pending += file.read(CHUNK_BYTES)
+                    if not pending.startswith(GZIP_MAGIC):
+                        break
+                    decoder = zlib.decompressobj(ZLIB_OR_GZIP)
+                yield decoder.decompress(pending, OUTPUT_BYTES)
+                pending = decoder.unused_data or decoder.unconsumed_tail or file.read(CHUNK_BYTES)
+    except zlib.error as error:
+        raise ImageError(
+            f"{path}: its compressed data are damaged ({error}). Copy or download the file again."
+        ) from error
+    if not decoder.eof:
+        raise ImageError(
+            f"{path}: truncated; its compressed data end before their checksum. Copy or download the file again."
+        )
+
+
+def _truncated(path: Path, expected: int, found: int) -> ImageError:
+    return ImageError(
+        f"{path}: truncated; its header promises {expected} bytes of data, and {found} are there. "
+        "Copy or download the file again."
+    )
+
+
+def compact(stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> np.ndarray:
+    """Scale stored values, in the smallest type that the engine works on.
+
+    Whole numbers stay whole while slope and intercept are whole: then int16 where the values fit, else int32.
+    Everything else becomes float32. An array that needs no change is returned as it is, without a copy.
+
+    Args:
+        stored: (Z, Y, X), any real type.
+        slope, intercept: Value = stored * slope + intercept.
+
+    Returns:
+        (Z, Y, X) of uint8, int8, int16, int32 or float32.
+    """
+    scaled = (slope, intercept) != (1.0, 0.0)
+    if not scaled and stored.dtype in (np.uint8, np.int8, np.int16, np.float32):
+        return stored
+    dtype = _fitting_type(stored, slope, intercept)
+    if not scaled and stored.dtype == dtype:
+        return stored
+    values = np.empty(stored.shape, dtype)
+    for target, slab in zip(values, stored, strict=True):
+        target[...] = slab if not scaled else slab.astype(np.float64) * slope + intercept
+    return values
+
+
+def _fitting_type(stored: np.ndarray, slope: float, intercept: float) -> np.dtype:
+    if stored.dtype.kind not in "iu" or slope != int(slope) or intercept != int(intercept):
+        return np.dtype(np.float32)
+    bounds = [int(bound) * int(slope) + int(intercept) for bound in (stored.min(), stored.max())]
+    for dtype in (np.int16, np.int32):
+        limits = np.iinfo(dtype)
+        if limits.min <= min(bounds) and max(bounds) <= limits.max:
+            return np.dtype(dtype)
+    return np.dtype(np.float32)
