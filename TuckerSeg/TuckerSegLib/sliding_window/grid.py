@@ -1,0 +1,43 @@
+"""Where patches lie. The grid of nnU-Net: as few patches as the step fraction allows, spread evenly.
+
+Source: nnunetv2 2.x ``sliding_window_prediction.compute_steps_for_sliding_window``; padding as
+``acvl_utils.pad_nd_image`` does it for ``nnUNetPredictor``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from ..errors import SpecError
+
+
+def patch_origins(shape: Sequence[int], patch_shape: Sequence[int], step_fraction: float) -> list[tuple[int, int, int]]:
+    """First voxel of every patch, ordered along the slowest axis.
+
+    Args:
+        shape: (Z, Y, X) of the volume; an axis shorter than the patch counts as padded to it.
+        patch_shape: (Z, Y, X) of a patch.
+        step_fraction: Largest step between patches as a fraction of the patch, above 0 and at most 1.
+
+    Raises:
+        SpecError: A step fraction out of its range, or sizes that are not three positive ones.
+    """
+    if not 0 < step_fraction <= 1:
+        raise SpecError(f"The step fraction is {step_fraction}; it must be above 0 and at most 1.")
+    if len(shape) != 3 or len(patch_shape) != 3 or min(*shape, *patch_shape) < 1:
+        raise SpecError(f"Expected two shapes (Z, Y, X) of at least 1; found {tuple(shape)}, {tuple(patch_shape)}.")
+    axes = []
+    for size, patch in zip(shape, patch_shape, strict=True):
+        span = max(size - patch, 0)
+        steps = math.ceil(span / (patch * step_fraction))
+        step = span / steps if steps else 0.0  # divide before multiplying: nnU-Net's own rounding
+        axes.append([round(step * index) for index in range(steps + 1)])
+    return list(itertools.product(*axes))
+
+
+def padding(shape: Sequence[int], patch_shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Voxels to add before and after each axis so that one patch fits; an odd one goes after."""
+    missing = [max(patch - size, 0) for size, patch in zip(shape, patch_shape, strict=True)]
+    return tuple((total // 2, total - total // 2) for total in missing)

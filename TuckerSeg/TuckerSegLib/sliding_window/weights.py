@@ -1,0 +1,39 @@
+"""How much each voxel of a patch counts where patches overlap.
+
+Source: nnunetv2 2.x ``sliding_window_prediction.compute_gaussian`` as ``nnUNetPredictor`` calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+_PEAK = 10.0  # nnU-Net's value_scaling_factor
+_SIGMA = 1 / 8  # of the patch, as nnU-Net
+
+
+def gaussian_weights(patch_shape: Sequence[int]) -> torch.Tensor:
+    """Gaussian around the center of a patch, never zero.
+
+    nnU-Net rounds these weights to float16; so do we, to weigh patches exactly as it does.
+
+    Returns:
+        float32, (Z, Y, X), on the CPU. Shared: do not write into it.
+    """
+    return _gaussian_weights(tuple(int(size) for size in patch_shape))
+
+
+@lru_cache(maxsize=2)
+def _gaussian_weights(patch_shape: tuple[int, ...]) -> torch.Tensor:
+    from scipy.ndimage import gaussian_filter
+
+    impulse = np.zeros(patch_shape)
+    impulse[tuple(size // 2 for size in patch_shape)] = 1
+    weights = gaussian_filter(impulse, [size * _SIGMA for size in patch_shape], mode="constant", cval=0)
+    weights /= weights.max() / _PEAK
+    weights = torch.from_numpy(weights).to(torch.float16)
+    weights[weights == 0] = weights[weights > 0].min()
+    return weights.to(torch.float32)
