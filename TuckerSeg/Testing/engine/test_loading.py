@@ -1,0 +1,191 @@
+"""Loading and compressing models through the cache and through .tuckerseg files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from TuckerSegLib import loading, model_file
+from TuckerSegLib.cache import Cache
+from TuckerSegLib.compression.tucker import Spec
+from TuckerSegLib.errors import ModelFileError, ModelFolderError, OutputError
+from TuckerSegLib.loading import compress, load_model
+
+LOW_RANK = Spec(rank_ratio=0.5)
+
+
+def output_of(model, features=False):
+    torch.manual_seed(0)
+    patch = torch.randn(1, model.plans.input_channels, 32, 32, 32)
+    with torch.no_grad():
+        return model.network(model.folds[0], features)(patch)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_the_loaded_network_computes_what_nnunet_computes(make_model_folder, residual):
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+    folder = make_model_folder(residual=residual)
+    model = load_model(folder)
+    facts = model.plans.architecture
+    network = get_network_from_plans(
+        facts.class_name, dict(facts.kwargs), facts.requires_import, 1, 20, deep_supervision=False
+    ).eval()
+    checkpoint = torch.load(folder / "fold_0" / "checkpoint_final.pth", weights_only=False)
+    network.load_state_dict(checkpoint["network_weights"])
+    torch.manual_seed(0)
+    with torch.no_grad():
+        expected = network(torch.randn(1, 1, 32, 32, 32))
+    assert torch.equal(output_of(model), expected)
+
+
+@pytest.mark.parametrize("spec", [None, LOW_RANK])
+def test_a_model_from_the_cache_equals_the_one_that_went_in(make_model_folder, monkeypatch, spec):
+    folder = make_model_folder()
+
+    def load():
+        model = load_model(folder)
+        return compress(model, spec) if spec else model
+
+    first = load()
+    for dear in ("_convert", "_basis"):
+        monkeypatch.setattr(loading, dear, None)  # calling it again would fail
+    second = load()
+    assert first == second
+    assert first.weights.keys() == second.weights.keys()
+    assert torch.equal(output_of(first), output_of(second))
+
+
+def test_compression_changes_the_output_and_the_costs(make_model_folder):
+    model = load_model(make_model_folder())
+    smaller = compress(model, LOW_RANK)
+    assert smaller.cost.parameters < model.cost.parameters
+    assert smaller.cost.macs < model.cost.macs
+    assert smaller.original_cost == model.cost
+    assert not torch.allclose(output_of(model), output_of(smaller))
+
+
+def test_rank_ratio_one_is_the_original(make_model_folder):
+    model = load_model(make_model_folder())
+    assert compress(model, Spec(rank_ratio=1.0)) is model
+
+
+def test_changing_the_rank_does_not_decompose_again(make_model_folder, monkeypatch):
+    model = load_model(make_model_folder())
+    compress(model, LOW_RANK)
+    monkeypatch.setattr("TuckerSegLib.compression.tucker.decompose", None)
+    assert compress(model, Spec(rank_ratio=0.3)).cost.macs < compress(model, LOW_RANK).cost.macs
+
+
+def test_features_and_head_give_the_logits(make_model_folder):
+    model = load_model(make_model_folder())
+    weight, bias = model.head("0")
+    logits = torch.einsum("lf,bfzyx->blzyx", weight, output_of(model, features=True)) + bias[:, None, None, None]
+    assert torch.allclose(logits, output_of(model), atol=1e-5)
+
+
+def test_every_fold_has_its_own_weights(make_model_folder):
+    model = compress(load_model(make_model_folder(folds=("0", "1"))), LOW_RANK)
+    first, second = (torch.cat([tensor.flatten() for tensor in model.network(fold).parameters()]) for fold in "01")
+    assert first.shape == second.shape
+    assert not torch.equal(first, second)
+
+
+def test_other_weights_in_the_same_place_are_not_taken_from_the_cache(make_model_folder):
+    folder = make_model_folder()
+    first = load_model(folder)
+    file = folder / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(file, weights_only=False)
+    for tensor in checkpoint["network_weights"].values():
+        tensor.mul_(0.5)
+    torch.save(checkpoint, file)
+    second = load_model(folder)
+    assert first.source_sha256 != second.source_sha256
+    assert not torch.equal(output_of(first), output_of(second))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "newer"])
+@pytest.mark.parametrize("kind", ["models", "bases"])
+def test_a_damaged_cache_entry_is_made_again_with_a_warning(make_model_folder, damage, kind):
+    folder = make_model_folder()
+    compressed = compress(load_model(folder), LOW_RANK)
+    expected = output_of(compressed)
+    for entry in Cache().entries():
+        if entry.kind == kind:
+            spoil(entry.path, damage)
+    if kind == "bases":
+        Cache().discard("models", compressed.key)  # so that the basis is needed
+    with pytest.warns(UserWarning, match="made again"):
+        again = compress(load_model(folder), LOW_RANK)
+    assert torch.equal(output_of(again), expected)
+    assert torch.equal(output_of(compress(load_model(folder), LOW_RANK)), expected)  # and is whole now
+
+
+def spoil(path, damage):
+    content = bytearray(path.read_bytes())
+    if damage == "truncated":
+        content = content[: len(content) // 2]
+    elif damage == "flipped":
+        content[-100] ^= 0xFF
+    elif damage == "empty":
+        content = b""
+    elif damage == "newer":
+        tensors, document = model_file.read_tensors(path)
+        original = model_file.FORMAT_VERSION
+        model_file.FORMAT_VERSION = 99
+        model_file.write_tensors(path, tensors, {**document, "format": 99})
+        model_file.FORMAT_VERSION = original
+        return
+    path.write_bytes(content)
+
+
+def test_a_saved_model_loads_and_computes_the_same(make_model_folder, tmp_path):
+    model = compress(load_model(make_model_folder()), LOW_RANK)
+    model.save(tmp_path / "small.tuckerseg")
+    loaded = load_model(tmp_path / "small.tuckerseg")
+    assert loaded == model
+    assert torch.equal(output_of(loaded), output_of(model))
+
+
+def test_bad_model_files_are_refused_with_their_name(make_model_folder, tmp_path):
+    foreign = tmp_path / "foreign.tuckerseg"
+    save_file({"a": torch.ones(2)}, foreign)
+    text = tmp_path / "text.tuckerseg"
+    text.write_text("not safetensors")
+    for path, words in ((foreign, "header is missing"), (text, "damaged"), (tmp_path / "no.tuckerseg", "no such file")):
+        with pytest.raises(ModelFileError, match=words) as caught:
+            load_model(path)
+        assert path.name in str(caught.value)
+    with pytest.raises(OutputError, match="absent"):
+        load_model(make_model_folder()).save(tmp_path / "absent" / "model.tuckerseg")
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_weights_that_do_not_fit_the_plans_are_refused(make_model_folder):
+    folder = make_model_folder()
+    file = folder / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(file, weights_only=False)
+    checkpoint["network_weights"].popitem()
+    torch.save(checkpoint, file)
+    with pytest.raises(ModelFolderError, match="do not fit the network in plans.json"):
+        load_model(folder)
+
+
+def test_two_processes_may_fill_the_cache_at_once(make_model_folder):
+    code = (
+        "import sys; from TuckerSegLib.loading import load_model, compress;"
+        "from TuckerSegLib.compression.tucker import Spec;"
+        "print(compress(load_model(sys.argv[1]), Spec(rank_ratio=0.5)).key)"
+    )
+    command = [sys.executable, "-c", code, str(make_model_folder())]
+    root = __import__("pathlib").Path(loading.__file__).resolve().parents[1]
+    processes = [
+        subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    answers = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers
+    assert len({output for output, _ in answers}) == 1

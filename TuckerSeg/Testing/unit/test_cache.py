@@ -1,0 +1,120 @@
+"""The cache: entries appear whole, the oldest go first, and nothing that is damaged is used."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from TuckerSegLib.cache import Cache, key_of
+from TuckerSegLib.errors import SpecError
+
+
+def writer(size: int):
+    return lambda path: path.write_bytes(b"x" * size)
+
+
+def test_an_entry_is_found_after_it_was_stored_and_gone_after_clear(tmp_path):
+    cache = Cache(tmp_path)
+    assert cache.find("models", "a") is None
+    path = cache.store("models", "a", writer(100))
+    assert cache.find("models", "a") == path
+    assert [(entry.kind, entry.key, entry.size_bytes) for entry in cache.entries()] == [("models", "a", 100)]
+    assert cache.clear() == 100
+    assert cache.entries() == []
+
+
+def test_a_write_that_fails_leaves_neither_entry_nor_rest_and_stops_nobody(tmp_path):
+    def failing(path):
+        path.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    cache = Cache(tmp_path)
+    assert cache.store("models", "a", failing) is None
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path):
+    def interrupted(path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Cache(tmp_path).store("models", "a", interrupted)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_the_least_recently_used_entries_go_when_the_limit_is_passed(tmp_path):
+    cache = Cache(tmp_path, limit_bytes=250)
+    for age, key in ((30, "old"), (20, "middle")):
+        os.utime(cache.store("models", key, writer(100)), (1e9 - age, 1e9 - age))
+    cache.find("models", "old")  # used again, so no longer the oldest
+    cache.store("models", "new", writer(100))
+    assert {entry.key for entry in cache.entries()} == {"old", "new"}
+
+
+def test_an_entry_larger_than_the_limit_is_still_stored(tmp_path):
+    cache = Cache(tmp_path, limit_bytes=10)
+    assert cache.store("models", "a", writer(100)).exists()
+
+
+def test_keys_change_with_every_fact():
+    keys = {key_of(source="a", rank=1), key_of(source="a", rank=2), key_of(source="b", rank=1), key_of(source="a")}
+    assert len(keys) == 4
+
+
+def test_a_source_is_hashed_once_until_it_changes(tmp_path):
+    file, calls = tmp_path / "weights", []
+    file.write_bytes(b"1")
+    cache = Cache(tmp_path / "cache")
+
+    def compute():
+        calls.append(1)
+        return file.read_bytes().hex()
+
+    assert [cache.sha256_of_files([file], compute) for _ in range(2)] == ["31", "31"]
+    assert len(calls) == 1
+    file.write_bytes(b"23")
+    assert cache.sha256_of_files([file], compute) == "3233"
+
+
+def test_a_damaged_memo_is_made_again(tmp_path):
+    file = tmp_path / "weights"
+    file.write_bytes(b"1")
+    cache = Cache(tmp_path / "cache")
+    cache.sha256_of_files([file], lambda: "first")
+    (cache.folder / "sources.json").write_text('{"key": ["not", "a', encoding="utf-8")
+    assert cache.sha256_of_files([file], lambda: "again") == "again"
+
+
+def test_two_threads_storing_the_same_key_leave_one_whole_entry(tmp_path):
+    cache = Cache(tmp_path)
+    threads = [threading.Thread(target=cache.store, args=("models", "a", writer(10**6))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [entry.size_bytes for entry in cache.entries()] == [10**6]
+
+
+def test_the_limit_from_the_environment_is_checked(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUCKERSEG_CACHE_LIMIT_GB", "0.5")
+    assert Cache(tmp_path).limit_bytes == 2**29
+    monkeypatch.setenv("TUCKERSEG_CACHE_LIMIT_GB", "plenty")
+    with pytest.raises(SpecError, match="plenty"):
+        Cache(tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_does_not_stop_a_run(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("a file where the folder should be")
+    assert Cache(blocked).store("models", "a", writer(1)) is None
+
+
+def test_importing_the_cache_needs_no_torch():
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import TuckerSegLib.cache; print('torch' in sys.modules)"
+    root = str(__import__("pathlib").Path(__file__).resolve().parents[2])
+    assert subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True).stdout.strip() == "False"
