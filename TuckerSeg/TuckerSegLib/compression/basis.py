@@ -41,14 +41,16 @@ class LayerBasis:
         """Core (r, s, kz, ky, kx), output factor (O, r) and input factor (I, s) at lower ranks.
 
         Without sweeps the Frobenius error of the rebuilt weight is at most the root of the sum of the discarded
-        squared singular values of both spectra. Each sweep of higher-order orthogonal iteration lowers it a little.
+        squared singular values of both spectra. Each sweep of higher-order orthogonal iteration lowers it a little;
+        there are none where one rank is all that the other leaves of the weight, for then little is discarded.
 
         Raises:
             SpecError: A rank lies outside 1 to the number of channels.
         """
         self._check(ranks)
         r, s = ranks
-        if sweeps:
+        taps = self.core[0, 0].numel()
+        if sweeps and r <= s * taps and s <= r * taps:
             # The core is the weight in orthonormal coordinates: what is best for one is best for the other.
             core, (output_turn, input_turn) = _partial_tucker(self.core.double(), ranks, sweeps)
             output_factor = self.output_factor.double() @ output_turn
