@@ -1,0 +1,62 @@
+"""A command's time and memory are its own, with its children's; failures and stuck commands are told clearly."""
+
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from TuckerSegLib.benchmark.measure import measure
+from TuckerSegLib.errors import TuckerSegError
+
+MEBIBYTE = 2**20
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is sampled from /proc")
+
+
+def python(program: str, **options):
+    return measure([sys.executable, "-c", program], **options)
+
+
+def test_wall_time_and_memory_of_a_child_that_fills_200_mb():
+    measured = python("import time; block = b'1' * (200 * 2**20); time.sleep(0.6); print('done')")
+    assert 0.6 <= measured.wall_s < 5
+    assert 200 * MEBIBYTE < measured.peak_memory_bytes < 300 * MEBIBYTE
+    assert measured.output == "done\n"
+
+
+@linux_only
+def test_memory_of_two_grandchildren_is_added_up():
+    grandchild = "import time; block = b'1' * (100 * 2**20); time.sleep(1.2)"
+    measured = python(
+        "import subprocess, sys\n"
+        f"both = [subprocess.Popen([sys.executable, '-c', {grandchild!r}]) for _ in range(2)]\n"
+        "[one.wait() for one in both]"
+    )
+    assert 200 * MEBIBYTE < measured.peak_memory_bytes < 300 * MEBIBYTE
+
+
+@linux_only
+def test_memory_of_the_caller_is_not_the_childs():
+    block = np.ones(300 * MEBIBYTE, dtype=np.uint8)
+    measured = python("import time; time.sleep(0.3)")
+    assert measured.peak_memory_bytes < 100 * MEBIBYTE < block.nbytes
+
+
+def test_a_failing_child_is_an_error_with_its_last_lines_and_exit_code():
+    program = "import sys; [print(f'line {n}.') for n in range(40)]; sys.exit('no model here')"
+    with pytest.raises(TuckerSegError, match="exit code 1") as caught:
+        python(program)
+    message = str(caught.value)
+    assert "no model here" in message and "line 39." in message and "line 3." not in message
+
+
+def test_a_program_that_does_not_exist_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(TuckerSegError, match="no_such_program"):
+        measure([tmp_path / "no_such_program"])
+
+
+def test_a_stuck_command_is_ended_with_its_children():
+    started = time.perf_counter()
+    with pytest.raises(TuckerSegError, match="after 1 s"):
+        python("import subprocess; print('waiting', flush=True); subprocess.run(['sleep', '30'])", timeout_s=1)
+    assert time.perf_counter() - started < 10

@@ -1,0 +1,100 @@
+"""The stand-in has the real network's size, is a folder nnU-Net reads, and loses nothing at rank 1/3."""
+
+import json
+
+import pytest
+import torch
+
+from TuckerSegLib.benchmark import standin
+from TuckerSegLib.benchmark.standin import (
+    standin_dataset,
+    standin_folder,
+    standin_network,
+    standin_plans,
+    write_standin,
+)
+from TuckerSegLib.errors import OutputError
+
+NAMES = tuple(f"structure_{index}" for index in range(1, 118))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_standin(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return standin_network(standin_plans(), standin_dataset(NAMES))
+
+
+@pytest.mark.filterwarnings("ignore:Detected old nnU-Net plans format")
+def test_nnunet_reads_the_folder_and_builds_the_network_of_16_55_million_parameters(folder, network):
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    plans = PlansManager(json.loads((folder / "plans.json").read_text()))
+    configuration = plans.get_configuration("3d_fullres")
+    labels = plans.get_label_manager(json.loads((folder / "dataset.json").read_text()))
+    assert configuration.patch_size == [112, 112, 128]
+    assert configuration.network_arch_init_kwargs["features_per_stage"] == [32, 64, 128, 256, 320]
+    assert labels.num_segmentation_heads == 118
+    checkpoint = torch.load(folder / "fold_0" / "checkpoint_final.pth", weights_only=True)
+    network.load_state_dict(checkpoint["network_weights"])
+    # Heads for deep supervision are stored but never run; published counts leave them out.
+    counted = [
+        p.numel() for name, p in network.named_parameters() if "seg_layers" not in name or "seg_layers.3" in name
+    ]
+    assert round(sum(counted) / 1e6, 3) == 16.551  # methods.md 1.1; arXiv:2404.09683
+
+
+def test_the_plans_are_of_the_old_kind(folder):
+    configuration = json.loads((folder / "plans.json").read_text())["configurations"]["3d_fullres"]
+    assert "architecture" not in configuration and configuration["UNet_class_name"] == "PlainConvUNet"
+
+
+def test_the_labels_are_totalsegmentators(folder):
+    labels = json.loads((folder / "dataset.json").read_text())["labels"]
+    assert len(labels) == 118 and labels["spleen"] == 1 and labels["costal_cartilages"] == 117
+
+
+def test_every_kernel_but_the_first_has_a_quarter_of_the_ranks_and_he_deviation(network):
+    kernels = [
+        module
+        for name, module in network.encoder.named_modules()
+        if isinstance(module, torch.nn.Conv3d) and name.endswith(".conv") and module.in_channels > 1
+    ][:3]
+    assert len(kernels) == 3
+    for module in kernels:
+        weight = module.weight.detach()
+        assert torch.linalg.matrix_rank(weight.flatten(1)) == module.out_channels // 4
+        assert torch.linalg.matrix_rank(weight.transpose(0, 1).flatten(1)) == module.in_channels // 4
+        assert weight.std() == pytest.approx((2 / (module.in_channels * 27)) ** 0.5, rel=1e-4)
+
+
+def test_an_existing_folder_is_kept(folder):
+    checkpoint = folder / "fold_0" / "checkpoint_final.pth"
+    before = checkpoint.stat().st_mtime_ns
+    assert write_standin(folder.parents[1]) == folder and checkpoint.stat().st_mtime_ns == before
+
+
+def test_a_half_written_checkpoint_is_not_taken_for_a_whole_one(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(standin, "standin_network", lambda *_: network)
+    half = standin_folder(tmp_path) / "fold_0" / "checkpoint_final.part"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    write_standin(tmp_path)
+    assert torch.load(half.with_suffix(".pth"), weights_only=True)["trainer_name"] == "nnUNetTrainer"
+
+
+def test_the_weights_are_the_same_every_time_and_the_random_state_is_left_alone(folder):
+    state = torch.random.get_rng_state()
+    again = standin_network(standin_plans(), standin_dataset(NAMES))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    stored = torch.load(folder / "fold_0" / "checkpoint_final.pth", weights_only=True)["network_weights"]
+    assert all(torch.equal(stored[name], value) for name, value in again.state_dict().items())
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file"):
+        write_standin(tmp_path / "file")

@@ -1,0 +1,160 @@
+"""One command in a process of its own: wall seconds, and the peak memory of it and of all it starts.
+
+Memory is sampled from /proc (Linux). Elsewhere the operating system's own record of the largest single process is
+taken, which counts helper processes only when they are the larger ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import TuckerSegError
+
+SAMPLE_S = 0.1
+LAST_LINES = 15
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a command took.
+
+    Attributes:
+        wall_s: Seconds from start to exit.
+        peak_memory_bytes: Of the command with every process it started; 0 where the system does not tell.
+        output: What it printed, stdout and stderr together.
+    """
+
+    wall_s: float
+    peak_memory_bytes: int
+    output: str
+
+
+def measure(
+    command: Sequence[str | Path], environment: Mapping[str, str] | None = None, timeout_s: float = 3600.0
+) -> Measurement:
+    """Run a command to its end. It and its children are ended when it takes too long or the caller is interrupted.
+
+    Args:
+        command: Program and arguments; no shell.
+        environment: The whole environment; None passes the caller's.
+
+    Raises:
+        TuckerSegError: It cannot be started, fails, or takes too long; with the last lines that it printed.
+    """
+    words = [str(word) for word in command]
+    with tempfile.TemporaryFile() as printed:
+        started = time.perf_counter()
+        try:
+            process = subprocess.Popen(
+                words, stdout=printed, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            )
+        except OSError as error:
+            raise TuckerSegError(f"{words[0]} cannot be started: {error}. Check the path.") from error
+        sampler = _Sampler(process.pid)
+        timer = threading.Timer(timeout_s, _end_session, [process.pid])
+        timer.start()
+        sampler.start()
+        try:
+            largest_single = _wait(process)
+            wall_s = time.perf_counter() - started
+        finally:
+            late = not timer.is_alive()
+            timer.cancel()
+            sampler.stop()
+            _end_session(process.pid)
+        printed.seek(0)
+        output = printed.read().decode(errors="replace")
+    if process.returncode:
+        raise TuckerSegError(_failure(words, process.returncode, timeout_s if late else None, output))
+    return Measurement(wall_s, sampler.peak_bytes or largest_single, output)
+
+
+def _wait(process: subprocess.Popen) -> int:
+    """Wait for the end; returns the largest memory of a single process, 0 where the system does not tell."""
+    if not hasattr(os, "wait4"):
+        process.wait()
+        return 0
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _end_session(session: int) -> None:
+    """End what is left of a session: all processes of a command, also those that outlived it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError, AttributeError):
+        os.killpg(session, signal.SIGKILL)
+
+
+def _failure(words: Sequence[str], code: int, timeout_s: float | None, output: str) -> str:
+    if timeout_s is not None:
+        reason = f"was ended after {timeout_s:.0f} s"
+    elif code == -signal.SIGKILL:
+        reason = "was killed by the system, most likely for want of memory"
+    else:
+        reason = f"ended with exit code {code}"
+    # Progress bars overwrite their line; only what such a line ended with is of interest.
+    lines = [line.rsplit("\r", 1)[-1] for line in output.rstrip().split("\n")][-LAST_LINES:]
+    return f"{' '.join(words[:4])} … {reason}. Its last lines:\n" + "\n".join(f"    {line}" for line in lines)
+
+
+class _Sampler(threading.Thread):
+    """Adds up the memory of all processes of a session, ten times a second.
+
+    Shared pages (libraries, shared tensors) are counted once, for the process that has most of them. A process's own
+    high-water mark catches peaks between samples. ``ru_maxrss`` will not do here: a new process starts with that of
+    the process that started it.
+    """
+
+    def __init__(self, session: int):
+        super().__init__(daemon=True)
+        self.peak_bytes = 0
+        self._session = session
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        if not Path("/proc/self/statm").exists():
+            return
+        while not self._end.is_set():
+            self._sample()
+            self._end.wait(SAMPLE_S)
+
+    def stop(self) -> None:
+        self._end.set()
+        self.join()
+
+    def _sample(self) -> None:
+        own, shared = 0, 0
+        for process in _session_processes(self._session):
+            try:
+                pages = [int(word) for word in (process / "statm").read_text().split()[1:3]]
+                status = (process / "status").read_text()
+            except OSError:  # it has just ended
+                continue
+            own += (pages[0] - pages[1]) * os.sysconf("SC_PAGE_SIZE")
+            shared = max(shared, pages[1] * os.sysconf("SC_PAGE_SIZE"))
+            _, found, rest = status.partition("VmHWM:")
+            if found:
+                self.peak_bytes = max(self.peak_bytes, int(rest.split(maxsplit=1)[0]) * 1024)
+        self.peak_bytes = max(self.peak_bytes, own + shared)
+
+
+def _session_processes(session: int) -> list[Path]:
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                # pid (name) state parent group session ...; the name may hold spaces and brackets
+                fields = Path(entry.path, "stat").read_text().rsplit(")", 1)[1].split()
+                if int(fields[3]) == session:
+                    found.append(Path(entry.path))
+    return found

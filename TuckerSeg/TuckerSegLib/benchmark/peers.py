@@ -1,0 +1,193 @@
+"""Who takes part: TuckerSeg, nnU-Net's predictor, TotalSegmentator; each run as its user would, in its own process.
+
+TotalSegmentator is configured, never changed: a home folder of its own holds the weights where it looks for them and
+a config.json that sends no usage statistics, so nothing is downloaded or sent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import TuckerSegError
+from .measure import Measurement, measure
+from .standin import LABEL_COUNT, standin_folder, write_standin
+from .volumes import load_volume
+
+STEP_FRACTION = 0.8  # TotalSegmentator 2.18's own for this task; given to all, so that all do the same work
+TOTALSEGMENTATOR = "totalsegmentator"
+NNUNET = "nnunet"
+PREDICTED = re.compile(r"Predicted in ([\d.]+)s")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One volume and where its results go. ``home`` holds the model, the caches and TotalSegmentator's settings."""
+
+    volume: Path
+    folder: Path
+    home: Path
+
+    @property
+    def model(self) -> Path:
+        return standin_folder(self.home / "nnunet" / "results")
+
+    def labels(self, contestant: str) -> Path:
+        """Where a contestant's labels go."""
+        return self.folder / f"{contestant}.nii.gz"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run: seconds of the whole process and of its prediction alone, peak memory of the process and its children.
+
+    ``predict_s`` is from the volume in memory to labels in memory. TotalSegmentator's and nnU-Net's own figures hold
+    what they hold: TotalSegmentator's leaves its resampling out.
+    """
+
+    wall_s: float
+    predict_s: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Somebody who segments a case. ``once`` is measured in the first round only."""
+
+    name: str
+    title: str
+    run: Callable[[Case], Outcome]
+    once: bool = False
+
+
+def prepare_home(home: Path) -> None:
+    """Write the stand-in model and TotalSegmentator's settings.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    write_standin(home / "nnunet" / "results")
+    settings = {
+        "totalseg_id": "benchmark",
+        "send_usage_stats": False,
+        "prediction_counter": 0,
+        "statistics_disclaimer_shown": True,
+    }
+    (home / "config.json").write_text(json.dumps(settings))
+
+
+def contestants(rank_ratio: float, totalsegmentator_python: Path | None) -> list[Contestant]:
+    """Everybody who can take part, in the order of a round: first uses come first and fill the caches."""
+    ours = [(1.0, "original", "original network"), (rank_ratio, "tucker", f"rank {rank_ratio:.2f}")]
+    first = [
+        Contestant(f"{name}_first_use", f"TuckerSeg, {words}, first use", _ours_cold(ratio, f"{name}_first_use"), True)
+        for ratio, name, words in ours
+    ]
+    cold = [
+        Contestant(f"{name}_cold", f"TuckerSeg, {words}, cold", _ours_cold(ratio, f"{name}_cold"))
+        for ratio, name, words in ours
+    ]
+    warm = [
+        Contestant(f"{name}_warm", f"TuckerSeg, {words}, warm", _ours_warm(ratio, f"{name}_warm"))
+        for ratio, name, words in ours
+    ]
+    peers = [Contestant(NNUNET, "nnUNetPredictor", _nnunet)]
+    if totalsegmentator_python is not None:
+        run = _totalsegmentator(totalsegmentator_python)
+        peers.insert(0, Contestant(TOTALSEGMENTATOR, "TotalSegmentator --fast", run))
+    return [*first, *peers, *cold, *warm]
+
+
+def _ours_cold(rank_ratio: float, name: str) -> Callable[[Case], Outcome]:
+    def run(case: Case) -> Outcome:
+        report = case.folder / f"{name}.json"
+        command = [
+            *(sys.executable, "-m", "TuckerSegLib", "segment", case.volume, case.labels(name)),
+            *("--model", case.model, "--rank", f"{rank_ratio:g}", "--step", str(STEP_FRACTION)),
+            *("--device", "auto", "--output-grid", "nearest", "--stats", report),
+        ]
+        measured = measure(command, _our_environment(case.home))
+        seconds = _read_report(report)["seconds"]
+        return _outcome(measured, sum(seconds[stage] for stage in ("preprocess", "network", "finish")))
+
+    return run
+
+
+def _ours_warm(rank_ratio: float, name: str) -> Callable[[Case], Outcome]:
+    return _child_of_ours("TuckerSegLib.benchmark.warm_child", name, ["--rank", f"{rank_ratio:g}"])
+
+
+def _nnunet(case: Case) -> Outcome:
+    voxels = math.prod(load_volume(case.volume).shape)
+    logits_bytes = voxels * LABEL_COUNT * 2  # float16 on the volume's own grid
+    memory_bytes = total_memory_bytes()
+    if memory_bytes and logits_bytes > 0.5 * memory_bytes:
+        raise TuckerSegError(
+            f"left out: its logits on this grid take {logits_bytes / 1e9:.0f} GB, "
+            f"and the machine has {memory_bytes / 1e9:.0f} GB"
+        )
+    return _child_of_ours("TuckerSegLib.benchmark.nnunet_child", NNUNET, [])(case)
+
+
+def _child_of_ours(module: str, name: str, options: list[str]) -> Callable[[Case], Outcome]:
+    """A module of this package that takes MODEL IN OUT REPORT and reports the seconds of ``predict``."""
+
+    def run(case: Case) -> Outcome:
+        report = case.folder / f"{name}.json"
+        command = [
+            *(sys.executable, "-m", module, case.model, case.volume, case.labels(name), report),
+            *("--step", str(STEP_FRACTION), *options),
+        ]
+        measured = measure(command, _our_environment(case.home))
+        return _outcome(measured, _read_report(report)["predict"])
+
+    return run
+
+
+def _totalsegmentator(python: Path) -> Callable[[Case], Outcome]:
+    program = python.parent / "TotalSegmentator"
+    start = [program] if program.exists() else [python, "-m", "totalsegmentator.bin.TotalSegmentator"]
+
+    def run(case: Case) -> Outcome:
+        environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+        environment["TOTALSEG_HOME_DIR"] = str(case.home)
+        files = ["-i", case.volume, "-o", case.labels(TOTALSEGMENTATOR)]
+        measured = measure([*start, *files, "--ml", "--fast", "-d", "cpu"], environment)
+        found = PREDICTED.search(measured.output)
+        if not found:
+            raise TuckerSegError("TotalSegmentator did not say how long it predicted ('Predicted in ...s').")
+        return _outcome(measured, float(found.group(1)))
+
+    return run
+
+
+def _our_environment(home: Path) -> Mapping[str, str]:
+    """The caller's environment, with this library to be found and a cache of its own."""
+    library = str(Path(__file__).resolve().parents[2])
+    paths = [library, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TUCKERSEG_CACHE_DIR": str(home / "cache")}
+
+
+def _outcome(measured: Measurement, predict_s: float) -> Outcome:
+    return Outcome(measured.wall_s, predict_s, measured.peak_memory_bytes)
+
+
+def _read_report(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise TuckerSegError(f"{path}: the run ended well but left no readable report ({error}).") from error
+
+
+def total_memory_bytes() -> int:
+    """Memory of this machine; 0 where it cannot be told."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 0
