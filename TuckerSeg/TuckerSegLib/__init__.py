@@ -1,0 +1,44 @@
+"""TuckerSeg: Tucker-compressed nnU-Net models, run fast on the computer that a clinic really has.
+
+Public names, imported on first use (importing the package imports neither torch nor nnunetv2):
+
+* :func:`load_model`, :func:`compress`, :class:`TuckerSpec`: a model and its compressed form;
+* :func:`read_image`, :class:`Image`, :func:`segment`, :func:`prepare`, :class:`InferenceSpec`: an image and its labels;
+* :func:`as_table`: the statistics of a result as text;
+* :func:`run`, :class:`Job`: all of it from files to file;
+* :func:`compress_predictor`: the network of an initialised nnunetv2 ``nnUNetPredictor``, compressed;
+* :class:`Cache`, :class:`TuckerSegError`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Cache": ("cache", "Cache"),
+    "InferenceSpec": ("job", "InferenceSpec"),
+    "Job": ("job", "Job"),
+    "TuckerSegError": ("errors", "TuckerSegError"),
+    "TuckerSpec": ("compression.tucker", "Spec"),
+    "as_table": ("statistics", "as_table"),
+    "compress": ("loading", "compress"),
+    "compress_predictor": ("nnunet_predictor", "compress_predictor"),
+    "load_model": ("loading", "load_model"),
+    "Image": ("image", "Image"),
+    "read_image": ("image", "read_image"),
+    "run": ("run", "run"),
+    "prepare": ("ready_model", "prepare"),
+    "segment": ("segmentation", "segment"),
+}
+
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOME[name]
+    return getattr(importlib.import_module(f".{module}", __name__), attribute)

@@ -67,9 +67,9 @@ def compress(options: argparse.Namespace) -> None:
     if output.suffix != ".tuckerseg":
         raise OutputError(f"{output}: a compressed model's file name ends in .tuckerseg.")
     _check_folder(options.output)
-    original, model = _load(options)
+    model = _load(options)
     model.save(output)
-    before, after = original.original_cost, model.cost
+    before, after = model.original_cost, model.cost
     print(f"{model.name}: {before.parameters / 1e6:.3f} -> {after.parameters / 1e6:.3f} million parameters")
     print(f"{before.macs * 2e-9:.2f} -> {after.macs * 2e-9:.2f} GFLOPs per patch (1 multiply-accumulate = 2 FLOPs)")
     print(f"Written: {output} ({output.stat().st_size / 1e6:.1f} MB)")
@@ -77,7 +77,7 @@ def compress(options: argparse.Namespace) -> None:
 
 def inspect(options: argparse.Namespace) -> None:
     """``tuckerseg inspect``: decides, but decomposes nothing."""
-    original = load_model(catalog.model_path(options.model), _folds(options))
+    original = load_model(options.model, _folds(options))
     spec = compression_spec(options)
     if original.recipes:
         changes = original.recipes[-1].changes
@@ -181,13 +181,13 @@ def compression_spec(options: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _load(options: argparse.Namespace):
-    original = load_model(catalog.model_path(options.model), _folds(options))
+    original = load_model(options.model, _folds(options))
     spec = compression_spec(options)
     if spec is None:
-        return original, original
+        return original
     if original.recipes:
         raise SpecError(f"{options.model} is compressed already; start from the original model.")
-    return original, compress_model(original, compression.method("tucker").Spec(**spec))
+    return compress_model(original, compression.method("tucker").Spec(**spec))
 
 
 def _folds(options: argparse.Namespace) -> tuple[str, ...] | None:

@@ -17,7 +17,8 @@ from .errors import OutputError
 from .evaluation import mean_dice
 from .job import InferenceSpec, Job
 from .records import to_json
-from .run import SegmentationResult, run
+from .run import run
+from .segmentation import SegmentationResult
 from .statistics import as_table
 from .terminal import TerminalReporter
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import compression, model_file
+from . import catalog, compression, model_file
 from .cache import Cache, key_of
 from .compression.cost import count
 from .compression.heads import drop_unused_heads, split_head
@@ -30,14 +30,15 @@ def load_model(path: str | Path, folds: tuple[str, ...] | None = None, cache: Ca
     """Load a model as it is on disk.
 
     Args:
-        path: nnU-Net v2 results folder, ``DatasetXXX`` folder, zip of either, or a ``.tuckerseg`` file.
+        path: Name in the catalog, nnU-Net v2 results folder, ``DatasetXXX`` folder, zip of either, or a
+            ``.tuckerseg`` file.
         folds: Folds of an nnU-Net model; None takes all.
         cache: Keeps the converted model, so that the next load needs neither nnunetv2's plans nor the checkpoint.
 
     Raises:
         ModelFolderError, UnsupportedModelError, ModelFileError: See there.
     """
-    path = Path(path).expanduser()
+    path = catalog.model_path(str(path))
     if path.suffix == ".tuckerseg":
         return read_model_file(path)
     folder = find_model_folder(path, folds)

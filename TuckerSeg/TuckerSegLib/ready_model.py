@@ -17,31 +17,30 @@ class ReadyModel:
     """A model that is ready for volumes.
 
     Attributes:
-        original: Before compression; the same object where nothing is compressed.
         reason: Why this device and this precision.
-        notes: For the user.
         close: Gives the device's memory back.
     """
 
     model: SegmentationModel
-    original: SegmentationModel
     network: Network
     device: hardware.Device
     reason: str
     precision: str
     threads: int
-    notes: tuple[str, ...]
     close: Callable[[], None]
 
 
-def prepare(
-    original: SegmentationModel, model: SegmentationModel, inference: InferenceSpec, cache: Cache | None = None
-) -> ReadyModel:
+def prepare(model: SegmentationModel, inference: InferenceSpec | None = None, cache: Cache | None = None) -> ReadyModel:
     """Bring a model to a device.
+
+    Args:
+        inference: Device, precision, threads and batch size; None takes the defaults.
+        cache: Where compiled forms are kept; None takes the user's.
 
     Raises:
         BackendError: The device or precision asked for is not usable here; the message says why.
     """
+    inference = inference or InferenceSpec()
     cache = cache or Cache()
     device, device_reason = hardware.choose(inference.device, hardware.devices())
     precision, precision_reason = hardware.choose_precision(inference.precision, device)
@@ -68,7 +67,7 @@ def prepare(
 
     network = combine(model, predictors, backend.is_out_of_memory)
     reason = "; ".join(part for part in (device_reason, precision_reason) if part)
-    return ReadyModel(model, original, network, device, reason, precision, threads, (), close)
+    return ReadyModel(model, network, device, reason, precision, threads, close)
 
 
 def describe(model: SegmentationModel) -> str:

@@ -1,0 +1,145 @@
+"""The rules of ARCHITECTURE.md, kept true."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+LIBRARY = ROOT / "TuckerSeg" / "TuckerSegLib"
+FILES = sorted(LIBRARY.rglob("*.py"))
+STANDARD = {"TuckerSegLib", *sys.stdlib_module_names}
+
+
+def part_of(file: Path) -> str:
+    return file.relative_to(LIBRARY).parts[0].removesuffix(".py")
+
+
+def imports_of(file: Path) -> tuple[set[str], set[str]]:
+    """Parts of the library and third-party packages that a file imports, anywhere in it."""
+    own, foreign = set(), set()
+    package = ("TuckerSegLib", *file.relative_to(LIBRARY).parts[:-1])
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            inside = module == "TuckerSegLib"
+            names = [f"{module}.{alias.name}" for alias in node.names] if inside else [module]
+        else:
+            continue
+        for name in names:
+            head, _, rest = name.partition(".")
+            if head == "TuckerSegLib":
+                own.add(rest.partition(".")[0])
+            elif head not in STANDARD:
+                foreign.add(head)
+    return own - {""}, foreign
+
+
+def table() -> dict[str, tuple[set[str], set[str]]]:
+    """The table of ARCHITECTURE.md: part to (parts it may use, packages it may use)."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rows = re.search(r"\| part \| may use.*?\n\|[-|]+\n(.*?)\n\n", text, re.S).group(1).splitlines()
+    rules: dict[str, tuple[set[str], set[str]]] = {}
+    for row in rows:
+        names, uses, packages = (cell.strip() for cell in row.strip("|").split("|"))
+        parts = {name.strip() for name in names.split(",")}
+        allowed = set(parts)
+        for word in re.findall(r"[a-z_]+", uses):
+            if word in rules:
+                allowed |= {word}
+                if "what" in uses:  # "model, and what it may use"
+                    allowed |= rules[word][0]
+        if "everything" in uses:
+            allowed |= set(rules)
+        known = {"numpy", "torch", "tensorly", "scipy", "nibabel", "SimpleITK", "nnunetv2", "openvino", "safetensors"}
+        allowed_packages = (known | {"matplotlib"}) & set(re.findall(r"\w+", packages))
+        rules |= {part: (allowed, allowed_packages) for part in parts}
+    return rules
+
+
+RULES = table()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(LIBRARY)))
+def test_a_file_imports_only_what_the_table_allows(file):
+    part = part_of(file)
+    if part in ("__init__", "__main__"):
+        return
+    own, foreign = imports_of(file)
+    allowed, packages = RULES[part]
+    assert own <= allowed | {part}, f"{part} may not use {sorted(own - allowed - {part})}"
+    assert foreign <= packages, f"{part} may not use {sorted(foreign - packages)}"
+
+
+def test_only_the_openvino_files_import_openvino():
+    users = {file.name for file in FILES if "openvino" in imports_of(file)[1]}
+    assert users
+    assert all(name.startswith("openvino") for name in users)
+
+
+def test_importing_the_library_imports_nothing_heavy_and_nothing_of_slicer():
+    code = (
+        "import sys\n"
+        "for name in ('slicer', 'vtk', 'qt', 'ctk'): sys.modules[name] = None\n"
+        "import TuckerSegLib, TuckerSegLib.compression, TuckerSegLib.cli, TuckerSegLib.job, TuckerSegLib.statistics\n"
+        "print([name for name in ('torch', 'nnunetv2', 'tensorly', 'openvino', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "TuckerSeg", capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_importing_everything_leaves_the_global_state_of_torch_and_tensorly_alone():
+    modules = [
+        ".".join(file.relative_to(LIBRARY.parent).with_suffix("").parts)
+        for file in FILES
+        if file.name not in ("__init__.py", "__main__.py") and not file.name.endswith("_child.py")
+    ]
+    code = (
+        "import importlib, sys, torch, tensorly\n"
+        "for name in ('slicer', 'vtk', 'qt', 'ctk'): sys.modules[name] = None\n"
+        "def state():\n"
+        "    return (torch.get_num_threads(), torch.get_default_dtype(), torch.backends.cudnn.benchmark,\n"
+        "            torch.backends.cudnn.allow_tf32, torch.is_grad_enabled(), tensorly.get_backend())\n"
+        "before = state()\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+        "print(before == state())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "TuckerSeg", capture_output=True, text=True)
+    assert done.stdout.strip().endswith("True"), done.stderr
+
+
+def test_only_one_function_swaps_modules():
+    pattern = re.compile(r"\b_modules\[|register_module\(|add_module\(|setattr\(\w*(parent|network|module)")
+    users = {part_of(file) + "/" + file.name for file in FILES if pattern.search(file.read_text(encoding="utf-8"))}
+    assert users == {"compression/layers.py"}
+
+
+def test_every_compression_method_has_its_names():
+    from TuckerSegLib import compression
+
+    for name in compression.METHODS:
+        module = compression.method(name)
+        for part in ("Spec", "plan", "decompose", "apply", "Basis"):
+            assert hasattr(module, part), f"{name} lacks {part}"
+
+
+def test_versions_agree():
+    from TuckerSegLib import __version__
+
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(r'^version = "(.*)"$', text, re.M).group(1) == __version__
+
+
+def test_every_package_is_in_the_distribution():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = set(re.findall(r'^    "(TuckerSegLib[\w.]*)",$', text, re.M))
+    folders = {".".join(file.relative_to(LIBRARY.parent).parent.parts) for file in FILES}
+    assert listed == folders | {"TuckerSegLib.Resources"}
