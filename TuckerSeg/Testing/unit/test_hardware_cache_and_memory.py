@@ -1,0 +1,114 @@
+"""Compiled entries on disk, out-of-memory detection, and the allocator's settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from TuckerSegLib.hardware import compiled_cache, memory, openvino_runtime, torch_cpu, torch_cuda, torch_mps
+
+IDENTITY = {"network": "abc", "patch": "(1, 32, 32, 32)"}
+BODY = bytes(range(256)) * 10
+
+
+@pytest.fixture
+def messages():
+    return []
+
+
+def test_an_entry_is_read_as_it_was_written(tmp_path, messages):
+    compiled_cache.write_entry(tmp_path / "new", IDENTITY, BODY, messages.append)
+    assert compiled_cache.read_entry(tmp_path / "new", IDENTITY, messages.append) == BODY
+    assert messages == []
+    assert len(list((tmp_path / "new").iterdir())) == 1
+
+
+def test_another_identity_is_another_entry(tmp_path, messages):
+    compiled_cache.write_entry(tmp_path, IDENTITY, BODY, messages.append)
+    other = {**IDENTITY, "patch": "(1, 64, 64, 64)"}
+    assert compiled_cache.read_entry(tmp_path, other, messages.append) is None
+    assert messages == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-7],
+        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+        lambda content: b"",
+        lambda content: b"not a header",
+        lambda content: b"[]\n" + content,
+        lambda content: content.replace(b'"abc"', b'"abd"'),
+        lambda content: content.replace(b'"format": 1', b'"format": 9'),
+    ],
+)
+def test_a_damaged_or_foreign_entry_is_not_used_and_said(tmp_path, messages, damage):
+    compiled_cache.write_entry(tmp_path, IDENTITY, BODY, messages.append)
+    path = compiled_cache.entry_path(tmp_path, IDENTITY)
+    path.write_bytes(damage(path.read_bytes()))
+    assert compiled_cache.read_entry(tmp_path, IDENTITY, messages.append) is None
+    assert len(messages) == 1 and "made again" in messages[0]
+
+
+def test_a_folder_that_cannot_be_written_is_said_and_is_no_error(tmp_path, messages):
+    (tmp_path / "file").write_text("in the way")
+    compiled_cache.write_entry(tmp_path / "file", IDENTITY, BODY, messages.append)
+    assert len(messages) == 1 and "not kept" in messages[0]
+
+
+@pytest.mark.parametrize("backend", [openvino_runtime, torch_cpu, torch_cuda, torch_mps])
+def test_only_memory_errors_are_taken_for_out_of_memory(backend):
+    assert backend.is_out_of_memory(MemoryError())
+    assert not backend.is_out_of_memory(RuntimeError("Expected 5-dimensional input, but got 4-dimensional"))
+    assert not backend.is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    assert not backend.is_out_of_memory(ValueError("bad allocation of labels"))
+
+
+def test_each_backend_knows_its_own_memory_errors():
+    import torch
+
+    assert torch_cuda.is_out_of_memory(torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    assert torch_cpu.is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: ..."))
+    assert torch_cpu.is_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"))
+    assert openvino_runtime.is_out_of_memory(RuntimeError("Exception from src/inference: std::bad_alloc"))
+    assert openvino_runtime.is_out_of_memory(RuntimeError("Failed to allocate 300 bytes of memory"))
+    assert torch_mps.is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"))
+
+
+def test_a_real_failed_allocation_is_recognized():
+    import torch
+
+    with pytest.raises(RuntimeError) as failure:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert torch_cpu.is_out_of_memory(failure.value)
+    assert openvino_runtime.is_out_of_memory(failure.value)
+
+
+def test_peak_memory_follows_an_allocation():
+    import numpy
+
+    before = memory.peak_memory_bytes()
+    block = numpy.ones(before // 8 + 2**24)  # larger than anything that was resident
+    assert memory.peak_memory_bytes() >= before + 2**26
+    del block
+
+
+def test_freed_memory_is_kept_until_the_last_holder_gives_up(monkeypatch):
+    calls = []
+
+    class Library:
+        def mallopt(self, parameter, value):
+            calls.append((parameter, value))
+            return 1
+
+        def malloc_trim(self, pad):
+            calls.append("trim")
+
+    monkeypatch.setattr(memory, "_glibc", Library)
+    monkeypatch.setattr(memory, "_holders", 0)
+    assert memory.keep_freed_memory() and memory.keep_freed_memory()
+    assert calls[0] == (memory._M_MMAP_MAX, 0)
+    calls.clear()
+    memory.return_freed_memory()
+    assert calls == ["trim"]
+    memory.return_freed_memory()
+    assert (memory._M_MMAP_MAX, 65536) in calls

@@ -1,0 +1,76 @@
+"""Compiled networks on disk: one file per entry, written beside and renamed, checked before it is used.
+
+An entry is a line of JSON (identity, size and SHA-256 of what follows) and the compiled bytes. It knows nothing of
+what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+_FORMAT = 1
+_LONGEST_HEADER = 65536
+
+
+def entry_path(folder: Path, identity: dict[str, str]) -> Path:
+    """File of the entry with this identity; different identities have different files."""
+    text = json.dumps(identity, sort_keys=True)
+    return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.compiled"
+
+
+def read_entry(folder: Path, identity: dict[str, str], log: Callable[[str], None]) -> bytes | None:
+    """Compiled bytes, or None if there is no entry or it is damaged, which is logged."""
+    path = entry_path(folder, identity)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        log(f"The compiled network {path} cannot be read ({error.strerror}); it is made again.")
+        return None
+    try:
+        end = content.index(b"\n", 0, _LONGEST_HEADER)
+        header = json.loads(content[:end])
+        body = content[end + 1 :]
+        sound = (
+            header["format"] == _FORMAT
+            and header["identity"] == identity
+            and header["size"] == len(body)
+            and header["sha256"] == hashlib.sha256(body).hexdigest()
+        )
+    except (ValueError, KeyError, TypeError):
+        sound = False
+    if not sound:
+        log(f"The compiled network {path} is damaged or of another version; it is made again.")
+        return None
+    return body
+
+
+def write_entry(folder: Path, identity: dict[str, str], body: bytes, log: Callable[[str], None]) -> None:
+    """Keep compiled bytes. A folder that cannot be written is logged, and is no error: the next start is slower."""
+    header = {"format": _FORMAT, "identity": identity, "size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+    temporary = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".compiled-", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(json.dumps(header).encode() + b"\n")
+            file.write(body)
+        os.replace(temporary, entry_path(folder, identity))
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+        log(f"The compiled network was not kept in {folder} ({error.strerror}).")
+
+
+def drop_entry(folder: Path, identity: dict[str, str]) -> None:
+    """Remove an entry that turned out to be unusable."""
+    with contextlib.suppress(OSError):
+        entry_path(folder, identity).unlink()

@@ -1,0 +1,130 @@
+"""Memory of this computer and of this process, and an allocator that keeps large tensors.
+
+glibc returns every freed block above 32 MiB to the system; a network's intermediate tensors are larger, so each
+operation pays for fresh, zeroed pages. Source: mallopt(3).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+_DEFAULT_TRIM_BYTES, _DEFAULT_MMAP_MAX = 128 * 1024, 65536  # mallopt(3)
+_holders = 0
+
+
+def keep_freed_memory() -> bool:
+    """Keep freed blocks in the process instead of returning them; False where the C library cannot.
+
+    Every call is to be matched by one of :func:`return_freed_memory`.
+    """
+    global _holders
+    library = _glibc()
+    if library is None:
+        return False
+    _holders += 1
+    # A threshold above 32 MiB is refused; forbidding mmap for blocks altogether is not.
+    return bool(library.mallopt(_M_MMAP_MAX, 0) and library.mallopt(_M_TRIM_THRESHOLD, -1))
+
+
+def return_freed_memory() -> None:
+    """Undo :func:`keep_freed_memory`, once the last who asked for it does; hand free memory back to the system."""
+    global _holders
+    library = _glibc()
+    if library is None:
+        return
+    _holders = max(0, _holders - 1)
+    if _holders == 0:
+        library.mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
+        library.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM_BYTES)
+    library.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "gnu_get_libc_version") and hasattr(library, "mallopt") else None
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident memory that this process ever had, bytes."""
+    if sys.platform == "win32":
+        return _windows_peak_bytes()
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # getrusage(2): bytes on macOS, KiB on Linux
+
+
+def _windows_peak_bytes() -> int:
+    class Counters(ctypes.Structure):  # PROCESS_MEMORY_COUNTERS of psapi.h
+        _fields_ = [("cb", ctypes.c_ulong), ("PageFaultCount", ctypes.c_ulong)] + [
+            (name, ctypes.c_size_t)
+            for name in (
+                "PeakWorkingSetSize",
+                "WorkingSetSize",
+                "QuotaPeakPagedPoolUsage",
+                "QuotaPagedPoolUsage",
+                "QuotaPeakNonPagedPoolUsage",
+                "QuotaNonPagedPoolUsage",
+                "PagefileUsage",
+                "PeakPagefileUsage",
+            )
+        ]
+
+    counters = Counters(cb=ctypes.sizeof(Counters))
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    kernel.GetCurrentProcess.restype = ctypes.c_void_p
+    kernel.K32GetProcessMemoryInfo.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulong]
+    if not kernel.K32GetProcessMemoryInfo(kernel.GetCurrentProcess(), ctypes.byref(counters), counters.cb):
+        raise ctypes.WinError(ctypes.get_last_error())
+    return counters.PeakWorkingSetSize
+
+
+def system_memory_bytes() -> tuple[int | None, int | None]:
+    """Total and available memory for this process, bytes; container limits count. None where unknown."""
+    if sys.platform == "win32":
+        return _windows_system_bytes()
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        total = None
+    available = _meminfo_available_bytes()
+    limit = _container_limit_bytes()
+    if limit is not None and total is not None and limit < total:
+        total, available = limit, None if available is None else min(limit, available)
+    return total, available
+
+
+def _meminfo_available_bytes() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _container_limit_bytes() -> int | None:
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            text = Path(path).read_text().strip()
+        except OSError:
+            continue
+        return int(text) if text.isdigit() else None
+    return None
+
+
+def _windows_system_bytes() -> tuple[int | None, int | None]:
+    class Status(ctypes.Structure):  # MEMORYSTATUSEX of sysinfoapi.h
+        _fields_ = [("dwLength", ctypes.c_ulong), ("dwMemoryLoad", ctypes.c_ulong)] + [
+            (f"value_{index}", ctypes.c_ulonglong) for index in range(7)
+        ]
+
+    status = Status(dwLength=ctypes.sizeof(Status))
+    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+        return None, None
+    return status.value_0, status.value_1

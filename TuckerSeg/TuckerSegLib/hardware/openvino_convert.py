@@ -1,0 +1,57 @@
+"""A torch network as an OpenVINO model: recorded where that is possible, else through OpenVINO's own converter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import BackendError
+from .openvino_graph import UnknownOperation, record
+
+_SMALLEST_PATCHES = (32, 64, 128)  # voxels per axis; the smallest that survives the network's downsampling is traced
+
+
+def to_model(network: torch.nn.Module, shape: Sequence[int], log: Callable[[str], None]) -> Any:
+    """Convert a network.
+
+    Args:
+        network: In eval mode, on the CPU, float32.
+        shape: (B, C, Z, Y, X) of the input.
+
+    Returns:
+        ``openvino.Model`` from (B, C, Z, Y, X) to (B, Z, Y, X, F). It may share memory with the network, so the
+        network must live until the model is compiled.
+
+    Raises:
+        BackendError: Neither way works.
+    """
+    try:
+        return record(network, shape)
+    except UnknownOperation as error:
+        log(f"The network uses {error}; it is traced, which takes longer.")
+    return _trace(network, shape)
+
+
+def _trace(network: torch.nn.Module, shape: Sequence[int]) -> Any:
+    import openvino
+    from openvino import opset8 as ops
+
+    failure: Exception | None = None
+    for size in _SMALLEST_PATCHES:
+        small = [shape[0], shape[1], *(min(size, full) for full in shape[2:])]
+        try:
+            with torch.inference_mode():
+                traced = torch.jit.trace(network, torch.rand(small), check_trace=False)  # the check doubles the time
+            model = openvino.convert_model(traced, input=[small])
+            model.reshape(list(shape))
+            break
+        except (RuntimeError, ValueError) as error:
+            failure = error
+    else:
+        raise BackendError(f"OpenVINO cannot convert this network ({failure}). Take another device, such as torch:cpu.")
+    features = model.get_results()[0].input_value(0)
+    output = ops.transpose(features, np.array([0, 2, 3, 4, 1]))
+    return openvino.Model([ops.result(output)], model.get_parameters(), "patch_network")

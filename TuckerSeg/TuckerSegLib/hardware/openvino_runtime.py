@@ -1,0 +1,238 @@
+"""OpenVINO: processors, and Intel GPUs and NPUs where their drivers are installed.
+
+Patches are computed one at a time: a batch is no faster on a processor and needs more memory.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BackendError
+from . import compiled_cache
+from .device import Device
+from .memory import system_memory_bytes
+from .patch_predictor import PrepareSpec
+from .processor import processor_name
+
+if TYPE_CHECKING:
+    import torch
+
+_HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+_GRAPH_VERSION = 1  # of what openvino_graph.record makes; a change must not meet old entries
+_NOT_INSTALLED = "openvino is not installed: pip install openvino"
+_MEMORY_WORDS = ("bad_alloc", "bad allocation", "failed to allocate", "can't allocate", "cannot allocate memory")
+
+
+def devices() -> list[Device]:
+    """The processor, then each GPU and NPU that OpenVINO sees."""
+    if importlib.util.find_spec("openvino") is None:
+        return [Device("openvino:cpu", "openvino", processor_name(), False, _NOT_INSTALLED, ())]
+    try:
+        import openvino
+
+        core = openvino.Core()
+        names = core.available_devices
+    except Exception as error:  # a broken installation raises anything; the reason is shown
+        reason = f"openvino cannot be loaded ({type(error).__name__}: {error})"
+        return [Device("openvino:cpu", "openvino", processor_name(), False, reason, ())]
+    return [_describe(core, name) for name in sorted(names, key=lambda name: (not name.startswith("CPU"), name))]
+
+
+def _describe(core: Any, name: str) -> Device:
+    identifier = f"openvino:{name.lower()}"
+    try:
+        if name == "CPU":
+            precisions = _processor_precisions(core)
+            total, free = system_memory_bytes()
+            offers = f"compiled network, {', '.join(precisions)}"
+            return Device(identifier, "openvino", processor_name(), True, "", precisions, total, free, offers)
+        full_name = str(core.get_property(name, "FULL_DEVICE_NAME"))
+        capabilities = core.get_property(name, "OPTIMIZATION_CAPABILITIES")
+        precisions = ("fp16", "fp32") if "FP16" in capabilities and name.startswith("GPU") else ("fp32",)
+        precisions = ("fp16",) if name.startswith("NPU") else precisions
+        memory = int(core.get_property(name, "GPU_DEVICE_TOTAL_MEM_SIZE")) if name.startswith("GPU") else None
+    except Exception as error:  # drivers raise anything; the reason is shown
+        return Device(identifier, "openvino", name, False, f"{type(error).__name__}: {error}", ())
+    offers = f"compiled network, {', '.join(precisions)}; experimental"
+    return Device(identifier, "openvino", full_name, True, "", precisions, memory, None, offers)
+
+
+def _processor_precisions(core: Any) -> tuple[str, ...]:
+    """Precisions with instructions of their own, the automatic choice first.
+
+    The capabilities list FP16 on processors that only emulate it, so one small convolution is compiled in each and
+    asked which implementation it got. Where both have matrix tiles (AMX), fp16 is as fast as bf16 and rounds eight
+    times finer.
+    """
+    half = {precision: _convolution_implementation(core, precision) for precision in ("fp16", "bf16")}
+    tiled = [precision for precision, found in half.items() if "amx" in found]
+    native = [p for p, found in half.items() if found.endswith(_HINTS[p]) and p not in tiled]
+    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        native = [precision for precision in native if precision != "bf16"]  # emulated
+    return (*tiled, *native, "fp32")
+
+
+def _convolution_implementation(core: Any, precision: str) -> str:
+    import numpy as np
+    import openvino
+    from openvino import opset8 as ops
+
+    patch = ops.parameter([1, 16, 8, 8, 8], dtype=np.float32)
+    weight = ops.constant(np.ones((16, 16, 3, 3, 3), np.float32))
+    ones = [1, 1, 1]
+    model = openvino.Model([ops.result(ops.convolution(patch, weight, ones, ones, ones, ones))], [patch], "probe")
+    hints = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "INFERENCE_NUM_THREADS": 1}
+    runtime_model = core.compile_model(model, "CPU", hints).get_runtime_model()
+    kinds = [node.get_rt_info()["primitiveType"].astype(str) for node in runtime_model.get_ops()]
+    return next((kind for kind in kinds if "conv" in kind or "gemm" in kind), "")
+
+
+def prepare(load_network: Callable[[], torch.nn.Module], device: Device, spec: PrepareSpec) -> OpenVINOPredictor:
+    """Compile a network for one patch shape, or take its compiled form from the cache.
+
+    Args:
+        load_network: Gives the network in eval mode; not called when the compiled form is in the cache.
+
+    Raises:
+        BackendError: OpenVINO cannot compile the network for this device.
+    """
+    import openvino
+
+    start = time.perf_counter()
+    core = openvino.Core()
+    name = device.id.partition(":")[2].upper()
+    settings = _settings(name, spec)
+    identity = _identity(openvino.__version__, device, spec, settings)
+    compiled = _from_cache(core, name, settings, identity, spec)
+    from_cache = compiled is not None
+    if compiled is None:
+        compiled = _compile(core, name, settings, load_network, spec)
+        if spec.cache_folder is not None:
+            body = compiled.export_model().getvalue()
+            compiled_cache.write_entry(spec.cache_folder, identity, body, spec.log)
+            del body
+        gc.collect()  # the network and its graph have reference cycles, and are as large as the compiled form
+    seconds = time.perf_counter() - start
+    description = f"OpenVINO {openvino.__version__.split('-')[0]} on {device.name}, {spec.precision}"
+    return OpenVINOPredictor(compiled, spec, description, seconds, from_cache)
+
+
+def _settings(name: str, spec: PrepareSpec) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        # Explicit: left out, OpenVINO takes bf16 wherever the processor has it.
+        "INFERENCE_PRECISION_HINT": _HINTS[spec.precision],
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    if name == "CPU":
+        settings["NUM_STREAMS"] = 1
+        if spec.threads:
+            settings["INFERENCE_NUM_THREADS"] = spec.threads
+    if name.startswith("NPU"):
+        del settings["INFERENCE_PRECISION_HINT"]  # has only one, and refuses the hint on some drivers
+    return settings
+
+
+def _identity(version: str, device: Device, spec: PrepareSpec, settings: dict[str, Any]) -> dict[str, str]:
+    values = {
+        "network": spec.cache_key,
+        "graph": _GRAPH_VERSION,
+        "patch": (spec.input_channels, *spec.patch_shape),
+        "openvino": version,
+        "device": (device.id, device.name, device.precisions),
+        "settings": sorted(settings.items()),
+    }
+    return {key: str(value) for key, value in values.items()}
+
+
+def _from_cache(core: Any, name: str, settings: dict, identity: dict[str, str], spec: PrepareSpec) -> Any | None:
+    if spec.cache_folder is None:
+        return None
+    body = compiled_cache.read_entry(spec.cache_folder, identity, spec.log)
+    if body is None:
+        return None
+    try:
+        return core.import_model(body, name, settings)
+    except RuntimeError as error:
+        spec.log(f"OpenVINO refuses a compiled network of its own ({_first_line(error)}); it is made again.")
+        compiled_cache.drop_entry(spec.cache_folder, identity)
+        return None
+
+
+def _compile(core: Any, name: str, settings: dict, load_network: Callable, spec: PrepareSpec) -> Any:
+    from .openvino_convert import to_model
+
+    network = load_network()
+    model = to_model(network, (1, spec.input_channels, *spec.patch_shape), spec.log)
+    try:
+        return core.compile_model(model, name, settings)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise BackendError(
+            f"OpenVINO cannot compile this network for {name} with patches of {spec.patch_shape} "
+            f"({_first_line(error)}). Take another device, such as torch:cpu."
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, and nothing else."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _MEMORY_WORDS)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+class OpenVINOPredictor:
+    """See :class:`.patch_predictor.PatchPredictor`. The result's memory has the channels last, and is reused."""
+
+    output_device = "cpu"
+
+    def __init__(self, compiled: Any, spec: PrepareSpec, description: str, seconds: float, from_cache: bool):
+        self.description = description
+        self.compile_seconds = seconds
+        self.from_cache = from_cache
+        self._spec = spec
+        self._request = compiled.create_infer_request()
+        self._output_shape = tuple(compiled.output(0).shape)[1:]
+        self._results: torch.Tensor | None = None
+
+    def __call__(self, patches: torch.Tensor) -> torch.Tensor:
+        """Compute patches one by one.
+
+        Args:
+            patches: (B, C, Z, Y, X) float32.
+
+        Returns:
+            (B, F, Z, Y, X) float32, overwritten by the next call.
+        """
+        import numpy as np
+        import openvino
+        import torch
+
+        if self._request is None:
+            raise BackendError("This predictor was closed; prepare another one.")
+        expected = (self._spec.input_channels, *self._spec.patch_shape)
+        if tuple(patches.shape[1:]) != expected:
+            raise BackendError(f"Patches of {expected} were prepared for, {tuple(patches.shape[1:])} came.")
+        if self._results is None or len(self._results) < len(patches):
+            self._results = torch.empty((len(patches), *self._output_shape))
+        array = np.ascontiguousarray(patches.detach().numpy(), dtype=np.float32)
+        for index in range(len(patches)):
+            self._request.set_input_tensor(openvino.Tensor(array[index : index + 1], shared_memory=True))
+            result = self._results[index : index + 1].numpy()
+            self._request.set_output_tensor(openvino.Tensor(result, shared_memory=True))
+            self._request.infer()
+        return self._results[: len(patches)].permute(0, 4, 1, 2, 3)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._request = None
+        self._results = None
