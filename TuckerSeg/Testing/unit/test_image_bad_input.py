@@ -41,6 +41,12 @@ def test_a_truncated_file_is_refused(tmp_path, extension, lost, compress):
     refused(path, "truncated")
 
 
+def test_a_whole_gzip_stream_that_holds_too_little_is_refused(tmp_path):
+    path = write(tmp_path / "ct.nii")
+    (tmp_path / "ct.nii.gz").write_bytes(gzip.compress(path.read_bytes()[:-2]))
+    refused(tmp_path / "ct.nii.gz", "promises 2992 bytes of data, and 2990 are there")
+
+
 @pytest.mark.parametrize("extension", [".nii.gz", ".nrrd", ".mha"])
 def test_a_damaged_compressed_stream_is_refused(tmp_path, extension):
     path = tmp_path / f"ct{extension}"
@@ -150,9 +156,9 @@ def test_nan_and_infinite_voxels_become_the_smallest_value_and_are_counted(tmp_p
 
 
 def test_a_constant_volume_is_noted(tmp_path):
-    array = np.full((5, 6, 7), 40, np.int16)
+    array = np.full((40, 6, 7), 40, np.int16)
     assert "same value, 40" in read_image(write(tmp_path / "ct.nii", array)).notes[0]
-    array[2, 3, 4] = 41
+    array[3, 3, 4] = 41  # a slab that a first look leaves out
     assert read_image(write(tmp_path / "other.nii", array)).notes == ()
 
 

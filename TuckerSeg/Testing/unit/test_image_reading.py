@@ -65,6 +65,7 @@ def test_nifti_of_either_version_and_byte_order_is_read_with_its_sheared_affine(
     image = read_image(tmp_path / "ct.nii.gz")
     np.testing.assert_array_equal(image.array[0], values())
     np.testing.assert_allclose(image.geometry.matrix, AFFINE, atol=1e-5)
+    assert image.array.dtype == np.int16 and image.array.dtype.isnative
     assert image.geometry.shear_degrees > 0.5 and "sheared" in image.notes[0]
 
 

@@ -8,6 +8,7 @@ gantry tilt, and does not notice missing ones.
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ from ..errors import ImageError
 SERIES_UID, SERIES_DESCRIPTION, SERIES_NUMBER = "0020|000e", "0008|103e", "0020|0011"
 MODALITY, POSITION, ORIENTATION, PIXEL_SPACING = "0008|0060", "0020|0032", "0020|0037", "0028|0030"
 NOT_A_SCAN = ("SEG", "RTDOSE", "RTSTRUCT", "PR", "SR", "KO", "REG")
+STORAGE_CLASS = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.([\d.]+)")  # DICOM PS3.6, table A-1
+SCAN_CLASSES = ("2", "2.1", "2.2", "4", "4.1", "4.4", "7", "20", "128", "130")  # CT, MR, captures, NM, PET
+META_HEADER_BYTES = 1024
 GAP_ERROR = 0.1  # of the spacing; above it a structure's place would be off by a visible amount
 GAP_NOTE = 0.01
 SAME_POSITION = 0.01  # of the spacing
@@ -112,8 +116,10 @@ def _described(path: Path) -> _Slice | None:
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
-    except RuntimeError:  # reports, structure sets: no pixels in them
-        return None
+    except RuntimeError as error:
+        if _stores_slices(path):
+            raise ImageError(f"{path}: truncated or damaged DICOM slice. Copy the series again.") from error
+        return None  # reports, structure sets: no pixels in them
 
     def tag(key: str, default: str = "") -> str:
         return reader.GetMetaData(key).strip() if reader.HasMetaDataKey(key) else default
@@ -129,7 +135,7 @@ def _described(path: Path) -> _Slice | None:
     return _Slice(
         path=path,
         series=(tag(SERIES_UID), tuple(np.round(directions, 3) + 0.0), rows, columns),
-        name=f"'{tag(SERIES_DESCRIPTION) or 'without a description'}', number {tag(SERIES_NUMBER) or '?'}",
+        name=f"'{tag(SERIES_DESCRIPTION) or tag(SERIES_NUMBER) or 'without a description'}'",
         columns=columns,
         rows=rows,
         frames=deeper[0] if deeper else 1,
@@ -138,6 +144,13 @@ def _described(path: Path) -> _Slice | None:
         position=np.array(_numbers(tag(POSITION), 3, reader.GetOrigin()[:3])),
         spacing=(spacing[0], spacing[1]),
     )
+
+
+def _stores_slices(path: Path) -> bool:
+    """True where the file's meta header, at its very beginning, promises slices of a scan."""
+    with path.open("rb") as file:
+        found = STORAGE_CLASS.search(file.read(META_HEADER_BYTES))
+    return found is not None and found.group(1).decode() in SCAN_CLASSES
 
 
 def _numbers(text: str, count: int, default: Any) -> tuple[float, ...]:

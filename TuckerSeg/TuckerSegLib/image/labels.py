@@ -37,6 +37,7 @@ def voxel_counts(labels: np.ndarray) -> np.ndarray:
     if labels.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"Labels are uint8 or uint16; found {labels.dtype}.")
     values = np.iinfo(labels.dtype).max + 1
+    labels = labels.transpose(np.argsort([-abs(stride) for stride in labels.strides]))  # memory order is fastest
     if values == 65536:
         return sum(np.bincount(slab.reshape(-1), minlength=values) for slab in labels)
     # Two bytes are counted at once, which halves the steps; both places of a pair are added up in the end

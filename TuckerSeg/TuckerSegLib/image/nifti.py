@@ -91,7 +91,7 @@ def _voxel_type(path: Path, header: Any) -> np.dtype:
         dtype = header.get_data_dtype()
     except HeaderDataError as error:
         raise ImageError(f"{path}: unknown voxel type in its NIfTI header ({error}).") from error
-    if dtype.fields or dtype.kind not in "iuf":
+    if dtype.kind not in "iuf":
         kind = "colors (RGB)" if dtype.fields else f"values of type {dtype}"
         raise ImageError(f"{path}: holds {kind}, not one intensity per voxel. Give the CT itself.")
     return dtype

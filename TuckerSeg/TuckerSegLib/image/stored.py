@@ -55,7 +55,7 @@ class StoredVolume:
 
 
 def read_stored(volume: StoredVolume, timepoint: int) -> np.ndarray:
-    """Read one volume as it is stored, in native byte order, (Z, Y, X).
+    """Read one volume as it is stored, (Z, Y, X).
 
     Raises:
         ImageError: The file is truncated or corrupt.
@@ -69,10 +69,7 @@ def read_stored(volume: StoredVolume, timepoint: int) -> np.ndarray:
         if found < start + count:
             raise _truncated(volume.path, volume.skip + volume.timepoints * count, found)
         data = np.fromfile(volume.data_path, np.uint8, count, offset=volume.offset + start)
-    array = data.view(volume.dtype).reshape(volume.shape)
-    if not volume.dtype.isnative:
-        array = array.byteswap(inplace=True).view(volume.dtype.newbyteorder("="))
-    return array
+    return data.view(volume.dtype).reshape(volume.shape)
 
 
 def _inflated_range(volume: StoredVolume, start: int, count: int) -> np.ndarray:
@@ -133,7 +130,8 @@ def compact(stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> n
     """Scale stored values, in the smallest type that the engine works on.
 
     Whole numbers stay whole while slope and intercept are whole: then int16 where the values fit, else int32.
-    Everything else becomes float32. An array that needs no change is returned as it is, without a copy.
+    Everything else becomes float32, and all of native byte order. An array that needs no change is returned as it
+    is, without a copy.
 
     Args:
         stored: (Z, Y, X), any real type.
