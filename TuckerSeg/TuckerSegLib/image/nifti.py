@@ -101,7 +101,8 @@ def _affine(path: Path, header: Any) -> np.ndarray:
     from nibabel.spatialimages import HeaderDataError
 
     try:
-        return np.asarray(header.get_best_affine(), dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # an infinite spacing is refused by name later
+            return np.asarray(header.get_best_affine(), dtype=np.float64)
     except (HeaderDataError, ValueError) as error:
         raise ImageError(
             f"{path}: its position cannot be computed from the NIfTI header ({error}); a positive spacing and a "
