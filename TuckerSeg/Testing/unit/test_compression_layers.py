@@ -155,6 +155,7 @@ def test_a_head_followed_by_anything_is_not_split_off():
     for last in (nn.Sigmoid(), nn.ReLU(inplace=True), nn.Conv3d(2, 2, 3, padding=1), nn.Conv3d(2, 2, 1, groups=2)):
         network = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.Conv3d(4, 2, 1), last)
         modules = list(network)
+        assert find_head(network) is None
         assert split_head(network) is None
         assert list(network) == modules
 
@@ -168,6 +169,7 @@ def test_a_head_whose_features_are_used_twice_is_not_split_off():
         def forward(self, values):
             return self.conv(self.conv(values))
 
+    assert find_head(Twice()) is None
     assert split_head(Twice()) is None
 
 

@@ -85,7 +85,7 @@ def test_a_specification_survives_json():
         (Spec(0.05), 320, 16),
         (Spec(0.9), 12, 8),
         (Spec(0.9), 4, 4),
-        (Spec(1.0), 20, 20),
+        (Spec(1.0), 17, 17),
         (Spec(0.5, rank_multiple=16), 20, 16),
         (Spec(0.1, minimum_rank=1), 320, 32),
         (Spec(0.1, minimum_rank=1), 16, 8),

@@ -172,7 +172,6 @@ def _partial_tucker(tensor: Tensor, ranks: Sequence[int], sweeps: int) -> tuple[
             svd=_left_singular_vectors,
             n_iter_max=sweeps,
             tol=0,
-            random_state=0,  # not the global generator
         )
     return core, list(factors)
 
