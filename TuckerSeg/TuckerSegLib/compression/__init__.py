@@ -15,7 +15,6 @@ from ..errors import SpecError
 METHODS = {
     "tucker": "TuckerSegLib.compression.tucker",
 }
-_PARTS = ("cost", "heads", "layers")
 
 
 def method(name: str) -> ModuleType:
@@ -27,10 +26,3 @@ def method(name: str) -> ModuleType:
     if name not in METHODS:
         raise SpecError(f"unknown compression method {name!r}; known: {sorted(METHODS)}")
     return importlib.import_module(METHODS[name])
-
-
-def __getattr__(name: str) -> ModuleType:
-    """``compression.cost`` and its neighbors, imported on first use: they need torch, the table does not."""
-    if name in _PARTS:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,10 +15,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..records import Cost
-from .heads import drop_unused_heads, find_head, split_head
 from .trace import NORMS, Call, trace
-
-__all__ = ["NetworkCost", "count", "drop_unused_heads", "find_head", "split_head"]
 
 
 @dataclass(frozen=True)
