@@ -33,6 +33,7 @@ def test_memory_of_two_grandchildren_is_added_up():
         "[one.wait() for one in both]"
     )
     assert 200 * MEBIBYTE < measured.peak_memory_bytes < 300 * MEBIBYTE
+    assert 100 * MEBIBYTE < measured.largest_process_bytes < 150 * MEBIBYTE
 
 
 @linux_only

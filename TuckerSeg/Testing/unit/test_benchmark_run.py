@@ -55,7 +55,7 @@ def writer(name, labels, wall_s=1.0, log=None):
         if log is not None:
             log.append(name)
         save(case.labels(name), labels)
-        return Outcome(wall_s, wall_s / 2, 10**9)
+        return Outcome(wall_s, wall_s / 2, 10**9, 10**9)
 
     return run
 

@@ -16,16 +16,28 @@ def row(name: str, *outcomes: Outcome, failure: str | None = None, **agreement: 
 
 @pytest.fixture
 def result() -> VolumeResult:
-    peer = row("totalsegmentator", Outcome(24, 18, 4 * GB), Outcome(20, 16, 3 * GB), Outcome(40, 30, 5 * GB))
-    ours = row("tucker_cold", Outcome(5, 1, GB), Outcome(6, 2, GB), Outcome(100, 50, GB), totalsegmentator=0.875)
-    warm = row("tucker_warm", Outcome(12, 2, GB))
+    peer = row(
+        "totalsegmentator",
+        Outcome(24, 18, 4 * GB, 4 * GB),
+        Outcome(20, 16, 3 * GB, 3 * GB),
+        Outcome(40, 30, 5 * GB, 5 * GB),
+    )
+    ours = row(
+        "tucker_cold", Outcome(5, 1, GB, GB), Outcome(6, 2, GB, GB), Outcome(100, 50, GB, GB), totalsegmentator=0.875
+    )
+    warm = row("tucker_warm", Outcome(12, 2, GB, GB))
     return VolumeResult(
-        "ct.nii.gz", (30, 20, 10), (1.0, 2.0, 3.0), (peer, ours, warm, row("nnunet", failure="left out"))
+        "ct.nii.gz", (30, 20, 10), (1.0, 2.0, 3.0), (peer, ours, warm, row("nnunet", failure="a traceback\n  left out"))
     )
 
 
 def test_ratios_are_of_medians_and_larger_means_that_we_need_less(result):
-    assert ratios(result.rows[1], result.row("totalsegmentator")) == {"process": 4.0, "predict": 9.0, "memory": 4.0}
+    assert ratios(result.rows[1], result.row("totalsegmentator")) == {
+        "process": 4.0,
+        "predict": 9.0,
+        "memory": 4.0,
+        "largest": 4.0,
+    }
     assert ratios(result.rows[1], None) is None
     assert ratios(result.rows[3], result.row("totalsegmentator")) is None
 
@@ -35,14 +47,14 @@ def test_the_table_shows_median_range_ratios_agreement_and_failures(result):
     assert lines[0] == "ct.nii.gz: 30 x 20 x 10 voxels of 1 x 2 x 3 mm (Z Y X)"
     ours = next(line for line in lines if "tucker_cold" in line)
     assert "6.00 (5.00-100.00)" in ours and "2.00 (1.00-50.00)" in ours
-    assert ours.split()[-8:] == ["4.00", "9.00", "4.00", "-", "-", "-", "87.50%", "-"]
-    assert "left out" in lines[-1]
+    assert ours.split()[-10:] == ["4.00", "9.00", "4.00", "4.00", "-", "-", "-", "-", "87.50%", "-"]
+    assert lines[-1].endswith("failed: left out")
 
 
 def test_the_whole_process_of_a_warm_run_is_not_compared(result):
     warm = next(line for line in as_text([result]).splitlines() if "tucker_warm" in line)
     assert "12.00" not in warm
-    assert warm.split()[-8:] == ["-", "9.00", "4.00", "-", "-", "-", "-", "-"]
+    assert warm.split()[-10:] == ["-", "9.00", "4.00", "4.00", *"-" * 6]
 
 
 def test_the_columns_stand_below_their_headings(result):
@@ -59,7 +71,7 @@ def test_the_json_is_one_line_with_every_run_and_the_ratios(result):
     assert everybody["tucker_cold"]["process_s"] == [5, 6, 100]
     assert everybody["tucker_cold"]["median"]["wall_s"] == 6
     assert everybody["tucker_cold"]["times_less_than"] == {
-        "totalsegmentator": {"process": 4.0, "predict": 9.0, "memory": 4.0}
+        "totalsegmentator": {"process": 4.0, "predict": 9.0, "memory": 4.0, "largest": 4.0}
     }
     assert everybody["tucker_cold"]["equal_labels"] == {"totalsegmentator": 0.875}
-    assert everybody["nnunet"] == {"title": "title of nnunet", "failure": "left out"}
+    assert everybody["nnunet"] == {"title": "title of nnunet", "failure": "a traceback\n  left out"}

@@ -95,9 +95,11 @@ def run_benchmark(
 NOTES = """\
 Medians over the rounds (smallest-largest). process: from start to exit of the program; prediction: volume in memory
 to labels in memory, as each program counts it (TotalSegmentator's leaves its resampling out; warm: the second one in
-a process); memory: peak of the process and all that it starts. Labels: share of voxels with the same label as
-TotalSegmentator and as nnU-Net. The weights are random and of low rank, so that compressing them changes no labels:
-a share far below 100 % would mean a wrong result, and says nothing about what compression costs a trained network."""
+a process). memory: peak of the process with all that it starts; largest: of its largest single process. labels: share
+of voxels with the same label as TotalSegmentator and as nnU-Net. The weights are random and of low rank, so that
+compressing them changes no labels: a share far below 100 % would mean a wrong result, and says nothing about what
+compression costs a trained network. Random networks have many near ties, about one voxel in a hundred, which every
+rounding settles differently (nnU-Net rounds its logits to float16)."""
 
 
 def find_totalsegmentator(named: str | Path | None) -> Path | None:

@@ -31,11 +31,13 @@ class Measurement:
     Attributes:
         wall_s: Seconds from start to exit.
         peak_memory_bytes: Of the command with every process it started; 0 where the system does not tell.
+        largest_process_bytes: Of the one process that took most, as ``time -v`` tells it.
         output: What it printed, stdout and stderr together.
     """
 
     wall_s: float
     peak_memory_bytes: int
+    largest_process_bytes: int
     output: str
 
 
@@ -76,7 +78,9 @@ def measure(
         output = printed.read().decode(errors="replace")
     if process.returncode:
         raise TuckerSegError(_failure(words, process.returncode, timeout_s if late else None, output))
-    return Measurement(wall_s, sampler.peak_bytes or largest_single, output)
+    return Measurement(
+        wall_s, sampler.peak_bytes or largest_single, sampler.largest_process_bytes or largest_single, output
+    )
 
 
 def _wait(process: subprocess.Popen) -> int:
@@ -118,6 +122,7 @@ class _Sampler(threading.Thread):
     def __init__(self, session: int):
         super().__init__(daemon=True)
         self.peak_bytes = 0
+        self.largest_process_bytes = 0
         self._session = session
         self._end = threading.Event()
 
@@ -144,8 +149,8 @@ class _Sampler(threading.Thread):
             shared = max(shared, pages[1] * os.sysconf("SC_PAGE_SIZE"))
             _, found, rest = status.partition("VmHWM:")
             if found:
-                self.peak_bytes = max(self.peak_bytes, int(rest.split(maxsplit=1)[0]) * 1024)
-        self.peak_bytes = max(self.peak_bytes, own + shared)
+                self.largest_process_bytes = max(self.largest_process_bytes, int(rest.split(maxsplit=1)[0]) * 1024)
+        self.peak_bytes = max(self.peak_bytes, self.largest_process_bytes, own + shared)
 
 
 def _session_processes(session: int) -> list[Path]:

@@ -45,7 +45,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run: seconds of the whole process and of its prediction alone, peak memory of the process and its children.
+    """One run: seconds of the whole process and of its prediction alone; peak memory of all its processes together and
+    of the largest one.
 
     ``predict_s`` is from the volume in memory to labels in memory. TotalSegmentator's and nnU-Net's own figures hold
     what they hold: TotalSegmentator's leaves its resampling out.
@@ -54,6 +55,7 @@ class Outcome:
     wall_s: float
     predict_s: float
     peak_memory_bytes: int
+    largest_process_bytes: int
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def _our_environment(home: Path) -> Mapping[str, str]:
 
 
 def _outcome(measured: Measurement, predict_s: float) -> Outcome:
-    return Outcome(measured.wall_s, predict_s, measured.peak_memory_bytes)
+    return Outcome(measured.wall_s, predict_s, measured.peak_memory_bytes, measured.largest_process_bytes)
 
 
 def _read_report(path: Path) -> dict:

@@ -10,11 +10,20 @@ from typing import Any
 
 from .peers import NNUNET, TOTALSEGMENTATOR, Outcome
 
-HEADER = (
-    f"{'':38}{'process, s':>20}{'prediction, s':>22}{'memory, GB':>12}"
-    f"{'process':>10}{'predict':>9}{'memory':>8}{'process':>10}{'predict':>9}{'memory':>8}{'labels':>9}{'labels':>9}"
+PEERS = (TOTALSEGMENTATOR, NNUNET)
+# Word in the table and the JSON, figure of an outcome, width of its ratio's column.
+FIGURES = (
+    ("process", "wall_s", 10),
+    ("predict", "predict_s", 9),
+    ("memory", "peak_memory_bytes", 8),
+    ("largest", "largest_process_bytes", 9),
 )
-GROUPS = f"{'':92}{'x less than TotalSegm.':>27}{'x less than nnU-Net':>27}{'= Total.':>9}{'= nnU-N.':>9}"
+_RATIO_HEADER = "".join(f"{word:>{width}}" for word, _, width in FIGURES)
+HEADER = (
+    f"{'':38}{'process, s':>20}{'prediction, s':>22}{'memory, GB':>12}{'largest':>9}"
+    f"{_RATIO_HEADER}{_RATIO_HEADER}{'labels':>9}{'labels':>9}"
+)
+GROUPS = f"{'':101}{'x less than TotalSegmentator':>36}{'x less than nnU-Net':>36}{'= Total.':>9}{'= nnU-N.':>9}"
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,7 @@ class Row:
     agreement: dict[str, float]
 
     def median(self, figure: str) -> float:
-        """Median of ``wall_s``, ``predict_s`` or ``peak_memory_bytes`` over the rounds."""
+        """Median of ``wall_s``, ``predict_s`` or a memory figure over the rounds."""
         return statistics.median(getattr(outcome, figure) for outcome in self.outcomes)
 
 
@@ -78,27 +87,27 @@ def as_json(results: Sequence[VolumeResult], facts: dict[str, Any]) -> str:
 
 
 def ratios(row: Row, peer: Row | None) -> dict[str, float] | None:
-    """How many times less than the peer: process seconds, prediction seconds, memory; None without either's runs."""
+    """How many times less than the peer, for each of ``FIGURES``; None without either's runs."""
     if peer is None or not row.outcomes:
         return None
-    figures = {"process": "wall_s", "predict": "predict_s", "memory": "peak_memory_bytes"}
-    found = {word: (peer.median(figure), row.median(figure)) for word, figure in figures.items()}
+    found = {word: (peer.median(figure), row.median(figure)) for word, figure, _ in FIGURES}
     return {word: theirs / own for word, (theirs, own) in found.items() if theirs and own}
 
 
 def _line(row: Row, result: VolumeResult) -> str:
     if not row.outcomes:
-        return f"{row.title:38}  {row.failure}"
+        return f"{row.title:38}  failed: {(row.failure or 'it has not run').splitlines()[-1].strip()}"
     warm = row.name.endswith("_warm")  # its process segments twice, so that its whole time compares with nothing
     seconds = f"{'':20}" if warm else _range(row, "wall_s", 20)
-    cells = [f"{row.title:38}", seconds, _range(row, "predict_s", 22), f"{row.median('peak_memory_bytes') / 1e9:12.2f}"]
-    for peer in (TOTALSEGMENTATOR, NNUNET):
+    memory = f"{row.median('peak_memory_bytes') / 1e9:12.2f}{row.median('largest_process_bytes') / 1e9:9.2f}"
+    cells = [f"{row.title:38}", seconds, _range(row, "predict_s", 22), memory]
+    for peer in PEERS:
         found = ratios(row, result.row(peer)) or {}
         if warm:
             found.pop("process", None)
-        for word, width in (("process", 10), ("predict", 9), ("memory", 8)):
+        for word, _, width in FIGURES:
             cells.append(f"{found[word]:{width}.2f}" if word in found else f"{'-':>{width}}")
-    for peer in (TOTALSEGMENTATOR, NNUNET):
+    for peer in PEERS:
         equal = row.agreement.get(peer)
         cells.append(f"{'-':>9}" if equal is None else f"{equal:9.2%}")
     return "".join(cells)
@@ -118,9 +127,8 @@ def _row_document(row: Row, result: VolumeResult) -> dict[str, Any]:
         "process_s": [round(outcome.wall_s, 3) for outcome in row.outcomes],
         "predict_s": [round(outcome.predict_s, 3) for outcome in row.outcomes],
         "peak_memory_bytes": [outcome.peak_memory_bytes for outcome in row.outcomes],
-        "median": {figure: row.median(figure) for figure in ("wall_s", "predict_s", "peak_memory_bytes")},
-        "times_less_than": {
-            peer: ratios(row, result.row(peer)) for peer in (TOTALSEGMENTATOR, NNUNET) if result.row(peer)
-        },
+        "largest_process_bytes": [outcome.largest_process_bytes for outcome in row.outcomes],
+        "median": {figure: row.median(figure) for _, figure, _ in FIGURES},
+        "times_less_than": {peer: ratios(row, result.row(peer)) for peer in PEERS if result.row(peer)},
         "equal_labels": row.agreement,
     }

@@ -24,27 +24,26 @@ def main() -> None:
 
 def segment_twice(options: argparse.Namespace) -> dict[str, float]:
     """Load and prepare once, then segment the volume, which is held in memory, two times."""
-    from ..cache import Cache
+    from ..compression.tucker import Spec
     from ..image import read_image
-    from ..job import InferenceSpec, Job
+    from ..job import InferenceSpec
+    from ..loading import compress, load_model
     from ..ready_model import prepare
-    from ..run import Stopwatch, load_compressed, segment, write
+    from ..segmentation import Stopwatch, segment
 
     inference = InferenceSpec(step_fraction=options.step, output_grid="nearest")
-    method = None if options.rank == 1 else "tucker"
-    compression = {} if method is None else {"rank_ratio": options.rank}
-    job = Job((str(options.volume),), None, str(options.model), method, compression, inference)
-    cache = Cache()
-    original, model = load_compressed(job, cache, Stopwatch(lambda event: None))
-    ready = prepare(original, model, inference, cache)
+    model = load_model(options.model)
+    if options.rank < 1:
+        model = compress(model, Spec(rank_ratio=options.rank))
+    ready = prepare(model, inference)
     volume = read_image(str(options.volume))
     seconds: dict[str, float] = {}
     for name in ("first", "predict"):
-        watch = Stopwatch(lambda event: None)
+        watch = Stopwatch()
         started = time.perf_counter()
         result = segment(volume, ready, inference, watch)
         seconds[name] = time.perf_counter() - started
-    write(result, str(options.output))
+    result.save(str(options.output))
     return {**seconds, **watch.seconds}
 
 
