@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import catalog, compression, model_file
 from .cache import Cache, key_of
 from .compression.cost import count
-from .compression.heads import drop_unused_heads, split_head
+from .compression.heads import drop_unused_heads, find_head
 from .errors import ModelFileError, ModelFolderError
 from .model import ENGINE_VERSION, SegmentationModel, read_model_file
 from .nnunet.folder import ModelFolder, find_model_folder
@@ -89,7 +89,8 @@ def compress(
         module.apply(network, changes, basis)
         weights |= {f"{fold}/{name}": parameter.detach() for name, parameter in network.named_parameters()}
     cost = count(network, patch_shape, channels).total
-    compressed = replace(compressed, weights=weights, cost=cost)
+    head_path = find_head(network, patch_shape, channels)  # a compressed head is three layers
+    compressed = replace(compressed, weights=weights, cost=cost, head_path=head_path)
     cache.store("models", compressed.key, compressed.save)
     return compressed
 

@@ -33,6 +33,7 @@ def compress_predictor(predictor: nnUNetPredictor, spec: Any) -> None:
         network.load_state_dict(parameters)
         changes = tucker.plan(network, spec, patch_shape)
         tucker.apply(network, changes, tucker.decompose(network))
-        states.append(network.state_dict())
+        # Copies: the predictor loads the folds one after the other into this very network.
+        states.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
     predictor.network = network
     predictor.list_of_parameters = states

@@ -81,8 +81,9 @@ def test_changing_the_rank_does_not_decompose_again(make_model_folder, monkeypat
     assert compress(model, Spec(rank_ratio=0.3)).cost.macs < compress(model, LOW_RANK).cost.macs
 
 
-def test_features_and_head_give_the_logits(make_model_folder):
-    model = load_model(make_model_folder())
+@pytest.mark.parametrize("spec", [Spec(rank_ratio=1.0), LOW_RANK, Spec.paper(0.5)])
+def test_features_and_head_give_the_logits(make_model_folder, spec):
+    model = compress(load_model(make_model_folder()), spec)
     weight, bias = model.head("0")
     logits = torch.einsum("lf,bfzyx->blzyx", weight, output_of(model, features=True)) + bias[:, None, None, None]
     assert torch.allclose(logits, output_of(model), atol=1e-5)
