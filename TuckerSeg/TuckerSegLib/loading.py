@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import catalog, compression, model_file
 from .cache import Cache, key_of
 from .compression.cost import count
-from .compression.heads import drop_unused_heads, find_head
+from .compression.heads import drop_unused_heads, find_head, split_head
 from .errors import ModelFileError, ModelFolderError
 from .model import ENGINE_VERSION, SegmentationModel, read_model_file
 from .nnunet.folder import ModelFolder, find_model_folder
