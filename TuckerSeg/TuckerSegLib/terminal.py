@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from typing import Any, TextIO
 
@@ -21,10 +22,14 @@ REFRESH_S = 0.1
 
 
 class JsonReporter:
-    """One JSON document per line on standard output."""
+    """One JSON document per line on standard output; events may come from several threads."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
 
     def __call__(self, event: dict[str, Any]) -> None:
-        print(json.dumps(event), flush=True)
+        with self._lock:
+            print(json.dumps(event), flush=True)
 
     def close(self) -> None:
         """Nothing is left open."""
