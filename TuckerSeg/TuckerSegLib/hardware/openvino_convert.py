@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..errors import BackendError
-from .openvino_graph import UnknownOperation, record
+from .openvino_graph import UnknownOperation, finish, record
 
 _SMALLEST_PATCHES = (32, 64, 128)  # voxels per axis; the smallest that survives the network's downsampling is traced
 
 
-def to_model(network: torch.nn.Module, shape: Sequence[int], log: Callable[[str], None]) -> Any:
+def to_model(network: torch.nn.Module, shape: Sequence[int], output_type: str, log: Callable[[str], None]) -> Any:
     """Convert a network.
 
     Args:
         network: In eval mode, on the CPU, float32.
         shape: (B, C, Z, Y, X) of the input.
+        output_type: ``f32``, ``bf16`` or ``f16``.
 
     Returns:
         ``openvino.Model`` from (B, C, Z, Y, X) to (B, Z, Y, X, F). It may share memory with the network, so the
@@ -29,15 +29,14 @@ def to_model(network: torch.nn.Module, shape: Sequence[int], log: Callable[[str]
         BackendError: Neither way works.
     """
     try:
-        return record(network, shape)
+        return record(network, shape, output_type)
     except UnknownOperation as error:
         log(f"The network uses {error}; it is traced, which takes longer.")
-    return _trace(network, shape)
+    return _trace(network, shape, output_type)
 
 
-def _trace(network: torch.nn.Module, shape: Sequence[int]) -> Any:
+def _trace(network: torch.nn.Module, shape: Sequence[int], output_type: str) -> Any:
     import openvino
-    from openvino import opset8 as ops
 
     failure: Exception | None = None
     for size in _SMALLEST_PATCHES:
@@ -52,6 +51,4 @@ def _trace(network: torch.nn.Module, shape: Sequence[int]) -> Any:
             failure = error
     else:
         raise BackendError(f"OpenVINO cannot convert this network ({failure}). Take another device, such as torch:cpu.")
-    features = model.get_results()[0].input_value(0)
-    output = ops.transpose(features, np.array([0, 2, 3, 4, 1]))
-    return openvino.Model([ops.result(output)], model.get_parameters(), "patch_network")
+    return finish(model.get_results()[0].input_value(0), model.get_parameters(), output_type)

@@ -8,6 +8,7 @@ caller falls back to OpenVINO's own converter. It knows nothing of devices, prec
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,16 +40,17 @@ class _Value:
     linear: tuple[_Value, Tensor, Tensor | None] | None = None
 
 
-def record(network: nn.Module, shape: Sequence[int]) -> Any:
+def record(network: nn.Module, shape: Sequence[int], output_type: str = "f32") -> Any:
     """Record a network as an ``openvino.Model`` of fixed shape whose output has the channels last.
 
-    Rewrites, all exact in real arithmetic: a 1x1x1 convolution of a concatenation is the sum of one per part; two
-    1x1x1 convolutions in a row are one. In a Tucker-compressed U-Net that removes the last factor of every transposed
-    convolution together with the concatenation behind it.
+    Rewrites, all exact in real arithmetic: a convolution of a concatenation is the sum of one per part (OpenVINO adds
+    while it convolves, but copies to concatenate); two 1x1x1 convolutions in a row are one. In a Tucker-compressed
+    U-Net that removes the last factor of every transposed convolution together with the concatenation behind it.
 
     Args:
         network: In eval mode; its parameters on the CPU in float32.
         shape: (B, C, Z, Y, X) of the input.
+        output_type: ``f32``, ``bf16`` or ``f16``.
 
     Returns:
         Model from (B, C, Z, Y, X) to (B, Z, Y, X, F). Its constants share memory with the network's parameters.
@@ -56,7 +58,6 @@ def record(network: nn.Module, shape: Sequence[int]) -> Any:
     Raises:
         UnknownOperation: The forward calls a torch function that is not in the table.
     """
-    import openvino as ov
     from openvino import opset8 as ops
 
     parameter = ops.parameter(list(shape), dtype=np.float32, name="patch")
@@ -65,8 +66,17 @@ def record(network: nn.Module, shape: Sequence[int]) -> Any:
     recorder.bind(patch, _Value(parameter, channels=shape[1]))
     with torch.inference_mode(), recorder:
         features = network(patch)
-    output = ops.transpose(recorder.node(recorder.value(features)), np.array([0, 2, 3, 4, 1]))
-    return ov.Model([ops.result(output)], [parameter], "patch_network")
+    return finish(recorder.node(recorder.value(features)), [parameter], output_type)
+
+
+def finish(features: Any, parameters: list, output_type: str) -> Any:
+    """Model whose output has the channels last: that is how the features lie in memory, so it costs nothing."""
+    import openvino as ov
+    from openvino import opset8 as ops
+
+    if output_type != "f32":
+        features = ops.convert(features, output_type)
+    return ov.Model([ops.result(ops.transpose(features, np.array([0, 2, 3, 4, 1])))], parameters, "patch_network")
 
 
 class _Recorder(TorchFunctionMode):
@@ -132,29 +142,38 @@ class _Recorder(TorchFunctionMode):
     def _convolution(self, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         _require(groups == 1 and not isinstance(padding, str), "grouped or named-padding convolution")
         stride, padding, dilation = _triple(stride), _triple(padding), _triple(dilation)
-        value, pointwise = self.value(x), weight.shape[2:] == (1, 1, 1) and stride == [1] * 3 and padding == [0] * 3
-        if pointwise:
-            matrix = weight.detach().flatten(1)
-            output, value_linear = self._pointwise(value, matrix), (value, matrix, bias)
-            out = _Value(self._with_bias(output, bias), channels=len(weight), linear=value_linear)
+        value, weight = self.value(x), weight.detach()
+        if weight.shape[2:] == (1, 1, 1) and stride == [1] * 3 and padding == [0] * 3:
+            matrix = weight.flatten(1)
+            out = _Value(self._with_bias(self._pointwise(value, matrix), bias), linear=(value, matrix, bias))
         else:
-            node = self.ops.convolution(self.node(value), self._constant(weight), stride, padding, padding, dilation)
-            out = _Value(self._with_bias(node, bias), channels=len(weight))
+            node = self._sum_over_parts(
+                value,
+                weight,
+                lambda part, columns: self.ops.convolution(
+                    self.node(part), self._constant(columns), stride, padding, padding, dilation
+                ),
+            )
+            out = _Value(self._with_bias(node, bias))
+        out.channels = len(weight)
         shape = [
             (n + 2 * p - d * (k - 1) - 1) // s + 1
             for n, p, d, k, s in zip(x.shape[2:], padding, dilation, weight.shape[2:], stride)
         ]
         return self.bind(torch.empty((x.shape[0], len(weight), *shape), device="meta"), out)
 
+    def _sum_over_parts(self, value: _Value, weight: Tensor, product: Callable[[_Value, Tensor], Any]) -> Any:
+        """What is linear in the input channels, applied to each part of a concatenation that nobody has made yet."""
+        if not value.parts or value.output is not None:
+            return product(value, weight)
+        columns = weight.split([part.channels for part in value.parts], dim=1)
+        terms = [product(part, part_columns) for part, part_columns in zip(value.parts, columns)]
+        return functools.reduce(self.ops.add, terms)
+
     def _pointwise(self, value: _Value, matrix: Tensor) -> Any:
         """1x1x1 convolution: through concatenations and earlier 1x1x1 convolutions, without bias of its own."""
         if value.parts and value.output is None:
-            columns = matrix.split([part.channels for part in value.parts], dim=1)
-            terms = [self._pointwise(part, part_matrix) for part, part_matrix in zip(value.parts, columns)]
-            total = terms[0]
-            for term in terms[1:]:
-                total = self.ops.add(total, term)
-            return total
+            return self._sum_over_parts(value, matrix, self._pointwise)
         if value.linear is not None and value.linear[1].shape[1] <= value.linear[1].shape[0]:
             inner, inner_matrix, inner_bias = value.linear
             merged = self._pointwise(inner, matrix @ inner_matrix)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
-_GRAPH_VERSION = 1  # of what openvino_graph.record makes; a change must not meet old entries
+_GRAPH_VERSION = 3  # of what openvino_graph.record makes; a change must not meet old entries
 _NOT_INSTALLED = "openvino is not installed: pip install openvino"
 _MEMORY_WORDS = ("bad_alloc", "bad allocation", "failed to allocate", "can't allocate", "cannot allocate memory")
 
@@ -166,7 +166,7 @@ def _compile(core: Any, name: str, settings: dict, load_network: Callable, spec:
     from .openvino_convert import to_model
 
     network = load_network()
-    model = to_model(network, (1, spec.input_channels, *spec.patch_shape), spec.log)
+    model = to_model(network, (1, spec.input_channels, *spec.patch_shape), _HINTS[spec.precision], spec.log)
     try:
         return core.compile_model(model, name, settings)
     except RuntimeError as error:
@@ -191,7 +191,11 @@ def _first_line(error: BaseException) -> str:
 
 
 class OpenVINOPredictor:
-    """See :class:`.patch_predictor.PatchPredictor`. The result's memory has the channels last, and is reused."""
+    """See :class:`.patch_predictor.PatchPredictor`.
+
+    The result's memory has the channels last and is reused; its dtype is the precision that was asked for, which
+    halves the largest tensors of a run.
+    """
 
     output_device = "cpu"
 
@@ -211,7 +215,7 @@ class OpenVINOPredictor:
             patches: (B, C, Z, Y, X) float32.
 
         Returns:
-            (B, F, Z, Y, X) float32, overwritten by the next call.
+            (B, F, Z, Y, X), overwritten by the next call.
         """
         import numpy as np
         import openvino
@@ -223,16 +227,31 @@ class OpenVINOPredictor:
         if tuple(patches.shape[1:]) != expected:
             raise BackendError(f"Patches of {expected} were prepared for, {tuple(patches.shape[1:])} came.")
         if self._results is None or len(self._results) < len(patches):
-            self._results = torch.empty((len(patches), *self._output_shape))
+            self._results = torch.empty((len(patches), *self._output_shape), dtype=self._dtype())
         array = np.ascontiguousarray(patches.detach().numpy(), dtype=np.float32)
         for index in range(len(patches)):
             self._request.set_input_tensor(openvino.Tensor(array[index : index + 1], shared_memory=True))
-            result = self._results[index : index + 1].numpy()
-            self._request.set_output_tensor(openvino.Tensor(result, shared_memory=True))
+            self._request.set_output_tensor(_shared_tensor(self._results[index : index + 1]))
             self._request.infer()
         return self._results[: len(patches)].permute(0, 4, 1, 2, 3)
+
+    def _dtype(self) -> torch.dtype:
+        import torch
+
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self._spec.precision]
 
     def close(self) -> None:
         """Give the memory back."""
         self._request = None
         self._results = None
+
+
+def _shared_tensor(tensor: torch.Tensor) -> Any:
+    """OpenVINO's view of a contiguous torch tensor. numpy has no bf16, so the memory passes as 16-bit integers."""
+    import openvino
+    import torch
+
+    if tensor.dtype != torch.bfloat16:
+        return openvino.Tensor(tensor.numpy(), shared_memory=True)
+    array = tensor.view(torch.int16).numpy()
+    return openvino.Tensor(array, openvino.Shape(list(array.shape)), openvino.Type.bf16)
