@@ -37,6 +37,14 @@ def test_memory_of_two_grandchildren_is_added_up():
 
 
 @linux_only
+def test_memory_that_forked_children_share_is_counted_once():
+    measured = python(
+        "import os, time\nblock = b'1' * (200 * 2**20)\nchild = os.fork()\ntime.sleep(1)\nchild and os.wait()"
+    )
+    assert 200 * MEBIBYTE < measured.peak_memory_bytes < 300 * MEBIBYTE
+
+
+@linux_only
 def test_memory_of_the_caller_is_not_the_childs():
     block = np.ones(300 * MEBIBYTE, dtype=np.uint8)
     measured = python("import time; time.sleep(0.3)")

@@ -21,6 +21,7 @@ from pathlib import Path
 from ..errors import TuckerSegError
 
 SAMPLE_S = 0.1
+SUM_S = 0.5
 LAST_LINES = 15
 
 
@@ -112,11 +113,13 @@ def _failure(words: Sequence[str], code: int, timeout_s: float | None, output: s
 
 
 class _Sampler(threading.Thread):
-    """Adds up the memory of all processes of a session, ten times a second.
+    """Adds up the memory of all processes of a session.
 
-    Shared pages (libraries, shared tensors) are counted once, for the process that has most of them. A process's own
-    high-water mark catches peaks between samples. ``ru_maxrss`` will not do here: a new process starts with that of
-    the process that started it.
+    Several processes are added up by their proportional set sizes, in which a page that n processes share counts 1/n
+    in each: helpers that were forked share nearly everything with their parent. Linux takes a while to tell those of
+    a large process, so they are asked for twice a second at most, and only where resident sizes allow a new peak. A
+    process's own high-water mark catches peaks between samples. ``ru_maxrss`` will not do here: a new process starts
+    with that of the process that started it.
     """
 
     def __init__(self, session: int):
@@ -125,9 +128,10 @@ class _Sampler(threading.Thread):
         self.largest_process_bytes = 0
         self._session = session
         self._end = threading.Event()
+        self._next_sum = 0.0
 
     def run(self) -> None:
-        if not Path("/proc/self/statm").exists():
+        if not Path("/proc/self/status").exists():
             return
         while not self._end.is_set():
             self._sample()
@@ -138,19 +142,24 @@ class _Sampler(threading.Thread):
         self.join()
 
     def _sample(self) -> None:
-        own, shared = 0, 0
-        for process in _session_processes(self._session):
-            try:
-                pages = [int(word) for word in (process / "statm").read_text().split()[1:3]]
-                status = (process / "status").read_text()
-            except OSError:  # it has just ended
-                continue
-            own += (pages[0] - pages[1]) * os.sysconf("SC_PAGE_SIZE")
-            shared = max(shared, pages[1] * os.sysconf("SC_PAGE_SIZE"))
-            _, found, rest = status.partition("VmHWM:")
-            if found:
-                self.largest_process_bytes = max(self.largest_process_bytes, int(rest.split(maxsplit=1)[0]) * 1024)
-        self.peak_bytes = max(self.peak_bytes, self.largest_process_bytes, own + shared)
+        processes = _session_processes(self._session)
+        status = [_kibibytes(process / "status", "VmHWM", "VmRSS") for process in processes]
+        self.largest_process_bytes = max([self.largest_process_bytes, *(found[0] for found in status)])
+        self.peak_bytes = max(self.peak_bytes, self.largest_process_bytes)
+        resident = sum(found[1] for found in status)
+        if len(processes) > 1 and resident > self.peak_bytes and time.perf_counter() >= self._next_sum:
+            shares = [_kibibytes(process / "smaps_rollup", "Pss")[0] for process in processes]
+            self.peak_bytes = max(self.peak_bytes, sum(shares))
+            self._next_sum = time.perf_counter() + SUM_S
+
+
+def _kibibytes(path: Path, *names: str) -> list[int]:
+    """Values in bytes of lines like ``VmRSS: 12 kB``; 0 where a line is missing or the process has just ended."""
+    try:
+        lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    except OSError:
+        return [0] * len(names)
+    return [int(lines[name].split()[0]) * 1024 if name in lines else 0 for name in names]
 
 
 def _session_processes(session: int) -> list[Path]:
