@@ -24,7 +24,8 @@ from .resampling import ResamplingSpec, linear_taps
 if TYPE_CHECKING:
     from .sliding_window import Slab
 
-_CHUNK_ROWS = 8192  # logits of a chunk stay in the cache
+_CHUNK_ROWS = 4096  # logits of a chunk stay in the cache
+_NEVER = -1e30  # a logit that never wins
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,7 @@ def label_volume(
         planes = {index - 1: planes.get(index - 1), index: labeler.plane(plane)}
         while done < len(outer[0]) and outer[1][done] <= index:
             first, second, fraction = (axis[done] for axis in outer)
-            repeated = done > 0 and not fraction and not outer[2][done - 1] and first == outer[0][done - 1]
-            if repeated:
+            if done and not fraction and not outer[2][done - 1] and first == outer[0][done - 1]:
                 output[done] = output[done - 1]
             else:
                 between = labeler.between(planes[first], planes[second], fraction)
@@ -126,17 +126,28 @@ def _planes(slabs: Iterable[Slab]) -> Iterator[tuple[int, torch.Tensor]]:
 
 
 class _SliceLabeler:
-    """Labels slices of the output grid. A plane is (features (Y * X, F), classes (Y, X)) at low resolution."""
+    """Labels slices of the output grid. A plane is (prepared features (Y * X, ...), classes (Y, X))."""
 
     def __init__(self, head: Head | None, decision: Decision, plane: torch.Tensor, rows: tuple, columns: tuple):
         self._classifier = _Classifier(head, decision, plane)
         self._height, self._width = plane.shape[1:]
-        self._rows = [axis.to(plane.device) for axis in rows]
-        self._columns = [axis.to(plane.device) for axis in columns]
+        top, bottom, down = (axis.to(plane.device)[:, None] for axis in rows)
+        left, right, across = (axis.to(plane.device) for axis in columns)
+        self._top, self._bottom, self._left, self._right = top[:, 0], bottom[:, 0], left, right
+        self._below, self._beside = down > 0, across > 0
+        # Voxels of the plane, by number, around each point and what they count: of (Y', X) and of (Y', X').
+        every = torch.arange(self._width, device=plane.device)
+        self._pairs = _stack(top * self._width + every, bottom * self._width + every).int()
+        self._pair_weights = _stack((1 - down).expand(-1, self._width), down.expand(-1, self._width))
+        upper, lower = top * self._width, bottom * self._width
+        self._corners = _stack(upper + left, upper + right, lower + left, lower + right).int()
+        self._corner_weights = _stack(
+            (1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across
+        )
 
-    def plane(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def plane(self, plane: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(F, Y, X) to features by voxel and classes."""
-        features = features.flatten(1).t().contiguous()
+        features = self._classifier.prepared(plane)
         return features, self._classifier(features).view(self._height, self._width)
 
     def between(self, first: tuple, second: tuple, fraction: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -146,37 +157,37 @@ class _SliceLabeler:
         features = torch.lerp(first[0], second[0], fraction)
         classes = first[1].clone()
         mixed = (classes != second[1]).flatten().nonzero().squeeze(1)
-        ends = first[1].view(-1)[mixed], second[1].view(-1)[mixed]
-        classes.view(-1)[mixed] = self._classifier(features[mixed], ends)
+        if len(mixed):
+            ends = first[1].view(-1)[mixed], second[1].view(-1)[mixed]
+            classes.view(-1)[mixed] = self._classifier(features[mixed], ends)
         return features, classes
 
     def label(self, features: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         """Classes on the output grid, (Y', X')."""
-        top, bottom, down = self._rows
-        left, right, across = self._columns
-        above, below = classes[top], classes[bottom]
-        row, column = ((above != below) & (down > 0)[:, None]).nonzero(as_tuple=True)
-        if len(row):
-            corners = torch.stack([top[row] * self._width + column, bottom[row] * self._width + column], dim=1)
-            weights = torch.stack([1 - down[row], down[row]], dim=1)
-            ends = above[row, column], below[row, column]
-            above[row, column] = self._classifier.interpolated(features, corners, weights, ends)
-        start, end = above.index_select(1, left), above.index_select(1, right)
-        row, column = ((start != end) & (across > 0)).nonzero(as_tuple=True)
-        if len(row):
-            upper, lower = top[row] * self._width, bottom[row] * self._width
-            west, east = left[column], right[column]
-            corners = torch.stack([upper + west, upper + east, lower + west, lower + east], dim=1)
-            y, x = down[row], across[column]
-            weights = torch.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x], dim=1)
-            start[row, column] = self._classifier.interpolated(
-                features, corners, weights, (start[row, column], end[row, column])
-            )
+        above, below = classes.index_select(0, self._top), classes.index_select(0, self._bottom)
+        mixed = (above != below) & self._below
+        self._settle(features, above, below, mixed, self._pairs, self._pair_weights)
+        start, end = above.index_select(1, self._left), above.index_select(1, self._right)
+        mixed = (start != end) & self._beside
+        self._settle(features, start, end, mixed, self._corners, self._corner_weights)
         return start
+
+    def _settle(self, features, classes, ends, mixed, corners, weights) -> None:
+        """Write into ``classes`` where the other end of the edge differs; numbers and weights are (points, K)."""
+        points = mixed.flatten().nonzero().squeeze(1)
+        for chunk in points.split(_CHUNK_ROWS):
+            around, counts = corners.index_select(0, chunk), weights.index_select(0, chunk)
+            between = torch.nn.functional.embedding_bag(around, features, mode="sum", per_sample_weights=counts)
+            candidates = classes.view(-1).index_select(0, chunk), ends.view(-1).index_select(0, chunk)
+            classes.view(-1).index_copy_(0, chunk, self._classifier(between, candidates))
+
+
+def _stack(*tensors: torch.Tensor) -> torch.Tensor:
+    return torch.stack(tensors, dim=-1).flatten(0, 1)
 
 
 class _Classifier:
-    """Features by voxel, (N, F), to classes (N,)."""
+    """Prepared features by voxel to classes (N,)."""
 
     def __init__(self, head: Head | None, decision: Decision, plane: torch.Tensor):
         channels = len(plane) if head is None else len(head.weight)
@@ -186,49 +197,46 @@ class _Classifier:
             raise SpecError(f"There are {channels} logits; the decision knows {len(decision.values)} values.")
         self._regions = decision.regions
         self._dtype = torch.uint8 if len(decision.values) < 256 else torch.int16
-        self._weight = self._bias = None
-        if head is not None:
-            # Columns of -inf up to a full vector width: the maximum over a row is three times faster then.
-            extra = -channels % 16 if not decision.regions else 0
-            weight = head.weight.detach().to(plane.device, torch.float32)
-            bias = (
-                plane.new_zeros(channels) if head.bias is None else head.bias.detach().to(plane.device, torch.float32)
-            )
-            self._weight = torch.nn.functional.pad(weight, (0, 0, 0, extra)).t().contiguous()
-            self._bias = torch.nn.functional.pad(bias, (0, extra), value=-torch.inf)
-            self._store = plane.new_empty((_CHUNK_ROWS, channels + extra))
         self._ranks = torch.arange(1, channels + 1, device=plane.device, dtype=self._dtype)
+        self._weight = None
+        if head is not None:
+            weight = head.weight.detach().to(plane.device, torch.float32)
+            bias = weight.new_zeros(channels) if head.bias is None else head.bias.detach().to(weight)
+            # The bias is the weight of a feature that is always one: a third faster than adding it. Classes that
+            # never win fill a vector: the maximum over a row is three times faster then.
+            self._weight = torch.nn.functional.pad(weight.t(), (0, 0, 0, 1))
+            self._weight[-1] = bias
+            if not self._regions:
+                self._weight = torch.nn.functional.pad(self._weight, (0, -channels % 16))
+                self._weight[-1, channels:] = _NEVER
+            self._store = plane.new_empty((_CHUNK_ROWS, self._weight.shape[1]))
 
-    def interpolated(self, table: torch.Tensor, corners: torch.Tensor, weights: torch.Tensor, ends: tuple):
-        """Classes of weighted sums of rows of a table; corners and weights are (N, K)."""
-        result = torch.empty(len(corners), dtype=self._dtype, device=table.device)
-        for start in range(0, len(corners), _CHUNK_ROWS):
-            chunk = slice(start, start + _CHUNK_ROWS)
-            features = torch.nn.functional.embedding_bag(
-                corners[chunk], table, mode="sum", per_sample_weights=weights[chunk]
-            )
-            result[chunk] = self._classes(features, (ends[0][chunk], ends[1][chunk]))
-        return result
+    def prepared(self, plane: torch.Tensor) -> torch.Tensor:
+        """(F, Y, X) to one row per voxel, with the head's constant feature at its end."""
+        features = plane.flatten(1).t()
+        if self._weight is None:
+            return features.contiguous()
+        rows = features.new_ones((len(features), len(plane) + 1))
+        rows[:, :-1] = features
+        return rows
 
     def __call__(self, features: torch.Tensor, ends: tuple | None = None) -> torch.Tensor:
-        result = torch.empty(len(features), dtype=self._dtype, device=features.device)
-        for start in range(0, len(features), _CHUNK_ROWS):
-            chunk = slice(start, start + _CHUNK_ROWS)
-            result[chunk] = self._classes(features[chunk], ends and (ends[0][chunk], ends[1][chunk]))
-        return result
+        """Classes (N,); ``ends`` are two guesses each, see :meth:`_classes`."""
+        chunks = zip(*(rows.split(_CHUNK_ROWS) for rows in (features, *(ends or ()))), strict=True)
+        return torch.cat([self._classes(*chunk) for chunk in chunks])
 
-    def _classes(self, features: torch.Tensor, ends: tuple | None) -> torch.Tensor:
+    def _classes(self, features: torch.Tensor, *ends: torch.Tensor) -> torch.Tensor:
         """Classes; those at both ends of each voxel's edge are tried first, which spares most of the argmax."""
         logits = features
         if self._weight is not None:
-            logits = torch.addmm(self._bias, features, self._weight, out=self._store[: len(features)])
+            logits = torch.mm(features, self._weight, out=self._store[: len(features)])
         if self._regions:
             return ((logits > 0) * self._ranks).amax(dim=1)
-        if ends is None:
+        if not ends:
             return _argmax(logits).to(self._dtype)
         best = logits.amax(dim=1)
         first, second = (logits.gather(1, end.long()[:, None]).squeeze(1) for end in ends)
-        classes = torch.where(first == best, ends[0], ends[1])
+        classes = torch.where(first == best, *ends)
         others = (torch.maximum(first, second) != best).nonzero().squeeze(1)
         if len(others):
             classes[others] = _argmax(logits[others]).to(self._dtype)

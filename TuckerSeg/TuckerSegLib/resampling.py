@@ -2,7 +2,7 @@
 
 A spline resize is linear and works axis by axis, so three matrix products give the numbers of the library that
 defines it. The matrices come from ``scipy.ndimage.zoom`` itself, applied to the identity. Knows nothing of
-models, files or units; spacings only enter as ratios.
+models, files or units.
 
 Source: nnunetv2 2.x ``default_resampling.py`` with ``skimage.transform.resize`` (convention ``nnunet``: pixel areas
 are aligned, edges repeated, result clipped to the range of the input); TotalSegmentator 2.x ``resampling.py`` with
@@ -22,8 +22,7 @@ from .errors import SpecError
 
 CONVENTIONS = ("nnunet", "aligned")
 ANISOTROPY_THRESHOLD = 3.0  # as nnU-Net's ANISO_THRESHOLD
-_SLAB_VOXELS = 1 << 21  # 16 MB of float64: large enough for fast products, small beside the volume
-_BAND_ROWS = 32
+_SLAB_VOXELS, _BAND_ROWS = 1 << 21, 32  # slabs of 16 MB: fast, and small beside the volume
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class ResamplingSpec:
     """How a volume is resampled.
 
     Attributes:
-        order: Spline order, 0 to 5; 3 is what both programs use for images.
+        order: Spline order, 0 to 5; both programs use 3 for images.
         convention: ``nnunet`` or ``aligned``.
         separate_axis: Axis (0, 1, 2 of Z, Y, X) that is resampled on its own with ``separate_order`` after
             the two others, see :func:`separate_axis`; None resamples all three alike. Only for ``nnunet``.
@@ -49,9 +48,8 @@ class ResamplingSpec:
     def __post_init__(self) -> None:
         if self.convention not in CONVENTIONS:
             raise SpecError(f"Resampling convention {self.convention!r} is unknown; choose one of {CONVENTIONS}.")
-        for name, order in (("order", self.order), ("separate_order", self.separate_order)):
-            if order not in range(6):
-                raise SpecError(f"Resampling {name} is {order}; spline orders are 0 to 5.")
+        if not {self.order, self.separate_order} <= set(range(6)):
+            raise SpecError(f"Resampling orders are {self.order} and {self.separate_order}; splines have 0 to 5.")
         if self.separate_axis not in (None, 0, 1, 2):
             raise SpecError(f"separate_axis is {self.separate_axis}; choose 0, 1, 2 (Z, Y, X) or None.")
         if self.separate_axis is not None and self.convention != "nnunet":
@@ -63,7 +61,7 @@ def output_shape(
 ) -> tuple[int, ...]:
     """Shape after resampling from ``spacing`` to ``new_spacing`` (mm, same axis order as ``shape``).
 
-    Both conventions round size times spacing ratio half to even; no axis becomes empty.
+    Both conventions round half to even; no axis becomes empty.
 
     Raises:
         SpecError: An unknown convention, or a spacing that is not positive.
@@ -71,22 +69,17 @@ def output_shape(
     ResamplingSpec(convention=convention)
     if min(*spacing, *new_spacing) <= 0:
         raise SpecError(f"Spacings must be positive; found {tuple(spacing)} and {tuple(new_spacing)} mm.")
-    sizes = (old / new * size for size, old, new in zip(shape, spacing, new_spacing, strict=True))
-    return tuple(max(1, int(round(size))) for size in sizes)
+    ratios = (old / new for old, new in zip(spacing, new_spacing, strict=True))
+    return tuple(max(1, int(round(ratio * size))) for ratio, size in zip(ratios, shape, strict=True))
 
 
 def separate_axis(spacing: Sequence[float], new_spacing: Sequence[float], force: bool | None = None) -> int | None:
-    """Axis that nnU-Net resamples on its own because voxels are far longer along it, or None.
+    """Axis that nnU-Net resamples on its own because voxels (mm, before or after) are far longer along it, or None.
 
-    Args:
-        spacing, new_spacing: mm per voxel before and after, same axis order.
-        force: nnU-Net's ``force_separate_z``: None decides from the spacings (the first of the two whose longest
-            side is more than three times its shortest), False never, True whenever one axis is the longest.
+    ``force`` is nnU-Net's ``force_separate_z``: None decides from the first of the two spacings whose longest side
+    is more than three times its shortest, False never, True whenever one axis is the longest.
     """
-    if force is False:
-        return None
-    candidates = [spacing] if force else [spacing, new_spacing]
-    for candidate in candidates:
+    for candidate in {None: (spacing, new_spacing), True: (spacing,), False: ()}[force]:
         if force or max(candidate) / min(candidate) > ANISOTROPY_THRESHOLD:
             longest = [axis for axis, length in enumerate(candidate) if max(candidate) / length == 1]
             return longest[0] if len(longest) == 1 else None
@@ -101,9 +94,8 @@ def resample(
 ) -> torch.Tensor:
     """Resample every channel of a volume to a new shape.
 
-    Works slab by slab, so beside the result only a slab of the volume is ever held as floats; a numpy view of
-    any integer or float type, with any strides, costs no copy. Computes in float64: white noise in the range of
-    HU loses 2e-3 HU in float32.
+    Beside the result only a slab of the volume is ever held as floats; a view of any type and strides costs no
+    copy. Computes in float64: white noise in the range of HU loses 2e-3 HU in float32.
 
     Args:
         volume: (C, Z, Y, X) in main memory.
@@ -118,12 +110,10 @@ def resample(
         SpecError: The volume has not four axes, or a size is below one.
     """
     if volume.ndim != 4 or len(shape) != 3 or min(*volume.shape, *shape) < 1:
-        raise SpecError(
-            f"Expected a volume (C, Z, Y, X) and a shape (Z, Y, X), all >= 1; found {volume.shape}, {shape}."
-        )
+        raise SpecError(f"Expected (C, Z, Y, X) and a new (Z, Y, X), all >= 1; found {volume.shape}, {shape}.")
     volume = np.asarray(volume)
     shape = tuple(int(size) for size in shape)
-    result = torch.empty((volume.shape[0], *shape), dtype=torch.float32)
+    result = torch.empty((len(volume), *shape), dtype=torch.float32)
     for channel, target in zip(volume, result, strict=True):
         if channel.shape == shape:
             np.copyto(target.numpy(), channel, casting="unsafe")
@@ -138,7 +128,7 @@ def resample(
 def linear_taps(
     size_in: int, size_out: int, order: int, convention: str
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The two input positions that each output position lies between, for order 1; the nearest one for order 0.
+    """The two input positions around each output position, for order 1; the nearest one for order 0.
 
     The last position is kept where ``scipy.ndimage.zoom`` loses it to rounding (it then writes zeros there).
 
@@ -159,10 +149,10 @@ def linear_taps(
 
 
 def _zoomed_identity(size_in: int, size_out: int, order: int, mode: str, grid_mode: bool) -> np.ndarray:
-    if size_in == size_out:
-        return np.eye(size_in)
     from scipy.ndimage import zoom
 
+    if size_in == size_out:
+        return np.eye(size_in)
     return zoom(np.eye(size_in), (size_out / size_in, 1), order=order, mode=mode, grid_mode=grid_mode)
 
 
@@ -174,7 +164,7 @@ def _axis_matrix(size_in: int, size_out: int, order: int, convention: str) -> to
 
 
 def _extent(matrix: torch.Tensor, axis: int) -> slice:
-    """Rows (0) or columns (1) that matter: splines decay, and 1e-9 of any HU is far below rounding."""
+    """Rows (0) or columns (1) that matter: splines decay, and 1e-9 of any HU is nothing."""
     hits = (matrix.abs() > 1e-9).any(dim=1 - axis).nonzero()
     return slice(int(hits[0]), int(hits[-1]) + 1) if len(hits) else slice(0, 0)
 
@@ -220,18 +210,13 @@ def _resample_channel(volume: np.ndarray, target: torch.Tensor, spec: Resampling
 
 
 def _slabs(view: np.ndarray, before) -> Iterator[tuple[int, torch.Tensor]]:
-    """First plane and values, float64, of slabs along the first axis; each overwrites the one before.
-
-    Keeping the memory matters: fresh pages for every slab would cost more than the arithmetic.
-    """
+    """First plane and float64 values of slabs, each in the memory of the one before: fresh pages cost more."""
     depth = min(max(1, _SLAB_VOXELS // (view.shape[1] * view.shape[2])), view.shape[0])
     store = torch.empty((depth, *view.shape[1:]), dtype=torch.float64)
-    mapped = np.empty(store.shape, dtype=np.float32) if before else None
     for start in range(0, view.shape[0], depth):
         values = view[start : start + depth]
         if before:
-            np.copyto(mapped[: len(values)], values, casting="unsafe")
-            values = mapped[: len(values)]
+            values = values.astype(np.float32)
             before(values)
         slab = store[: len(values)]
         np.copyto(slab.numpy(), values, casting="unsafe")
@@ -239,30 +224,27 @@ def _slabs(view: np.ndarray, before) -> Iterator[tuple[int, torch.Tensor]]:
 
 
 class _Planes:
-    """Resamples both axes of stacked planes, (N, R, S) to (N, R', S'), the axis that shrinks most first.
-
-    Each result overwrites the one before.
-    """
+    """Resamples stacked planes, (N, R, S) to (N, R', S'), the axis that shrinks most first; keeps its memory."""
 
     def __init__(self, rows: torch.Tensor, columns: torch.Tensor) -> None:
         rows_first = rows.shape[0] * columns.shape[1] < columns.shape[0] * rows.shape[1]
-        steps = [("rows", rows), ("columns", columns)]
-        self._steps = [
-            (axis, matrix.shape[0], list(_bands(matrix)))
-            for axis, matrix in (steps if rows_first else reversed(steps))
-            if matrix.shape[0] != matrix.shape[1]  # else the identity
-        ]
+        self._matrices = {"rows": rows, "columns": columns} if rows_first else {"columns": columns, "rows": rows}
+        self._bands = {axis: list(_bands(matrix)) for axis, matrix in self._matrices.items()}
         self._stores: dict[str, torch.Tensor] = {}
 
     def __call__(self, planes: torch.Tensor) -> torch.Tensor:
-        for axis, size, bands in self._steps:
-            count, height, width = planes.shape
-            shape = (count, size, width) if axis == "rows" else (count, height, size)
-            result = self._stores.setdefault(axis, torch.empty(shape, dtype=torch.float64))[:count]
-            for outputs, inputs, matrix in bands:
+        for axis, matrix in self._matrices.items():
+            (count, height, width), (size, size_in) = planes.shape, matrix.shape
+            if size == size_in:  # the identity
+                continue
+            if axis not in self._stores:  # the first slab is the largest
+                shape = (count, size, width) if axis == "rows" else (count, height, size)
+                self._stores[axis] = torch.empty(shape, dtype=torch.float64)
+            result = self._stores[axis][:count]
+            for outputs, inputs, band in self._bands[axis]:
                 if axis == "rows":
-                    torch.matmul(matrix, planes[:, inputs], out=result[:, outputs])
+                    torch.matmul(band, planes[:, inputs], out=result[:, outputs])
                 else:
-                    torch.mm(planes.view(-1, width)[:, inputs], matrix.T, out=result.view(-1, size)[:, outputs])
+                    torch.mm(planes.view(-1, width)[:, inputs], band.T, out=result.view(-1, size)[:, outputs])
             planes = result
         return planes

@@ -77,7 +77,7 @@ def test_any_mix_of_finer_equal_and_coarser_axes_is_exact(shape):
 def test_small_chunks_change_nothing(monkeypatch):
     features, head = random_features(6, 3), random_head(30, 6, 4)
     results = []
-    for rows in (8192, 37):
+    for rows in (4096, 37):
         monkeypatch.setattr(labeling, "_CHUNK_ROWS", rows)
         results.append(np.zeros(NATIVE, dtype=np.uint8))
         label_volume(slabs_of(features), head, Decision.for_labels(30), LOW, results[-1], ResamplingSpec(1))
@@ -164,15 +164,15 @@ def test_more_than_255_classes_are_told_apart():
 
 
 def test_only_two_planes_are_held():
-    import weakref
+    from torch.multiprocessing.reductions import StorageWeakRef
 
     alive = []
 
     def slabs():
         for index in range(LOW[0]):
             features = torch.randn((4, 1, *LOW[1:]))
-            alive.append(weakref.ref(features))
-            assert sum(reference() is not None for reference in alive) <= 3
+            alive.append(StorageWeakRef(features.untyped_storage()))
+            assert sum(not reference.expired() for reference in alive) <= 3
             yield Slab(index, index + 1, features)
             del features
 

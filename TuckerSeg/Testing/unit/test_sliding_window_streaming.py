@@ -91,13 +91,13 @@ def test_slabs_leave_as_soon_as_no_later_patch_touches_them():
 
 
 def test_memory_follows_one_layer_of_patches():
-    import weakref
+    from torch.multiprocessing.reductions import StorageWeakRef
 
     alive, most = [], 0
     spec = StreamSpec((10, 8, 8), 0.5)
     for slab in stream(torch.zeros((1, 200, 8, 8)), lambda patches: patches.repeat(1, 4, 1, 1, 1), spec):
-        alive.append(weakref.ref(slab.features))
-        most = max(most, sum(reference() is not None for reference in alive))
+        alive.append(StorageWeakRef(slab.features.untyped_storage()))
+        most = max(most, sum(not reference.expired() for reference in alive))
     assert most <= 2
 
 
