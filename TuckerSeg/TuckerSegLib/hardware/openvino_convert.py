@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..errors import BackendError
-from .openvino_graph import UnknownOperation, finish, record
+from .openvino_graph import UnknownOperation, record
 
 _SMALLEST_PATCHES = (32, 64, 128)  # voxels per axis; the smallest that survives the network's downsampling is traced
 
@@ -29,7 +30,8 @@ def to_model(network: torch.nn.Module, shape: Sequence[int], output_type: str, l
         BackendError: Neither way works.
     """
     try:
-        return record(network, shape, output_type)
+        features, patch = record(network, shape, exact_statistics=output_type == "f32")
+        return _finish(features, [patch], output_type)
     except UnknownOperation as error:
         log(f"The network uses {error}; it is traced, which takes longer.")
     return _trace(network, shape, output_type)
@@ -51,4 +53,15 @@ def _trace(network: torch.nn.Module, shape: Sequence[int], output_type: str) -> 
             failure = error
     else:
         raise BackendError(f"OpenVINO cannot convert this network ({failure}). Take another device, such as torch:cpu.")
-    return finish(model.get_results()[0].input_value(0), model.get_parameters(), output_type)
+    return _finish(model.get_results()[0].input_value(0), model.get_parameters(), output_type)
+
+
+def _finish(features: Any, parameters: list, output_type: str) -> Any:
+    """Model whose output has the channels last: that is how the features lie in memory, so it costs nothing."""
+    import openvino
+    from openvino import opset8 as ops
+
+    if output_type != "f32":
+        features = ops.convert(features, output_type)
+    features = ops.transpose(features, np.array([0, 2, 3, 4, 1]))
+    return openvino.Model([ops.result(features)], parameters, "patch_network")

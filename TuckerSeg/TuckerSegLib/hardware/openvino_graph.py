@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from .openvino_norm import instance_norm
+
 
 class UnknownOperation(Exception):
     """The network calls something that has no counterpart here."""
@@ -40,8 +42,8 @@ class _Value:
     linear: tuple[_Value, Tensor, Tensor | None] | None = None
 
 
-def record(network: nn.Module, shape: Sequence[int], output_type: str = "f32") -> Any:
-    """Record a network as an ``openvino.Model`` of fixed shape whose output has the channels last.
+def record(network: nn.Module, shape: Sequence[int], exact_statistics: bool) -> tuple[Any, Any]:
+    """Record a network as OpenVINO nodes of fixed shape.
 
     Rewrites, all exact in real arithmetic: a convolution of a concatenation is the sum of one per part (OpenVINO adds
     while it convolves, but copies to concatenate); two 1x1x1 convolutions in a row are one. In a Tucker-compressed
@@ -50,10 +52,10 @@ def record(network: nn.Module, shape: Sequence[int], output_type: str = "f32") -
     Args:
         network: In eval mode; its parameters on the CPU in float32.
         shape: (B, C, Z, Y, X) of the input.
-        output_type: ``f32``, ``bf16`` or ``f16``.
+        exact_statistics: Normalize by :func:`.openvino_norm.instance_norm` instead of OpenVINO's own operation.
 
     Returns:
-        Model from (B, C, Z, Y, X) to (B, Z, Y, X, F). Its constants share memory with the network's parameters.
+        Node of the features, and the parameter node it depends on. Constants share memory with the network.
 
     Raises:
         UnknownOperation: The forward calls a torch function that is not in the table.
@@ -61,28 +63,19 @@ def record(network: nn.Module, shape: Sequence[int], output_type: str = "f32") -
     from openvino import opset8 as ops
 
     parameter = ops.parameter(list(shape), dtype=np.float32, name="patch")
-    recorder = _Recorder(ops)
+    recorder = _Recorder(ops, exact_statistics)
     patch = torch.empty(tuple(shape), device="meta")
     recorder.bind(patch, _Value(parameter, channels=shape[1]))
     with torch.inference_mode(), recorder:
         features = network(patch)
-    return finish(recorder.node(recorder.value(features)), [parameter], output_type)
-
-
-def finish(features: Any, parameters: list, output_type: str) -> Any:
-    """Model whose output has the channels last: that is how the features lie in memory, so it costs nothing."""
-    import openvino as ov
-    from openvino import opset8 as ops
-
-    if output_type != "f32":
-        features = ops.convert(features, output_type)
-    return ov.Model([ops.result(ops.transpose(features, np.array([0, 2, 3, 4, 1])))], parameters, "patch_network")
+    return recorder.node(recorder.value(features)), parameter
 
 
 class _Recorder(TorchFunctionMode):
-    def __init__(self, ops: Any):
+    def __init__(self, ops: Any, exact_statistics: bool):
         super().__init__()
         self.ops = ops
+        self._exact_statistics = exact_statistics
         self._values: dict[int, _Value] = {}
         self._alive: list[Tensor] = []  # an id is only unique while its tensor lives
         self._table: dict[Any, Callable] = {
@@ -147,19 +140,14 @@ class _Recorder(TorchFunctionMode):
             matrix = weight.flatten(1)
             out = _Value(self._with_bias(self._pointwise(value, matrix), bias), linear=(value, matrix, bias))
         else:
+            geometry = (stride, padding, padding, dilation)
             node = self._sum_over_parts(
-                value,
-                weight,
-                lambda part, columns: self.ops.convolution(
-                    self.node(part), self._constant(columns), stride, padding, padding, dilation
-                ),
+                value, weight, lambda part, w: self.ops.convolution(self.node(part), self._constant(w), *geometry)
             )
             out = _Value(self._with_bias(node, bias))
         out.channels = len(weight)
-        shape = [
-            (n + 2 * p - d * (k - 1) - 1) // s + 1
-            for n, p, d, k, s in zip(x.shape[2:], padding, dilation, weight.shape[2:], stride)
-        ]
+        sizes = zip(x.shape[2:], padding, dilation, weight.shape[2:], stride)
+        shape = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in sizes]
         return self.bind(torch.empty((x.shape[0], len(weight), *shape), device="meta"), out)
 
     def _sum_over_parts(self, value: _Value, weight: Tensor, product: Callable[[_Value, Tensor], Any]) -> Any:
@@ -197,10 +185,8 @@ class _Recorder(TorchFunctionMode):
             output_padding=extra,
         )
         channels = weight.shape[1]
-        shape = [
-            (n - 1) * s - 2 * p + d * (k - 1) + e + 1
-            for n, s, p, d, k, e in zip(x.shape[2:], stride, padding, dilation, weight.shape[2:], extra)
-        ]
+        sizes = zip(x.shape[2:], stride, padding, dilation, weight.shape[2:], extra)
+        shape = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, s, p, d, k, e in sizes]
         out = torch.empty((x.shape[0], channels, *shape), device="meta")
         return self.bind(out, _Value(self._with_bias(node, bias), channels=channels))
 
@@ -216,7 +202,11 @@ class _Recorder(TorchFunctionMode):
         eps=1e-5,
     ):
         _require(use_input_stats, "instance normalization with stored statistics")
-        node = self.ops.mvn(self.node(self.value(x)), np.array([2, 3, 4]), True, eps, "inside_sqrt")
+        node = self.node(self.value(x))
+        if self._exact_statistics:
+            node = instance_norm(self.ops, node, x.shape[2:], eps)
+        else:
+            node = self.ops.mvn(node, np.array([2, 3, 4]), True, eps, "inside_sqrt")
         if weight is not None:
             node = self.ops.multiply(node, self._constant(weight.detach().reshape(1, -1, 1, 1, 1)))
         return self._like(x, self._with_bias(node, bias))

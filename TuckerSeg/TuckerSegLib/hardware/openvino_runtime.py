@@ -6,7 +6,6 @@ Patches are computed one at a time: a batch is no faster on a processor and need
 from __future__ import annotations
 
 import gc
-import importlib.util
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -14,81 +13,16 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BackendError
 from . import compiled_cache
 from .device import Device
-from .memory import system_memory_bytes
+from .openvino_devices import HINTS, devices
 from .patch_predictor import PrepareSpec
-from .processor import processor_name
 
 if TYPE_CHECKING:
     import torch
 
-_HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
-_GRAPH_VERSION = 3  # of what openvino_graph.record makes; a change must not meet old entries
-_NOT_INSTALLED = "openvino is not installed: pip install openvino"
+__all__ = ["OpenVINOPredictor", "devices", "is_out_of_memory", "prepare"]
+
+_GRAPH_VERSION = 4  # of what openvino_graph.record makes; a change must not meet old entries
 _MEMORY_WORDS = ("bad_alloc", "bad allocation", "failed to allocate", "can't allocate", "cannot allocate memory")
-
-
-def devices() -> list[Device]:
-    """The processor, then each GPU and NPU that OpenVINO sees."""
-    if importlib.util.find_spec("openvino") is None:
-        return [Device("openvino:cpu", "openvino", processor_name(), False, _NOT_INSTALLED, ())]
-    try:
-        import openvino
-
-        core = openvino.Core()
-        names = core.available_devices
-    except Exception as error:  # a broken installation raises anything; the reason is shown
-        reason = f"openvino cannot be loaded ({type(error).__name__}: {error})"
-        return [Device("openvino:cpu", "openvino", processor_name(), False, reason, ())]
-    return [_describe(core, name) for name in sorted(names, key=lambda name: (not name.startswith("CPU"), name))]
-
-
-def _describe(core: Any, name: str) -> Device:
-    identifier = f"openvino:{name.lower()}"
-    try:
-        if name == "CPU":
-            precisions = _processor_precisions(core)
-            total, free = system_memory_bytes()
-            offers = f"compiled network, {', '.join(precisions)}"
-            return Device(identifier, "openvino", processor_name(), True, "", precisions, total, free, offers)
-        full_name = str(core.get_property(name, "FULL_DEVICE_NAME"))
-        capabilities = core.get_property(name, "OPTIMIZATION_CAPABILITIES")
-        precisions = ("fp16", "fp32") if "FP16" in capabilities and name.startswith("GPU") else ("fp32",)
-        precisions = ("fp16",) if name.startswith("NPU") else precisions
-        memory = int(core.get_property(name, "GPU_DEVICE_TOTAL_MEM_SIZE")) if name.startswith("GPU") else None
-    except Exception as error:  # drivers raise anything; the reason is shown
-        return Device(identifier, "openvino", name, False, f"{type(error).__name__}: {error}", ())
-    offers = f"compiled network, {', '.join(precisions)}; experimental"
-    return Device(identifier, "openvino", full_name, True, "", precisions, memory, None, offers)
-
-
-def _processor_precisions(core: Any) -> tuple[str, ...]:
-    """Precisions with instructions of their own, the automatic choice first.
-
-    The capabilities list FP16 on processors that only emulate it, so one small convolution is compiled in each and
-    asked which implementation it got. Where both have matrix tiles (AMX), fp16 is as fast as bf16 and rounds eight
-    times finer.
-    """
-    half = {precision: _convolution_implementation(core, precision) for precision in ("fp16", "bf16")}
-    tiled = [precision for precision, found in half.items() if "amx" in found]
-    native = [p for p, found in half.items() if found.endswith(_HINTS[p]) and p not in tiled]
-    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        native = [precision for precision in native if precision != "bf16"]  # emulated
-    return (*tiled, *native, "fp32")
-
-
-def _convolution_implementation(core: Any, precision: str) -> str:
-    import numpy as np
-    import openvino
-    from openvino import opset8 as ops
-
-    patch = ops.parameter([1, 16, 8, 8, 8], dtype=np.float32)
-    weight = ops.constant(np.ones((16, 16, 3, 3, 3), np.float32))
-    ones = [1, 1, 1]
-    model = openvino.Model([ops.result(ops.convolution(patch, weight, ones, ones, ones, ones))], [patch], "probe")
-    hints = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "INFERENCE_NUM_THREADS": 1}
-    runtime_model = core.compile_model(model, "CPU", hints).get_runtime_model()
-    kinds = [node.get_rt_info()["primitiveType"].astype(str) for node in runtime_model.get_ops()]
-    return next((kind for kind in kinds if "conv" in kind or "gemm" in kind), "")
 
 
 def prepare(load_network: Callable[[], torch.nn.Module], device: Device, spec: PrepareSpec) -> OpenVINOPredictor:
@@ -124,7 +58,7 @@ def prepare(load_network: Callable[[], torch.nn.Module], device: Device, spec: P
 def _settings(name: str, spec: PrepareSpec) -> dict[str, Any]:
     settings: dict[str, Any] = {
         # Explicit: left out, OpenVINO takes bf16 wherever the processor has it.
-        "INFERENCE_PRECISION_HINT": _HINTS[spec.precision],
+        "INFERENCE_PRECISION_HINT": HINTS[spec.precision],
         "PERFORMANCE_HINT": "LATENCY",
     }
     if name == "CPU":
@@ -166,7 +100,7 @@ def _compile(core: Any, name: str, settings: dict, load_network: Callable, spec:
     from .openvino_convert import to_model
 
     network = load_network()
-    model = to_model(network, (1, spec.input_channels, *spec.patch_shape), _HINTS[spec.precision], spec.log)
+    model = to_model(network, (1, spec.input_channels, *spec.patch_shape), HINTS[spec.precision], spec.log)
     try:
         return core.compile_model(model, name, settings)
     except RuntimeError as error:
