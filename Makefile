@@ -16,7 +16,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 
 bench: $(READY)
-	$(BIN)/tuckerseg benchmark --out bench-output
+	$(BIN)/tuckerseg benchmark --out bench-output $(if $(VOLUME),--volume $(VOLUME))
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

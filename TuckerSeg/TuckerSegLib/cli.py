@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Before torch is imported: its idle threads would spin and take the cores from OpenVINO's.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from . import commands
 
     try:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .image import Geometry, Image
 
 Shape = tuple[int, int, int]
+TOTALSEGMENTATOR_ORDER = 1  # its default since 2.18 for images and, in "native" output, ours for features
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,8 @@ def _resample_then_normalize(volume: np.ndarray, plans: ModelPlans, shape: Shape
     import torch
 
     data = torch.stack([resample(values[None], shape, spec)[0] for values in volume])
+    if data.shape != volume.shape:
+        data.trunc_()  # TotalSegmentator 2.18 keeps resampled HU as integers, cut towards zero
     for values, plan in zip(data.numpy(), plans.normalization, strict=True):
         mapping = intensity_map(values, plan, _filled_mask(values[None]) if plan.use_mask else None)
         mapping.apply_(values)
@@ -149,7 +152,7 @@ def _filled_mask(volume: np.ndarray) -> np.ndarray:
 
 def _resampling(plan: ResamplingPlan, convention: str, spacing, new_spacing) -> ResamplingSpec:
     if convention == "aligned":
-        return ResamplingSpec(order=plan.order, convention=convention)
+        return ResamplingSpec(TOTALSEGMENTATOR_ORDER, convention)
     axis = separate_axis(spacing, new_spacing, plan.force_separate_z)
     return ResamplingSpec(plan.order, convention, separate_axis=axis, separate_order=plan.order_z)
 

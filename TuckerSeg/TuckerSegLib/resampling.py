@@ -6,7 +6,8 @@ models, files or units.
 
 Source: nnunetv2 2.x ``default_resampling.py`` with ``skimage.transform.resize`` (convention ``nnunet``: pixel areas
 are aligned, edges repeated, result clipped to the range of the input); TotalSegmentator 2.x ``resampling.py`` with
-``scipy.ndimage.zoom`` (convention ``aligned``: the centers of the first and last voxels are aligned, no clipping).
+``scipy.ndimage.zoom``, mode ``nearest`` (convention ``aligned``: the centers of the first and last voxels are aligned,
+no clipping).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class ResamplingSpec:
     """How a volume is resampled.
 
     Attributes:
-        order: Spline order, 0 to 5; both programs use 3 for images.
+        order: Spline order, 0 to 5.
         convention: ``nnunet`` or ``aligned``.
         separate_axis: Axis (0, 1, 2 of Z, Y, X) that is resampled on its own with ``separate_order`` after
             the two others, see :func:`separate_axis`; None resamples all three alike. Only for ``nnunet``.
@@ -130,8 +131,6 @@ def linear_taps(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The two input positions around each output position, for order 1; the nearest one for order 0.
 
-    The last position is kept where ``scipy.ndimage.zoom`` loses it to rounding (it then writes zeros there).
-
     Returns:
         index0, index1 (int64) and fraction (float32), one entry per output position:
         ``out = (1 - fraction) * in[index0] + fraction * in[index1]``. Shared: do not write into them.
@@ -141,26 +140,26 @@ def linear_taps(
     """
     if order not in (0, 1):
         raise SpecError(f"Linear taps exist for orders 0 and 1; found {order}.")
-    matrix = _zoomed_identity(size_in, size_out, order, "nearest", convention == "nnunet")
+    matrix = _zoomed_identity(size_in, size_out, order, convention)
     index0 = (matrix != 0).argmax(axis=1)
     index1 = size_in - 1 - (matrix[:, ::-1] != 0).argmax(axis=1)
     fraction = np.where(index1 > index0, matrix[np.arange(size_out), index1], 0.0)
     return torch.from_numpy(index0), torch.from_numpy(index1), torch.from_numpy(fraction.astype(np.float32))
 
 
-def _zoomed_identity(size_in: int, size_out: int, order: int, mode: str, grid_mode: bool) -> np.ndarray:
+def _zoomed_identity(size_in: int, size_out: int, order: int, convention: str) -> np.ndarray:
     from scipy.ndimage import zoom
 
     if size_in == size_out:
         return np.eye(size_in)
-    return zoom(np.eye(size_in), (size_out / size_in, 1), order=order, mode=mode, grid_mode=grid_mode)
+    factors = (size_out / size_in, 1)
+    return zoom(np.eye(size_in), factors, order=order, mode="nearest", grid_mode=convention == "nnunet")
 
 
 @lru_cache(maxsize=64)
 def _axis_matrix(size_in: int, size_out: int, order: int, convention: str) -> torch.Tensor:
-    """(size_out, size_in) float64; ``aligned`` keeps scipy's loss of a last position, as the images do."""
-    mode, grid_mode = ("nearest", True) if convention == "nnunet" else ("constant", False)
-    return torch.from_numpy(_zoomed_identity(size_in, size_out, order, mode, grid_mode))
+    """(size_out, size_in) float64."""
+    return torch.from_numpy(_zoomed_identity(size_in, size_out, order, convention))
 
 
 def _extent(matrix: torch.Tensor, axis: int) -> slice:

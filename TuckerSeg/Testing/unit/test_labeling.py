@@ -109,7 +109,7 @@ def test_nearest_equals_scipy_zoom_of_the_low_resolution_labels():
     output = np.zeros(NATIVE, dtype=np.uint8)
     spec = ResamplingSpec(1, "aligned")
     label_volume(slabs_of(features), head, Decision.for_labels(9), LOW, output, spec, nearest=True)
-    expected = zoom(labels, [new / old for new, old in zip(NATIVE, LOW)], order=0)
+    expected = zoom(labels, [new / old for new, old in zip(NATIVE, LOW)], order=0, mode="nearest")
     assert np.array_equal(output, expected)
 
 
