@@ -122,15 +122,12 @@ class _Recorder(TorchFunctionMode):
         return value.output
 
     def _constant(self, tensor: Tensor) -> Any:
-        return self._make_constant(np.ascontiguousarray(tensor.detach().numpy()))
-
-    def _make_constant(self, array: np.ndarray) -> Any:
         from openvino.op import Constant
 
-        return Constant(array, shared_memory=True)
+        return Constant(np.ascontiguousarray(tensor.detach().numpy()), shared_memory=True)
 
     def _with_bias(self, node: Any, bias: Tensor | None) -> Any:
-        return node if bias is None else self.ops.add(node, self._constant(bias.detach().reshape(1, -1, 1, 1, 1)))
+        return node if bias is None else self.ops.add(node, self._constant(bias.reshape(1, -1, 1, 1, 1)))
 
     def _convolution(self, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         _require(groups == 1 and not isinstance(padding, str), "grouped or named-padding convolution")
@@ -167,8 +164,7 @@ class _Recorder(TorchFunctionMode):
             merged = self._pointwise(inner, matrix @ inner_matrix)
             return self._with_bias(merged, None if inner_bias is None else matrix @ inner_bias)
         weight = self._constant(matrix[:, :, None, None, None])
-        ones, zeros = [1] * 3, [0] * 3
-        return self.ops.convolution(self.node(value), weight, ones, zeros, zeros, ones)
+        return self.ops.convolution(self.node(value), weight, [1] * 3, [0] * 3, [0] * 3, [1] * 3)
 
     def _transposed_convolution(
         self, x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
@@ -234,8 +230,7 @@ class _Recorder(TorchFunctionMode):
         _require(dim in (1, -4), "concatenation along another axis than the channels")
         parts = tuple(self.value(tensor) for tensor in tensors)
         channels = sum(part.channels for part in parts)
-        first = tensors[0]
-        out = torch.empty((first.shape[0], channels, *first.shape[2:]), device="meta")
+        out = torch.empty((tensors[0].shape[0], channels, *tensors[0].shape[2:]), device="meta")
         return self.bind(out, _Value(parts=parts, channels=channels))
 
     def _add(self, x, y, alpha=1):

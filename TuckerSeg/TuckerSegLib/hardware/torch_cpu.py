@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from ..errors import BackendError
 from .device import Device
 from .memory import keep_freed_memory, return_freed_memory, system_memory_bytes
 from .patch_predictor import PrepareSpec
@@ -65,7 +66,7 @@ class TorchPredictor:
         import torch
 
         if self._network is None:
-            raise RuntimeError("this predictor was closed")
+            raise BackendError("This predictor was closed; prepare another one.")
         with torch.inference_mode(), _threads(self._threads):
             return self._network(patches)
 

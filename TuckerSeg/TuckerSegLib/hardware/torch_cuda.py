@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from ..errors import BackendError
 from .device import Device
 from .patch_predictor import PrepareSpec
 
@@ -102,7 +103,7 @@ class CUDAPredictor:
         import torch
 
         if self._network is None:
-            raise RuntimeError("this predictor was closed")
+            raise BackendError("This predictor was closed; prepare another one.")
         if patches.device.type == "cpu":
             patches = patches.pin_memory()
         patches = patches.to(self.output_device, non_blocking=True)

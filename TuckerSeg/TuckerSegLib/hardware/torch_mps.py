@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..errors import BackendError
 from .device import Device
 from .patch_predictor import PrepareSpec
 from .processor import processor_name
@@ -98,7 +99,7 @@ class MPSPredictor:
         import torch
 
         if self._network is None:
-            raise RuntimeError("this predictor was closed")
+            raise BackendError("This predictor was closed; prepare another one.")
         with torch.inference_mode():
             return self._network(patches.to("mps", self._dtype))
 
