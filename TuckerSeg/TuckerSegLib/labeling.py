@@ -122,7 +122,7 @@ def _planes(slabs: Iterable[Slab]) -> Iterator[tuple[int, torch.Tensor]]:
     """Index and features (F, Y, X) of every plane."""
     for slab in slabs:
         for index in range(slab.start, slab.stop):
-            yield index, slab.features[:, index - slab.start]
+            yield index, slab.features[:, index - slab.start].float()
 
 
 class _SliceLabeler:

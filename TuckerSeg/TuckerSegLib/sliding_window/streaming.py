@@ -57,8 +57,9 @@ class Slab:
 
     Attributes:
         start, stop: Planes along Z, stop not included.
-        features: (F, stop - start, Y, X) float32, weighted mean over patches. Planes of one feature lie together
-            in memory (channels first), as patches come; may be a view, and of the predictor's own output.
+        features: (F, stop - start, Y, X), weighted mean over patches, in float32; where one patch covers the volume
+            its prediction itself, of the predictor's type. Any layout, perhaps a view of the predictor's output:
+            only to be read, and before the next slab is asked for.
     """
 
     start: int
@@ -126,10 +127,10 @@ def _padded_slabs(
         if progress:
             progress(done, len(origins))
         if len(origins) == 1:  # weights cancel
-            yield predicted[0].to(spec.accumulator_device or predicted.device, torch.float32)
+            yield predicted[0].to(spec.accumulator_device or predicted.device)
             return
         for origin, prediction in zip(batch, predicted, strict=True):
-            accumulator.add(origin, prediction.to(spec.accumulator_device or prediction.device, torch.float32))
+            accumulator.add(origin, prediction.to(spec.accumulator_device or prediction.device))
         del patches, predicted, prediction
         upcoming = origins[done][0] if done < len(origins) else None
         yield from accumulator.finished(upcoming)
@@ -156,7 +157,7 @@ def _mirrored(
 
 
 class _Accumulator:
-    """Weighted sums, one piece of the Z axis per layer of patches."""
+    """Weighted sums in float32, one piece of the Z axis per layer of patches, laid out as the predictions are."""
 
     def __init__(self, shape: Sequence[int], patch_shape: Sequence[int], layers: list[int]) -> None:
         self._shape = tuple(shape)
@@ -168,7 +169,7 @@ class _Accumulator:
 
     @torch.no_grad()
     def add(self, origin: tuple[int, int, int], prediction: torch.Tensor) -> None:
-        """Add one patch, (F, z, y, x) float32."""
+        """Add one patch, (F, z, y, x) of any float type and layout."""
         if self._weights is None or self._weights.device != prediction.device:
             self._weights = gaussian_weights(self._patch_shape).to(prediction.device)
         first, rows, columns = _box(origin, self._patch_shape)
@@ -180,7 +181,12 @@ class _Accumulator:
             inside = slice(start - first.start, stop - first.start)
             offset = self._pieces[index][0]
             there = (slice(start - offset, stop - offset), rows, columns)
-            sums[(slice(None), *there)].addcmul_(prediction[:, inside], self._weights[inside])
+            sums = sums[(slice(None), *there)]
+            # One plane at a time on a CPU: its float32 copy stays in the processor's cache.
+            planes = range(inside.stop - inside.start) if prediction.device.type == "cpu" else [slice(None)]
+            for plane in planes:
+                values = prediction[:, inside][:, plane].float()
+                sums[:, plane].addcmul_(values, self._weights[inside][plane])
             weight_sums[there].add_(self._weights[inside])
 
     @torch.no_grad()
@@ -195,8 +201,12 @@ class _Accumulator:
     def _piece(self, index: int, prediction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if index not in self._sums:
             start, stop = self._pieces[index]
-            shape = (stop - start, *self._shape[1:])
-            self._sums[index] = (prediction.new_zeros((prediction.shape[0], *shape)), prediction.new_zeros(shape))
+            count, shape = prediction.shape[0], (stop - start, *self._shape[1:])
+            if prediction.stride(0) == 1 and count > 1:  # features of a voxel side by side
+                sums = prediction.new_zeros((*shape, count), dtype=torch.float32).permute(3, 0, 1, 2)
+            else:
+                sums = prediction.new_zeros((count, *shape), dtype=torch.float32)
+            self._sums[index] = (sums, prediction.new_zeros(shape, dtype=torch.float32))
         return self._sums[index]
 
 
