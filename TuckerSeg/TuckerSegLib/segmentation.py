@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -87,7 +88,7 @@ class SegmentationResult:
 
 
 def segment(
-    volume_image: image.Image | str,
+    volume_image: image.Image | str | os.PathLike,
     model: SegmentationModel | ReadyModel,
     inference: InferenceSpec | None = None,
     watch: Stopwatch | None = None,
@@ -99,7 +100,7 @@ def segment(
     """Segment an image.
 
     Args:
-        volume_image: From ``read_image`` or ``Image.from_array``, or a path.
+        volume_image: From ``read_image`` or ``image_from_array``, or a path.
         model: From ``load_model`` or ``compress``; or from ``prepare``, which saves preparing it for every image.
         inference: How; None takes the defaults. Its device, precision and threads were settled by ``prepare``.
         watch: Times the stages; None makes one.
@@ -115,7 +116,7 @@ def segment(
     """
     watch = watch or Stopwatch(on_event)
     inference = inference or InferenceSpec()
-    if isinstance(volume_image, str):
+    if not isinstance(volume_image, image.Image):
         with watch.stage("read"):
             volume_image = image.read_image(volume_image)
     if isinstance(model, SegmentationModel):

@@ -1,5 +1,6 @@
 """Images on their grid: reading, checking, viewing along other axes, and writing label files."""
 
+from .arrays import image_from_array
 from .checks import check_hounsfield
 from .geometry import Geometry, oriented
 from .labels import Segment, segment_volumes_ml, voxel_counts
@@ -14,6 +15,7 @@ __all__ = [
     "check_hounsfield",
     "check_output",
     "check_space",
+    "image_from_array",
     "oriented",
     "read_image",
     "segment_volumes_ml",
