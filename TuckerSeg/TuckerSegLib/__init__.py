@@ -3,7 +3,8 @@
 Public names, imported on first use (importing the package imports neither torch nor nnunetv2):
 
 * :func:`load_model`, :func:`compress`, :class:`TuckerSpec`: a model and its compressed form;
-* :func:`read_image`, :func:`image_from_array`, :func:`segment`, :func:`prepare`, :class:`InferenceSpec`: an image and its labels;
+* :func:`read_image`, :func:`image_from_array`: an image;
+* :func:`segment`, :func:`prepare`, :class:`InferenceSpec`: its labels;
 * :func:`as_table`: the statistics of a result as text;
 * :func:`run`, :class:`Job`: all of it from files to file;
 * :func:`compress_predictor`: the network of an initialised nnunetv2 ``nnUNetPredictor``, compressed;

@@ -9,13 +9,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from . import catalog, image
 from .cache import Cache
 from .errors import OutputError
 from .evaluation import mean_dice
 from .job import InferenceSpec, Job
+from .overlays import draw_overlays
 from .records import to_json
 from .run import run
 from .segmentation import SegmentationResult
@@ -25,7 +24,6 @@ from .terminal import TerminalReporter
 VOLUME = catalog.RESOURCES / "Data" / "synthetic_torso.nii.gz"
 RANK_RATIO = 0.85  # the lowest rank at which this small network's picture is still right; see the table it prints
 FURTHER_RANK_RATIOS = (0.7, 0.5)
-PLANES = ("axial", "coronal", "sagittal")
 
 
 @dataclass(frozen=True)
@@ -97,48 +95,12 @@ def _report(rows: list[DemoRow], folder: Path) -> None:
     (folder / "statistics.json").write_text(json.dumps(documents, indent=1), encoding="utf-8")
     written = [folder / name for name in ("segmentation.seg.nrrd", "original.seg.nrrd", "statistics.json")]
     try:
-        written.append(draw_overlays(original.result, chosen.result, chosen.rank_ratio, folder / "overlays.png"))
+        picture = draw_overlays(
+            image.read_image(str(VOLUME)),
+            {"original network": original.result.labels, f"rank {chosen.rank_ratio:.2f}": chosen.result.labels},
+            folder / "overlays.png",
+        )
+        written.append(picture)
     except ModuleNotFoundError:
         print("matplotlib is not installed, so no picture was drawn: pip install matplotlib")
     print("Written: " + ", ".join(str(path) for path in written))
-
-
-def draw_overlays(original: SegmentationResult, compressed: SegmentationResult, rank_ratio: float, path: Path) -> Path:
-    """Draw three planes (rows) of the CT with the original's labels, the compressed one's, and where they differ."""
-    from matplotlib import pyplot
-
-    ct = image.read_image(str(VOLUME))
-    volume = image.oriented(ct.array[0], ct.geometry, "RAS")[0]
-    first = image.oriented(original.labels, original.geometry, "RAS")[0]
-    second = image.oriented(compressed.labels, compressed.geometry, "RAS")[0]
-    z, y, x = (int(np.median(axis)) for axis in np.nonzero(first))
-    cuts = {
-        "axial": (z, slice(None), slice(None)),
-        "coronal": (slice(None), y, slice(None)),
-        "sagittal": (slice(None), slice(None), x),
-    }
-    columns = ("original network", f"rank {rank_ratio:.2f}", "differences")
-    figure, axes = pyplot.subplots(3, 3, figsize=(11, 13), facecolor="white")
-    for row, plane in zip(axes, PLANES, strict=True):
-        cut = cuts[plane]
-        overlays = (_colors(first[cut]), _colors(second[cut]), _differences(first[cut], second[cut]))
-        for cell, overlay, title in zip(row, overlays, columns, strict=True):
-            cell.imshow(volume[cut], cmap="gray", vmin=-200, vmax=300, origin="lower")
-            cell.imshow(overlay, origin="lower", interpolation="nearest")
-            cell.set_title(f"{title}, {plane}", fontsize=10)
-            cell.axis("off")
-    figure.tight_layout()
-    figure.savefig(path, dpi=90)
-    pyplot.close(figure)
-    return path
-
-
-def _colors(labels: np.ndarray) -> np.ndarray:
-    table = np.array([(*catalog.color_of(value), 0.55 if value else 0.0) for value in range(int(labels.max()) + 1)])
-    return table[labels]
-
-
-def _differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    overlay = np.zeros((*first.shape, 4))
-    overlay[first != second] = (1.0, 0.1, 0.1, 0.8)
-    return overlay
