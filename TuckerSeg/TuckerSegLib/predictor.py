@@ -134,7 +134,7 @@ def predict(
         except Exception as error:
             if not network.is_out_of_memory(error):
                 raise
-            failure = error
+            failure = error.with_traceback(None)  # its frames hold the tensors that filled the memory
             continue
         total = time.perf_counter() - started
         patches = patch_count(volume.data.shape[1:], settings)
