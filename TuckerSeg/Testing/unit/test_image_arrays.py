@@ -31,6 +31,16 @@ def test_not_finite_values_are_cleaned_and_told():
     assert image.notes
 
 
+@pytest.mark.parametrize("writeable", [True, False])
+def test_the_callers_array_stays_as_it_was(writeable):
+    array = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
+    array[0, 0, 0] = np.nan
+    before = array.copy()
+    array.flags.writeable = writeable
+    assert np.isfinite(image_from_array(array, spacing_mm=(1, 1, 1)).array).all()
+    np.testing.assert_array_equal(array, before)
+
+
 @pytest.mark.parametrize(
     ("array", "settings"),
     [

@@ -22,7 +22,8 @@ def image_from_array(
     """Make an image of an array.
 
     Args:
-        array: (Z, Y, X), or (C, Z, Y, X) with channels; any real type. A CT is in Hounsfield units.
+        array: (Z, Y, X), or (C, Z, Y, X) with channels; any real type. A CT is in Hounsfield units. Not changed;
+            the image may share its memory.
         spacing_mm: Voxel size (Z, Y, X); x then grows to the right, y to the front, z upwards (RAS).
         affine: Instead: 4x4 matrix from voxel index (x, y, z) to RAS mm.
         source: What messages and statistics call it.
@@ -44,7 +45,10 @@ def image_from_array(
     notes = check_geometry(geometry, source)
     values = []
     for channel in channels:
-        clean, value_notes = cleaned(compact(channel), source)
+        stored = compact(channel)
+        if stored is channel and stored.dtype.kind == "f" and not np.isfinite(stored).all():
+            stored = stored.copy()  # cleaning works in place, and this is the caller's
+        clean, value_notes = cleaned(stored, source)
         values.append(clean)
         notes += value_notes
     return Image(
