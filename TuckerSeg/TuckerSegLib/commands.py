@@ -9,7 +9,7 @@ from typing import Any
 
 from . import catalog, compression, hardware
 from .cache import Cache
-from .errors import OutputError, SpecError
+from .errors import OutputError
 from .job import InferenceSpec, Job
 from .loading import compress as compress_model
 from .loading import load_model
@@ -185,8 +185,6 @@ def _load(options: argparse.Namespace):
     spec = compression_spec(options)
     if spec is None:
         return original
-    if original.recipes:
-        raise SpecError(f"{options.model} is compressed already; start from the original model.")
     return compress_model(original, compression.method("tucker").Spec(**spec))
 
 

@@ -15,7 +15,7 @@ from . import catalog, compression, model_file
 from .cache import Cache, key_of
 from .compression.cost import count
 from .compression.heads import drop_unused_heads, find_head, split_head
-from .errors import ModelFileError, ModelFolderError
+from .errors import ModelFileError, ModelFolderError, SpecError
 from .model import ENGINE_VERSION, SegmentationModel, read_model_file
 from .nnunet.folder import ModelFolder, find_model_folder
 from .nnunet.network import build_network
@@ -70,7 +70,12 @@ def compress(
 
     Returns:
         A new model. Where the method changes no layer (rank ratio 1), the original itself.
+
+    Raises:
+        SpecError: The model is compressed already.
     """
+    if model.recipes:
+        raise SpecError(f"{model.name} is compressed already; start from the original model.")
     module = compression.method(method)
     cache = cache or Cache()
     patch_shape, channels = model.plans.patch_shape, model.plans.input_channels

@@ -78,7 +78,7 @@ def combine(model: SegmentationModel, predictors: dict[str, PatchFunction], is_o
         bias = torch.stack(biases).sum(dim=0) / len(heads) if biases else None
         run = runs[0] if len(runs) == 1 else lambda patch: torch.cat([run(patch) for run in runs], dim=1)
         return Network(run, Head(weight, bias), is_out_of_memory)
-    run = runs[0] if len(runs) == 1 else lambda patch: torch.stack([run(patch) for run in runs]).mean(dim=0)
+    run = runs[0] if len(runs) == 1 else lambda patch: torch.stack([run(patch).float() for run in runs]).mean(dim=0)
     return Network(run, None, is_out_of_memory)
 
 

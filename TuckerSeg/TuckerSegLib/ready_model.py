@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -57,6 +58,7 @@ def prepare(model: SegmentationModel, inference: InferenceSpec | None = None, ca
             threads=threads,
             cache_folder=cache.compiled_folder(model.key),
             cache_key=f"{model.key}-{fold}-{'features' if features else 'logits'}",
+            log=warnings.warn,
         )
         predictors[fold] = backend.prepare(lambda fold=fold: model.network(fold, features), device, spec)
     cache.keep_limit(spare=cache.compiled_folder(model.key))

@@ -124,12 +124,13 @@ def segment(
             model = prepare(model, inference, cache)
     plans = model.model.plans
     notes = [*notes, *volume_image.notes, *_doubts(volume_image, plans)]
-    with watch.stage("preprocess"):
+    with watch.stage("preprocess"), hardware.torch_threads(model.threads):
         volume = preprocess(volume_image, plans, catalog.resampling_convention(plans.dataset_name))
     facts = _VolumeFacts(volume_image.source, volume_image.geometry)
     del volume_image  # a large CT: its memory is needed for the patches
     on_event({"event": "stage", "stage": "network"})
-    prediction = predict(volume, model.model, model.network, inference, _progress(on_event), cancelled)
+    with hardware.torch_threads(model.threads):
+        prediction = predict(volume, model.model, model.network, inference, _progress(on_event), cancelled)
     watch.seconds["network"] = prediction.network_s
     watch.seconds["finish"] = prediction.finish_s
     names = {label.value: label.name for label in plans.labels}

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from TuckerSegLib import loading, model_file
 from TuckerSegLib.cache import Cache
 from TuckerSegLib.compression.tucker import Spec
-from TuckerSegLib.errors import ModelFileError, ModelFolderError, OutputError
+from TuckerSegLib.errors import ModelFileError, ModelFolderError, OutputError, SpecError
 from TuckerSegLib.loading import compress, load_model
 
 LOW_RANK = Spec(rank_ratio=0.5)
@@ -190,3 +190,8 @@ def test_two_processes_may_fill_the_cache_at_once(make_model_folder):
     answers = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], answers
     assert len({output for output, _ in answers}) == 1
+
+
+def test_a_compressed_model_is_not_compressed_again(make_model_folder):
+    with pytest.raises(SpecError, match="compressed already"):
+        compress(compress(load_model(make_model_folder()), LOW_RANK), LOW_RANK)

@@ -27,6 +27,7 @@ _HOME = {
     "PrepareSpec": "patch_predictor",
     "PatchPredictor": "patch_predictor",
     "default_threads": "processor",
+    "torch_threads": "threads",
     "peak_memory_bytes": "memory",
 }
 

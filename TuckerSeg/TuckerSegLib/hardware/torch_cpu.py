@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import BackendError
@@ -12,6 +11,7 @@ from .device import Device
 from .memory import keep_freed_memory, return_freed_memory, system_memory_bytes
 from .patch_predictor import PrepareSpec
 from .processor import processor_name
+from .threads import torch_threads
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +67,7 @@ class TorchPredictor:
 
         if self._network is None:
             raise BackendError("This predictor was closed; prepare another one.")
-        with torch.inference_mode(), _threads(self._threads):
+        with torch.inference_mode(), torch_threads(self._threads):
             return self._network(patches)
 
     def close(self) -> None:
@@ -75,17 +75,3 @@ class TorchPredictor:
         if self._network is not None:
             self._network = None
             return_freed_memory()
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Torch's thread count is one for the whole process, so it is put back."""
-    import torch
-
-    before = torch.get_num_threads()
-    if count:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
