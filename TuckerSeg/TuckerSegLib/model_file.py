@@ -1,7 +1,7 @@
 """The ``.tuckerseg`` file: safetensors whose header carries one JSON document. No pickle.
 
-Knows tensors and JSON; what the document means is ``model.py``'s business. A checksum over the tensors finds
-damage that leaves the file's structure whole.
+Knows tensors and JSON; what the document means is ``model.py``'s business. A checksum over both finds damage that
+leaves the file's structure whole.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], document: dict[s
     from safetensors.torch import save_file
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"format": FORMAT_VERSION, "sha256": _sha256(contiguous), **document}
+    header = {"format": FORMAT_VERSION, **document}
+    header["sha256"] = _sha256(contiguous, header)
     beside = None
     try:
         handle, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
@@ -43,9 +44,10 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], document: dict[s
         save_file(contiguous, beside, metadata={HEADER_KEY: json.dumps(header)})
         os.replace(beside, path)
     except Exception as error:  # safetensors raises its own kinds for a full disk
-        if beside:
-            Path(beside).unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error}") from error
+    finally:
+        if beside:
+            Path(beside).unlink(missing_ok=True)  # gone already where all went well
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -73,8 +75,8 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelFileError(f"{path} is damaged or not a .tuckerseg file ({error}). Make it again.") from error
-    if _sha256(tensors) != document.get("sha256"):
-        raise ModelFileError(f"{path} is damaged: the checksum of its weights does not match. Make it again.")
+    if _sha256(tensors, document) != document.get("sha256"):
+        raise ModelFileError(f"{path} is damaged: its checksum does not match. Make it again.")
     return tensors, document
 
 
@@ -89,10 +91,12 @@ def _check_format(path: Path, document: dict[str, Any]) -> None:
         )
 
 
-def _sha256(tensors: dict[str, torch.Tensor]) -> str:
+def _sha256(tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> str:
+    """Over all tensors, and all of the document but the checksum itself."""
     import torch
 
-    digest = hashlib.sha256()
+    facts = {key: value for key, value in document.items() if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())

@@ -152,13 +152,38 @@ def test_a_saved_model_loads_and_computes_the_same(make_model_folder, tmp_path):
     assert torch.equal(output_of(loaded), output_of(model))
 
 
+def test_a_flipped_digit_in_the_header_is_found(make_model_folder, tmp_path):
+    path = tmp_path / "model.tuckerseg"
+    load_model(make_model_folder()).save(path)
+    content = path.read_bytes()
+    assert content.count(b"[3.0, 3.0, 3.0]") == 1, "the spacing"
+    path.write_bytes(content.replace(b"[3.0, 3.0, 3.0]", b"[3.0, 3.0, 1.0]"))
+    with pytest.raises(ModelFileError, match="damaged"):
+        load_model(path)
+
+
+def test_an_interrupted_write_leaves_no_file(tmp_path, monkeypatch):
+    def interrupted(tensors, path, metadata):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("safetensors.torch.save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model_file.write_tensors(tmp_path / "model.tuckerseg", {"a": torch.ones(2)}, {})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bad_model_files_are_refused_with_their_name(make_model_folder, tmp_path):
     foreign = tmp_path / "foreign.tuckerseg"
     save_file({"a": torch.ones(2)}, foreign)
     text = tmp_path / "text.tuckerseg"
     text.write_text("not safetensors")
-    for path, words in ((foreign, "header is missing"), (text, "damaged"), (tmp_path / "no.tuckerseg", "no such file")):
-        with pytest.raises(ModelFileError, match=words) as caught:
+    missing = tmp_path / "missing.tuckerseg"
+    for path, kind, words in (
+        (foreign, ModelFileError, "header is missing"),
+        (text, ModelFileError, "damaged"),
+        (missing, ModelFolderError, "nor an existing file"),
+    ):
+        with pytest.raises(kind, match=words) as caught:
             load_model(path)
         assert path.name in str(caught.value)
     with pytest.raises(OutputError, match="absent"):
