@@ -96,6 +96,18 @@ def test_importing_the_library_imports_nothing_heavy_and_nothing_of_slicer():
     assert done.stdout.strip() == "[]", done.stderr
 
 
+def test_every_public_name_is_what_it_says_and_no_module():
+    code = (
+        "import types\n"
+        "import TuckerSegLib\n"
+        "for name in TuckerSegLib.__all__:\n"
+        "    exec(f'from TuckerSegLib import {name}')\n"
+        "    assert not isinstance(locals()[name], types.ModuleType), name\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "TuckerSeg", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_importing_everything_leaves_the_global_state_of_torch_and_tensorly_alone():
     modules = [
         ".".join(file.relative_to(LIBRARY.parent).with_suffix("").parts)
