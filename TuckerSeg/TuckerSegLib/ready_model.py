@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from . import hardware
 from .cache import Cache
+from .errors import OutOfMemoryError
 from .job import InferenceSpec
 from .model import SegmentationModel
 from .predictor import Network, combine, uses_features
@@ -40,6 +41,7 @@ def prepare(model: SegmentationModel, inference: InferenceSpec | None = None, ca
 
     Raises:
         BackendError: The device or precision asked for is not usable here; the message says why.
+        OutOfMemoryError: The device is too small for the model.
     """
     inference = inference or InferenceSpec()
     cache = cache or Cache()
@@ -48,25 +50,34 @@ def prepare(model: SegmentationModel, inference: InferenceSpec | None = None, ca
     backend = hardware.backend(device.backend)
     threads = inference.threads or hardware.default_threads()
     features = uses_features(model)
-    predictors = {}
-    for fold in model.folds:
-        spec = hardware.PrepareSpec(
-            patch_shape=model.plans.patch_shape,
-            input_channels=model.plans.input_channels,
-            batch_size=inference.batch_size,
-            precision=precision,
-            threads=threads,
-            cache_folder=cache.compiled_folder(model.key),
-            cache_key=f"{model.key}-{fold}-{'features' if features else 'logits'}",
-            log=warnings.warn,
-        )
-        predictors[fold] = backend.prepare(lambda fold=fold: model.network(fold, features), device, spec)
-    cache.keep_limit(spare=cache.compiled_folder(model.key))
+    predictors: dict[str, hardware.PatchPredictor] = {}
 
     def close() -> None:
         for predictor in predictors.values():
             predictor.close()
 
+    try:
+        for fold in model.folds:
+            spec = hardware.PrepareSpec(
+                patch_shape=model.plans.patch_shape,
+                input_channels=model.plans.input_channels,
+                batch_size=inference.batch_size,
+                precision=precision,
+                threads=threads,
+                cache_folder=cache.compiled_folder(model.key),
+                cache_key=f"{model.key}-{fold}-{'features' if features else 'logits'}",
+                log=warnings.warn,
+            )
+            predictors[fold] = backend.prepare(lambda fold=fold: model.network(fold, features), device, spec)
+    except Exception as error:
+        close()
+        if backend.is_out_of_memory(error):
+            raise OutOfMemoryError(
+                f"{device.id} has too little memory for this model ({error}). "
+                "Close other programs, choose another device, or a lower rank."
+            ) from error
+        raise
+    cache.keep_limit(spare=cache.compiled_folder(model.key))
     network = combine(model, predictors, backend.is_out_of_memory)
     reason = "; ".join(part for part in (device_reason, precision_reason) if part)
     return ReadyModel(model, network, device, reason, precision, threads, close)

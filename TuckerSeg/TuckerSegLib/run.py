@@ -46,13 +46,13 @@ def run(
             _stop_if(cancelled)
             with watch.stage("prepare"):
                 ready = prepare(model, job.inference, cache)
-            images = [reading.result()]
-            del reading
-            _stop_if(cancelled)
-            if job.output:
-                image.check_space(job.output, images[0].geometry)
-            result = segment(images.pop(), ready, job.inference, watch, on_event, cancelled, warned)
-        ready.close()
+            with contextlib.closing(ready):
+                images = [reading.result()]
+                del reading
+                _stop_if(cancelled)
+                if job.output:
+                    image.check_space(job.output, images[0].geometry)
+                result = segment(images.pop(), ready, job.inference, watch, on_event, cancelled, warned)
     finally:
         reader.shutdown(wait=False)  # a user who stops the run does not wait for the file to be read
     _stop_if(cancelled)

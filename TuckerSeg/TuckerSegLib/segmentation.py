@@ -119,17 +119,18 @@ def segment(
     if not isinstance(volume_image, image.Image):
         with watch.stage("read"):
             volume_image = image.read_image(volume_image)
-    if isinstance(model, SegmentationModel):
-        with watch.stage("prepare"):
-            model = prepare(model, inference, cache)
-    plans = model.model.plans
-    notes = [*notes, *volume_image.notes, *_doubts(volume_image, plans)]
-    with watch.stage("preprocess"), hardware.torch_threads(model.threads):
-        volume = preprocess(volume_image, plans, catalog.resampling_convention(plans.dataset_name))
-    facts = _VolumeFacts(volume_image.source, volume_image.geometry)
-    del volume_image  # a large CT: its memory is needed for the patches
-    on_event({"event": "stage", "stage": "network"})
-    with hardware.torch_threads(model.threads):
+    with contextlib.ExitStack() as opened:
+        if isinstance(model, SegmentationModel):
+            with watch.stage("prepare"):
+                model = opened.enter_context(contextlib.closing(prepare(model, inference, cache)))
+        plans = model.model.plans
+        notes = [*notes, *volume_image.notes, *_doubts(volume_image, plans)]
+        opened.enter_context(hardware.torch_threads(model.threads))
+        with watch.stage("preprocess"):
+            volume = preprocess(volume_image, plans, catalog.resampling_convention(plans.dataset_name))
+        facts = _VolumeFacts(volume_image.source, volume_image.geometry)
+        del volume_image  # a large CT: its memory is needed for the patches
+        on_event({"event": "stage", "stage": "network"})
         prediction = predict(volume, model.model, model.network, inference, _progress(on_event), cancelled)
     watch.seconds["network"] = prediction.network_s
     watch.seconds["finish"] = prediction.finish_s
