@@ -88,6 +88,17 @@ def test_a_truncated_checkpoint_is_named(make_model_folder):
         find_model_folder(file.parent.parent).read_checkpoint("0")
 
 
+def test_a_damaged_zip_is_named(make_model_folder, tmp_path):
+    results = make_model_folder()
+    archive = tmp_path / "model.zip"
+    shutil.make_archive(str(archive.with_suffix("")), "zip", results.parent.parent, results.parent.name)
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    archive.write_bytes(content)
+    with pytest.raises(ModelFolderError, match="model.zip"):
+        find_model_folder(archive).sha256()
+
+
 def test_a_checkpoint_that_would_run_code_is_refused(make_model_folder, tmp_path):
     class Harmful:
         def __reduce__(self):

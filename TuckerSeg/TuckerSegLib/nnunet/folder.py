@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,11 +102,20 @@ class ModelFolder:
         return [self.root / "plans.json", self.root / "dataset.json", *map(self.checkpoint_file, self.folds)]
 
     def sha256(self) -> str:
-        """SHA-256 over plans, dataset.json and the checkpoints in use, as a hexadecimal string."""
+        """SHA-256 over plans, dataset.json and the checkpoints in use, as a hexadecimal string.
+
+        Raises:
+            ModelFolderError: A file cannot be read; in a zip, perhaps because it is damaged.
+        """
         digest = hashlib.sha256()
         for file in self.files():
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            try:
+                with file.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+            except (OSError, zipfile.BadZipFile, zlib.error) as error:
+                raise ModelFolderError(
+                    f"{self.container}: {file.name} cannot be read ({error}). Copy or download the model again."
+                ) from error
         return digest.hexdigest()
 
 
