@@ -32,15 +32,16 @@ def load_model(path: str | Path, folds: tuple[str, ...] | None = None, cache: Ca
     Args:
         path: Name in the catalog, nnU-Net v2 results folder, ``DatasetXXX`` folder, zip of either, or a
             ``.tuckerseg`` file.
-        folds: Folds of an nnU-Net model; None takes all.
+        folds: Folds to use; None takes all. Of a ``.tuckerseg`` file, all that it holds.
         cache: Keeps the converted model, so that the next load needs neither nnunetv2's plans nor the checkpoint.
 
     Raises:
         ModelFolderError, UnsupportedModelError, ModelFileError: See there.
+        SpecError: Not the folds of a ``.tuckerseg`` file.
     """
     path = catalog.model_path(str(path))
     if path.suffix == ".tuckerseg":
-        return read_model_file(path)
+        return _model_of_file(path, folds)
     folder = find_model_folder(path, folds)
     cache = cache or Cache()
     sha256 = cache.sha256_of_files(_stamped_files(folder), folder.sha256)
@@ -92,12 +93,28 @@ def compress(
         report = progress and (lambda done, start=number: progress((start + done) / len(model.folds)))
         basis = _basis(model, fold, module, network, cache, report)
         module.apply(network, changes, basis)
-        weights |= {f"{fold}/{name}": parameter.detach() for name, parameter in network.named_parameters()}
+        weights |= _weights(network, fold)
     cost = count(network, patch_shape, channels).total
     head_path = find_head(network, patch_shape, channels)  # a compressed head is three layers
     compressed = replace(compressed, weights=weights, cost=cost, head_path=head_path)
     cache.store("models", compressed.key, compressed.save)
     return compressed
+
+
+def _model_of_file(path: Path, folds: tuple[str, ...] | None) -> SegmentationModel:
+    model = read_model_file(path)
+    if folds and set(folds) != set(model.folds):
+        raise SpecError(
+            f"{path} was made of the folds {', '.join(model.folds)}, which are used together; asked for: "
+            f"{', '.join(folds)}. Leave the folds out, or compress the original model with those."
+        )
+    return model
+
+
+def _weights(network: torch.nn.Module, fold: str) -> dict[str, torch.Tensor]:
+    """Parameters, and buffers such as the statistics of batch normalization; aliases once."""
+    named = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    return {f"{fold}/{name}": tensor.detach() for name, tensor in named.items()}
 
 
 def _convert(folder: ModelFolder, sha256: str) -> SegmentationModel:
@@ -115,7 +132,7 @@ def _convert(folder: ModelFolder, sha256: str) -> SegmentationModel:
                 f"{folder.container}: the weights of fold_{fold} do not fit the network in plans.json: {reason}"
             ) from error
         drop_unused_heads(network, plans.patch_shape, plans.input_channels)
-        weights |= {f"{fold}/{name}": parameter.detach() for name, parameter in network.named_parameters()}
+        weights |= _weights(network, fold)
     cost = count(network, plans.patch_shape, plans.input_channels).total
     head = split_head(network, plans.patch_shape, plans.input_channels)
     return SegmentationModel(

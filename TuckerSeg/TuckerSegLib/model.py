@@ -37,7 +37,7 @@ class SegmentationModel:
         source_sha256: Of the original model's files.
         original_cost, cost: For one patch and one fold, before and after compression.
         head_path: Module path of the 1x1x1 convolution that makes logits of features, or None.
-        weights: ``fold/parameter`` to tensor, aliases once.
+        weights: ``fold/parameter`` (or buffer) to tensor, aliases once.
     """
 
     name: str
@@ -82,7 +82,10 @@ class SegmentationModel:
             if name.startswith(prefix):
                 path, _, leaf = name.removeprefix(prefix).rpartition(".")
                 module = network.get_submodule(path)
-                module.register_parameter(leaf, torch.nn.Parameter(tensor.float(), requires_grad=False))
+                if leaf in module._buffers:
+                    module.register_buffer(leaf, tensor)
+                else:
+                    module.register_parameter(leaf, torch.nn.Parameter(tensor.float(), requires_grad=False))
         if features:
             if self.head_path is None:
                 raise SpecError(f"{self.name}: the network does not end in a 1x1x1 convolution; ask for logits.")

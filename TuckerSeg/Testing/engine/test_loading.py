@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -14,6 +15,8 @@ from TuckerSegLib.cache import Cache
 from TuckerSegLib.compression.tucker import Spec
 from TuckerSegLib.errors import ModelFileError, ModelFolderError, OutputError, SpecError
 from TuckerSegLib.loading import compress, load_model
+from TuckerSegLib.nnunet.network import build_network
+from TuckerSegLib.nnunet.plans import Architecture
 
 LOW_RANK = Spec(rank_ratio=0.5)
 
@@ -199,6 +202,38 @@ def test_weights_that_do_not_fit_the_plans_are_refused(make_model_folder):
     torch.save(checkpoint, file)
     with pytest.raises(ModelFolderError, match="do not fit the network in plans.json"):
         load_model(folder)
+
+
+def test_folds_that_a_model_file_does_not_hold_are_refused(make_model_folder, tmp_path):
+    path = tmp_path / "model.tuckerseg"
+    load_model(make_model_folder(folds=("0", "1"))).save(path)
+    assert load_model(path, ("0", "1")).folds == ("0", "1")
+    with pytest.raises(SpecError, match="folds 0, 1"):
+        load_model(path, ("1",))
+
+
+def test_a_network_with_batch_normalization_computes_what_nnunet_computes(make_model_folder):
+    folder = make_model_folder()
+    plans = json.loads((folder / "plans.json").read_text())
+    facts = plans["configurations"]["3d_fullres"]["architecture"]
+    facts["arch_kwargs"]["norm_op"] = "torch.nn.modules.batchnorm.BatchNorm3d"
+    (folder / "plans.json").write_text(json.dumps(plans))
+    names = (facts["network_class_name"], facts["arch_kwargs"], tuple(facts["_kw_requires_import"]))
+    network = build_network(Architecture(*names), 1, 20)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    file = folder / "fold_0" / "checkpoint_final.pth"
+    torch.save(torch.load(file, weights_only=False) | {"network_weights": network.state_dict()}, file)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        expected = network(torch.randn(1, 1, 32, 32, 32))
+    model = load_model(folder)
+    assert torch.equal(output_of(model), expected)
+    assert torch.equal(output_of(load_model(folder)), expected)  # from the cache
+    full = compress(model, Spec.paper(1.0))
+    assert torch.allclose(output_of(full), expected, atol=1e-4 * float(expected.abs().max()))
 
 
 def test_two_processes_may_fill_the_cache_at_once(make_model_folder):

@@ -155,7 +155,7 @@ def _output_size(conv: nn.Module, axis: int, size: int) -> int:
 
 
 def _without_memory(tensor: torch.Tensor) -> torch.Tensor:
-    single = torch.zeros(1, dtype=tensor.dtype, device="cpu").expand(tensor.shape)
+    single = torch.zeros((), dtype=tensor.dtype, device="cpu").expand(tensor.shape)
     return nn.Parameter(single, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else single
 
 
