@@ -24,6 +24,7 @@ from .errors import OutputError, SpecError
 
 LAYOUT_VERSION = 1
 DEFAULT_LIMIT_BYTES = 10 * 1024**3
+LEFTOVER_SECONDS = 86400  # no write takes a day
 KINDS = {"models": ".tuckerseg", "bases": ".safetensors", "compiled": ""}
 
 
@@ -104,8 +105,8 @@ class Cache:
         return path
 
     def compiled_folder(self, key: str) -> Path:
-        """Folder in which a backend keeps the compiled forms of one model."""
-        return self.path("compiled", key)
+        """Folder in which a backend keeps the compiled forms of one model, marked as used now if it is there."""
+        return self.find("compiled", key) or self.path("compiled", key)
 
     def discard(self, kind: str, key: str) -> None:
         """Remove an entry, if it is there."""
@@ -113,12 +114,11 @@ class Cache:
 
     def entries(self) -> list[CacheEntry]:
         """All entries, the most recently used first."""
-        found = [_entry(kind, path) for kind in KINDS for path in self._paths(kind)]
-        return sorted((entry for entry in found if entry), key=lambda entry: -entry.used_at)
+        return sorted(self._entries(hidden=False), key=lambda entry: -entry.used_at)
 
     def clear(self) -> int:
         """Remove everything; returns the bytes that were freed."""
-        entries = self.entries()
+        entries = [*self.entries(), *self._leftovers()]
         for entry in entries:
             _remove(entry.path)
         self._memo_file.unlink(missing_ok=True)
@@ -126,6 +126,9 @@ class Cache:
 
     def keep_limit(self, spare: Path | None = None) -> None:
         """Remove the least recently used entries until the limit holds; ``spare`` is kept in any case."""
+        for entry in self._leftovers():
+            if time.time() - entry.used_at > LEFTOVER_SECONDS:
+                _remove(entry.path)
         entries = self.entries()
         total = sum(entry.size_bytes for entry in entries)
         for entry in reversed(entries):
@@ -164,9 +167,17 @@ class Cache:
             beside.write_text(json.dumps(newest, indent=1), encoding="utf-8")
             os.replace(beside, self._memo_file)
 
-    def _paths(self, kind: str) -> Iterator[Path]:
+    def _leftovers(self) -> list[CacheEntry]:
+        """Files that are being written, or that a killed process left half-written."""
+        return self._entries(hidden=True)
+
+    def _entries(self, hidden: bool) -> list[CacheEntry]:
+        found = [_entry(kind, path) for kind in KINDS for path in self._paths(kind, hidden)]
+        return [entry for entry in found if entry]
+
+    def _paths(self, kind: str, hidden: bool) -> Iterator[Path]:
         with contextlib.suppress(FileNotFoundError):
-            yield from (path for path in (self.folder / kind).iterdir() if not path.name.startswith("."))
+            yield from (path for path in (self.folder / kind).iterdir() if path.name.startswith(".") == hidden)
 
 
 def _entry(kind: str, path: Path) -> CacheEntry | None:

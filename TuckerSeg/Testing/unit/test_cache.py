@@ -56,6 +56,38 @@ def test_the_least_recently_used_entries_go_when_the_limit_is_passed(tmp_path):
     assert {entry.key for entry in cache.entries()} == {"old", "new"}
 
 
+def test_a_compiled_form_that_is_asked_for_counts_as_used(tmp_path):
+    cache = Cache(tmp_path, limit_bytes=10**6)
+    for age, key in ((30, "old"), (20, "middle")):
+        folder = cache.compiled_folder(key)
+        folder.mkdir(parents=True)
+        (folder / "a.compiled").write_bytes(b"x" * 100)
+        for path in (folder / "a.compiled", folder):
+            os.utime(path, (1e9 - age, 1e9 - age))
+    cache.compiled_folder("old")
+    assert [entry.key for entry in cache.entries()] == ["old", "middle"]
+
+
+def test_clear_removes_what_a_killed_process_left(tmp_path):
+    cache = Cache(tmp_path)
+    cache.store("models", "a", writer(100))
+    (cache.folder / "models" / ".b-halfway").write_bytes(b"x" * 50)
+    assert cache.clear() == 150
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_what_a_killed_process_left_goes_after_a_day(tmp_path):
+    cache = Cache(tmp_path)
+    cache.store("models", "a", writer(100))
+    old, new = (cache.folder / "models" / name for name in (".old", ".new"))
+    for path in (old, new):
+        path.write_bytes(b"x")
+    os.utime(old, (1e9, 1e9))
+    cache.keep_limit()
+    assert not old.exists()
+    assert new.exists(), "another process may be writing it"
+
+
 def test_an_entry_larger_than_the_limit_is_still_stored(tmp_path):
     cache = Cache(tmp_path, limit_bytes=10)
     assert cache.store("models", "a", writer(100)).exists()

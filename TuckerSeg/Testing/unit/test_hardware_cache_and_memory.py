@@ -55,6 +55,16 @@ def test_a_folder_that_cannot_be_written_is_said_and_is_no_error(tmp_path, messa
     assert len(messages) == 1 and "not kept" in messages[0]
 
 
+def test_an_interrupted_write_of_a_compiled_form_leaves_nothing(tmp_path, messages, monkeypatch):
+    def interrupted(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compiled_cache.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compiled_cache.write_entry(tmp_path, IDENTITY, BODY, messages.append)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("backend", [openvino_runtime, torch_cpu, torch_cuda, torch_mps])
 def test_only_memory_errors_are_taken_for_out_of_memory(backend):
     assert backend.is_out_of_memory(MemoryError())

@@ -64,10 +64,11 @@ def write_entry(folder: Path, identity: dict[str, str], body: bytes, log: Callab
             file.write(body)
         os.replace(temporary, entry_path(folder, identity))
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
         log(f"The compiled network was not kept in {folder} ({error.strerror}).")
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):  # renamed already where all went well
+                temporary.unlink()
 
 
 def drop_entry(folder: Path, identity: dict[str, str]) -> None:
