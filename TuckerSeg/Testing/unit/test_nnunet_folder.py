@@ -81,6 +81,26 @@ def test_a_missing_key_is_named(make_model_folder):
         facts_of(folder)
 
 
+@pytest.mark.parametrize(
+    ("file", "keys", "value"),
+    [
+        ("plans.json", ("configurations", "3d_fullres", "spacing"), ["wide", 1, 1]),
+        ("plans.json", ("foreground_intensity_properties_per_channel",), {}),
+        ("dataset.json", ("labels",), ["background", "liver"]),
+    ],
+)
+def test_plans_that_make_no_sense_are_named(make_model_folder, file, keys, value):
+    folder = make_model_folder()
+    document = json.loads((folder / file).read_text())
+    place = document
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    (folder / file).write_text(json.dumps(document))
+    with pytest.raises(ModelFolderError, match=folder.name):
+        facts_of(folder)
+
+
 def test_a_truncated_checkpoint_is_named(make_model_folder):
     file = make_model_folder() / "fold_0" / "checkpoint_final.pth"
     file.write_bytes(file.read_bytes()[:5000])

@@ -129,7 +129,7 @@ def read_plans(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[
         return _facts(manager, configuration, label_manager, dataset, checkpoint, configuration_name)
     except KeyError as error:
         raise ModelFolderError(f"{where}: the key {error} is missing in plans.json or dataset.json.") from error
-    except (AssertionError, RuntimeError) as error:
+    except (AssertionError, RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise ModelFolderError(f"{where}: nnU-Net does not accept these plans: {error}") from error
 
 
@@ -184,17 +184,19 @@ def _facts(manager, configuration, label_manager, dataset, checkpoint, configura
 
 def _normalization(manager: Any, configuration: Any) -> tuple[ChannelNormalization, ...]:
     properties = manager.foreground_intensity_properties_per_channel
-    fields = ("mean", "std", "percentile_00_5", "percentile_99_5")
     return tuple(
-        ChannelNormalization(
-            scheme,
-            bool(use_mask),
-            **{key: float(value) for key, value in properties.get(str(channel), {}).items() if key in fields},
-        )
+        ChannelNormalization(scheme, bool(use_mask), **_intensities(properties, str(channel), scheme))
         for channel, (scheme, use_mask) in enumerate(
             zip(configuration.normalization_schemes, configuration.use_mask_for_norm, strict=True)
         )
     )
+
+
+def _intensities(properties: dict[str, dict[str, float]], channel: str, scheme: str) -> dict[str, float]:
+    fields = ("mean", "std", "percentile_00_5", "percentile_99_5")
+    if scheme == "CTNormalization":  # cannot do without
+        return {field: float(properties[channel][field]) for field in fields}
+    return {key: float(value) for key, value in properties.get(channel, {}).items() if key in fields}
 
 
 def _labels(names: dict[str, Any], regions: tuple[int, ...] | None) -> tuple[Label, ...]:
