@@ -121,8 +121,8 @@ class Cache:
         entries = [*self.entries(), *self._leftovers()]
         for entry in entries:
             _remove(entry.path)
-        self._memo_file.unlink(missing_ok=True)
-        return sum(entry.size_bytes for entry in entries)
+        _remove(self._memo_file)
+        return sum(entry.size_bytes for entry in entries if not entry.path.exists())
 
     def keep_limit(self, spare: Path | None = None) -> None:
         """Remove the least recently used entries until the limit holds; ``spare`` is kept in any case."""
@@ -176,7 +176,7 @@ class Cache:
         return [entry for entry in found if entry]
 
     def _paths(self, kind: str, hidden: bool) -> Iterator[Path]:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # not there yet, or not to be read
             yield from (path for path in (self.folder / kind).iterdir() if path.name.startswith(".") == hidden)
 
 
@@ -185,7 +185,7 @@ def _entry(kind: str, path: Path) -> CacheEntry | None:
     try:
         files = [path, *path.rglob("*")] if path.is_dir() else [path]
         stats = [file.stat() for file in files]
-    except FileNotFoundError:
+    except OSError:
         return None
     size = sum(stat.st_size for file, stat in zip(files, stats, strict=True) if not file.is_dir())
     return CacheEntry(kind, path.name.removesuffix(KINDS[kind]), path, size, max(stat.st_mtime for stat in stats))

@@ -143,7 +143,18 @@ def test_the_limit_from_the_environment_is_checked(tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_written_does_not_stop_a_run(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("a file where the folder should be")
-    assert Cache(blocked).store("models", "a", writer(1)) is None
+    cache = Cache(blocked)
+    assert cache.store("models", "a", writer(1)) is None
+    assert cache.entries() == []
+    cache.keep_limit()
+    assert cache.clear() == 0
+
+
+def test_what_could_not_be_removed_is_not_said_to_be_freed(tmp_path, monkeypatch):
+    cache = Cache(tmp_path)
+    cache.store("models", "a", writer(100))
+    monkeypatch.setattr("TuckerSegLib.cache._remove", lambda path: None)
+    assert cache.clear() == 0
 
 
 def test_importing_the_cache_needs_no_torch():
