@@ -72,7 +72,7 @@ def preprocess(image: Image, plans: ModelPlans, convention: str) -> PreparedVolu
     volume = oriented.transpose(0, *(axis + 1 for axis in plans.transpose_forward))
     # Six decimals: affines carry rounding noise that would tip sizes which fall on a half.
     spacing = tuple(round(float(geometry.spacing_mm[axis]), 6) for axis in plans.transpose_forward)
-    crop = (slice(None),) * 3 if convention == "aligned" else nonzero_box(volume)
+    crop = (slice(None),) * 3 if convention == "aligned" else nonzero_box(volume, image.source)
     cropped = volume[(slice(None), *crop)]
     shape = output_shape(cropped.shape[1:], spacing, plans.spacing_mm, convention)
     if min(shape) < 1:
@@ -89,8 +89,8 @@ def preprocess(image: Image, plans: ModelPlans, convention: str) -> PreparedVolu
     )
 
 
-def nonzero_box(volume: np.ndarray) -> tuple[slice, slice, slice]:
-    """Bounding box of the voxels that are nonzero in any channel, as slices of (Z, Y, X).
+def nonzero_box(volume: np.ndarray, source: str) -> tuple[slice, slice, slice]:
+    """Bounding box of the voxels that are nonzero in any channel, as slices of (Z, Y, X); ``source`` is for messages.
 
     Raises:
         ImageError: Every voxel is zero.
@@ -100,7 +100,7 @@ def nonzero_box(volume: np.ndarray) -> tuple[slice, slice, slice]:
         others = tuple(other for other in range(4) if other != axis)
         occupied = np.flatnonzero(_first_hits(volume, axis, others))
         if occupied.size == 0:
-            raise ImageError("Every voxel of the image is zero: there is nothing to segment.")
+            raise ImageError(f"{source}: every voxel is zero; there is nothing to segment.")
         box.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
     return tuple(box)
 
