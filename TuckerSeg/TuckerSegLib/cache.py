@@ -47,7 +47,7 @@ def default_folder() -> Path:
         return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "TuckerSeg" / "Cache"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "TuckerSeg"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tuckerseg"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tuckerseg"
 
 
 def key_of(**facts: Any) -> str:

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from TuckerSegLib.cache import Cache, key_of
+from TuckerSegLib.cache import Cache, default_folder, key_of
 from TuckerSegLib.errors import SpecError
 
 
@@ -161,3 +161,10 @@ def test_importing_the_cache_needs_no_torch():
     code = "import sys; sys.path.insert(0, sys.argv[1]); import TuckerSegLib.cache; print('torch' in sys.modules)"
     root = str(__import__("pathlib").Path(__file__).resolve().parents[2])
     assert subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True).stdout.strip() == "False"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="XDG folders are Linux's")
+def test_an_empty_xdg_folder_counts_as_unset(monkeypatch):
+    monkeypatch.delenv("TUCKERSEG_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert default_folder().is_absolute()
