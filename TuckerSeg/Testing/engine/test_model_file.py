@@ -1,0 +1,29 @@
+"""A ``.tuckerseg`` file is whole and unchanged, or it is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from TuckerSegLib import load_model, model_file
+from TuckerSegLib.errors import ModelFileError
+
+
+def test_a_flipped_digit_in_the_header_is_found(make_model_folder, tmp_path):
+    path = tmp_path / "model.tuckerseg"
+    load_model(make_model_folder()).save(path)
+    content = path.read_bytes()
+    assert content.count(b"[3.0, 3.0, 3.0]") == 1, "the spacing"
+    path.write_bytes(content.replace(b"[3.0, 3.0, 3.0]", b"[3.0, 3.0, 1.0]"))
+    with pytest.raises(ModelFileError, match="damaged"):
+        load_model(path)
+
+
+def test_an_interrupted_write_leaves_no_file(tmp_path, monkeypatch):
+    def interrupted(tensors, path, metadata):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("safetensors.torch.save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model_file.write_tensors(tmp_path / "model.tuckerseg", {"a": torch.ones(2)}, {})
+    assert list(tmp_path.iterdir()) == []
