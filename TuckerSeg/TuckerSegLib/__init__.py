@@ -7,7 +7,7 @@ Public names, imported on first use (importing the package imports neither torch
 * :func:`segment`, :func:`prepare`, :class:`InferenceSpec`: its labels;
 * :func:`as_table`: the statistics of a result as text;
 * :func:`run`, :class:`Job`: all of it from files to file;
-* :func:`compress_predictor`: the network of an initialised nnunetv2 ``nnUNetPredictor``, compressed;
+* :func:`compress_predictor`: the network of an initialized nnunetv2 ``nnUNetPredictor``, compressed;
 * :class:`Cache`, :class:`TuckerSegError`.
 """
 

@@ -23,7 +23,7 @@ class CatalogModel:
         name: What the user types.
         title: One line for people.
         path: Where its files are.
-        note: Origin, licence, limits.
+        note: Origin, license, limits.
     """
 
     name: str

@@ -22,7 +22,7 @@ def compress_predictor(predictor: nnUNetPredictor, spec: Any) -> None:
         spec: ``TuckerSpec``.
 
     Raises:
-        SpecError: The predictor is not initialised.
+        SpecError: The predictor is not initialized.
     """
     if getattr(predictor, "network", None) is None or not predictor.list_of_parameters:
         raise SpecError("The predictor has no network yet: call initialize_from_trained_model_folder first.")
