@@ -6,7 +6,7 @@ Public names, imported on first use (importing the package imports neither torch
 * :func:`read_image`, :func:`image_from_array`: an image;
 * :func:`segment`, :func:`prepare`, :class:`InferenceSpec`: its labels;
 * :func:`as_table`: the statistics of a result as text;
-* :func:`run`, :class:`Job`: all of it from files to file;
+* :func:`run_job`, :class:`Job`: all of it from files to file;
 * :func:`compress_predictor`: the network of an initialized nnunetv2 ``nnUNetPredictor``, compressed;
 * :class:`Cache`, :class:`TuckerSegError`.
 """
@@ -30,7 +30,7 @@ _HOME = {
     "load_model": ("loading", "load_model"),
     "image_from_array": ("image", "image_from_array"),
     "read_image": ("image", "read_image"),
-    "run": ("run", "run"),
+    "run_job": ("run", "run_job"),
     "prepare": ("ready_model", "prepare"),
     "segment": ("segmentation", "segment"),
 }

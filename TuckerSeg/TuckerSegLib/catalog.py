@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,9 @@ class CatalogModel:
     path: Path
     note: str
 
+
+# Its data sets are named so, or end in the number of their subjects, as Dataset258_lung_vessels_248subj.
+TOTALSEGMENTATOR_NAME = re.compile(r"TotalSegmentator|_\d+subj$")
 
 DEMO = CatalogModel(
     "demo",
@@ -68,7 +72,7 @@ def resampling_convention(dataset_name: str) -> str:
     TotalSegmentator resamples with aligned corners (``scipy.ndimage.zoom``) before nnU-Net sees the image; every
     other nnU-Net model goes through nnU-Net's own edge-aligned resampling.
     """
-    return "aligned" if "TotalSegmentator" in dataset_name else "nnunet"
+    return "aligned" if TOTALSEGMENTATOR_NAME.search(dataset_name) else "nnunet"
 
 
 def color_of(value: int) -> tuple[float, float, float]:

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TuckerSegError as error:
         return _fail(options, str(error))
     except (KeyboardInterrupt, Cancelled):
-        print("\nStopped. No file was written.", file=sys.stderr, flush=True)
+        print("\nStopped.", file=sys.stderr, flush=True)
         sys.stdout.flush()
         os._exit(130)  # at once: threads that read or compute are not waited for
     except BrokenPipeError:  # the reader of our output has gone, as in "| head"

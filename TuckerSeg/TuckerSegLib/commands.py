@@ -22,7 +22,7 @@ PAPER_RANK_RATIO = 0.3  # the Tucker paper's recommendation
 
 def segment(options: argparse.Namespace) -> None:
     """``tuckerseg segment IN OUT``."""
-    from .run import run
+    from .run import run_job
 
     spec = compression_spec(options)
     job = Job(
@@ -47,7 +47,7 @@ def segment(options: argparse.Namespace) -> None:
         _check_folder(options.stats)
     reporter = JsonReporter() if options.json else TerminalReporter()
     try:
-        result = run(job, reporter)
+        result = run_job(job, reporter)
     finally:
         reporter.close()
     document = to_json(result.statistics)

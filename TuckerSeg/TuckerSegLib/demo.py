@@ -16,7 +16,7 @@ from .evaluation import mean_dice
 from .job import InferenceSpec, Job
 from .overlays import draw_overlays
 from .records import to_json
-from .run import run
+from .run import run_job
 from .segmentation import SegmentationResult
 from .statistics import as_table
 from .terminal import TerminalReporter
@@ -71,7 +71,7 @@ def _run(rank_ratio: float, output: Path | None) -> SegmentationResult:
         inference=InferenceSpec(),
     )
     try:
-        return run(job, reporter, cache=Cache())
+        return run_job(job, reporter, cache=Cache())
     finally:
         reporter.close()
 

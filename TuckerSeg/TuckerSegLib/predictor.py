@@ -7,7 +7,6 @@ network whose features stand side by side.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -36,11 +35,13 @@ class Network:
         run: (B, C, Z, Y, X) to features or logits of all folds.
         head: Makes logits of the features; None where ``run`` gives logits.
         is_out_of_memory: Tells whether an error of ``run`` means too little memory.
+        output_device: Where ``run`` leaves its results, in torch's words.
     """
 
     run: PatchFunction
     head: Head | None
     is_out_of_memory: Callable[[BaseException], bool]
+    output_device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,16 @@ def combine(model: SegmentationModel, predictors: dict[str, PatchFunction], is_o
     import torch
 
     runs = [predictors[fold] for fold in model.folds]
+    output_device = str(runs[0].output_device)
     if uses_features(model):
         heads = [model.head(fold) for fold in model.folds]
         weight = torch.cat([weight for weight, _ in heads], dim=1) / len(heads)
         biases = [bias for _, bias in heads if bias is not None]
         bias = torch.stack(biases).sum(dim=0) / len(heads) if biases else None
         run = runs[0] if len(runs) == 1 else lambda patch: torch.cat([run(patch) for run in runs], dim=1)
-        return Network(run, Head(weight, bias), is_out_of_memory)
+        return Network(run, Head(weight, bias), is_out_of_memory, output_device)
     run = runs[0] if len(runs) == 1 else lambda patch: torch.stack([run(patch).float() for run in runs]).mean(dim=0)
-    return Network(run, None, is_out_of_memory)
+    return Network(run, None, is_out_of_memory, output_device)
 
 
 def predict(
@@ -103,13 +105,10 @@ def predict(
         Cancelled: ``cancelled`` said so.
     """
     plans = model.plans
-    decision = (
-        Decision.for_regions(plans.region_values) if plans.region_values else Decision.for_labels(plans.logit_channels)
-    )
-    steps = _steps_down(spec.batch_size)
     notes: list[str] = []
-    for batch_size, accumulator, words in steps:
-        labels = np.zeros(volume.geometry.shape, dtype=decision.dtype)
+    for batch_size, accumulator, words in _steps_down(spec.batch_size, network.output_device):
+        if words:
+            notes.append(f"The device ran out of memory; went on with {words}.")
         settings = StreamSpec(
             patch_shape=plans.patch_shape,
             step_fraction=spec.step_fraction,
@@ -117,39 +116,43 @@ def predict(
             batch_size=batch_size,
             accumulator_device=accumulator,
         )
-        if words:
-            notes.append(f"The device ran out of memory; went on with {words}.")
-        timer = _Timer(stream(volume.data, network.run, settings, progress, cancelled))
+        slabs = _Timer(stream(volume.data, network.run, settings, progress, cancelled))
         started = time.perf_counter()
         try:
-            label_volume(
-                timer,
-                network.head,
-                decision,
-                volume.data.shape[1:],
-                volume.label_view(labels),
-                volume.upsampling,
-                nearest=spec.output_grid == "nearest",
-            )
+            labels = _label(slabs, volume, model, network, nearest=spec.output_grid == "nearest")
         except Exception as error:
             if not network.is_out_of_memory(error):
                 raise
             failure = error.with_traceback(None)  # its frames hold the tensors that filled the memory
             continue
-        total = time.perf_counter() - started
-        patches = patch_count(volume.data.shape[1:], settings)
-        return Prediction(labels, timer.seconds, total - timer.seconds, patches, tuple(notes))
+        finish_s = time.perf_counter() - started - slabs.seconds
+        return Prediction(labels, slabs.seconds, finish_s, patch_count(volume.data.shape[1:], settings), tuple(notes))
     raise OutOfMemoryError(
         f"Out of memory with one patch of {plans.patch_shape} at a time ({failure}). "
         "Close other programs, choose another device, or a lower rank."
     ) from failure
 
 
-def _steps_down(batch_size: int) -> list[tuple[int, str | None, str]]:
+def _label(
+    slabs: Iterable[Any], volume: PreparedVolume, model: SegmentationModel, network: Network, nearest: bool
+) -> np.ndarray:
+    """Slabs of features or logits to labels on the input's grid."""
+    regions, channels = model.plans.region_values, model.plans.logit_channels
+    decision = Decision.for_regions(regions) if regions else Decision.for_labels(channels)
+    labels = np.zeros(volume.geometry.shape, dtype=decision.dtype)
+    shape = volume.data.shape[1:]
+    label_volume(slabs, network.head, decision, shape, volume.label_view(labels), volume.upsampling, nearest=nearest)
+    return labels
+
+
+def _steps_down(batch_size: int, output_device: str) -> list[tuple[int, str | None, str]]:
+    """Batch size, accumulator's device (None: the predictor's own), and how to tell of it."""
     steps: list[tuple[int, str | None, str]] = [(batch_size, None, "")]
     if batch_size > 1:
         steps.append((1, None, "one patch at a time"))
-    return [*steps, (1, "cpu", "the accumulator in main memory")]
+    if output_device != "cpu":
+        steps.append((1, "cpu", "the accumulator in main memory"))
+    return steps
 
 
 class _Timer:
@@ -160,12 +163,11 @@ class _Timer:
         self.seconds = 0.0
 
     def __iter__(self) -> Iterator[Any]:
-        for _ in itertools.count():
-            started = time.perf_counter()
-            try:
-                item = next(self._items)
-            except StopIteration:
-                return
-            finally:
-                self.seconds += time.perf_counter() - started
-            yield item
+        return self
+
+    def __next__(self) -> Any:
+        started = time.perf_counter()
+        try:
+            return next(self._items)
+        finally:
+            self.seconds += time.perf_counter() - started

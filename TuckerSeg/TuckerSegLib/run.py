@@ -17,7 +17,7 @@ from .ready_model import prepare
 from .segmentation import Listener, SegmentationResult, Stopwatch, segment
 
 
-def run(
+def run_job(
     job: Job,
     on_event: Listener = lambda event: None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -51,7 +51,7 @@ def run(
                 del reading
                 _stop_if(cancelled)
                 if job.output:
-                    image.check_space(job.output, images[0].geometry)
+                    image.check_space(job.output, images[0].geometry, 1 if model.plans.logit_channels <= 256 else 2)
                 result = segment(images.pop(), ready, job.inference, watch, on_event, cancelled, warned)
     finally:
         reader.shutdown(wait=False)  # a user who stops the run does not wait for the file to be read

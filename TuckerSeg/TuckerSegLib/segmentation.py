@@ -124,7 +124,7 @@ def segment(
             with watch.stage("prepare"):
                 model = opened.enter_context(contextlib.closing(prepare(model, inference, cache)))
         plans = model.model.plans
-        notes = [*notes, *volume_image.notes, *_doubts(volume_image, plans)]
+        doubts = [*volume_image.notes, *_doubts(volume_image, plans)]
         opened.enter_context(hardware.torch_threads(model.threads))
         with watch.stage("preprocess"):
             volume = preprocess(volume_image, plans, catalog.resampling_convention(plans.dataset_name))
@@ -138,8 +138,8 @@ def segment(
     volumes = image.segment_volumes_ml(prediction.labels, facts.geometry, sorted(names))
     structures = tuple(Structure(value, names[value], volume) for value, volume in volumes.items() if volume)
     if not structures:
-        notes.append(_why_nothing(facts, notes))
-    record = _statistics(model, inference, facts, prediction, structures, (*notes, *prediction.notes), watch)
+        doubts.append(_why_nothing(facts, doubts))
+    record = _statistics(model, inference, facts, prediction, structures, (*notes, *doubts, *prediction.notes), watch)
     return SegmentationResult(prediction.labels, facts.geometry, names, record)
 
 
@@ -156,11 +156,11 @@ def _doubts(volume_image: image.Image, plans: ModelPlans) -> list[str]:
     return [doubt] if doubt else []
 
 
-def _why_nothing(facts: _VolumeFacts, notes: Sequence[str]) -> str:
+def _why_nothing(facts: _VolumeFacts, doubts: Sequence[str]) -> str:
     extent = " x ".join(
         f"{size * spacing:.0f}" for size, spacing in zip(facts.geometry.shape, facts.geometry.spacing_mm)
     )
-    reason = notes[-1] if notes else f"the volume of {extent} mm may show none of the model's structures."
+    reason = doubts[-1] if doubts else f"the volume of {extent} mm may show none of the model's structures."
     return f"No structures were found. Possible reason: {reason}"
 
 

@@ -42,8 +42,13 @@ class TerminalReporter:
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._shown_at = 0.0
+        self._lock = threading.Lock()
 
     def __call__(self, event: dict[str, Any]) -> None:
+        with self._lock:
+            self._tell(event)
+
+    def _tell(self, event: dict[str, Any]) -> None:
         kind = event["event"]
         if kind == "log":
             self._clear()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from TuckerSegLib import InferenceSpec, Job, image_from_array, load_model, prepare, segment
+from TuckerSegLib import InferenceSpec, Job, image_from_array, load_model, prepare, run_job, segment
 from TuckerSegLib.errors import Cancelled, OutOfMemoryError
 from TuckerSegLib.hardware import torch_cpu
-from TuckerSegLib.run import run
 
 PROCESSOR = InferenceSpec(device="torch:cpu")
 
@@ -54,7 +53,7 @@ def test_segment_leaves_open_what_the_caller_prepared(make_model_folder, image, 
 def test_a_run_that_fails_closes_what_it_prepared(make_model_folder, tmp_path, opened):
     job = Job(images=(str(tmp_path / "missing.nii.gz"),), model=str(make_model_folder()), inference=PROCESSOR)
     with pytest.raises(Exception, match="missing.nii.gz"):
-        run(job)
+        run_job(job)
     assert opened == [0]
 
 
