@@ -10,8 +10,10 @@ import json
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from .errors import Cancelled, TuckerSegError
 from .job import OUTPUT_GRIDS, PRECISIONS
@@ -24,29 +26,52 @@ RANK_HELP = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    stopped = _stop_on_signals()
     parser = build_parser()
     options = parser.parse_args(arguments)
     if not hasattr(options, "command"):
         parser.print_help(sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Before torch is imported: its idle threads would spin and take the cores from OpenVINO's.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from . import commands
-
+    options.stopped = stopped.is_set
     try:
+        from . import commands
+
         getattr(commands, options.command)(options)
-    except TuckerSegError as error:
-        return _fail(options, str(error))
     except (KeyboardInterrupt, Cancelled):
-        print("\nStopped.", file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os._exit(130)  # at once: threads that read or compute are not waited for
+        _exit_stopped(options)
     except BrokenPipeError:  # the reader of our output has gone, as in "| head"
         os._exit(0)
     except Exception as error:
+        if stopped.is_set():  # an interrupted import or callback can fail in any way
+            _exit_stopped(options)
+        if isinstance(error, TuckerSegError):
+            return _fail(options, str(error))
         return _fail(options, f"Unexpected {type(error).__name__}: {error}. Run again with --debug and report it.")
     return 0
+
+
+def _stop_on_signals() -> threading.Event:
+    """Interrupt the main thread on SIGINT and SIGTERM; the event stays set where a library swallows that."""
+    stopped = threading.Event()
+
+    def interrupt(number, frame):
+        stopped.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGTERM, interrupt)
+    return stopped
+
+
+def _exit_stopped(options: argparse.Namespace) -> NoReturn:
+    if getattr(options, "json", False):
+        print(json.dumps({"event": "stopped"}))
+    print("\nStopped.", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(130)  # at once: threads that read or compute are not waited for
 
 
 def _fail(options: argparse.Namespace, message: str) -> int:
@@ -163,9 +188,9 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
 
 
 def _version() -> str:
-    from .statistics import versions
+    from . import __version__
 
-    return f"tuckerseg {versions()['tuckerseg']}"
+    return f"tuckerseg {__version__}"
 
 
 if __name__ == "__main__":

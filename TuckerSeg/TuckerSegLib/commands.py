@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from .records import to_json
 from .statistics import as_table, structure_table
 from .terminal import JsonReporter, TerminalReporter
 
+SHOWN_STRUCTURES = 15
 PAPER_RANK_RATIO = 0.3  # the Tucker paper's recommendation
 
 
@@ -47,7 +51,7 @@ def segment(options: argparse.Namespace) -> None:
         _check_folder(options.stats)
     reporter = JsonReporter() if options.json else TerminalReporter()
     try:
-        result = run_job(job, reporter)
+        result = run_job(job, reporter, options.stopped)
     finally:
         reporter.close()
     document = to_json(result.statistics)
@@ -57,7 +61,7 @@ def segment(options: argparse.Namespace) -> None:
         reporter({"event": "result", "output": options.output, "statistics": document})
     else:
         print(as_table(result.statistics))
-        print(structure_table(result.statistics))
+        print(structure_table(result.statistics, most=SHOWN_STRUCTURES))
         print(f"Written: {options.output}")
 
 
@@ -193,13 +197,21 @@ def _folds(options: argparse.Namespace) -> tuple[str, ...] | None:
 
 
 def _check_folder(path: str) -> None:
+    """Fail before the work, not after it."""
     folder = Path(path).absolute().parent
-    if not folder.is_dir():
-        raise OutputError(f"{path} cannot be written: the folder {folder} does not exist.")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written in {folder}: {error.strerror}.") from error
 
 
 def _write_text(path: str, text: str) -> None:
+    beside = Path(path).absolute().with_name(f".{uuid.uuid4().hex}.partial")
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        beside.unlink(missing_ok=True)

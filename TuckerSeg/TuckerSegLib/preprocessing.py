@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import ImageError
+from .image import is_constant
 from .nnunet.normalization import IntensityMap, intensity_map
 from .nnunet.plans import ModelPlans, ResamplingPlan
 from .resampling import ResamplingSpec, output_shape, resample, separate_axis
@@ -67,6 +68,11 @@ def preprocess(image: Image, plans: ModelPlans, convention: str) -> PreparedVolu
         raise ImageError(
             f"{image.source}: the model expects {plans.input_channels} channel(s) "
             f"({', '.join(plans.channel_names)}); found {image.array.shape[0]}."
+        )
+    if all(is_constant(channel) for channel in image.array):
+        raise ImageError(
+            f"{image.source}: no structures can be found, because every voxel has the same value, "
+            f"{image.array.flat[0]:g}. Check how the image was exported."
         )
     oriented, geometry = _oriented(image.array, image.geometry, plans.orientation)
     volume = oriented.transpose(0, *(axis + 1 for axis in plans.transpose_forward))

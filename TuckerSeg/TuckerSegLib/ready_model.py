@@ -90,7 +90,8 @@ def describe(model: SegmentationModel) -> str:
     words = []
     for recipe in model.recipes:
         changed = [change for change in recipe.changes if change.skipped_because is None]
-        ratio = recipe.spec.get("rank_ratio")
-        rank = f" at rank {ratio:.2f}" if ratio is not None else ""
+        spec = recipe.spec
+        fixed = spec.get("rank_mode") == "fixed"
+        rank = f" at fixed rank {spec['minimum_rank']}" if fixed else f" at rank {spec['rank_ratio']:.2f}"
         words.append(f"{recipe.method}{rank}, {len(changed)} of {len(recipe.changes)} layers")
     return "; ".join(words)

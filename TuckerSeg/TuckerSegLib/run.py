@@ -6,10 +6,11 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from . import compression, image
 from .cache import Cache
-from .errors import Cancelled
+from .errors import Cancelled, OutputError
 from .job import Job
 from .loading import compress, load_model
 from .model import SegmentationModel
@@ -36,6 +37,7 @@ def run_job(
     """
     if job.output:
         image.check_output(job.output)
+        _keep_inputs(job)
     cache = cache or Cache()
     watch = Stopwatch(on_event)
     reader = ThreadPoolExecutor(1)
@@ -60,6 +62,15 @@ def run_job(
         with watch.stage("write"):
             result.save(job.output)
     return result.timed(watch)
+
+
+def _keep_inputs(job: Job) -> None:
+    output = Path(job.output).absolute()
+    for source in map(Path, job.images):
+        if output.exists() and source.exists() and output.samefile(source):
+            raise OutputError(f"{output} is the image that is read; name another file for the labels.")
+        if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
+            raise OutputError(f"{output} lies in the folder of the image that is read; name another folder.")
 
 
 def _load(job: Job, cache: Cache, watch: Stopwatch) -> SegmentationModel:

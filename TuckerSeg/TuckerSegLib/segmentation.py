@@ -128,6 +128,7 @@ def segment(
         opened.enter_context(hardware.torch_threads(model.threads))
         with watch.stage("preprocess"):
             volume = preprocess(volume_image, plans, catalog.resampling_convention(plans.dataset_name))
+        doubts += _limits(volume.data.shape[1:], plans, inference)
         facts = _VolumeFacts(volume_image.source, volume_image.geometry)
         del volume_image  # a large CT: its memory is needed for the patches
         on_event({"event": "stage", "stage": "network"})
@@ -154,6 +155,20 @@ class _VolumeFacts:
 def _doubts(volume_image: image.Image, plans: ModelPlans) -> list[str]:
     doubt = image.check_hounsfield(volume_image) if plans.expects_hounsfield else None
     return [doubt] if doubt else []
+
+
+def _limits(shape: Sequence[int], plans: ModelPlans, inference: InferenceSpec) -> list[str]:
+    """What of the request the model cannot do, or does badly."""
+    notes = []
+    if inference.mirroring and not plans.mirror_axes:
+        notes.append("The model allows no mirroring, so none was done.")
+    if any(size < patch / 2 for size, patch in zip(shape, plans.patch_shape)):
+        notes.append(
+            f"On the model's grid the image has {tuple(shape)} voxels (Z Y X), less than half the network's patch "
+            f"{plans.patch_shape} along an axis, and was padded as nnU-Net does; such small fields of view may be "
+            "segmented badly."
+        )
+    return notes
 
 
 def _why_nothing(facts: _VolumeFacts, doubts: Sequence[str]) -> str:

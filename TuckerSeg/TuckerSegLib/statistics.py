@@ -107,10 +107,12 @@ def as_table(statistics: RunStatistics) -> str:
     return "\n".join([*lines, *(f"Note         {note}" for note in s.notes)])
 
 
-def structure_table(statistics: RunStatistics) -> str:
-    """Volumes of the structures found, largest first."""
+def structure_table(statistics: RunStatistics, most: int | None = None) -> str:
+    """Volumes of the structures found, largest first; at most ``most`` of them."""
     found = sorted(statistics.structures, key=lambda structure: -structure.volume_ml)
-    return "\n".join(f"{structure.volume_ml:12.1f} ml  {structure.value:4d}  {structure.name}" for structure in found)
+    lines = [f"{each.volume_ml:12.1f} ml  {each.value:4d}  {each.name}" for each in found[:most]]
+    rest = len(found) - len(lines)
+    return "\n".join([*lines, f"{'':12} and {rest} smaller ones: --stats FILE lists all"] if rest else lines)
 
 
 def _row(title: str, before: float, after: float) -> str:

@@ -179,6 +179,21 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work_begins(output,
     assert Path(output).name in done.stderr
 
 
+def test_the_image_that_is_read_is_never_written_over(ct, model, tmp_path):
+    content = ct.read_bytes()
+    link = tmp_path / "link.nii.gz"
+    link.symlink_to(ct)
+    for output in (ct, link):
+        assert "is read" in tuckerseg("segment", ct, output, "--model", model, check=1).stderr
+    assert ct.read_bytes() == content
+
+
+def test_statistics_that_cannot_be_written_are_told_before_the_work_begins(ct, model, tmp_path):
+    options = ("--model", model, "--stats", tmp_path / "absent" / "stats.json")
+    assert "stats.json" in tuckerseg("segment", ct, tmp_path / "labels.nii.gz", *options, check=1).stderr
+    assert not list(tmp_path.glob("*labels*"))
+
+
 def test_suspicious_intensities_are_told(ct, model, tmp_path):
     good = nibabel.load(ct)
     values = np.asarray(good.dataobj).astype(float)
@@ -217,7 +232,8 @@ def test_an_interrupted_run_ends_soon_and_leaves_no_file(number, model, tmp_path
             break
     process.send_signal(number)
     started = time.monotonic()
-    _, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=60)
+    assert json.loads(output.splitlines()[-1])["event"] == "stopped"
     assert process.returncode == 130, errors
     assert "Stopped" in errors
     assert time.monotonic() - started < 20  # seconds on a quiet machine; a hang is what this is about

@@ -124,10 +124,20 @@ def test_nothing_found_is_told_with_a_reason(make_model_folder):
     for name in list(model.weights):  # a head that always says background
         if name.endswith("seg_layers.1.bias"):
             model.weights[name] = torch.tensor([1e4] + [0.0] * 19)
-    empty = image_from_array(np.full((40, 40, 40), 80, np.int16), spacing_mm=(3, 3, 3))
+    noise = np.random.default_rng(0).integers(70, 90, (40, 40, 40)).astype(np.int16)
+    empty = image_from_array(noise, spacing_mm=(3, 3, 3))
     result = segment(empty, model, EXACT)
     assert not result.labels.any()
     assert any(note.startswith("No structures were found") for note in result.statistics.notes)
+
+
+def test_what_the_model_cannot_do_is_told(make_model_folder):
+    noise = np.random.default_rng(0).integers(-900, 900, (10, 40, 40)).astype(np.int16)
+    mirrored = dataclasses.replace(EXACT, mirroring=True)
+    notes = segment(image_from_array(noise, spacing_mm=(3, 3, 3)), load_model(make_model_folder()), mirrored)
+    text = " ".join(notes.statistics.notes)
+    assert "no mirroring" in text
+    assert "less than half the network's patch" in text
 
 
 def test_the_table_holds_what_was_counted(make_model_folder, ct):

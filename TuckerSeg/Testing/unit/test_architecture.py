@@ -40,7 +40,7 @@ def imports_of(file: Path) -> tuple[set[str], set[str]]:
                 own.add(rest.partition(".")[0])
             elif head not in STANDARD:
                 foreign.add(head)
-    return own - {""}, foreign
+    return own - {"", "__version__"}, foreign
 
 
 def table() -> dict[str, tuple[set[str], set[str]]]:

@@ -131,6 +131,27 @@ def test_a_checkpoint_that_would_run_code_is_refused(make_model_folder, tmp_path
     assert not (tmp_path / "owned").exists()
 
 
+def test_a_checkpoint_with_a_flipped_byte_is_refused(make_model_folder):
+    file = make_model_folder() / "fold_0" / "checkpoint_final.pth"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content)
+    with pytest.raises(ModelFolderError, match="checksum"):
+        find_model_folder(file.parent.parent).read_checkpoint("0")
+
+
+@pytest.mark.parametrize("place", ["network_class_name", "conv_op"])
+def test_plans_that_name_foreign_classes_are_refused(make_model_folder, place):
+    folder = make_model_folder()
+    plans = json.loads((folder / "plans.json").read_text())
+    architecture = plans["configurations"]["3d_fullres"]["architecture"]
+    (architecture if place == "network_class_name" else architecture["arch_kwargs"])[place] = "os.system"
+    (folder / "plans.json").write_text(json.dumps(plans))
+    facts = facts_of(folder)
+    with pytest.raises(UnsupportedModelError, match="os.system"):
+        build_network(facts.architecture, 1, 20)
+
+
 def test_not_a_model_at_all(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     for path in (tmp_path / "absent", tmp_path / "notes.txt", tmp_path):

@@ -1,7 +1,7 @@
 """Images on their grid: reading, checking, viewing along other axes, and writing label files."""
 
 from .arrays import image_from_array
-from .checks import check_hounsfield
+from .checks import check_hounsfield, is_constant
 from .geometry import Geometry, oriented
 from .labels import Segment, segment_volumes_ml, voxel_counts
 from .reading import read_image
@@ -16,6 +16,7 @@ __all__ = [
     "check_output",
     "check_space",
     "image_from_array",
+    "is_constant",
     "oriented",
     "read_image",
     "segment_volumes_ml",

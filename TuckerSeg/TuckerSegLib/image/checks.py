@@ -88,7 +88,7 @@ def cleaned(array: np.ndarray, source: str) -> tuple[np.ndarray, tuple[str, ...]
         source: Name of the file, for messages.
 
     Returns:
-        The array and notes: how many voxels were replaced; whether the volume is constant.
+        The array and notes: how many voxels were replaced.
 
     Raises:
         ImageError: No voxel is finite.
@@ -110,13 +110,11 @@ def cleaned(array: np.ndarray, source: str) -> tuple[np.ndarray, tuple[str, ...]
                 f"{replaced} of {array.size} voxels were NaN or infinite and were set to the smallest value, "
                 f"{smallest:g}."
             )
-    if _is_constant(array):
-        notes.append(f"All voxels have the same value, {array.flat[0]:g}: there is nothing to segment in this image.")
     return array, tuple(notes)
 
 
-def _is_constant(array: np.ndarray) -> bool:
-    """Looks at a few voxels first: nearly every image is settled by them."""
+def is_constant(array: np.ndarray) -> bool:
+    """Whether all voxels of (Z, Y, X) have the same value. A few are looked at first: they settle most images."""
     first = array.flat[0]
     return bool((array[:: max(1, len(array) // 4)] == first).all() and all((slab == first).all() for slab in array))
 

@@ -55,7 +55,7 @@ def write_labels(
         )
     _check_folder(path)
     # The extension stays: a viewer that watches the folder, or a user who finds the file, knows what it is
-    partial = path.with_name(f".{path.name[: -len(extension)]}.{uuid.uuid4().hex[:8]}.partial{extension}")
+    partial = path.with_name(f".{uuid.uuid4().hex}.partial{extension}")
     try:
         with partial.open("wb") as file:
             for piece in _file_content(extension, labels, geometry, segments, description):

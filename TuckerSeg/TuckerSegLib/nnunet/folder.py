@@ -81,6 +81,7 @@ class ModelFolder:
         where = f"{self.container}: fold_{fold}/{self.checkpoint}"
         source: Any = file if isinstance(file, Path) else io.BytesIO(file.read_bytes())
         try:
+            _check_sums(source)
             with torch.serialization.safe_globals(_safe_globals()):
                 checkpoint = torch.load(source, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for a damaged file; all mean the same to the user
@@ -203,6 +204,16 @@ def _available_folds(root: Path | zipfile.Path) -> dict[str, str]:
             if name:
                 found[entry.name.removeprefix("fold_")] = name
     return dict(sorted(found.items()))
+
+
+def _check_sums(source: Path | io.BytesIO) -> None:
+    """A checkpoint is a zip with a checksum per tensor, which torch does not look at."""
+    if zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as archive:
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"the checksum of {damaged} does not match")
+    if isinstance(source, io.BytesIO):
+        source.seek(0)
 
 
 def _safe_globals() -> list[Any]:

@@ -11,6 +11,8 @@ from .plans import Architecture, quiet_import
 if TYPE_CHECKING:
     import torch
 
+TRUSTED_PACKAGES = ("dynamic_network_architectures", "torch")
+
 # Where nnunetv2's conversion of old plans looks for a class, and where the class has moved. Its own fallback, a
 # search through every architecture, imports timm and torchvision.
 MOVED_CLASSES = {
@@ -29,6 +31,7 @@ def build_network(architecture: Architecture, input_channels: int, logit_channel
     Raises:
         UnsupportedModelError: The class is not known to the installed packages, or refuses its arguments.
     """
+    _refuse_foreign(architecture)
     with quiet_import():
         from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
@@ -48,3 +51,13 @@ def build_network(architecture: Architecture, input_channels: int, logit_channel
                 f"dynamic_network_architectures: {error}"
             ) from error
     return network.eval()
+
+
+def _refuse_foreign(architecture: Architecture) -> None:
+    """Plans name classes to call: only those of torch and of nnU-Net's own packages are."""
+    named = [architecture.class_name, *(architecture.kwargs.get(key) for key in architecture.requires_import)]
+    for name in filter(None, named):
+        if str(name).partition(".")[0] not in TRUSTED_PACKAGES:
+            raise UnsupportedModelError(
+                f"plans.json names '{name}'; a network may only use classes of {', '.join(TRUSTED_PACKAGES)}."
+            )
