@@ -36,7 +36,6 @@ class PreparedVolume:
         geometry: Of the input image.
         orientation, transpose, crop: How the input's grid was turned, permuted and cropped, in this order.
         upsampling: How features go back to the cropped grid.
-        notes: For the user.
     """
 
     data: torch.Tensor
@@ -45,7 +44,6 @@ class PreparedVolume:
     transpose: Shape
     crop: tuple[slice, slice, slice]
     upsampling: ResamplingSpec
-    notes: tuple[str, ...] = ()
 
     def label_view(self, labels: np.ndarray) -> np.ndarray:
         """The part of ``labels`` (input's grid, (Z, Y, X)) that the network decides, as a writable view on its axes."""
@@ -103,15 +101,14 @@ def nonzero_box(volume: np.ndarray, source: str) -> tuple[slice, slice, slice]:
     """
     box = []
     for axis in range(1, 4):
-        others = tuple(other for other in range(4) if other != axis)
-        occupied = np.flatnonzero(_first_hits(volume, axis, others))
+        occupied = np.flatnonzero(_first_hits(volume, axis))
         if occupied.size == 0:
             raise ImageError(f"{source}: every voxel is zero; there is nothing to segment.")
         box.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
     return tuple(box)
 
 
-def _first_hits(volume: np.ndarray, axis: int, others: tuple[int, ...]) -> np.ndarray:
+def _first_hits(volume: np.ndarray, axis: int) -> np.ndarray:
     """Which slices along an axis hold anything. Only the slices from both ends up to the first hit are looked at."""
     hits = np.zeros(volume.shape[axis], dtype=bool)
     for indices in (range(len(hits)), range(len(hits) - 1, -1, -1)):

@@ -95,7 +95,7 @@ def resample(
 ) -> torch.Tensor:
     """Resample every channel of a volume to a new shape.
 
-    Beside the result only a slab of the volume is ever held as floats; a view of any type and strides costs no
+    Beside the result, in float64, only a slab of the volume is ever held as floats; a view of any type costs no
     copy. Computes in float64: white noise in the range of HU loses 2e-3 HU in float32.
 
     Args:
