@@ -84,6 +84,35 @@ def versions() -> dict[str, str]:
     return found
 
 
+def cost_rows(statistics: RunStatistics) -> list[tuple[str, str, str, str]]:
+    """What the compression saved: measure, original, this run, ratio."""
+    s = statistics
+    return [
+        _row("parameters, million", s.original_parameters / 1e6, s.parameters / 1e6),
+        _row("model file, MB", s.original_model_bytes / 1e6, s.model_bytes / 1e6),
+        _row("GFLOPs per patch", s.original_macs_per_patch * 2e-9, s.macs_per_patch * 2e-9),
+        _row("GFLOPs, this volume", s.original_macs_per_volume * 2e-9, s.macs_per_volume * 2e-9),
+    ]
+
+
+def run_rows(statistics: RunStatistics) -> list[tuple[str, str]]:
+    """What the run took: measure and value."""
+    s = statistics
+    rows = [(f"seconds, {stage}", f"{s.seconds[stage]:.2f}") for stage in STAGES if stage in s.seconds]
+    return [
+        *rows,
+        ("seconds, total", f"{s.seconds['total']:.2f}"),
+        ("patches", str(s.patches)),
+        ("million voxels per second", f"{s.voxels_per_second / 1e6:.2f}"),
+        ("peak memory, GB", f"{s.peak_memory_bytes / 1e9:.2f}"),
+        ("device", f"{s.device_name} [{s.device}]"),
+        ("precision", s.precision),
+        ("threads", str(s.threads)),
+        ("model", f"{s.model}, {s.compression}"),
+        ("structures found", str(len(s.structures))),
+    ]
+
+
 def as_table(statistics: RunStatistics) -> str:
     """The record as text for a terminal."""
     s = statistics
@@ -93,10 +122,7 @@ def as_table(statistics: RunStatistics) -> str:
         f"Device       {s.device_name} [{s.device}], {s.precision}, {s.threads} threads ({s.device_reason})",
         "",
         f"{'':24}{'original':>14}{'this run':>14}{'ratio':>9}",
-        _row("parameters, million", s.original_parameters / 1e6, s.parameters / 1e6),
-        _row("model file, MB", s.original_model_bytes / 1e6, s.model_bytes / 1e6),
-        _row("GFLOPs per patch", s.original_macs_per_patch * 2e-9, s.macs_per_patch * 2e-9),
-        _row("GFLOPs, this volume", s.original_macs_per_volume * 2e-9, s.macs_per_volume * 2e-9),
+        *(f"{title:24}{before:>14}{after:>14}{ratio:>9}" for title, before, after, ratio in cost_rows(s)),
         "(1 multiply-accumulate = 2 FLOPs; convolutions only)",
         "",
         "Seconds      " + ", ".join(f"{stage} {s.seconds[stage]:.2f}" for stage in STAGES if stage in s.seconds),
@@ -115,9 +141,8 @@ def structure_table(statistics: RunStatistics, most: int | None = None) -> str:
     return "\n".join([*lines, f"{'':12} and {rest} smaller ones: --stats FILE lists all"] if rest else lines)
 
 
-def _row(title: str, before: float, after: float) -> str:
-    ratio = f"{before / after:8.2f}x" if after else f"{'':9}"
-    return f"{title:24}{before:14.2f}{after:14.2f}{ratio}"
+def _row(title: str, before: float, after: float) -> tuple[str, str, str, str]:
+    return title, f"{before:.2f}", f"{after:.2f}", f"{before / after:.2f}x" if after else ""
 
 
 def _times(values: tuple[float, ...]) -> str:
