@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 PACKAGES = ("tuckerseg", "torch", "openvino", "nnunetv2", "tensorly", "numpy", "SimpleITK")
-STAGES = ("read", "load", "compress", "prepare", "preprocess", "network", "finish", "write")
+STAGE_TITLES = {
+    "hand over": "Handing over the volume",
+    "read": "Reading the image",
+    "load": "Loading the model",
+    "compress": "Compressing the model",
+    "prepare": "Preparing the device",
+    "preprocess": "Resampling",
+    "network": "Running the network",
+    "finish": "Finishing the labels",
+    "write": "Writing the result",
+    "import": "Loading the result",
+}
 
 
 @dataclass(frozen=True)
@@ -98,7 +109,7 @@ def cost_rows(statistics: RunStatistics) -> list[tuple[str, str, str, str]]:
 def run_rows(statistics: RunStatistics) -> list[tuple[str, str]]:
     """What the run took: measure and value."""
     s = statistics
-    rows = [(f"seconds, {stage}", f"{s.seconds[stage]:.2f}") for stage in STAGES if stage in s.seconds]
+    rows = [(f"seconds, {stage}", f"{s.seconds[stage]:.2f}") for stage in STAGE_TITLES if stage in s.seconds]
     return [
         *rows,
         ("seconds, total", f"{s.seconds['total']:.2f}"),
@@ -125,7 +136,7 @@ def as_table(statistics: RunStatistics) -> str:
         *(f"{title:24}{before:>14}{after:>14}{ratio:>9}" for title, before, after, ratio in cost_rows(s)),
         "(1 multiply-accumulate = 2 FLOPs; convolutions only)",
         "",
-        "Seconds      " + ", ".join(f"{stage} {s.seconds[stage]:.2f}" for stage in STAGES if stage in s.seconds),
+        "Seconds      " + ", ".join(f"{stage} {s.seconds[stage]:.2f}" for stage in STAGE_TITLES if stage in s.seconds),
         f"Total        {s.seconds['total']:.2f} s, {s.patches} patches, "
         f"{s.voxels_per_second / 1e6:.2f} million voxels/s, peak memory {s.peak_memory_bytes / 1e9:.2f} GB",
         f"Structures   {len(s.structures)} found, {sum(found.volume_ml for found in s.structures):.0f} ml in all",

@@ -8,15 +8,8 @@ import threading
 import time
 from typing import Any, TextIO
 
-STAGE_TITLES = {
-    "read": "Reading the image",
-    "load": "Loading the model",
-    "compress": "Compressing the model",
-    "prepare": "Preparing the device",
-    "preprocess": "Resampling",
-    "network": "Running the network",
-    "write": "Writing the result",
-}
+from .statistics import STAGE_TITLES
+
 BAR_WIDTH = 24
 REFRESH_S = 0.1
 
