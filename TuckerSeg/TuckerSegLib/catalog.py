@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,9 +72,3 @@ def resampling_convention(dataset_name: str) -> str:
     other nnU-Net model goes through nnU-Net's own edge-aligned resampling.
     """
     return "aligned" if TOTALSEGMENTATOR_NAME.search(dataset_name) else "nnunet"
-
-
-def color_of(value: int) -> tuple[float, float, float]:
-    """A stable, well separated color (red, green, blue in 0..1) for a label value: golden-ratio steps in hue."""
-    hue = (value * 0.618033988749895) % 1.0
-    return colorsys.hsv_to_rgb(hue, 0.55 + 0.35 * ((value // 2) % 2), 0.95 - 0.25 * (value % 2))

@@ -98,6 +98,7 @@ def _report(rows: list[DemoRow], folder: Path) -> None:
         picture = draw_overlays(
             image.read_image(str(VOLUME)),
             {"original network": original.result.labels, f"rank {chosen.rank_ratio:.2f}": chosen.result.labels},
+            original.result.label_names,
             folder / "overlays.png",
         )
         written.append(picture)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import catalog
+from . import structures
 from .image import Image, oriented
 
 PLANES = ("axial", "coronal", "sagittal")
@@ -15,12 +15,13 @@ WIDTH_INCHES = 10
 TITLE_VOXELS = 15  # room for a row's titles, in voxels of the picture
 
 
-def draw_overlays(volume: Image, label_maps: dict[str, np.ndarray], path: Path) -> Path:
+def draw_overlays(volume: Image, label_maps: dict[str, np.ndarray], label_names: dict[int, str], path: Path) -> Path:
     """Draw every label map over the image, and where the last one differs from the first; a row per plane.
 
     Args:
         volume: The image; voxels are drawn square.
         label_maps: Title to labels (Z, Y, X) on the image's grid.
+        label_names: Value to name of every label, which decide its color.
         path: PNG file to write.
 
     Raises:
@@ -38,7 +39,7 @@ def draw_overlays(volume: Image, label_maps: dict[str, np.ndarray], path: Path) 
     figure = Figure(figsize=size, facecolor="white", layout="constrained")
     axes = figure.subplots(len(PLANES), len(maps) + 1, gridspec_kw={"height_ratios": heights})
     for row, plane, cut in zip(axes, PLANES, cuts):
-        overlays = {title: _colors(labels[cut]) for title, labels in maps.items()}
+        overlays = {title: _colors(labels[cut], label_names) for title, labels in maps.items()}
         overlays["differences"] = _differences(first[cut], last[cut])
         for cell, (title, overlay) in zip(row, overlays.items()):
             cell.imshow(intensities[cut], cmap="gray", vmin=WINDOW_HU[0], vmax=WINDOW_HU[1], origin="lower")
@@ -57,8 +58,11 @@ def _cuts(labels: np.ndarray) -> list[tuple]:
     return [(z, whole, whole), (whole, y, whole), (whole, whole, x)]
 
 
-def _colors(labels: np.ndarray) -> np.ndarray:
-    table = np.array([(*catalog.color_of(value), 0.55 if value else 0.0) for value in range(int(labels.max()) + 1)])
+def _colors(labels: np.ndarray, label_names: dict[int, str]) -> np.ndarray:
+    table = np.zeros((int(labels.max()) + 1, 4))
+    for value, name in label_names.items():
+        if 0 < value < len(table):
+            table[value] = (*structures.color_of(value, name), 0.55)
     return table[labels]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from . import catalog, hardware, image
+from . import catalog, hardware, image, structures
 from .cache import Cache
 from .job import InferenceSpec
 from .model import SegmentationModel
@@ -70,13 +70,21 @@ class SegmentationResult:
     statistics: RunStatistics
 
     def save(self, path: str) -> None:
-        """Write the labels as NIfTI, NRRD, MHA, or ``.seg.nrrd`` with names and colors of what was found.
+        """Write the labels as NIfTI, NRRD, MHA, or ``.seg.nrrd`` for 3D Slicer.
+
+        A ``.seg.nrrd`` holds the standard names, colors and codes of what was found; the model's own names stay in
+        its tags.
 
         Raises:
             OutputError: See ``image.write_labels``.
         """
         segments = [
-            image.Segment(found.value, found.name, catalog.color_of(found.value))
+            image.Segment(
+                found.value,
+                structures.title_of(found.name),
+                structures.color_of(found.value, found.name),
+                structures.segment_tags(found.name),
+            )
             for found in self.statistics.structures
         ]
         image.write_labels(path, self.labels, self.geometry, segments)

@@ -111,7 +111,7 @@ def _segmentation_keys(geometry: Geometry, segments: Sequence[Segment]) -> list[
             "Extent": extent,
             "LabelValue": segment.value,
             "Layer": 0,
-            "Tags": "",
+            "Tags": "".join(f"{key}:{_tag_value(value)}|" for key, value in segment.tags.items()),
         }
         lines += [f"Segment{index}_{key}:={value}" for key, value in keys.items()]
     return lines
@@ -120,6 +120,10 @@ def _segmentation_keys(geometry: Geometry, segments: Sequence[Segment]) -> list[
 def _join(numbers: np.ndarray, separator: str = " ") -> str:
     """Shortest decimals that read back as the same numbers."""
     return separator.join(repr(float(number)) for number in numbers)
+
+
+def _tag_value(text: str) -> str:
+    return _one_line(text.replace("|", "/"))  # a bar would end the tag
 
 
 def _one_line(text: str) -> str:

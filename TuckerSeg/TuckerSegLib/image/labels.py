@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,11 +18,13 @@ class Segment:
         value: Its label value, 1 or more.
         name: As it is shown.
         color: Red, green, blue, each 0 to 1.
+        tags: What else 3D Slicer keeps with a segment, such as its terminology entry.
     """
 
     value: int
     name: str
     color: tuple[float, float, float]
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def voxel_counts(labels: np.ndarray) -> np.ndarray:

@@ -1,0 +1,195 @@
+"""Anatomical structures: standard names, groups, colors and SNOMED CT codes for the labels of models.
+
+The table is ``Resources/Terminology/structures.csv``: the 117 structures of TotalSegmentator's task ``total`` with
+their label values there, and some of its other tasks. Labels that are not in it get a title and a color too, so
+that every nnU-Net model can be shown. Knows nothing of networks and nothing of Slicer beyond its text formats.
+
+Codes follow DICOM PS3.16 where it has the structure, and SNOMED CT elsewhere. Colors follow Slicer's anatomy
+colors; neighbors that are alike there differ here.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import csv
+import functools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .catalog import RESOURCES
+
+TERMINOLOGY_CONTEXT = "Segmentation category and type - TuckerSeg"
+TERMINOLOGY_FILE = RESOURCES / "Terminology" / "SegmentationCategoryTypeModifier-TuckerSeg.term.json"
+TABLE_FILE = RESOURCES / "Terminology" / "structures.csv"
+REGION_CONTEXT = "Anatomic codes - DICOM master list"  # ships with Slicer
+TERMINOLOGY_TAG = "TerminologyEntry"  # vtkSegment::GetTerminologyEntryTagName()
+LABEL_NAME_TAG = "TuckerSeg.LabelName"
+OTHER_GROUP = "other"
+
+_CATEGORY_CODES = {
+    "Anatomical Structure": "123037004",
+    "Morphologically Altered Structure": "49755003",
+    "Tissue": "85756007",
+}
+_SIDE_CODES = {"Left": "7771000", "Right": "24028007"}
+_GOLDEN_RATIO = 0.618033988749895
+
+
+@dataclass(frozen=True)
+class Code:
+    """A SNOMED CT concept; the empty one stands for none.
+
+    Attributes:
+        value: Its identifier, up to 18 digits.
+        meaning: In words.
+    """
+
+    value: str = ""
+    meaning: str = ""
+
+    @property
+    def scheme(self) -> str:
+        """DICOM's coding scheme designator."""
+        return "SCT" if self.value else ""
+
+    def as_text(self) -> str:
+        """As Slicer writes a code: ``scheme^value^meaning``."""
+        return f"{self.scheme}^{self.value}^{self.meaning}"
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A structure that has a standard name.
+
+    Attributes:
+        name: TotalSegmentator's label name.
+        title: For people.
+        group: Which list it stands in.
+        color: Red, green, blue, each 0 to 1.
+        category: Anatomical structure, tissue or morphologically altered structure.
+        type: The structure, or what was found in the region.
+        type_modifier: Its side.
+        region: Where it is, if the type does not say so.
+        region_modifier: The region's side.
+    """
+
+    name: str
+    title: str
+    group: str
+    color: tuple[float, float, float]
+    category: Code
+    type: Code
+    type_modifier: Code = Code()
+    region: Code = Code()
+    region_modifier: Code = Code()
+
+    def terminology_entry(self) -> str:
+        """Slicer's serialized terminology entry, 7 parts joined by ``~``; the value of a segment's terminology tag."""
+        parts = [TERMINOLOGY_CONTEXT, self.category.as_text(), self.type.as_text(), self.type_modifier.as_text()]
+        return "~".join([*parts, REGION_CONTEXT, self.region.as_text(), self.region_modifier.as_text()])
+
+
+@functools.cache
+def known_structures() -> tuple[Anatomy, ...]:
+    """Every structure of the table, in its order."""
+    with TABLE_FILE.open(encoding="utf-8", newline="") as file:
+        return tuple(_from_row(row) for row in csv.DictReader(file))
+
+
+def anatomy(name: str) -> Anatomy | None:
+    """The structure that a label names, None if it is not in the table.
+
+    Case, separators and the order of words do not matter: ``Left Kidney`` is ``kidney_left``.
+    """
+    return _by_words().get(_sorted_words(name))
+
+
+def title_of(name: str) -> str:
+    """Name of a label for people: the standard one, else the label's own with spaces and a capital."""
+    known = anatomy(name)
+    if known is not None:
+        return known.title
+    title = " ".join(name.replace("_", " ").split())
+    return title[:1].upper() + title[1:]
+
+
+def color_of(value: int, name: str) -> tuple[float, float, float]:
+    """A stable color for a label, red, green and blue in 0 to 1.
+
+    Args:
+        value: Its label value, which decides where the name is unknown: golden-ratio steps in hue.
+        name: Its name in the model.
+    """
+    known = anatomy(name)
+    if known is not None:
+        return known.color
+    hue = (value * _GOLDEN_RATIO) % 1.0
+    return colorsys.hsv_to_rgb(hue, 0.55 + 0.35 * ((value // 2) % 2), 0.95 - 0.25 * (value % 2))
+
+
+def segment_tags(name: str) -> dict[str, str]:
+    """Tags that a label's segment carries in Slicer: the label's name, and its terminology where it is known."""
+    known = anatomy(name)
+    tags = {LABEL_NAME_TAG: name}
+    return tags if known is None else {**tags, TERMINOLOGY_TAG: known.terminology_entry()}
+
+
+def groups(names: Iterable[str]) -> dict[str, list[str]]:
+    """Sort labels into groups.
+
+    Returns:
+        Group to its labels, in the given order; groups as in the table, ``other`` last; empty ones are left out.
+    """
+    found: dict[str, list[str]] = {known.group: [] for known in known_structures()} | {OTHER_GROUP: []}
+    for name in names:
+        known = anatomy(name)
+        found[OTHER_GROUP if known is None else known.group].append(name)
+    return {group: members for group, members in found.items() if members}
+
+
+def find(text: str, names: Iterable[str]) -> list[str]:
+    """Labels that a search text fits, in the given order.
+
+    Each word of the text must begin a word of the label's name, title or SNOMED CT meaning. Case, separators and
+    the order of words do not matter: ``left kid`` finds ``kidney_left``. An empty text finds every label.
+    """
+    wanted = _words(text)
+    return [name for name in names if all(any(word.startswith(part) for word in _index(name)) for part in wanted)]
+
+
+@functools.cache
+def _by_words() -> dict[tuple[str, ...], Anatomy]:
+    return {_sorted_words(known.name): known for known in known_structures()}
+
+
+def _index(name: str) -> set[str]:
+    known = anatomy(name)
+    own = set(_words(name))
+    return own if known is None else own | set(_words(known.title)) | set(_words(known.type.meaning))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.lower())
+
+
+def _sorted_words(text: str) -> tuple[str, ...]:
+    return tuple(sorted(_words(text)))
+
+
+def _from_row(row: dict[str, str]) -> Anatomy:
+    return Anatomy(
+        name=row["name"],
+        title=row["title"],
+        group=row["group"],
+        color=(int(row["red"]) / 255, int(row["green"]) / 255, int(row["blue"]) / 255),
+        category=Code(_CATEGORY_CODES[row["category"]], row["category"]),
+        type=Code(row["type_code"], row["type_meaning"]),
+        type_modifier=_side(row["side"]),
+        region=Code(row["region_code"], row["region_meaning"]),
+        region_modifier=_side(row["region_side"]),
+    )
+
+
+def _side(word: str) -> Code:
+    return Code(_SIDE_CODES[word], word) if word else Code()
