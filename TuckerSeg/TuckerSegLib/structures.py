@@ -4,7 +4,9 @@ The table is ``Resources/Terminology/structures.csv``: the 117 structures of Tot
 their label values there, and some of its other tasks. Labels that are not in it get a title and a color too, so
 that every nnU-Net model can be shown. Knows nothing of networks and nothing of Slicer beyond its text formats.
 
-Codes follow DICOM PS3.16 where it has the structure, and SNOMED CT elsewhere. Colors follow Slicer's anatomy
+Codes follow DICOM PS3.16 where it has the structure, and SNOMED CT elsewhere. Three differ from the mapping that
+TotalSegmentator ships: its subclavian artery is the right one on both sides (29700009), its hip is the region and
+not the bone (29836001), its gluteus maximus is the "entire" concept (181674001). Colors follow Slicer's anatomy
 colors; neighbors that are alike there differ here.
 """
 
