@@ -7,12 +7,15 @@ import itertools
 import json
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from TuckerSegLib import structures
-from TuckerSegLib.image import Geometry, Segment, write_labels
+from TuckerSegLib.image import Geometry
+from TuckerSegLib.segmentation import SegmentationResult
+from TuckerSegLib.statistics import Structure
 
 ROOT = Path(__file__).resolve().parents[3]
 KNOWN = structures.known_structures()
@@ -197,16 +200,14 @@ def test_slicer_finds_every_structure_in_our_terminology_with_its_color_and_name
         assert tuple(shown.GetRecommendedDisplayRGBValue()) == tuple(round(part * 255) for part in known.color)
 
 
-def test_a_written_segmentation_opens_in_slicer_with_standard_names_colors_and_codes(slicer, tmp_path):
+def test_a_saved_result_opens_in_slicer_with_standard_names_colors_and_codes(slicer, tmp_path):
     names = {1: "spleen", 3: "kidney_left", 24: "kidney_cyst_right", 200: "grade 2:3 | lesion"}
     labels = np.zeros((4, 5, 6), np.uint8)
     labels[1, 2, 1:5] = list(names)
-    segments = [
-        Segment(value, structures.title_of(name), structures.color_of(value, name), structures.segment_tags(name))
-        for value, name in names.items()
-    ]
+    found = tuple(Structure(value, name, 0.001) for value, name in names.items())
+    statistics = SimpleNamespace(structures=found)  # all that saving needs of them
     path = tmp_path / "labels.seg.nrrd"
-    write_labels(path, labels, Geometry(labels.shape, np.eye(4)), segments)
+    SegmentationResult(labels, Geometry(labels.shape, np.eye(4)), names, statistics).save(str(path))
 
     scene = slicer.vtkMRMLScene()
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
