@@ -121,7 +121,8 @@ class Cache:
         entries = [*self.entries(), *self._leftovers()]
         for entry in entries:
             _remove(entry.path)
-        _remove(self._memo_file)
+        for file in self.folder.glob("*.json"):  # what was remembered of sources and runs
+            _remove(file)
         return sum(entry.size_bytes for entry in entries if not entry.path.exists())
 
     def keep_limit(self, spare: Path | None = None) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from .errors import Cancelled, TuckerSegError
@@ -36,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options.stopped = stopped.is_set
     try:
+        if options.command == "worker":  # tells of itself, and of what is missing, before anything large is imported
+            from .worker import serve
+
+            serve(Path(options.workspace), options.idle)
         from . import commands
 
         getattr(commands, options.command)(options)
@@ -131,6 +136,14 @@ def build_parser() -> argparse.ArgumentParser:
     demo = command("demo", "segment the built-in volume with the original and the compressed demonstration model")
     demo.add_argument("--out", default="demo-output", metavar="DIR", help="folder for results (default: demo-output)")
     demo.add_argument("--rank", type=float, help="rank ratio of the compressed model")
+
+    worker = command("worker", "compute for an application: requests on standard input, events on standard output")
+    worker.add_argument(
+        "--workspace", required=True, metavar="DIR", help="folder for files that pass; removed at the end"
+    )
+    worker.add_argument(
+        "--idle", type=float, default=1800, help="end after so many idle seconds (default: %(default)s)"
+    )
 
     benchmark = command("benchmark", "time this program against nnUNetPredictor and TotalSegmentator")
     benchmark.add_argument("--volume", metavar="FILE", help="CT to run (default: the built-in volume)")

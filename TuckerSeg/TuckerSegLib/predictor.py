@@ -57,10 +57,15 @@ class Prediction:
 
 def uses_features(model: SegmentationModel) -> bool:
     """Whether accumulating the features of all folds is cheaper than accumulating logits."""
+    return accumulated_channels(model) < model.plans.logit_channels
+
+
+def accumulated_channels(model: SegmentationModel) -> int:
+    """Channels per voxel that are summed over patches: features of all folds, or logits where these are fewer."""
     if model.head_path is None:
-        return False
+        return model.plans.logit_channels
     features = sum(model.head(fold)[0].shape[1] for fold in model.folds)
-    return features < model.plans.logit_channels
+    return min(features, model.plans.logit_channels)
 
 
 def combine(model: SegmentationModel, predictors: dict[str, PatchFunction], is_out_of_memory: Any) -> Network:

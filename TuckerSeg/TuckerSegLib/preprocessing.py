@@ -74,8 +74,7 @@ def preprocess(image: Image, plans: ModelPlans, convention: str) -> PreparedVolu
         )
     oriented, geometry = _oriented(image.array, image.geometry, plans.orientation)
     volume = oriented.transpose(0, *(axis + 1 for axis in plans.transpose_forward))
-    # Six decimals: affines carry rounding noise that would tip sizes which fall on a half.
-    spacing = tuple(round(float(geometry.spacing_mm[axis]), 6) for axis in plans.transpose_forward)
+    spacing = _spacing(geometry, plans)
     crop = (slice(None),) * 3 if convention == "aligned" else nonzero_box(volume, image.source)
     cropped = volume[(slice(None), *crop)]
     shape = output_shape(cropped.shape[1:], spacing, plans.spacing_mm, convention)
@@ -91,6 +90,19 @@ def preprocess(image: Image, plans: ModelPlans, convention: str) -> PreparedVolu
         crop,
         _resampling(plans.logits_resampling, convention, plans.spacing_mm, spacing),
     )
+
+
+def grid_shape(geometry: Geometry, plans: ModelPlans, convention: str) -> Shape:
+    """Shape (Z, Y, X) that an image has on the model's grid, on the model's axes, if nothing of it is cropped."""
+    turned = _oriented(np.broadcast_to(np.uint8(0), geometry.shape), geometry, plans.orientation)[1]
+    shape = tuple(turned.shape[axis] for axis in plans.transpose_forward)
+    return output_shape(shape, _spacing(turned, plans), plans.spacing_mm, convention)
+
+
+def _spacing(geometry: Geometry, plans: ModelPlans) -> tuple[float, float, float]:
+    """Spacing in mm along the model's axes."""
+    # Six decimals: affines carry rounding noise that would tip sizes which fall on a half.
+    return tuple(round(float(geometry.spacing_mm[axis]), 6) for axis in plans.transpose_forward)
 
 
 def nonzero_box(volume: np.ndarray, source: str) -> tuple[slice, slice, slice]:

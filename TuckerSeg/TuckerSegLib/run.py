@@ -42,7 +42,7 @@ def run_job(
     watch = Stopwatch(on_event)
     reader = ThreadPoolExecutor(1)
     try:
-        with _warnings_as_events(on_event) as warned:
+        with warnings_as_events(on_event) as warned:
             reading = reader.submit(_read, job, watch)
             model = _load(job, cache, watch)
             _stop_if(cancelled)
@@ -93,7 +93,7 @@ def _stop_if(cancelled: Callable[[], bool]) -> None:
 
 
 @contextlib.contextmanager
-def _warnings_as_events(on_event: Listener) -> Iterator[list[str]]:
+def warnings_as_events(on_event: Listener) -> Iterator[list[str]]:
     """Collect the library's own warnings as notes, and tell of them at once."""
     collected: list[str] = []
 

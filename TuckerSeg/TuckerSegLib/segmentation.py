@@ -8,7 +8,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from . import catalog, hardware, image, structures
 from .cache import Cache
@@ -19,9 +21,6 @@ from .predictor import Prediction, predict
 from .preprocessing import preprocess
 from .ready_model import ReadyModel, describe, prepare
 from .statistics import RunStatistics, Structure, versions
-
-if TYPE_CHECKING:
-    import numpy as np
 
 Event = dict[str, Any]
 Listener = Callable[[Event], None]
@@ -88,6 +87,14 @@ class SegmentationResult:
             for found in self.statistics.structures
         ]
         image.write_labels(path, self.labels, self.geometry, segments)
+
+    def keeping(self, names: Sequence[str]) -> SegmentationResult:
+        """The same result with these structures only; all others become background."""
+        wanted = {value for value, name in self.label_names.items() if name in set(names)}
+        table = np.array([value if value in wanted else 0 for value in range(max(self.label_names) + 1)])
+        kept = tuple(found for found in self.statistics.structures if found.value in wanted)
+        statistics = replace(self.statistics, structures=kept)
+        return replace(self, labels=table.astype(self.labels.dtype)[self.labels], statistics=statistics)
 
     def timed(self, watch: Stopwatch) -> SegmentationResult:
         """The same result, its statistics brought up to date with stages that came after them."""

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 LIBRARY = ROOT / "TuckerSeg" / "TuckerSegLib"
 FILES = sorted(LIBRARY.rglob("*.py"))
 STANDARD = {"TuckerSegLib", *sys.stdlib_module_names}
+APPLICATION = ("slicer", "vtk", "qt", "ctk")
 
 
 def part_of(file: Path) -> str:
@@ -60,7 +61,8 @@ def table() -> dict[str, tuple[set[str], set[str]]]:
         if "everything" in uses:
             allowed |= set(rules)
         known = {"numpy", "torch", "tensorly", "scipy", "nibabel", "SimpleITK", "nnunetv2", "openvino", "safetensors"}
-        allowed_packages = (known | {"matplotlib"}) & set(re.findall(r"\w+", packages))
+        known |= {"matplotlib", *APPLICATION}
+        allowed_packages = known & set(re.findall(r"\w+", packages))
         rules |= {part: (allowed, allowed_packages) for part in parts}
     return rules
 
@@ -77,6 +79,11 @@ def test_a_file_imports_only_what_the_table_allows(file):
     allowed, packages = RULES[part]
     assert own <= allowed | {part}, f"{part} may not use {sorted(own - allowed - {part})}"
     assert foreign <= packages, f"{part} may not use {sorted(foreign - packages)}"
+
+
+def test_only_the_bridge_imports_the_application():
+    users = {part_of(file) for file in FILES if imports_of(file)[1] & set(APPLICATION)}
+    assert users == {"slicer_bridge"}
 
 
 def test_only_the_openvino_files_import_openvino():
@@ -113,6 +120,7 @@ def test_importing_everything_leaves_the_global_state_of_torch_and_tensorly_alon
         ".".join(file.relative_to(LIBRARY.parent).with_suffix("").parts)
         for file in FILES
         if file.name not in ("__init__.py", "__main__.py") and not file.name.endswith("_child.py")
+        if part_of(file) != "slicer_bridge"
     ]
     code = (
         "import importlib, sys, torch, tensorly\n"

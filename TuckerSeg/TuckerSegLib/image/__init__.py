@@ -1,6 +1,7 @@
 """Images on their grid: reading, checking, viewing along other axes, and writing label files."""
 
 from .arrays import image_from_array
+from .boxes import Box, box_around, cropped, filled_box
 from .checks import check_hounsfield, is_constant
 from .geometry import Geometry, oriented
 from .labels import Segment, segment_volumes_ml, voxel_counts
@@ -9,12 +10,16 @@ from .volume import Image
 from .writing import check_output, check_space, write_labels
 
 __all__ = [
+    "Box",
     "Geometry",
     "Image",
     "Segment",
+    "box_around",
     "check_hounsfield",
     "check_output",
     "check_space",
+    "cropped",
+    "filled_box",
     "image_from_array",
     "is_constant",
     "oriented",

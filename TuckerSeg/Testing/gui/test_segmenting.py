@@ -1,0 +1,220 @@
+"""Segment and Cancel, by clicking the real buttons and looking at the real scene."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+TIMEOUT_S = 120
+CANCEL_LIMIT_S = 2
+
+
+@pytest.fixture
+def small_model(make_model_folder):
+    """A small network of random weights, whose labels carry names of real structures."""
+    names = ["background", "spleen", "kidney_right", "kidney_left", "liver", "aorta"]
+    return str(make_model_folder(labels={name: value for value, name in enumerate(names)}))
+
+
+@pytest.fixture
+def slow_model(make_model_folder):
+    """A network whose patches are so small that a run has thousands of them."""
+    return str(make_model_folder("Dataset002_Slow", patch_shape=(16, 16, 16)))
+
+
+def add_ct(shape=(40, 44, 48), name="ct", seed=0):
+    """A volume of 3 mm voxels with blobs in Hounsfield units."""
+    import slicer
+
+    rng = np.random.default_rng(seed)
+    coarse = rng.normal(0, 200, tuple(size // 4 for size in shape))
+    array = coarse.repeat(4, 0).repeat(4, 1).repeat(4, 2).astype(np.int16)
+    node = slicer.util.addVolumeFromArray(array, name=name)
+    node.SetSpacing(3, 3, 3)
+    return node
+
+
+def nodes(kind="vtkMRMLSegmentationNode"):
+    import slicer
+
+    return slicer.util.getNodesByClass(kind)
+
+
+def scene_ids():
+    import slicer
+
+    return {slicer.mrmlScene.GetNthNode(number).GetID() for number in range(slicer.mrmlScene.GetNumberOfNodes())}
+
+
+def finish(panel, until):
+    until(lambda: not panel.running.running, TIMEOUT_S)
+
+
+def files_of(panel):
+    folder = panel.session.worker.folder
+    return [file for file in folder.rglob("*") if not file.name.startswith("volume-")] if folder.exists() else []
+
+
+@pytest.fixture
+def ready(module, until, small_model):
+    """The panel with a volume and the small model chosen."""
+    panel = module.panel
+    node = add_ct()
+    until(lambda: panel.dependencies.ready, TIMEOUT_S)
+    panel.change(inputVolume=node, model=small_model)
+    return panel
+
+
+def test_a_click_on_segment_brings_structures_and_statistics(ready, until):
+    ready.ui.applyButton.click()
+    assert ready.ui.applyButton.text == "Cancel"
+    finish(ready, until)
+    (node,) = nodes()
+    segmentation = node.GetSegmentation()
+    assert segmentation.GetNumberOfSegments() > 0
+    assert segmentation.GetNthSegment(0).GetName() in ("Spleen", "Right kidney", "Left kidney", "Liver", "Aorta")
+    assert ready.parameters.outputSegmentation is node
+    assert ready.ui.applyButton.text == "Segment"
+    assert "structures in" in ready.ui.statusLabel.text
+    assert len(nodes("vtkMRMLTableNode")) == 2
+    assert files_of(ready) == []
+
+
+def test_the_scene_holds_the_same_labels_as_the_command_line(ready, until, small_model, tmp_path):
+    import slicer
+
+    from TuckerSegLib import Job, run_job
+
+    ready.ui.applyButton.click()
+    finish(ready, until)
+    volume_node = ready.parameters.inputVolume
+    path = tmp_path / "ct.nrrd"
+    assert slicer.util.saveNode(volume_node, str(path))
+    expected = run_job(Job(images=(str(path),), model=small_model)).labels
+    (node,) = nodes()
+    found = np.zeros_like(expected)
+    segmentation = node.GetSegmentation()
+    for number in range(segmentation.GetNumberOfSegments()):
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentation.GetNthSegmentID(number), volume_node)
+        found[mask > 0] = segmentation.GetNthSegment(number).GetLabelValue()
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_cancel_leaves_the_scene_and_a_rerun_works(ready, until, slow_model, record_property):
+    import time
+
+    ready.change(inputVolume=add_ct((96, 96, 96)), model=slow_model)
+    before = scene_ids()
+    ready.ui.applyButton.click()
+    until(lambda: ready.ui.progressBar.value > 0 and "Running the network" in ready.ui.statusLabel.text, TIMEOUT_S)
+    started = time.perf_counter()
+    ready.ui.applyButton.click()
+    finish(ready, until)
+    seconds = time.perf_counter() - started
+    record_property("cancel_seconds", seconds)
+    assert seconds < CANCEL_LIMIT_S
+    assert scene_ids() == before
+    assert "Cancelled" in ready.ui.statusLabel.text
+    assert files_of(ready) == []
+    ready.change(inputVolume=add_ct(), stepFraction=1.0)
+    ready.ui.applyButton.click()
+    finish(ready, until)
+    assert len(nodes()) == 1
+
+
+def test_a_crash_of_the_worker_is_told_and_a_rerun_works(ready, until, slow_model, small_model):
+    ready.change(inputVolume=add_ct((96, 96, 96)), model=slow_model)
+    before = scene_ids()
+    ready.ui.applyButton.click()
+    until(lambda: "Running the network" in ready.ui.statusLabel.text, TIMEOUT_S)
+    os.kill(ready.session.worker.pid, signal.SIGSEGV)
+    finish(ready, until)
+    assert "ended unexpectedly" in ready.ui.statusLabel.text
+    assert scene_ids() == before
+    ready.change(inputVolume=add_ct(), model=small_model)
+    ready.ui.applyButton.click()
+    finish(ready, until)
+    assert len(nodes()) == 1
+
+
+def test_a_worker_that_the_system_ends_is_told_as_out_of_memory(ready, until, slow_model):
+    ready.change(inputVolume=add_ct((96, 96, 96)), model=slow_model)
+    ready.ui.applyButton.click()
+    until(lambda: "Running the network" in ready.ui.statusLabel.text, TIMEOUT_S)
+    os.kill(ready.session.worker.pid, signal.SIGKILL)
+    finish(ready, until)
+    assert "memory" in ready.ui.statusLabel.text
+    assert "lower rank" in ready.ui.statusLabel.text
+
+
+def test_only_chosen_structures_are_loaded(ready, until):
+    until(lambda: ready.model_facts is not None, TIMEOUT_S)
+    ready.change(structuresChoice="selected", selectedStructures=["liver", "aorta"])
+    ready.ui.applyButton.click()
+    finish(ready, until)
+    (node,) = nodes()
+    segmentation = node.GetSegmentation()
+    names = {segmentation.GetNthSegment(number).GetName() for number in range(segmentation.GetNumberOfSegments())}
+    assert names
+    assert names <= {"Liver", "Aorta"}
+
+
+def test_an_existing_segmentation_is_replaced_only_by_a_finished_run(ready, until, slow_model):
+    ready.ui.applyButton.click()
+    finish(ready, until)
+    (node,) = nodes()
+    count = node.GetSegmentation().GetNumberOfSegments()
+    ready.change(inputVolume=add_ct((96, 96, 96)), model=slow_model)
+    ready.ui.applyButton.click()
+    until(lambda: "Running the network" in ready.ui.statusLabel.text, TIMEOUT_S)
+    ready.ui.applyButton.click()
+    finish(ready, until)
+    assert nodes() == [node]
+    assert node.GetSegmentation().GetNumberOfSegments() == count
+
+
+def test_removing_the_volume_during_a_run_loses_nothing(ready, until, slow_model):
+    import slicer
+
+    volume_node = add_ct((64, 64, 64))
+    ready.change(inputVolume=volume_node, model=slow_model, stepFraction=1.0)
+    ready.ui.applyButton.click()
+    until(lambda: "Running the network" in ready.ui.statusLabel.text, TIMEOUT_S)
+    slicer.mrmlScene.RemoveNode(volume_node)
+    finish(ready, until)
+    assert "removed" in ready.ui.statusLabel.text
+    assert nodes() == []
+
+
+def test_closing_the_scene_ends_the_run(ready, until, slow_model):
+    import slicer
+
+    ready.change(inputVolume=add_ct((96, 96, 96)), model=slow_model)
+    ready.ui.applyButton.click()
+    until(lambda: "Running the network" in ready.ui.statusLabel.text, TIMEOUT_S)
+    slicer.mrmlScene.Clear(0)
+    finish(ready, until)
+    assert nodes() == []
+    assert ready.parameters.inputVolume is None
+    assert not ready.ui.applyButton.enabled
+
+
+def test_the_interface_stays_responsive_during_a_run(ready, until, record_property):
+    import time
+
+    import qt
+
+    ready.change(inputVolume=add_ct((128, 192, 192), name="large"))
+    beats, timer = [], qt.QTimer()
+    timer.connect("timeout()", lambda: beats.append(time.perf_counter()))
+    timer.start(10)
+    ready.ui.applyButton.click()
+    finish(ready, until)
+    timer.stop()
+    longest = max(np.diff(beats))
+    record_property("longest_block_seconds", longest)
+    print(f"longest time without an event of the interface: {1000 * longest:.0f} ms")
+    assert len(beats) > 10

@@ -1,0 +1,55 @@
+"""Several ranks of one model on one volume, against the original network. No labels are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .evaluation import dice_per_label, mean_dice
+from .job import Job
+from .segmentation import SegmentationResult
+
+
+@dataclass(frozen=True, eq=False)
+class RankResult:
+    """What one rank gave.
+
+    Attributes:
+        agreement: Mean Dice against the original over its structures of at least 20 voxels; None for the original,
+            and where it found no such structure.
+        dice: Dice of every structure that either found, by name.
+        differs: Mask (Z, Y, X) of the voxels whose label is not the original's.
+    """
+
+    rank_ratio: float
+    result: SegmentationResult
+    agreement: float | None
+    dice: dict[str, float]
+    differs: np.ndarray
+
+
+def compare(rank_ratios: list[float], run: Callable[[float], SegmentationResult]) -> Iterator[RankResult]:
+    """Run the original, then every rank; each comes when it is done.
+
+    Args:
+        rank_ratios: Below 1.
+        run: Segments the volume at a rank ratio; 1 is the original.
+    """
+    original = run(1.0)
+    yield RankResult(1.0, original, None, {}, np.zeros(original.labels.shape, dtype=bool))
+    for rank_ratio in rank_ratios:
+        result = run(rank_ratio)
+        agreement = mean_dice(result.labels, original.labels)
+        dice = dice_per_label(result.labels, original.labels)
+        names = {original.label_names[value]: score for value, score in dice.items()}
+        differs = result.labels != original.labels
+        yield RankResult(rank_ratio, result, None if np.isnan(agreement) else agreement, names, differs)
+
+
+def at_rank(job: Job, rank_ratio: float) -> Job:
+    """The same job at a rank ratio; 1 is the original network."""
+    if rank_ratio >= 1:
+        return replace(job, method=None, compression={})
+    return replace(job, method="tucker", compression={**job.compression, "rank_ratio": rank_ratio})

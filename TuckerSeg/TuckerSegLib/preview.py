@@ -1,0 +1,75 @@
+"""One patch of a volume, around a point: what a setting would give there, long before a whole run.
+
+The patch is cut out of the image and goes through the same steps as a whole volume. A whole run averages several
+patches where they overlap; a preview has only the one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .errors import ImageError
+from .image import Box, Geometry, Image, cropped, oriented
+from .job import InferenceSpec
+from .nnunet.plans import ModelPlans
+from .ready_model import ReadyModel
+from .segmentation import SegmentationResult, segment
+
+
+def preview(
+    volume: Image,
+    ready: ReadyModel,
+    inference: InferenceSpec,
+    point_mm: Sequence[float],
+    cancelled: Callable[[], bool] = lambda: False,
+) -> tuple[SegmentationResult, Box]:
+    """Segment the one patch around a point.
+
+    Args:
+        point_mm: RAS.
+
+    Returns:
+        Labels of the patch's part of the image, and that part (Z, Y, X).
+
+    Raises:
+        ImageError: The point lies outside the image.
+        Cancelled: ``cancelled`` said so.
+    """
+    box = patch_box(volume.geometry, ready.model.plans, point_mm)
+    settings = replace(inference, step_fraction=1.0, mirroring=False)
+    return segment(cropped(volume, box), ready, settings, cancelled=cancelled), box
+
+
+def patch_box(geometry: Geometry, plans: ModelPlans, point_mm: Sequence[float]) -> Box:
+    """The part of an image that is one patch on the model's grid, as near to a point as the image's edges allow.
+
+    Returns:
+        Slices of (Z, Y, X); shorter than a patch where the image is.
+
+    Raises:
+        ImageError: The point lies outside the image.
+    """
+    index = np.linalg.solve(geometry.matrix, np.append(np.asarray(point_mm, dtype=float), 1.0))[:3][::-1]
+    shape = np.asarray(geometry.shape)
+    if (index < -0.5).any() or (index > shape - 0.5).any():
+        point = ", ".join(f"{value:.0f}" for value in point_mm)
+        raise ImageError(f"The point ({point}) mm lies outside the volume; move the crosshair into it.")
+    sizes = np.minimum(_patch_voxels(geometry, plans), shape)
+    first = np.clip(np.round(index - sizes / 2).astype(int), 0, shape - sizes)
+    return tuple(slice(int(low), int(low + size)) for low, size in zip(first, sizes))
+
+
+def _patch_voxels(geometry: Geometry, plans: ModelPlans) -> np.ndarray:
+    """Voxels of the image, (Z, Y, X), that become at most one patch when they are resampled."""
+    probe = (2, 3, 4)  # three sizes that tell the axes apart
+    turned = probe
+    if plans.orientation is not None:
+        turned = oriented(np.empty(probe), Geometry(probe, geometry.matrix), plans.orientation)[0].shape
+    voxels = [0, 0, 0]
+    for patch, spacing, axis in zip(plans.patch_shape, plans.spacing_mm, plans.transpose_forward):
+        source = probe.index(turned[axis])
+        voxels[source] = max(1, int((patch + 0.5) * spacing / geometry.spacing_mm[source] - 1e-6))
+    return np.asarray(voxels)

@@ -1,0 +1,81 @@
+"""Advanced: precision, output grid and the cache. Plain fields are bound to the parameter node in the .ui file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ...cache import Cache
+from ...job import OUTPUT_GRIDS, PRECISIONS
+from .words import bytes_in_words
+
+if TYPE_CHECKING:
+    from .panel import Panel
+
+GRID_TITLES = {"native": "Smooth, on the volume's voxels", "nearest": "Nearest voxel (blocky)"}
+PRECISION_TITLES = {"auto": "Automatic"}
+
+
+class AdvancedSection:
+    """Choices that few need."""
+
+    def __init__(self, panel: Panel):
+        self._panel, self._ui = panel, panel.ui
+        ui = self._ui
+        for precision in PRECISIONS:
+            ui.precisionComboBox.addItem(_(PRECISION_TITLES.get(precision, precision)), precision)
+        for grid in OUTPUT_GRIDS:
+            ui.outputGridComboBox.addItem(_(GRID_TITLES[grid]), grid)
+        ui.precisionComboBox.connect("activated(int)", self._on_precision)
+        ui.outputGridComboBox.connect("activated(int)", self._on_grid)
+        ui.cacheOpenButton.connect("clicked(bool)", self._on_open_cache)
+        ui.cacheClearButton.connect("clicked(bool)", self._on_clear_cache)
+        ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", self._on_collapsed)
+
+    def refresh(self) -> None:
+        parameters = self._panel.parameters
+        for box, value in (
+            (self._ui.precisionComboBox, parameters.precision),
+            (self._ui.outputGridComboBox, parameters.outputGrid),
+        ):
+            box.currentIndex = max(0, box.findData(value))
+
+    def enter(self) -> None:
+        self._show_cache()
+
+    def close(self) -> None:
+        """Nothing of it is temporary."""
+
+    def _show_cache(self) -> None:
+        if self._ui.advancedCollapsibleButton.collapsed:
+            return
+        entries = Cache().entries()
+        self._ui.cacheLabel.text = _("{count} files, {size}").format(
+            count=len(entries), size=bytes_in_words(sum(entry.size_bytes for entry in entries))
+        )
+
+    def _on_collapsed(self, collapsed: bool) -> None:
+        self._show_cache()
+
+    def _on_precision(self, index: int) -> None:
+        self._panel.change(precision=self._ui.precisionComboBox.itemData(index))
+
+    def _on_grid(self, index: int) -> None:
+        self._panel.change(outputGrid=self._ui.outputGridComboBox.itemData(index))
+
+    def _on_open_cache(self) -> None:
+        folder = Cache().folder
+        folder.mkdir(parents=True, exist_ok=True)
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(Path(folder))))
+
+    def _on_clear_cache(self) -> None:
+        question = _("Remove all compressed and compiled models? They are made again when they are needed.")
+        if slicer.util.confirmOkCancelDisplay(question):
+            self._panel.session.close()
+            freed = Cache().clear()
+            self._panel.running.status(_("{size} freed.").format(size=bytes_in_words(freed)))
+            self._show_cache()

@@ -1,0 +1,179 @@
+"""Compare ranks: runs them and the original on this volume, and shows what each would have given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import qt
+from slicer.i18n import tr as _
+
+from ...errors import SpecError, TuckerSegError
+from ...protocol import FINAL_EVENTS, ComparisonRow
+from ..comparison import Comparison
+from ..worker_process import Event
+from .previewing import crosshair_position
+from .words import amount, seconds_in_words
+
+if TYPE_CHECKING:
+    from .panel import Panel
+
+REGIONS_MM = (None, 200.0, 120.0)
+LOWEST_RANK = 0.05
+TITLES = ("rank", "agreement", "FLOPs", "seconds", "worst structures")
+WORST_SHOWN = 3
+
+
+class ComparingSection:
+    """The table of ranks. A click on a row shows that segmentation."""
+
+    def __init__(self, panel: Panel):
+        self._panel, self._ui = panel, panel.ui
+        self.comparison: Comparison | None = None
+        ui = self._ui
+        for size in REGIONS_MM:
+            title = _("Whole volume") if size is None else _("Box of {size:.0f} mm at the crosshair").format(size=size)
+            ui.compareRegionComboBox.addItem(title, size or 0.0)
+        ui.compareTable.setColumnCount(len(TITLES))
+        ui.compareTable.setHorizontalHeaderLabels([_(title) for title in TITLES])
+        ui.compareTable.horizontalHeader().setStretchLastSection(True)
+        ui.compareTable.verticalHeader().setVisible(False)
+        ui.compareButton.connect("clicked(bool)", self._on_button)
+        ui.compareRanksButton.connect("clicked(bool)", self._on_open)
+        ui.compareTable.connect("cellClicked(int,int)", self._on_row)
+        ui.compareDifferencesCheckBox.connect("clicked(bool)", self._on_differences)
+        ui.comparePlotButton.connect("clicked(bool)", self._on_plot)
+        ui.compareClearButton.connect("clicked(bool)", self.remove)
+
+    @property
+    def running(self) -> bool:
+        """Whether a comparison goes on."""
+        return self.comparison is not None and self.comparison.running
+
+    def refresh(self) -> None:
+        ui = self._ui
+        ui.compareButton.text = _("Cancel") if self.running else _("Compare")
+        problem = self._panel.inputs.problem() if self._panel.dependencies.ready else _("Python packages are missing.")
+        ui.compareButton.enabled = self.running or (problem is None and not self._panel.running.running)
+        ui.compareButton.toolTip = problem or ""
+        has_rows = self.comparison is not None and bool(self.comparison.rows)
+        for button in (ui.comparePlotButton, ui.compareClearButton):
+            button.enabled = has_rows
+
+    def enter(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        self.remove()
+
+    def remove(self) -> None:
+        """Take the comparison and all its nodes away."""
+        comparison, self.comparison = self.comparison, None
+        if comparison is not None:
+            comparison.remove()
+        self._ui.compareTable.setRowCount(0)
+        self._ui.compareNoteLabel.text = ""
+        self._panel.refresh()
+
+    def rank_ratios(self) -> list[float]:
+        """The ranks that the user typed, the highest first.
+
+        Raises:
+            SpecError: Not numbers in range.
+        """
+        text = self._ui.compareRanksEdit.text
+        try:
+            ratios = {round(float(part), 4) for part in text.replace(";", ",").split(",") if part.strip()}
+        except ValueError:
+            ratios = set()
+        ratios.discard(1.0)  # the original runs in any case
+        if not ratios or not all(LOWEST_RANK <= ratio < 1 for ratio in ratios):
+            raise SpecError(
+                _("Ranks should be numbers from {low} to 1, separated by commas; found '{text}'.").format(
+                    low=LOWEST_RANK, text=text
+                )
+            )
+        return sorted(ratios, reverse=True)
+
+    def _on_open(self) -> None:
+        self._ui.compareCollapsibleButton.collapsed = False
+
+    def _on_button(self) -> None:
+        if self.running:
+            self._ui.compareButton.enabled = False
+            self.comparison.cancel()
+            return
+        try:
+            ratios, settings = self.rank_ratios(), self._panel.settings()
+            self.remove()
+            volume_node = self._panel.parameters.inputVolume
+            self.comparison = Comparison(self._panel.session, volume_node, settings)
+            self.comparison.start(ratios, self._region(volume_node), self._on_event)
+        except TuckerSegError as error:
+            self.comparison = None
+            self._ui.compareNoteLabel.text = str(error)
+        self._ui.progressBar.visible = self.running
+        self._ui.progressBar.value = 0
+        self._panel.refresh()
+
+    def _region(self, volume_node: Any) -> dict[str, Any]:
+        size = self._ui.compareRegionComboBox.currentData
+        return {"box_mm": size or None, "center": list(crosshair_position(volume_node)) if size else None}
+
+    def _on_event(self, event: Event) -> None:
+        kind = event["event"]
+        if kind in ("stage", "progress"):
+            self._panel.running.show_progress(event)
+        elif kind == "log":
+            self._panel.running.log(event["message"])
+        elif kind == "row":
+            self._add_row(event["row"])
+        elif kind in FINAL_EVENTS:
+            self._finish(event)
+
+    def _finish(self, event: Event) -> None:
+        self._ui.progressBar.visible = False
+        words = {
+            "result": _("Agreement is the mean Dice against the original network. Click a row to see it."),
+            "error": " ".join(filter(None, (event.get("message"), event.get("advice")))),
+            "cancelled": _("Cancelled."),
+        }
+        self._ui.compareNoteLabel.text = words[event["event"]]
+        self._panel.running.status("")
+        if event["event"] == "error":
+            self._panel.running.log_error(event)
+        self._panel.consequences.measure_again()
+        self._panel.refresh()
+
+    def _add_row(self, row: ComparisonRow) -> None:
+        table = self._ui.compareTable
+        number = table.rowCount
+        table.setRowCount(number + 1)
+        for column, text in enumerate(_cells(row)):
+            table.setItem(number, column, qt.QTableWidgetItem(text))
+        table.resizeColumnsToContents()
+        self._panel.refresh()
+
+    def _on_row(self, row: int, column: int = 0) -> None:
+        if self.comparison is not None and row < len(self.comparison.rows):
+            self.comparison.show(row, self._ui.compareDifferencesCheckBox.checked)
+
+    def _on_differences(self) -> None:
+        row = self._ui.compareTable.currentRow()
+        if row >= 0:
+            self._on_row(row)
+
+    def _on_plot(self) -> None:
+        if self.comparison is not None:
+            self.comparison.nodes.show_plot()
+
+
+def _cells(row: ComparisonRow) -> tuple[str, ...]:
+    original = row.agreement is None
+    worst = ", ".join(f"{name} {dice:.2f}" for name, dice in row.worst_structures[:WORST_SHOWN])
+    return (
+        _("original") if original else f"{row.rank_ratio:.2f}",
+        "" if original else f"{row.agreement:.3f}",
+        amount(row.macs_per_volume * 2),
+        seconds_in_words(row.seconds["total"]),
+        "" if original else worst,
+    )

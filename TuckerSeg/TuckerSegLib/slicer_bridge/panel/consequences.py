@@ -1,0 +1,173 @@
+"""Speed and accuracy: the rank, and what it will cost and save, shown before any run.
+
+Two questions to the worker: one that only counts and is answered at once, and, when the slider has come to rest,
+one that runs a single patch where this computer's speed is not known yet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import qt
+from slicer.i18n import tr as _
+
+from ...errors import TuckerSegError
+from ...protocol import Estimate
+from ...records import from_json, to_json
+from ..segmentation_run import compression_of
+from ..volumes import affine_of, shape_of
+from ..worker_process import Event
+from .words import amount, bytes_in_words, seconds_in_words
+
+if TYPE_CHECKING:
+    from .panel import Panel
+
+PRESETS = {"original": 1.0, "careful": 0.85, "balanced": 0.7, "fastest": 0.5}
+COUNT_DELAY_MS = 80
+MEASURE_DELAY_MS = 900
+GOOD_AGREEMENT, FAIR_AGREEMENT = 0.95, 0.85
+COLORS = {"good": "#2e7d32", "fair": "#b26a00", "bad": "#c62828"}
+
+
+class ConsequencesSection:
+    """The rank slider with its presets, and the table of consequences beside it."""
+
+    def __init__(self, panel: Panel):
+        self._panel, self._ui = panel, panel.ui
+        self._asked: dict[str, Any] | None = None
+        self.estimate: Estimate | None = None
+        for name, rank_ratio in PRESETS.items():
+            self._button(name).connect("clicked()", lambda value=rank_ratio: self._on_preset(value))
+        self._counting = self._timer(COUNT_DELAY_MS, lambda: self._ask(measure=False))
+        self._measuring = self._timer(MEASURE_DELAY_MS, lambda: self._ask(measure=True))
+
+    def refresh(self) -> None:
+        parameters = self._panel.parameters
+        for name, rank_ratio in PRESETS.items():
+            self._button(name).checked = abs(parameters.rankRatio - rank_ratio) < 0.005
+        question = self._question()
+        if question != self._asked:
+            self._asked = question
+            self._show(None)
+            self._counting.stop()
+            self._measuring.stop()
+            if question is not None:
+                self._counting.start()
+
+    def enter(self) -> None:
+        self._asked = None
+
+    def close(self) -> None:
+        self._counting.stop()
+        self._measuring.stop()
+        self._asked = None
+
+    def measure_again(self) -> None:
+        """After a run: what was measured is known now."""
+        self._asked = None
+        self.refresh()
+
+    def _button(self, name: str) -> qt.QPushButton:
+        return getattr(self._ui, f"{name}PresetButton")
+
+    def _timer(self, milliseconds: int, action: Any) -> qt.QTimer:
+        timer = qt.QTimer()
+        timer.setSingleShot(True)
+        timer.setInterval(milliseconds)
+        timer.connect("timeout()", action)
+        return timer
+
+    def _on_preset(self, rank_ratio: float) -> None:
+        self._panel.change(rankRatio=rank_ratio)
+        self._panel.refresh()  # a preset that is chosen already stays pressed
+
+    def _question(self) -> dict[str, Any] | None:
+        """What the consequences depend on; None where they cannot be known."""
+        if not self._panel.dependencies.ready or self._panel.inputs.problem() is not None:
+            return None
+        try:
+            settings = self._panel.settings()
+        except TuckerSegError:
+            return None
+        volume_node = self._panel.parameters.inputVolume
+        return {
+            "model": settings.model,
+            **compression_of(settings.rank_ratio),
+            "inference": to_json(settings.inference),
+            "shape": list(shape_of(volume_node)),
+            "affine": [list(row) for row in affine_of(volume_node)],
+        }
+
+    def _ask(self, measure: bool) -> None:
+        question = self._asked
+        if question is None or (measure and (self._panel.session.active or self._panel.comparing.running)):
+            return
+        self._panel.ask(
+            "estimate",
+            lambda event: self._on_estimate(question, event, measure),
+            lambda event: self._on_error(question, event),
+            measure=measure,
+            **question,
+        )
+
+    def _on_estimate(self, question: dict[str, Any], event: Event, measured: bool) -> None:
+        if question != self._asked:
+            return
+        self.estimate = from_json(Estimate, event["estimate"])
+        self._show(self.estimate)
+        if not measured and self.estimate.seconds is None:
+            self._measuring.start()
+
+    def _on_error(self, question: dict[str, Any], event: Event) -> None:
+        if question == self._asked:
+            self._show(None)
+            self._ui.estimateNoteLabel.text = event["message"]
+
+    def _show(self, estimate: Estimate | None) -> None:
+        ui, e = self._ui, estimate
+        if e is None:
+            self.estimate = None
+            for name in ("parameters", "flops", "seconds"):
+                self._row(name, "", "", "")
+            ui.memoryLabel.text = ui.agreementLabel.text = ui.estimateNoteLabel.text = ""
+            return
+        self._row("parameters", *_pair(e.original_parameters, e.parameters, amount))
+        self._row("flops", *_pair(e.original_macs_per_volume * 2, e.macs_per_volume * 2, amount))
+        if e.seconds is None:
+            self._row("seconds", "", _("measuring…"), "")
+        elif e.original_seconds is None:
+            self._row("seconds", "", seconds_in_words(e.seconds), "")
+        else:
+            self._row("seconds", *_pair(e.original_seconds, e.seconds, seconds_in_words))
+        ui.memoryLabel.text = bytes_in_words(e.peak_memory_bytes)
+        ui.memoryLabel.styleSheet = "" if e.fits else f"color: {COLORS['bad']}"
+        ui.memoryLabel.toolTip = _("{free} are free").format(free=bytes_in_words(e.free_memory_bytes))
+        self._show_agreement(e)
+        ui.estimateNoteLabel.text = " ".join(e.notes)
+
+    def _show_agreement(self, estimate: Estimate) -> None:
+        label = self._ui.agreementLabel
+        label.toolTip = _("Mean Dice against the original network: 1 is the same result. {source}").format(
+            source=estimate.agreement_source
+        )
+        if estimate.agreement is None:
+            label.text = _("not measured")
+            label.styleSheet = ""
+            return
+        label.text = f"{estimate.agreement:.3f} ({estimate.agreement_source})"
+        word = (
+            "good"
+            if estimate.agreement >= GOOD_AGREEMENT
+            else "fair"
+            if estimate.agreement >= FAIR_AGREEMENT
+            else "bad"
+        )
+        label.styleSheet = f"color: {COLORS[word]}"
+
+    def _row(self, name: str, original: str, now: str, ratio: str) -> None:
+        for suffix, text in (("OriginalLabel", original), ("Label", now), ("RatioLabel", ratio)):
+            getattr(self._ui, name + suffix).text = text
+
+
+def _pair(before: float, after: float, words: Any) -> tuple[str, str, str]:
+    return words(before), words(after), f"{before / after:.2f}×" if after else ""

@@ -1,0 +1,141 @@
+"""Results: what the run of the chosen segmentation cost and found; copy, save, 3D, names."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ...errors import OutputError, TuckerSegError
+from ...statistics import RunStatistics
+from ..segmentations import rename_segments
+from ..statistics_nodes import COST_ROLE, STRUCTURES_ROLE, cost_columns, statistics_of, structure_columns, table_of
+from .words import seconds_in_words
+
+if TYPE_CHECKING:
+    from .panel import Panel
+
+STANDARD, SHORT = "standard", "short"
+
+
+class ResultsSection:
+    """Tables of the segmentation that the output selector shows."""
+
+    def __init__(self, panel: Panel):
+        self._panel, self._ui = panel, panel.ui
+        ui = self._ui
+        ui.namesComboBox.addItem(_("Standard names and terminology"), STANDARD)
+        ui.namesComboBox.addItem(_("Short names of the model"), SHORT)
+        ui.namesComboBox.connect("activated(int)", self._on_names)
+        ui.show3DCheckBox.connect("clicked(bool)", self._on_show_3d)
+        ui.copyResultsButton.connect("clicked(bool)", self._on_copy)
+        ui.saveResultsButton.connect("clicked(bool)", self._on_save)
+
+    def refresh(self) -> None:
+        parameters = self._panel.parameters
+        self._ui.namesComboBox.currentIndex = 0 if parameters.standardNames else 1
+        node = parameters.outputSegmentation
+        self._ui.costTableView.setMRMLTableNode(table_of(node, COST_ROLE))
+        self._ui.structureTableView.setMRMLTableNode(table_of(node, STRUCTURES_ROLE))
+        statistics = statistics_of(node)
+        self._ui.resultsLabel.text = _summary(statistics) if statistics else _("No run yet.")
+        for button in (self._ui.copyResultsButton, self._ui.saveResultsButton):
+            button.enabled = statistics is not None
+
+    def enter(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing of it is temporary."""
+
+    def show_run(self, statistics: RunStatistics, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        """A run has finished: say what came of it."""
+        if node is None:
+            self._panel.running.status(" ".join(statistics.notes) or _("No structures were found."))
+            return
+        self._ui.resultsCollapsibleButton.collapsed = False
+        words = _("{count} structures in {time}.").format(
+            count=len(statistics.structures), time=seconds_in_words(statistics.seconds["total"])
+        )
+        self._panel.running.status(words)
+        for note in statistics.notes:
+            self._panel.running.log(note)
+
+    def make_surfaces(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        """Make the 3D surfaces of a new result, if they are wanted."""
+        if node is None or not self._ui.show3DCheckBox.checked:
+            return
+        self._panel.running.status(_("Making surfaces…"))
+        slicer.app.processEvents()
+        with slicer.util.WaitCursor():
+            node.CreateClosedSurfaceRepresentation()
+        self._panel.running.status(_("Done."))
+
+    def save(self, path: Path) -> None:
+        """Write both tables to a CSV file.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        beside = path.with_name(path.name + ".part")
+        try:
+            beside.write_text(self._text(","), encoding="utf-8", newline="")
+            beside.replace(path)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another place.") from error
+
+    def _text(self, delimiter: str) -> str:
+        statistics = statistics_of(self._panel.parameters.outputSegmentation)
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+        for columns in (cost_columns(statistics), structure_columns(statistics)):
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values()))
+            writer.writerow([])
+        return text.getvalue()
+
+    def _on_names(self, index: int) -> None:
+        standard = self._ui.namesComboBox.itemData(index) == STANDARD
+        self._panel.change(standardNames=standard)
+        node = self._panel.parameters.outputSegmentation
+        if node is not None:
+            rename_segments(node, standard)
+
+    def _on_show_3d(self) -> None:
+        node = self._panel.parameters.outputSegmentation
+        if node is None or statistics_of(node) is None:
+            return
+        if self._ui.show3DCheckBox.checked:
+            self.make_surfaces(node)
+        else:
+            node.RemoveClosedSurfaceRepresentation()
+
+    def _on_copy(self) -> None:
+        qt.QApplication.clipboard().setText(self._text("\t"))
+        slicer.util.showStatusMessage(_("The tables are in the clipboard."), 2000)
+
+    def _on_save(self) -> None:
+        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Save statistics"), "", "CSV (*.csv)")
+        if not path:
+            return
+        try:
+            self.save(Path(path))
+        except TuckerSegError as error:
+            slicer.util.errorDisplay(str(error))
+
+
+def _summary(statistics: RunStatistics) -> str:
+    s = statistics
+    saved = s.original_macs_per_volume / s.macs_per_volume if s.macs_per_volume else 1.0
+    return _("{model}, {compression}: {count} structures in {time}, {saved:.2f} times fewer FLOPs.").format(
+        model=s.model,
+        compression=s.compression,
+        count=len(s.structures),
+        time=seconds_in_words(s.seconds["total"]),
+        saved=saved,
+    )

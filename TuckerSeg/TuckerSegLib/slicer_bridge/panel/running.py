@@ -1,0 +1,155 @@
+"""The one button that segments and cancels, with its bar, its line of status and its log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ...errors import TuckerSegError
+from ...protocol import FINAL_EVENTS
+from ...statistics import STAGE_TITLES
+from ..sequences import SequenceRun, browser_of
+from ..worker_process import Event
+from .words import seconds_in_words
+
+if TYPE_CHECKING:
+    from .panel import Panel
+
+BAR_STEPS = 1000
+LOG_LINES = 2000
+
+
+class RunningSection:
+    """Segment and Cancel."""
+
+    def __init__(self, panel: Panel):
+        self._panel, self._ui = panel, panel.ui
+        self._running = False
+        self._ui.logText.maximumBlockCount = LOG_LINES
+        self._ui.applyButton.connect("clicked(bool)", self._on_button)
+        self._ui.copyLogButton.connect("clicked(bool)", self._on_copy)
+
+    @property
+    def running(self) -> bool:
+        """Whether a run goes on."""
+        return self._running
+
+    def refresh(self) -> None:
+        button = self._ui.applyButton
+        if self._running:
+            return
+        problem = self._problem()
+        button.text = _("Segment")
+        button.enabled = problem is None
+        button.toolTip = problem or _("Segment the volume")
+
+    def enter(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        self._panel.session.cancel()
+
+    def log(self, line: str) -> None:
+        """Add a line to the log."""
+        self._ui.logText.appendPlainText(line)
+
+    def log_error(self, event: Event) -> None:
+        """Add what went wrong to the log, with its details."""
+        for line in filter(None, (event["message"], event.get("advice"), event.get("details"))):
+            self.log(line)
+
+    def status(self, words: str) -> None:
+        """Show one line of status."""
+        self._ui.statusLabel.text = words
+
+    def _problem(self) -> str | None:
+        if not self._panel.dependencies.ready:
+            return _("Python packages are missing: see the top of this panel.")
+        if self._panel.comparing.running:
+            return _("Ranks are being compared.")
+        return self._panel.inputs.problem()
+
+    def _on_button(self) -> None:
+        if self._running:
+            self._ui.applyButton.enabled = False
+            self.status(_("Cancelling…"))
+            self._panel.session.cancel()
+        else:
+            self._start()
+
+    def _start(self) -> None:
+        parameters = self._panel.parameters
+        self._panel.previewing.preview.clear()
+        self._ui.logText.plainText = ""
+        arguments = (parameters.inputVolume, parameters.outputSegmentation)
+        self._show_running(True)
+        try:
+            settings = self._panel.settings()
+            if parameters.allFrames and browser_of(parameters.inputVolume) is not None:
+                SequenceRun(self._panel.session, *arguments, settings, self._on_event).start()
+            else:
+                self._panel.session.start(*arguments, settings, self._on_event)
+        except TuckerSegError as error:
+            self._show_running(False)
+            self.status(str(error))
+
+    def _show_running(self, running: bool) -> None:
+        self._running = running
+        self._ui.progressBar.visible = running
+        self._ui.progressBar.value = 0
+        self._ui.progressBar.format = ""
+        self._ui.applyButton.enabled = True
+        self._ui.applyButton.text = _("Cancel") if running else _("Segment")
+        self._ui.applyButton.toolTip = _("Stop the run; the scene stays as it is") if running else ""
+
+    def _on_event(self, event: Event) -> None:
+        kind = event["event"]
+        if kind in ("stage", "progress"):
+            self.show_progress(event)
+        elif kind == "log":
+            self.log(event["message"])
+        elif kind in FINAL_EVENTS:
+            self._finish(event)
+
+    def show_progress(self, event: Event) -> None:
+        """Show a stage or progress event in bar and status."""
+        bar = self._ui.progressBar
+        title = _(STAGE_TITLES.get(event["stage"], event["stage"]))
+        if event.get("fraction") is not None and event["stage"] != "hand over":
+            bar.value = max(bar.value, round(BAR_STEPS * event["fraction"]))
+        frame = (
+            _("Frame {number} of {count}: ").format(number=event["frame"] + 1, count=event["frames"])
+            if ("frame" in event)
+            else ""
+        )
+        patches = f" ({event['done']}/{event['total']})" if event.get("total") else ""
+        remaining = event.get("remaining_s")
+        left = _(", {time} left").format(time=seconds_in_words(remaining)) if remaining is not None else ""
+        if event["event"] == "stage":
+            self.log(f"{frame}{title}")
+        self.status(f"{frame}{title}{patches}{left}")
+
+    def _finish(self, event: Event) -> None:
+        self._show_running(False)
+        if event["event"] == "result":
+            self._panel.results.show_run(event["statistics"], event["segmentation_node"])
+            self._panel.change(
+                outputSegmentation=event["segmentation_node"] or self._panel.parameters.outputSegmentation
+            )
+            self._panel.results.make_surfaces(event["segmentation_node"])
+        elif event["event"] == "error":
+            self.status(" ".join(filter(None, (event["message"], event.get("advice")))))
+            self.log_error(event)
+        else:
+            self.status(_("Cancelled. The scene is as it was."))
+        if self._panel.parameters is not None and not self._panel.parameters.keepWorkerWarm:
+            self._panel.session.close()
+        self._panel.consequences.measure_again()
+        self._panel.refresh()
+
+    def _on_copy(self) -> None:
+        qt.QApplication.clipboard().setText(self._ui.logText.plainText)
+        slicer.util.showStatusMessage(_("The log is in the clipboard."), 2000)

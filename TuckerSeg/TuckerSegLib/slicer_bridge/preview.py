@@ -1,0 +1,136 @@
+"""The live preview: the one patch around the crosshair at the present rank, as a temporary segmentation.
+
+Latest wins: what was asked for before and has not come yet is dropped. Nothing of it stays in the scene.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import qt
+import slicer
+
+from ..errors import TuckerSegError
+from ..protocol import VolumeFile
+from ..records import to_json
+from .segmentation_run import RunSettings, read_box
+from .segmentations import FoundLabel, show_labels
+from .session import Session
+from .volume_transfer import VolumeTransfer
+from .worker_process import Event
+
+DEBOUNCE_MS = 60
+NODE_NAME = "TuckerSeg preview"
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """What the preview shall show: a volume, settings, and a point in RAS mm."""
+
+    volume_node: slicer.vtkMRMLScalarVolumeNode
+    settings: RunSettings
+    point: tuple[float, float, float]
+
+
+class Preview:
+    """Shows one patch at a time.
+
+    Args:
+        on_status: Receives a few words: busy, seconds taken, or what went wrong.
+    """
+
+    def __init__(self, session: Session, on_status: Callable[[str], None]):
+        self._session, self._on_status = session, on_status
+        self._wanted: Wanted | None = None
+        self._node: slicer.vtkMRMLSegmentationNode | None = None
+        self._transfer: VolumeTransfer | None = None
+        self._count = 0
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(DEBOUNCE_MS)
+        self._timer.connect("timeout()", self._begin)
+
+    @property
+    def node(self) -> slicer.vtkMRMLSegmentationNode | None:
+        """The temporary segmentation, while there is one."""
+        return self._node
+
+    def show(self, wanted: Wanted) -> None:
+        """Show this soon; replaces what was wanted before."""
+        self._wanted = wanted
+        self._timer.start()
+
+    def clear(self) -> None:
+        """Stop, and take the temporary segmentation out of the scene."""
+        self._wanted = None
+        self._timer.stop()
+        if self._transfer is not None:
+            self._transfer.stop()
+        if self._node is not None and self._node.GetScene() is not None:
+            slicer.mrmlScene.RemoveNode(self._node)
+        self._node = None
+        self._on_status("")
+
+    def _begin(self) -> None:
+        wanted = self._wanted
+        if wanted is None or self._session.active is not None:
+            return
+        self._on_status("…")
+        if self._transfer is not None:
+            self._transfer.stop()
+        worker = self._session.worker
+        self._transfer = VolumeTransfer(
+            worker.folder, lambda file: self._request(wanted, file), lambda error: self._on_status(str(error))
+        )
+        try:
+            self._transfer.start(wanted.volume_node)
+        except TuckerSegError as error:
+            self._on_status(str(error))
+
+    def _request(self, wanted: Wanted, file: VolumeFile) -> None:
+        worker = self._session.worker
+        self._count += 1
+        labels = worker.folder / f"preview-{self._count}.npy"
+        worker.request(
+            "preview",
+            lambda event: self._on_event(wanted, labels, event),
+            job=to_json(wanted.settings.job()),
+            volume=to_json(file),
+            point=list(wanted.point),
+            labels=str(labels),
+        )
+
+    def _on_event(self, wanted: Wanted, labels: Path, event: Event) -> None:
+        if event["event"] == "result" and wanted is self._wanted:
+            self._show(wanted, event)
+        elif event["event"] == "error" and wanted is self._wanted:
+            self._on_status(event["message"])
+        if event["event"] in ("result", "error", "cancelled", "dropped"):
+            with contextlib.suppress(OSError):
+                labels.unlink(missing_ok=True)
+
+    def _show(self, wanted: Wanted, event: Event) -> None:
+        if wanted.volume_node.GetScene() is None:
+            return
+        if self._node is None or self._node.GetScene() is None:
+            self._node = _temporary_node()
+        keep = wanted.settings.structures
+        names = {int(value): name for value, name in event["label_names"].items()}
+        found = [FoundLabel(value, name) for value, name in names.items() if keep is None or name in keep]
+        show_labels(self._node, wanted.volume_node, read_box(event["labels"]), found, wanted.settings.standard_names)
+        self._on_status(f"{event['seconds']:.1f} s, {len(found)} structures")
+
+
+def _temporary_node() -> slicer.vtkMRMLSegmentationNode:
+    """A segmentation that is neither saved nor offered in selectors."""
+    node = slicer.vtkMRMLSegmentationNode()
+    node.SetName(NODE_NAME)
+    node.SetSaveWithScene(False)
+    node.SetHideFromEditors(True)
+    node = slicer.mrmlScene.AddNode(node)
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetSaveWithScene(False)
+    return node

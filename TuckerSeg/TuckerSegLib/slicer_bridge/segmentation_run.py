@@ -1,0 +1,176 @@
+"""One run: a volume node to the worker, and its answer into the scene.
+
+The scene changes only when everything is there: a run that fails or is cancelled leaves it as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+
+from ..errors import ImageError, TuckerSegError
+from ..job import InferenceSpec, Job
+from ..protocol import VolumeFile
+from ..records import from_json, to_json
+from ..statistics import RunStatistics
+from .segmentations import FoundLabel, LabelBox, show_labels
+from .statistics_nodes import attach_statistics
+from .volume_transfer import VolumeTransfer, error_event
+from .volumes import shape_of
+from .worker_process import Event, Listener, WorkerProcess
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What is asked of a run.
+
+    Attributes:
+        model: Name in the catalog, or path.
+        rank_ratio: 1 is the original network.
+        structures: Names of the structures to keep; None keeps all.
+        standard_names: Titles and terminology of the structures; else the model's own names.
+    """
+
+    model: str = "demo"
+    rank_ratio: float = 1.0
+    structures: tuple[str, ...] | None = None
+    inference: InferenceSpec = InferenceSpec()
+    standard_names: bool = True
+
+    def job(self) -> Job:
+        """The same for the worker."""
+        return Job(images=(), model=self.model, inference=self.inference, **compression_of(self.rank_ratio))
+
+
+def compression_of(rank_ratio: float) -> dict[str, Any]:
+    """``method`` and ``compression`` of a job at a rank ratio; the original network at 1."""
+    if rank_ratio >= 1:
+        return {"method": None, "compression": {}}
+    return {"method": "tucker", "compression": {"rank_ratio": round(rank_ratio, 4)}}
+
+
+class SegmentationRun:
+    """A run from :meth:`start` to its last event (``result``, ``error`` or ``cancelled``).
+
+    A ``result`` carries ``statistics`` (RunStatistics) and ``segmentation_node`` (None where nothing was found).
+
+    Args:
+        segmentation_node: Where to; None makes a new node.
+    """
+
+    def __init__(
+        self,
+        worker: WorkerProcess,
+        volume_node: slicer.vtkMRMLScalarVolumeNode,
+        segmentation_node: slicer.vtkMRMLSegmentationNode | None,
+        settings: RunSettings,
+        on_event: Listener,
+    ):
+        self._worker, self._settings, self._on_event = worker, settings, on_event
+        self._volume_node, self._segmentation_node = volume_node, segmentation_node
+        self._request: int | None = None
+        self._file: VolumeFile | None = None
+        self._labels = worker.folder / f"labels-{id(self)}.npy"
+        self._transfer = VolumeTransfer(worker.folder, self._on_volume, self._fail, self._on_transfer)
+        self.finished = False
+
+    def start(self) -> None:
+        """Begin; returns at once.
+
+        Raises:
+            ImageError: The volume cannot be segmented.
+        """
+        self._worker.start()
+        self._on_event({"event": "stage", "stage": "hand over"})
+        self._transfer.start(self._volume_node)
+
+    def cancel(self) -> None:
+        """End the run; ``cancelled`` follows within two seconds, and the scene stays as it is."""
+        self._transfer.stop()
+        if self._request is not None:
+            self._worker.cancel(self._request)
+        else:
+            self._finish({"event": "cancelled"})
+
+    def _on_transfer(self, fraction: float) -> None:
+        self._on_event({"event": "stage", "stage": "hand over", "fraction": fraction})
+
+    def _on_volume(self, file: VolumeFile) -> None:
+        self._file = file
+        self._request = self._worker.request(
+            "segment",
+            self._on_worker,
+            job=to_json(self._settings.job()),
+            volume=to_json(file),
+            labels=str(self._labels),
+            structures=list(self._settings.structures) if self._settings.structures is not None else None,
+        )
+
+    def _on_worker(self, event: Event) -> None:
+        if event["event"] == "result":
+            self._on_event({"event": "stage", "stage": "import"})
+            try:
+                event = self._import(event)
+            except (TuckerSegError, OSError) as error:
+                event = error_event(error)
+        if event["event"] in ("result", "error", "cancelled"):
+            self._finish(event)
+        else:
+            self._on_event(event)
+
+    def _import(self, event: Event) -> Event:
+        statistics = from_json(RunStatistics, event["statistics"])
+        if not _in_scene(self._volume_node):
+            raise ImageError("The volume was removed during the run, so nothing was loaded.")
+        if shape_of(self._volume_node) != tuple(self._file.shape):
+            raise ImageError("The volume was changed during the run, so nothing was loaded. Press Segment again.")
+        if not statistics.structures:
+            return {"event": "result", "statistics": statistics, "segmentation_node": None}
+        box = read_box(event["labels"])
+        found = [FoundLabel(each.value, each.name) for each in statistics.structures]
+        node = self._segmentation_node if _in_scene(self._segmentation_node) else self._new_node()
+        show_labels(node, self._volume_node, box, found, self._settings.standard_names)
+        attach_statistics(node, statistics)
+        return {"event": "result", "statistics": statistics, "segmentation_node": node}
+
+    def _new_node(self) -> slicer.vtkMRMLSegmentationNode:
+        name = slicer.mrmlScene.GenerateUniqueName(f"{self._volume_node.GetName()} segmentation")
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        place_beside(node, self._volume_node)
+        return node
+
+    def _fail(self, error: TuckerSegError) -> None:
+        self._finish(error_event(error))
+
+    def _finish(self, event: Event) -> None:
+        if self.finished:
+            return
+        self.finished = True
+        with contextlib.suppress(OSError):
+            self._labels.unlink(missing_ok=True)
+        self._on_event(event)
+
+
+def read_box(document: dict[str, Any]) -> LabelBox:
+    """Labels of a box that the worker wrote; the file is not needed any more."""
+    labels = np.load(document["path"])
+    Path(document["path"]).unlink(missing_ok=True)
+    return LabelBox(labels, tuple(document["lower"]))
+
+
+def place_beside(node: slicer.vtkMRMLNode, volume_node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Put a node under the volume's study, so that both are exported together as DICOM."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    volume_item = hierarchy.GetItemByDataNode(volume_node)
+    item = hierarchy.GetItemByDataNode(node)
+    if volume_item and item:
+        hierarchy.SetItemParent(item, hierarchy.GetItemParent(volume_item))
+
+
+def _in_scene(node: slicer.vtkMRMLNode | None) -> bool:
+    return node is not None and node.GetID() is not None and slicer.mrmlScene.GetNodeByID(node.GetID()) is node

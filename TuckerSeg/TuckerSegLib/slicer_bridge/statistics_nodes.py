@@ -1,0 +1,87 @@
+"""The statistics of a run in the scene: table nodes for people, and a record on the segmentation for programs."""
+
+from __future__ import annotations
+
+import json
+
+import slicer
+import vtk
+
+from .. import structures
+from ..records import from_json, to_json
+from ..statistics import RunStatistics, cost_rows, run_rows
+
+RECORD_ATTRIBUTE = "TuckerSeg.Statistics"
+COST_ROLE = "TuckerSeg.CostTable"
+STRUCTURES_ROLE = "TuckerSeg.StructureTable"
+
+
+def attach_statistics(segmentation_node: slicer.vtkMRMLSegmentationNode, statistics: RunStatistics) -> None:
+    """Write the record onto a segmentation, and fill its two tables (made on first use)."""
+    segmentation_node.SetAttribute(RECORD_ATTRIBUTE, json.dumps(to_json(statistics)))
+    name = segmentation_node.GetName()
+    fill_table(_table(segmentation_node, COST_ROLE, f"{name} cost"), cost_columns(statistics))
+    fill_table(_table(segmentation_node, STRUCTURES_ROLE, f"{name} structures"), structure_columns(statistics))
+
+
+def statistics_of(segmentation_node: slicer.vtkMRMLSegmentationNode | None) -> RunStatistics | None:
+    """The record that :func:`attach_statistics` left; None where there is none."""
+    text = segmentation_node.GetAttribute(RECORD_ATTRIBUTE) if segmentation_node is not None else None
+    return from_json(RunStatistics, json.loads(text)) if text else None
+
+
+def table_of(segmentation_node: slicer.vtkMRMLSegmentationNode | None, role: str) -> slicer.vtkMRMLTableNode | None:
+    """One of a segmentation's tables."""
+    return segmentation_node.GetNodeReference(role) if segmentation_node is not None else None
+
+
+def cost_columns(statistics: RunStatistics) -> dict[str, list]:
+    """Before and after, then the facts of the run."""
+    rows = [*cost_rows(statistics), *((title, "", value, "") for title, value in run_rows(statistics))]
+    titles = ("measure", "original", "this run", "ratio")
+    return {title: [row[column] for row in rows] for column, title in enumerate(titles)}
+
+
+def structure_columns(statistics: RunStatistics) -> dict[str, list]:
+    """The structures that were found, with their volumes in ml."""
+    found = statistics.structures
+    return {
+        "structure": [structures.title_of(each.name) for each in found],
+        "volume (ml)": [round(each.volume_ml, 2) for each in found],
+        "label": [each.value for each in found],
+        "name in the model": [each.name for each in found],
+    }
+
+
+def remove_tables(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Remove the tables of a segmentation that goes."""
+    for role in (COST_ROLE, STRUCTURES_ROLE):
+        table = table_of(segmentation_node, role)
+        if table is not None:
+            slicer.mrmlScene.RemoveNode(table)
+
+
+def _table(segmentation_node: slicer.vtkMRMLSegmentationNode, role: str, name: str) -> slicer.vtkMRMLTableNode:
+    table = table_of(segmentation_node, role)
+    if table is None:
+        table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+        segmentation_node.SetNodeReferenceID(role, table.GetID())
+    return table
+
+
+def fill_table(table: slicer.vtkMRMLTableNode, columns: dict[str, list]) -> None:
+    """Replace what a table node holds; columns of numbers become numbers, all others text."""
+    modified = table.StartModify()
+    try:
+        table.RemoveAllColumns()
+        for title, values in columns.items():
+            numeric = bool(values) and all(isinstance(value, (int, float)) for value in values)
+            column = vtk.vtkDoubleArray() if numeric else vtk.vtkStringArray()
+            column.SetName(title)
+            for value in values:
+                column.InsertNextValue(value if numeric else str(value))
+            table.AddColumn(column)
+        table.SetUseColumnNameAsColumnHeader(True)
+        table.SetLocked(True)
+    finally:
+        table.EndModify(modified)

@@ -1,0 +1,93 @@
+"""Hands volumes over to the worker, piece by piece between the application's own events."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+
+from ..errors import TuckerSegError
+from ..protocol import VolumeFile
+from .volumes import VolumeWriter, volume_file
+
+PIECE_S = 0.03
+KEPT_FILES = 2  # the one that runs, and the one that is asked for meanwhile
+
+
+class VolumeTransfer:
+    """One volume on its way to the worker's folder.
+
+    Args:
+        folder: The worker's folder.
+        on_ready: Receives the file when it is whole; may be called before :meth:`start` returns.
+        on_error: Receives what went wrong.
+        on_progress: Receives the fraction that is written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        on_ready: Callable[[VolumeFile], None],
+        on_error: Callable[[TuckerSegError], None],
+        on_progress: Callable[[float], None] = lambda fraction: None,
+    ):
+        self._folder = folder
+        self._on_ready, self._on_error, self._on_progress = on_ready, on_error, on_progress
+        self._writer: VolumeWriter | None = None
+        self._file: VolumeFile | None = None
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.connect("timeout()", self._write)
+
+    def start(self, volume_node: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Begin; a volume that is there already is ready at once.
+
+        Raises:
+            ImageError: The node cannot be segmented.
+        """
+        self._file = volume_file(volume_node, self._folder)
+        if Path(self._file.path).exists():
+            self._on_ready(self._file)
+            return
+        self._remove_old_files()
+        self._writer = VolumeWriter(volume_node, self._file.path)
+        self._timer.start(0)
+
+    def stop(self) -> None:
+        """Give up; nothing is called any more."""
+        self._timer.stop()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _write(self) -> None:
+        if self._writer is None:
+            return
+        try:
+            done = self._writer.write_for(PIECE_S)
+        except TuckerSegError as error:
+            self._writer = None
+            self._on_error(error)
+            return
+        if not done:
+            self._on_progress(self._writer.fraction)
+            self._timer.start(0)
+            return
+        self._writer = None
+        self._on_ready(self._file)
+
+    def _remove_old_files(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # in use by the worker on Windows: removed with its folder
+            files = sorted(self._folder.glob("volume-*.npy"), key=lambda file: file.stat().st_mtime)
+            for file in files[: -(KEPT_FILES - 1)]:
+                file.unlink()
+
+
+def error_event(error: TuckerSegError, advice: str = "") -> dict[str, Any]:
+    """An error on this side of the border, in the worker's words."""
+    return {"event": "error", "kind": type(error).__name__, "message": str(error), "advice": advice}

@@ -1,0 +1,144 @@
+"""Volume nodes as the engine sees them: voxels (Z, Y, X) in a file, and where they lie in the patient.
+
+Knows MRML volumes; knows nothing of models and of the worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util import numpy_support
+
+from ..errors import ImageError, OutputError
+from ..protocol import VolumeFile
+
+PIECE_BYTES = 4 * 2**20
+
+
+def check_volume(volume_node: slicer.vtkMRMLScalarVolumeNode | None) -> None:
+    """Make sure that a node can be segmented.
+
+    Raises:
+        ImageError: None, no voxels, a label map, or several components per voxel.
+    """
+    if volume_node is None:
+        raise ImageError("Select the volume to segment.")
+    name = volume_node.GetName()
+    if not volume_node.IsA("vtkMRMLScalarVolumeNode"):
+        raise ImageError(f"{name} is a {volume_node.GetNodeTagName()} node; select a CT volume.")
+    if volume_node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise ImageError(f"{name} is a label map; select the CT volume itself.")
+    image = volume_node.GetImageData()
+    if image is None or min(image.GetDimensions()) < 1 or image.GetPointData().GetScalars() is None:
+        raise ImageError(f"{name} has no voxels. Load the volume again.")
+    components = image.GetNumberOfScalarComponents()
+    if components != 1:
+        raise ImageError(f"{name} has {components} values per voxel; a CT has one. Select another volume.")
+
+
+def array_of(volume_node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
+    """Voxels of a node, (Z, Y, X). Shares the node's memory, and keeps it alive."""
+    image = volume_node.GetImageData()
+    values = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
+    return values.reshape(image.GetDimensions()[::-1])
+
+
+def affine_of(volume_node: slicer.vtkMRMLScalarVolumeNode) -> tuple[tuple[float, ...], ...]:
+    """4x4 matrix from voxel index (x, y, z) to world RAS mm.
+
+    A linear parent transform is applied: the network must see the patient upright even where a transform has put
+    him so. A non-linear one is left out; it bends the result with the volume, as both share it.
+    """
+    index_to_world = vtk.vtkMatrix4x4()
+    volume_node.GetIJKToRASMatrix(index_to_world)
+    transform_node = volume_node.GetParentTransformNode()
+    if transform_node is not None and transform_node.IsTransformToWorldLinear():
+        to_world = vtk.vtkMatrix4x4()
+        transform_node.GetMatrixTransformToWorld(to_world)
+        vtk.vtkMatrix4x4.Multiply4x4(to_world, index_to_world, index_to_world)
+    return tuple(tuple(index_to_world.GetElement(row, column) for column in range(4)) for row in range(4))
+
+
+def shape_of(volume_node: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, int, int]:
+    """Number of voxels, (Z, Y, X)."""
+    return tuple(volume_node.GetImageData().GetDimensions()[::-1])
+
+
+def volume_file(volume_node: slicer.vtkMRMLScalarVolumeNode, folder: Path) -> VolumeFile:
+    """Describe the file that :class:`VolumeWriter` writes for a node; nothing is written here.
+
+    The key changes with the voxels and with where they lie, so the same volume need not be written twice.
+
+    Raises:
+        ImageError: See :func:`check_volume`.
+    """
+    check_volume(volume_node)
+    affine = affine_of(volume_node)
+    image = volume_node.GetImageData()
+    facts = (volume_node.GetID(), image.GetMTime(), image.GetPointData().GetScalars().GetMTime(), affine)
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    return VolumeFile(
+        path=str(folder / f"volume-{key}.npy"),
+        shape=shape_of(volume_node),
+        affine=affine,
+        name=volume_node.GetName(),
+        key=key,
+    )
+
+
+class VolumeWriter:
+    """Writes the voxels of a node to a ``.npy`` file piece by piece, so that nobody waits for a disk.
+
+    The file appears under its name when it is whole.
+    """
+
+    def __init__(self, volume_node: slicer.vtkMRMLScalarVolumeNode, path: str):
+        self._array = np.ascontiguousarray(array_of(volume_node))
+        self._bytes = memoryview(self._array.reshape(-1)).cast("B")
+        self._path = Path(path)
+        self._beside = self._path.with_suffix(".part")
+        self._file: BinaryIO | None = None
+        self._written = 0
+
+    @property
+    def fraction(self) -> float:
+        return self._written / max(len(self._bytes), 1)
+
+    def write_for(self, seconds: float) -> bool:
+        """Write for about that long; returns whether the file is whole.
+
+        Raises:
+            OutputError: The disk is full, or the folder not writable.
+        """
+        until = time.perf_counter() + seconds
+        try:
+            if self._file is None:
+                self._file = self._beside.open("wb")
+                header = np.lib.format.header_data_from_array_1_0(self._array)
+                np.lib.format.write_array_header_1_0(self._file, header)
+            while self._written < len(self._bytes):
+                self._written += self._file.write(self._bytes[self._written : self._written + PIECE_BYTES])
+                if time.perf_counter() > until:
+                    return False
+            self.close()
+            self._beside.replace(self._path)
+        except OSError as error:
+            self.close()
+            self._beside.unlink(missing_ok=True)
+            raise OutputError(
+                f"The volume could not be handed over: {error.strerror} ({self._path.parent}). "
+                "Free some disk space, or choose another temporary folder in the application settings."
+            ) from error
+        return True
+
+    def close(self) -> None:
+        """Close the file; what is written so far stays under a temporary name in the worker's folder."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,257 @@
+"""The worker as a child process: sends requests, hands out events, and makes sure that nothing of it stays behind.
+
+Knows the protocol's lines and Qt's process; knows nothing of MRML and of what the requests mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+
+from ..protocol import FINAL_EVENTS, parse_event, request_line
+from .workspace import make_workspace, remove_workspace
+
+Event = dict[str, Any]
+Listener = Callable[[Event], None]
+
+CANCEL_GRACE_MS = 1500  # what cannot be interrupted by then is killed
+LIBRARY_PARENT = Path(__file__).resolve().parents[2]
+STDERR_LINES = 200
+
+
+def python_executable() -> str:
+    """The Python that runs the worker: Slicer's own, in a process of its own."""
+    return shutil.which("PythonSlicer") or sys.executable
+
+
+class WorkerProcess:
+    """One worker. It starts with the first request and stays warm until it is stopped or idle.
+
+    Args:
+        python: Path of the Python that runs it; None takes :func:`python_executable`.
+        on_log: Receives lines of text that belong to no request.
+    """
+
+    def __init__(self, python: str | None = None, on_log: Callable[[str], None] = lambda line: None):
+        self.python = python or python_executable()
+        self.folder = make_workspace()
+        self._external = python is not None
+        self._on_log = on_log
+        self._listeners: dict[int, Listener] = {}
+        self._next_id = 1
+        self._unread = b""
+        self._said: list[str] = []
+        self._pid: int | None = None
+        self._stopping = False
+        self._process: qt.QProcess | None = None
+        self._cancel_timers: dict[int, qt.QTimer] = {}
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Id of the worker's own process, once it has told; not that of a launcher before it."""
+        return self._pid
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request waits for its answer."""
+        return bool(self._listeners)
+
+    def start(self) -> None:
+        """Start the process, if it does not run yet. Returns at once."""
+        if self._process is not None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._unread, self._said, self._pid, self._stopping = b"", [], None, False
+        process = qt.QProcess()
+        process.setProcessEnvironment(_environment(self._external))
+        process.connect("readyReadStandardOutput()", self._read)
+        process.connect("readyReadStandardError()", self._read_text)
+        process.connect("finished(int,QProcess::ExitStatus)", self._on_finished)
+        process.connect("errorOccurred(QProcess::ProcessError)", self._on_start_failed)
+        self._process = process
+        process.start(self.python, ["-m", "TuckerSegLib", "worker", "--workspace", str(self.folder)])
+
+    def request(self, kind: str, on_event: Listener, **fields: Any) -> int:
+        """Send a request. ``on_event`` receives its events; the last one is one of ``FINAL_EVENTS``.
+
+        Returns:
+            The request's id, for :meth:`cancel`.
+        """
+        self.start()
+        number = self._next_id
+        self._next_id += 1
+        self._listeners[number] = on_event
+        self._write(request_line(number, kind, **fields))
+        return number
+
+    def cancel(self, number: int) -> None:
+        """Ask for the end of a request; a worker that cannot answer in time is killed."""
+        if number not in self._listeners or number in self._cancel_timers:
+            return
+        self._write(request_line(0, "cancel", target=number))
+        timer = qt.QTimer()
+        timer.setSingleShot(True)
+        timer.connect("timeout()", lambda: self._give_up(number))
+        self._cancel_timers[number] = timer
+        timer.start(CANCEL_GRACE_MS)
+
+    def wait(self, milliseconds: int = 50) -> None:
+        """Let events in, for a script that has no event loop of its own."""
+        slicer.app.processEvents()
+        if self._process is not None:
+            self._process.waitForReadyRead(milliseconds)
+
+    def stop(self) -> None:
+        """End the process and remove its files. Requests that still wait are answered with ``cancelled``."""
+        if self._process is not None:
+            self._stopping = True
+            self._kill()
+        remove_workspace(self.folder)
+
+    def _give_up(self, number: int) -> None:
+        if number in self._listeners:
+            self._stopping = True
+            self._kill()
+
+    def _kill(self) -> None:
+        """End the process and what it started; a launcher's child is known by the id that it told."""
+        process = self._process
+        if self._pid is not None:
+            _kill_tree(self._pid)
+        process.kill()
+        process.waitForFinished(2000)
+        if self._process is process:  # where the signal did not come
+            self._on_finished(-1)
+
+    def _write(self, line: str) -> None:
+        if self._process is not None:
+            self._process.write(line.encode("utf-8"))
+
+    def _read(self) -> None:
+        self._unread += _bytes(self._process.readAllStandardOutput())
+        *lines, self._unread = self._unread.split(b"\n")
+        for line in lines:
+            event = parse_event(line.decode("utf-8", "replace"))
+            if event is not None:
+                self._dispatch(event)
+
+    def _read_text(self) -> None:
+        text = _bytes(self._process.readAllStandardError()).decode("utf-8", "replace")
+        for line in filter(None, (part.strip() for part in text.splitlines())):
+            self._said = [*self._said[-STDERR_LINES:], line]
+            self._on_log(line)
+
+    def _dispatch(self, event: Event) -> None:
+        number, kind = event.get("id"), event["event"]
+        if kind == "ready":
+            self._pid = event["pid"]
+        if number is None or number not in self._listeners:
+            if kind == "log":
+                self._on_log(event["message"])
+            return
+        listener = self._listeners[number]
+        if kind in FINAL_EVENTS:
+            self._forget(number)
+        listener(event)
+
+    def _forget(self, number: int) -> None:
+        self._listeners.pop(number, None)
+        timer = self._cancel_timers.pop(number, None)
+        if timer is not None:
+            timer.stop()
+
+    def _on_start_failed(self, error: Any = None) -> None:
+        """Only for a process that never started; one that ends later reports through ``finished``."""
+        if self._process is None or self._pid is not None or _is_running(self._process):
+            return
+        self._end(
+            {
+                "event": "error",
+                "kind": "WorkerError",
+                "message": f"{self.python} could not be started ({self._process.errorString()}).",
+                "advice": "Choose another Python under Advanced, or repair the installation of Slicer.",
+            }
+        )
+
+    def _on_finished(self, exit_code: int = 0, exit_status: Any = None) -> None:
+        if self._process is None:
+            return
+        self._read()
+        self._read_text()
+        if self._stopping:
+            self._end({"event": "cancelled"})
+        else:
+            self._end(_describe_end(exit_code, self._said))
+
+    def _end(self, event: Event) -> None:
+        process, self._process = self._process, None
+        process.deleteLater()
+        waiting = dict(self._listeners)
+        for number in waiting:
+            self._forget(number)
+        with contextlib.suppress(OSError):
+            for file in self.folder.iterdir():
+                file.unlink()
+        for number, listener in waiting.items():
+            listener({"id": number, **event})
+
+
+def _environment(external: bool) -> qt.QProcessEnvironment:
+    """Where the worker finds the library; another Python must not see Slicer's own packages."""
+    if external:
+        environment = qt.QProcessEnvironment()
+        for name, value in slicer.util.startupEnvironment().items():
+            environment.insert(name, value)
+        environment.remove("PYTHONHOME")
+        environment.insert("PYTHONPATH", str(LIBRARY_PARENT))
+    else:
+        environment = qt.QProcessEnvironment.systemEnvironment()
+        paths = [str(LIBRARY_PARENT), environment.value("PYTHONPATH", "")]
+        environment.insert("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    environment.insert("PYTHONUNBUFFERED", "1")
+    return environment
+
+
+def _describe_end(exit_code: int, said: Sequence[str]) -> Event:
+    """A crash in words: what is known of it, and what to do next."""
+    last = said[-1] if said else ""
+    out_of_memory = exit_code in (9, 137) or "MemoryError" in last or "bad_alloc" in last
+    if out_of_memory:
+        message = "The computer ran out of memory, and the system ended the run."
+        advice = "Close other programs, choose a lower rank, or crop the volume; then press Segment again."
+    else:
+        message = f"The worker process ended unexpectedly (exit code {exit_code}). {last}".strip()
+        advice = "Press Segment to try again. If it happens again, choose another device, and report the log."
+    return {"event": "error", "kind": "WorkerError", "message": message, "advice": advice, "details": "\n".join(said)}
+
+
+def _kill_tree(pid: int) -> None:
+    """The worker starts no processes; Slicer's launcher of Python, which is its parent, ends with it."""
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32":
+            subprocess.run(["taskkill", "/T", "/F", "/PID", str(pid)], capture_output=True, check=False)
+        else:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _is_running(process: qt.QProcess) -> bool:
+    return process.processId() != 0
+
+
+def _bytes(array: Any) -> bytes:
+    data = array.data()
+    return data if isinstance(data, bytes) else bytes(data)
