@@ -106,14 +106,12 @@ class TuckerSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
         slicer.app.connect("aboutToQuit()", self.cleanup)
-        self.panel.set_parameters(self.logic.getParameterNode())
 
     def cleanup(self):
         """Called when the module is destroyed or reloaded, and when Slicer ends."""
         self.removeObservers()
         if self.panel is not None:
             self.panel.close()
-            self.panel.set_parameters(None)
             self.panel.removeObservers()
             self.logic.close()
             self.panel = None
@@ -132,7 +130,6 @@ class TuckerSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, caller, event):
         """The scene is about to go: what runs for it is stopped."""
         self.panel.close()
-        self.panel.set_parameters(None)
 
     def onSceneEndClose(self, caller, event):
         """The scene is empty, or another one: follow its parameter node."""

@@ -96,16 +96,15 @@ TITLES = {"agreement": "agreement (mean Dice)", "time": "time, share of the orig
 
 def columns(rows: list[ComparisonRow]) -> dict[str, list]:
     """The comparison as columns; the first row is the original network."""
-    original = rows[0]
-    total = [row.seconds["total"] for row in rows]
+    runs, seconds = [row.statistics for row in rows], [row.seconds for row in rows]
     return {
         "rank": [row.rank_ratio for row in rows],
         "agreement": [1.0 if row.agreement is None else round(row.agreement, 4) for row in rows],
-        "GFLOPs": [round(row.macs_per_volume * 2e-9, 2) for row in rows],
-        "FLOPs share": [round(row.macs_per_volume / original.macs_per_volume, 4) for row in rows],
-        "seconds": [round(seconds, 2) for seconds in total],
-        "time share": [round(seconds / total[0], 4) for seconds in total],
-        "M parameters": [round(row.parameters / 1e6, 3) for row in rows],
+        "GFLOPs": [round(run.macs_per_volume * 2e-9, 2) for run in runs],
+        "FLOPs share": [round(run.macs_per_volume / runs[0].macs_per_volume, 4) for run in runs],
+        "seconds": [round(each, 2) for each in seconds],
+        "time share": [round(each / seconds[0], 4) for each in seconds],
+        "M parameters": [round(run.parameters / 1e6, 3) for run in runs],
     }
 
 

@@ -81,7 +81,7 @@ def fill_table(table: slicer.vtkMRMLTableNode, columns: dict[str, list]) -> None
             for value in values:
                 column.InsertNextValue(value if numeric else str(value))
             table.AddColumn(column)
-        table.SetUseColumnNameAsColumnHeader(True)
+        table.SetUseColumnTitleAsColumnHeader(True)
         table.SetLocked(True)
     finally:
         table.EndModify(modified)

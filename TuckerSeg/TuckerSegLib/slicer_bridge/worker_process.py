@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ class WorkerProcess:
         self._listeners: dict[int, Listener] = {}
         self._next_id = 1
         self._unread = b""
+        self._events: deque[Event] = deque()
         self._said: list[str] = []
         self._pid: int | None = None
         self._stopping = False
@@ -144,10 +146,18 @@ class WorkerProcess:
     def _read(self) -> None:
         self._unread += _bytes(self._process.readAllStandardOutput())
         *lines, self._unread = self._unread.split(b"\n")
-        for line in lines:
-            event = parse_event(line.decode("utf-8", "replace"))
-            if event is not None:
-                self._dispatch(event)
+        events = [parse_event(line.decode("utf-8", "replace")) for line in lines]
+        self._events += [event for event in events if event is not None]
+        self._drain()
+
+    def _drain(self) -> None:
+        """Hand out what has come. Should a listener fail, the others still get theirs."""
+        try:
+            while self._events:
+                self._dispatch(self._events.popleft())
+        finally:
+            if self._events:
+                qt.QTimer.singleShot(0, self._drain)
 
     def _read_text(self) -> None:
         text = _bytes(self._process.readAllStandardError()).decode("utf-8", "replace")
@@ -176,7 +186,7 @@ class WorkerProcess:
 
     def _on_start_failed(self, error: Any = None) -> None:
         """Only for a process that never started; one that ends later reports through ``finished``."""
-        if self._process is None or self._pid is not None or _is_running(self._process):
+        if self._process is None or self._process.error() != qt.QProcess.FailedToStart:
             return
         self._end(
             {
@@ -246,10 +256,6 @@ def _kill_tree(pid: int) -> None:
             subprocess.run(["taskkill", "/T", "/F", "/PID", str(pid)], capture_output=True, check=False)
         else:
             os.kill(pid, signal.SIGKILL)
-
-
-def _is_running(process: qt.QProcess) -> bool:
-    return process.processId() != 0
 
 
 def _bytes(array: Any) -> bytes:

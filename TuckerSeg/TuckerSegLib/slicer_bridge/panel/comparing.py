@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from ...errors import SpecError, TuckerSegError
 from ...protocol import FINAL_EVENTS, ComparisonRow
+from ...structures import title_of
 from ..comparison import Comparison
 from ..worker_process import Event
 from .previewing import crosshair_position
@@ -169,11 +170,11 @@ class ComparingSection:
 
 def _cells(row: ComparisonRow) -> tuple[str, ...]:
     original = row.agreement is None
-    worst = ", ".join(f"{name} {dice:.2f}" for name, dice in row.worst_structures[:WORST_SHOWN])
+    worst = ", ".join(f"{title_of(each.name)} {each.dice:.2f}" for each in row.structures[:WORST_SHOWN])
     return (
         _("original") if original else f"{row.rank_ratio:.2f}",
         "" if original else f"{row.agreement:.3f}",
-        amount(row.macs_per_volume * 2),
-        seconds_in_words(row.seconds["total"]),
+        amount(row.statistics.macs_per_volume * 2),
+        seconds_in_words(row.seconds),
         "" if original else worst,
     )

@@ -65,7 +65,7 @@ class ConsequencesSection:
     def measure_again(self) -> None:
         """After a run: what was measured is known now."""
         self._asked = None
-        self.refresh()
+        self._panel.refresh()
 
     def _button(self, name: str) -> qt.QPushButton:
         return getattr(self._ui, f"{name}PresetButton")

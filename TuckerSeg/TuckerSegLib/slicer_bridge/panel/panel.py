@@ -112,7 +112,7 @@ class Panel(VTKObservationMixin):
         **fields: Any,
     ) -> None:
         """Ask the worker something that changes no scene; an error goes to the log unless somebody takes it."""
-        if not self.dependencies.ready:
+        if not self.dependencies.ready or self.parameters is None:
             return
 
         def receive(event: Event) -> None:
@@ -147,7 +147,8 @@ class Panel(VTKObservationMixin):
         self.refresh()
 
     def close(self) -> None:
-        """Stop everything, and leave nothing temporary in the scene."""
+        """Follow nothing, stop everything, and leave nothing temporary in the scene."""
+        self.set_parameters(None)  # first: what is taken away now is not to be asked for again
         for section in self.sections:
             section.close()
 
