@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 
-TIMEOUT_S = 120
+TIMEOUT_S = 60
 CANCEL_LIMIT_S = 2
 
 
@@ -50,7 +50,13 @@ def scene_ids():
 
 
 def finish(panel, until):
-    until(lambda: not panel.running.running, TIMEOUT_S)
+    until(lambda: not panel.running.running, TIMEOUT_S, lambda: panel.ui.statusLabel.text)
+
+
+def run_the_network(panel, until):
+    until(
+        lambda: "Running the network" in panel.ui.statusLabel.text, TIMEOUT_S, lambda: panel.ui.statusLabel.text
+    )
 
 
 def files_of(panel):
@@ -109,7 +115,7 @@ def test_cancel_leaves_the_scene_and_a_rerun_works(ready, until, slow_model, rec
     ready.change(inputVolume=add_ct((96, 96, 96)), model=slow_model)
     before = scene_ids()
     ready.ui.applyButton.click()
-    until(lambda: ready.ui.progressBar.value > 0 and "Running the network" in ready.ui.statusLabel.text, TIMEOUT_S)
+    run_the_network(ready, until)
     started = time.perf_counter()
     ready.ui.applyButton.click()
     finish(ready, until)
@@ -122,14 +128,14 @@ def test_cancel_leaves_the_scene_and_a_rerun_works(ready, until, slow_model, rec
     ready.change(inputVolume=add_ct(), stepFraction=1.0)
     ready.ui.applyButton.click()
     finish(ready, until)
-    assert len(nodes()) == 1
+    assert len(nodes()) == 1, ready.ui.statusLabel.text
 
 
 def test_a_crash_of_the_worker_is_told_and_a_rerun_works(ready, until, slow_model, small_model):
     ready.change(inputVolume=add_ct((96, 96, 96)), model=slow_model)
     before = scene_ids()
     ready.ui.applyButton.click()
-    until(lambda: "Running the network" in ready.ui.statusLabel.text, TIMEOUT_S)
+    run_the_network(ready, until)
     os.kill(ready.session.worker.pid, signal.SIGSEGV)
     finish(ready, until)
     assert "ended unexpectedly" in ready.ui.statusLabel.text
@@ -137,13 +143,13 @@ def test_a_crash_of_the_worker_is_told_and_a_rerun_works(ready, until, slow_mode
     ready.change(inputVolume=add_ct(), model=small_model)
     ready.ui.applyButton.click()
     finish(ready, until)
-    assert len(nodes()) == 1
+    assert len(nodes()) == 1, ready.ui.statusLabel.text
 
 
 def test_a_worker_that_the_system_ends_is_told_as_out_of_memory(ready, until, slow_model):
     ready.change(inputVolume=add_ct((96, 96, 96)), model=slow_model)
     ready.ui.applyButton.click()
-    until(lambda: "Running the network" in ready.ui.statusLabel.text, TIMEOUT_S)
+    run_the_network(ready, until)
     os.kill(ready.session.worker.pid, signal.SIGKILL)
     finish(ready, until)
     assert "memory" in ready.ui.statusLabel.text
@@ -169,7 +175,7 @@ def test_an_existing_segmentation_is_replaced_only_by_a_finished_run(ready, unti
     count = node.GetSegmentation().GetNumberOfSegments()
     ready.change(inputVolume=add_ct((96, 96, 96)), model=slow_model)
     ready.ui.applyButton.click()
-    until(lambda: "Running the network" in ready.ui.statusLabel.text, TIMEOUT_S)
+    run_the_network(ready, until)
     ready.ui.applyButton.click()
     finish(ready, until)
     assert nodes() == [node]
@@ -182,7 +188,7 @@ def test_removing_the_volume_during_a_run_loses_nothing(ready, until, slow_model
     volume_node = add_ct((64, 64, 64))
     ready.change(inputVolume=volume_node, model=slow_model, stepFraction=1.0)
     ready.ui.applyButton.click()
-    until(lambda: "Running the network" in ready.ui.statusLabel.text, TIMEOUT_S)
+    run_the_network(ready, until)
     slicer.mrmlScene.RemoveNode(volume_node)
     finish(ready, until)
     assert "removed" in ready.ui.statusLabel.text
@@ -194,7 +200,7 @@ def test_closing_the_scene_ends_the_run(ready, until, slow_model):
 
     ready.change(inputVolume=add_ct((96, 96, 96)), model=slow_model)
     ready.ui.applyButton.click()
-    until(lambda: "Running the network" in ready.ui.statusLabel.text, TIMEOUT_S)
+    run_the_network(ready, until)
     slicer.mrmlScene.Clear(0)
     finish(ready, until)
     assert nodes() == []

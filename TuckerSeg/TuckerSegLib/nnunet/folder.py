@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import threading
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ PREFERRED_CONFIGURATIONS = ("3d_fullres", "3d_halfiso", "3d_lowres")
 
 # What training wrote into checkpoints beside weights: numpy scalars of the logger.
 _NUMPY_DTYPES = ("Float64DType", "Float32DType", "Float16DType", "Int64DType", "Int32DType", "BoolDType")
+_ONE_CHECKPOINT = threading.Lock()  # what torch may unpickle is one list for all threads
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class ModelFolder:
         source: Any = file if isinstance(file, Path) else io.BytesIO(file.read_bytes())
         try:
             _check_sums(source)
-            with torch.serialization.safe_globals(_safe_globals()):
+            with _ONE_CHECKPOINT, torch.serialization.safe_globals(_safe_globals()):
                 checkpoint = torch.load(source, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for a damaged file; all mean the same to the user
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
