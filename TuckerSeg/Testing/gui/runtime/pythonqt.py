@@ -7,13 +7,16 @@ Semantics follow what PythonQt does for wrapped QObjects:
   obj.connect("clicked(bool)", f) / obj.disconnect(...) -> bool, message on stderr if no such signal
   callables get at most as many arguments as they take
 """
+
 import enum, inspect, math, re, sys, types, traceback
 from PySide6 import QtCore, QtGui, QtWidgets, QtUiTools, QtNetwork
+
 QObject = QtCore.QObject
 _NS = (QtCore, QtGui, QtWidgets, QtUiTools, QtNetwork)
 _get = QObject.__getattribute__
-errors = []          # exceptions raised inside slots: a test must assert that this stays empty
+errors = []  # exceptions raised inside slots: a test must assert that this stays empty
 _index = {}
+
 
 def _set(obj, name, value):
     for c in type(obj).__mro__:
@@ -24,6 +27,7 @@ def _set(obj, name, value):
             break
     _get(obj, "__dict__")[name] = value
 
+
 def _property(cls, name):
     key = (cls, name)
     if key not in _index:
@@ -31,6 +35,7 @@ def _property(cls, name):
         i = meta.indexOfProperty(name)
         _index[key] = meta.property(i) if i >= 0 else None
     return _index[key]
+
 
 def _python_attr(obj, name):
     """True if a Python-level definition (instance dict or Python class) shadows the C++ side."""
@@ -43,11 +48,13 @@ def _python_attr(obj, name):
             return True
     return False
 
+
 _reading = set()
+
 
 def _read(prop, obj):
     key = (id(obj), prop.name())
-    if key in _reading:      # virtual getter (sizeHint, QProgressBar.text): Shiboken looks for a Python override
+    if key in _reading:  # virtual getter (sizeHint, QProgressBar.text): Shiboken looks for a Python override
         return _get(obj, prop.name())
     _reading.add(key)
     try:
@@ -55,10 +62,11 @@ def _read(prop, obj):
     finally:
         _reading.discard(key)
     if isinstance(v, list):
-        return tuple(v)                       # PythonQt hands lists out as tuples
+        return tuple(v)  # PythonQt hands lists out as tuples
     if isinstance(v, enum.Enum) and not isinstance(v, int):
-        return v.value                        # and enum properties as ints
+        return v.value  # and enum properties as ints
     return v
+
 
 def getattribute(self, name):
     if name in _methods:
@@ -81,6 +89,7 @@ def getattribute(self, name):
                 return child
         raise AttributeError(f"{type(self).__name__} has no attribute named '{name}'") from None
 
+
 def _coerce(prop, value):
     if prop.isEnumType() or prop.isFlagType():
         return value
@@ -92,7 +101,10 @@ def _coerce(prop, value):
     if t == "int" and isinstance(value, float):
         return math.floor(value)
     # PythonQt converts non-strictly when a property is written
-    return {"QString": str, "int": int, "uint": int, "double": float, "float": float, "bool": bool}.get(t, lambda v: v)(value)
+    return {"QString": str, "int": int, "uint": int, "double": float, "float": float, "bool": bool}.get(t, lambda v: v)(
+        value
+    )
+
 
 def setattribute(self, name, value):
     if name.startswith("_"):
@@ -106,19 +118,24 @@ def setattribute(self, name, value):
         except (TypeError, ValueError):
             ok = False
         if not ok:
-            raise AttributeError(f"Property '{name}' of type '{prop.typeName()}' does not accept an object of type {type(value).__name__} ({value!r})")
+            raise AttributeError(
+                f"Property '{name}' of type '{prop.typeName()}' does not accept an object of type {type(value).__name__} ({value!r})"
+            )
         return
     if name == "name":
         return QObject.setObjectName(self, value)
     if QObject.property(self, name) is not None:
         QObject.setProperty(self, name, value)
         return
-    if QUiLoader.busy:          # PySide6's loader adds children as attributes of the root widget; PythonQt does not
+    if QUiLoader.busy:  # PySide6's loader adds children as attributes of the root widget; PythonQt does not
         return
     derived = not type(self).__module__.startswith("PySide6") and not getattr(type(self), "_emulates_cpp", False)
     if derived or _python_attr(self, name):
         return _set(self, name, value)
-    raise AttributeError(f"Attribute '{name}' does not exist and creation of new attributes on C++ objects is not allowed ({type(self).__name__})")
+    raise AttributeError(
+        f"Attribute '{name}' does not exist and creation of new attributes on C++ objects is not allowed ({type(self).__name__})"
+    )
+
 
 def _limit(f):
     """Number of positional arguments f takes (None: any)."""
@@ -130,19 +147,24 @@ def _limit(f):
         return None
     return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in ps)
 
+
 def _caller(f):
     n = _limit(f)
+
     def call(*a):
         try:
             f(*(a if n is None else a[:n]))
-        except Exception as e:            # like PythonQt: printed, not propagated into Qt
+        except Exception as e:  # like PythonQt: printed, not propagated into Qt
             errors.append(e)
             traceback.print_exc()
+
     return call
+
 
 def _split(sig):
     m = re.fullmatch(r"\s*([A-Za-z_]\w*)\s*\((.*)\)\s*", sig)
     return (m.group(1), m.group(2).strip()) if m else (sig, None)
+
 
 def _bound_signal(obj, sig):
     """SignalInstance for a C++-style signature, or None."""
@@ -157,6 +179,7 @@ def _bound_signal(obj, sig):
     inst = _get(obj, name)
     return _overload(inst, meta, norm)
 
+
 def _overload(inst, meta, norm):
     m = meta.method(meta.indexOfSignal(norm))
     types_ = [bytes(t).decode() for t in m.parameterTypes()]
@@ -168,8 +191,9 @@ def _overload(inst, meta, norm):
             return inst
     return inst
 
+
 def connect(self, *a):
-    if len(a) == 3 and isinstance(a[0], QObject):        # static form, used by PySide6's own QTimer.singleShot
+    if len(a) == 3 and isinstance(a[0], QObject):  # static form, used by PySide6's own QTimer.singleShot
         return connect(a[0], a[1].lstrip("012"), a[2])
     if len(a) == 2 and isinstance(a[0], str) and callable(a[1]):
         sig, f = a
@@ -181,7 +205,7 @@ def connect(self, *a):
     if inst is None:
         message = f"PythonQt: QObject::connect() signal '{sig}' does not exist on {type(self).__name__}"
         print(message, file=sys.stderr)
-        errors.append(LookupError(message))   # Slicer only prints this; a test wants to fail on it
+        errors.append(LookupError(message))  # Slicer only prints this; a test wants to fail on it
         return False
     zero = _split(sig)[1] == ""
     call = _caller(f)
@@ -190,38 +214,55 @@ def connect(self, *a):
     self.__dict__.setdefault("_pq", []).append((sig, f, inst, slot))
     return True
 
+
 def disconnect(self, *a):
     found = False
     for entry in list(self.__dict__.get("_pq", [])):
         sig, f, inst, slot = entry
         if a[0] == sig and (len(a) == 1 or f == a[1]):
-            inst.disconnect(slot); self.__dict__["_pq"].remove(entry); found = True
+            inst.disconnect(slot)
+            self.__dict__["_pq"].remove(entry)
+            found = True
     return found
+
 
 def className(self):
     return self.metaObject().className()
 
+
 def _delete(self):
     import shiboken6
+
     shiboken6.delete(self)
+
 
 def _children(self):
     return tuple(QObject.children(self))
 
-_methods = {"connect": connect, "disconnect": disconnect, "className": className, "delete": _delete, "children": _children}
+
+_methods = {
+    "connect": connect,
+    "disconnect": disconnect,
+    "className": className,
+    "delete": _delete,
+    "children": _children,
+}
+
 
 def install():
     QObject.__getattribute__ = getattribute
-    for ns in _NS:                       # each PySide6 class has a __setattr__ of its own
+    for ns in _NS:  # each PySide6 class has a __setattr__ of its own
         for n in dir(ns):
             c = getattr(ns, n)
             if isinstance(c, type) and issubclass(c, QObject):
                 c.__setattr__ = setattribute
-    QtCore.QProcess.__getattribute__ = getattribute     # has one of its own
+    QtCore.QProcess.__getattribute__ = getattribute  # has one of its own
     sys.modules["qt"] = qt
+
 
 class _Qt(types.ModuleType):
     """Flat namespace of all Qt classes, as Slicer's `qt` package offers it."""
+
     def __getattr__(self, name):
         for ns in _NS:
             if hasattr(ns, name):
@@ -230,15 +271,19 @@ class _Qt(types.ModuleType):
                 return v
         raise AttributeError(f"module 'qt' has no attribute '{name}'")
 
+
 qt = _Qt("qt")
+
 
 def _first(f):
     return staticmethod(lambda *a, **k: f(*a, **k)[0])
 
-class QFileDialog(QtWidgets.QFileDialog):       # PythonQt returns the string alone, not (string, filter)
+
+class QFileDialog(QtWidgets.QFileDialog):  # PythonQt returns the string alone, not (string, filter)
     getOpenFileName = _first(QtWidgets.QFileDialog.getOpenFileName)
     getOpenFileNames = _first(QtWidgets.QFileDialog.getOpenFileNames)
     getSaveFileName = _first(QtWidgets.QFileDialog.getSaveFileName)
+
 
 class QInputDialog(QtWidgets.QInputDialog):
     getText = _first(QtWidgets.QInputDialog.getText)
@@ -246,10 +291,13 @@ class QInputDialog(QtWidgets.QInputDialog):
     getInt = _first(QtWidgets.QInputDialog.getInt)
     getDouble = _first(QtWidgets.QInputDialog.getDouble)
 
+
 qt.QFileDialog, qt.QInputDialog = QFileDialog, QInputDialog
+
 
 class QUiLoader(QtUiTools.QUiLoader):
     """Builds emulated ctk*/qMRML* classes by name and makes the .ui file's <connections> in Python."""
+
     factories, busy = {}, False
 
     def createWidget(self, cls, parent=None, name=""):
@@ -273,6 +321,7 @@ class QUiLoader(QtUiTools.QUiLoader):
 
     def load(self, device, parent=None):
         import xml.etree.ElementTree as ET
+
         root = ET.fromstring(bytes(device.readAll()))
         links = [{c.tag: (c.text or "") for c in e} for e in root.iter("connection")]
         for e in root.findall("connections"):
@@ -294,6 +343,7 @@ class QUiLoader(QtUiTools.QUiLoader):
             if not connect(s, c["signal"], _get(r, _split(c["slot"])[0])):
                 raise RuntimeError(f"connection failed: {c}")
         return w
+
 
 qt.QUiLoader = QUiLoader
 qt.Signal, qt.Slot, qt.Property = QtCore.Signal, QtCore.Slot, QtCore.Property

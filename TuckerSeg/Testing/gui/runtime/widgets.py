@@ -1,9 +1,11 @@
 """Emulated ctk* and qMRML* widget classes (the subset a segmentation panel uses), written on the PythonQt-style API."""
+
 import sys, types
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 import slicer, vtk
 import pythonqt
+
 
 def emulate(cls):
     """Mark a class as standing in for a C++ class: no new public attributes from outside, buildable from .ui files."""
@@ -11,18 +13,25 @@ def emulate(cls):
     pythonqt.QUiLoader.factories[cls.__name__] = cls
     return cls
 
+
 def prop(kind, field, default, changed=None):
-    def fget(self): return self.__dict__.get(field, default)
+    def fget(self):
+        return self.__dict__.get(field, default)
+
     def fset(self, v):
         self.__dict__[field] = v
-        if changed: getattr(self, changed)()
+        if changed:
+            getattr(self, changed)()
+
     return Property(kind, fget, fset)
+
 
 # ---------------------------------------------------------------- ctk
 @emulate
 class ctkCollapsibleButton(QtWidgets.QAbstractButton):
     contentsCollapsed = Signal(bool)
     H = 24
+
     def __init__(self, *a):
         text = a[0] if a and isinstance(a[0], str) else ""
         super().__init__(*(x for x in a if isinstance(x, QtWidgets.QWidget)))
@@ -30,301 +39,549 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         self.setContentsMargins(0, self.H, 0, 0)
         self.setSizePolicy(QtWidgets.QSizePolicy.Preferred, QtWidgets.QSizePolicy.Preferred)
         self._collapsed = False
-    def _getCollapsed(self): return self._collapsed
+
+    def _getCollapsed(self):
+        return self._collapsed
+
     def setCollapsed(self, c):
         c = bool(c)
-        if c == self._collapsed: return
+        if c == self._collapsed:
+            return
         self._collapsed = c
         for w in self.children():
             if isinstance(w, QtWidgets.QWidget):
                 if c:
-                    w.setProperty("_wasHidden", w.isHidden()); w.setVisible(False)
+                    w.setProperty("_wasHidden", w.isHidden())
+                    w.setVisible(False)
                 else:
                     w.setVisible(not w.property("_wasHidden"))
         self.setMaximumHeight(self.H if c else 16777215)
         self.contentsCollapsed.emit(c)
-        self.updateGeometry(); self.update()
+        self.updateGeometry()
+        self.update()
+
     collapsed = Property(bool, _getCollapsed, setCollapsed)
     flat = prop(bool, "_flat", False)
     contentsLineWidth = prop(int, "_clw", 1)
+
     def mouseReleaseEvent(self, e):
-        if e.position().y() <= self.H: self.setCollapsed(not self._collapsed)
+        if e.position().y() <= self.H:
+            self.setCollapsed(not self._collapsed)
         super().mouseReleaseEvent(e)
+
     def sizeHint(self):
         l = self.layout()
         s = l.sizeHint() if l and not self._collapsed else QtCore.QSize(120, 0)
         return QtCore.QSize(max(s.width(), 160), self.H if self._collapsed else max(s.height(), self.H))
+
     def minimumSizeHint(self):
         l = self.layout()
         s = l.minimumSize() if l and not self._collapsed else QtCore.QSize(60, 0)
         return QtCore.QSize(s.width(), self.H if self._collapsed else max(s.height(), self.H))
+
     def paintEvent(self, e):
         p = QtWidgets.QStylePainter(self)
         o = QtWidgets.QStyleOptionButton()
         o.initFrom(self)
         o.rect = QtCore.QRect(0, 0, self.rect.width(), self.H)
         p.drawControl(QtWidgets.QStyle.CE_PushButtonBevel, o)
-        a = QtWidgets.QStyleOption(); a.initFrom(self); a.rect = QtCore.QRect(6, 7, 10, 10)
-        p.drawPrimitive(QtWidgets.QStyle.PE_IndicatorArrowRight if self._collapsed else QtWidgets.QStyle.PE_IndicatorArrowDown, a)
-        p.drawText(QtCore.QRect(22, 0, self.rect.width() - 22, self.H), int(QtCore.Qt.AlignVCenter | QtCore.Qt.AlignLeft), self.text.replace("&&", "&"))
+        a = QtWidgets.QStyleOption()
+        a.initFrom(self)
+        a.rect = QtCore.QRect(6, 7, 10, 10)
+        p.drawPrimitive(
+            QtWidgets.QStyle.PE_IndicatorArrowRight if self._collapsed else QtWidgets.QStyle.PE_IndicatorArrowDown, a
+        )
+        p.drawText(
+            QtCore.QRect(22, 0, self.rect.width() - 22, self.H),
+            int(QtCore.Qt.AlignVCenter | QtCore.Qt.AlignLeft),
+            self.text.replace("&&", "&"),
+        )
+
 
 @emulate
 class qMRMLCollapsibleButton(ctkCollapsibleButton):
-    def setMRMLScene(self, scene): pass
+    def setMRMLScene(self, scene):
+        pass
+
 
 @emulate
 class ctkSliderWidget(QtWidgets.QWidget):
     valueChanged = Signal(float)
     _signals = {"valueChanged(double)": "valueChanged"}
+
     def __init__(self, parent=None):
         super().__init__(parent)
-        l = QtWidgets.QHBoxLayout(self); l.setContentsMargins(0, 0, 0, 0)
-        self._slider = QtWidgets.QSlider(QtCore.Qt.Horizontal); self._spin = QtWidgets.QDoubleSpinBox()
-        l.addWidget(self._slider); l.addWidget(self._spin)
-        self._spin.maximum = 100.0; self._spin.decimals = 2
-        self._slider.valueChanged.connect(self._fromSlider); self._spin.valueChanged.connect(self._fromSpin)
+        l = QtWidgets.QHBoxLayout(self)
+        l.setContentsMargins(0, 0, 0, 0)
+        self._slider = QtWidgets.QSlider(QtCore.Qt.Horizontal)
+        self._spin = QtWidgets.QDoubleSpinBox()
+        l.addWidget(self._slider)
+        l.addWidget(self._spin)
+        self._spin.maximum = 100.0
+        self._spin.decimals = 2
+        self._slider.valueChanged.connect(self._fromSlider)
+        self._spin.valueChanged.connect(self._fromSpin)
         self._sync()
+
     def _sync(self):
-        s = self._spin; self._slider.blockSignals(True)
-        self._slider.setRange(0, max(1, round((s.maximum - s.minimum) / s.singleStep))); self._slider.value = round((s.value - s.minimum) / s.singleStep)
+        s = self._spin
+        self._slider.blockSignals(True)
+        self._slider.setRange(0, max(1, round((s.maximum - s.minimum) / s.singleStep)))
+        self._slider.value = round((s.value - s.minimum) / s.singleStep)
         self._slider.blockSignals(False)
-    def _fromSlider(self, i): self._spin.value = self._spin.minimum + i * self._spin.singleStep
-    def _fromSpin(self, v): self._sync(); self.valueChanged.emit(v)
-    def setValue(self, v): self._spin.value = float(v)
-    def reset(self): self.setValue(0)
+
+    def _fromSlider(self, i):
+        self._spin.value = self._spin.minimum + i * self._spin.singleStep
+
+    def _fromSpin(self, v):
+        self._sync()
+        self.valueChanged.emit(v)
+
+    def setValue(self, v):
+        self._spin.value = float(v)
+
+    def reset(self):
+        self.setValue(0)
+
     def _fwd(name, kind):
-        def g(self): return getattr(self._spin, name)
-        def f(self, v): setattr(self._spin, name, v); self._sync()
+        def g(self):
+            return getattr(self._spin, name)
+
+        def f(self, v):
+            setattr(self._spin, name, v)
+            self._sync()
+
         return Property(kind, g, f)
-    minimum, maximum, value, singleStep = _fwd("minimum", float), _fwd("maximum", float), _fwd("value", float), _fwd("singleStep", float)
+
+    minimum, maximum, value, singleStep = (
+        _fwd("minimum", float),
+        _fwd("maximum", float),
+        _fwd("value", float),
+        _fwd("singleStep", float),
+    )
     decimals, prefix, suffix = _fwd("decimals", int), _fwd("prefix", str), _fwd("suffix", str)
-    pageStep = prop(float, "_page", 10.0); tracking = prop(bool, "_tr", True); tickInterval = prop(float, "_ti", 0.0)
+    pageStep = prop(float, "_page", 10.0)
+    tracking = prop(bool, "_tr", True)
+    tickInterval = prop(float, "_ti", 0.0)
     spinBoxVisible = prop(bool, "_sbv", True)
+
 
 @emulate
 class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
     """A group box that folds when its check mark goes."""
+
     def __init__(self, parent=None):
         super().__init__(parent)
         self.checkable = True
         self.toggled.connect(self._fold)
+
     def _fold(self, on):
-        for child in self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindDirectChildrenOnly): child.setVisible(on)
+        for child in self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindDirectChildrenOnly):
+            child.setVisible(on)
         self.setMaximumHeight(16777215 if on else 24)
+
     collapsed = Property(bool, lambda s: not s.checked, lambda s, v: setattr(s, "checked", not v))
+
 
 @emulate
 class ctkComboBox(QtWidgets.QComboBox):
     defaultText = prop(str, "_default", "")
     forceDefault = prop(bool, "_force", False)
 
+
 @emulate
 class ctkCheckableComboBox(ctkComboBox):
     checkedIndexesChanged = Signal()
     _signals = {"checkedIndexesChanged()": "checkedIndexesChanged"}
 
+
 @emulate
 class ctkPathLineEdit(QtWidgets.QWidget):
     currentPathChanged = Signal(str)
     _signals = {"currentPathChanged(QString)": "currentPathChanged"}
+
     def __init__(self, parent=None):
         super().__init__(parent)
-        l = QtWidgets.QHBoxLayout(self); l.setContentsMargins(0, 0, 0, 0)
-        self._edit = QtWidgets.QLineEdit(); self._browse = QtWidgets.QToolButton(); self._browse.text = "..."
-        l.addWidget(self._edit); l.addWidget(self._browse); self._edit.textChanged.connect(self.currentPathChanged)
+        l = QtWidgets.QHBoxLayout(self)
+        l.setContentsMargins(0, 0, 0, 0)
+        self._edit = QtWidgets.QLineEdit()
+        self._browse = QtWidgets.QToolButton()
+        self._browse.text = "..."
+        l.addWidget(self._edit)
+        l.addWidget(self._browse)
+        self._edit.textChanged.connect(self.currentPathChanged)
+
     currentPath = Property(str, lambda s: s._edit.text, lambda s, v: setattr(s._edit, "text", v))
-    def setCurrentPath(self, v): self.currentPath = v
-    filters = prop(int, "_filters", 0); label = prop(str, "_label", ""); settingKey = prop(str, "_key", "")
-    showBrowseButton = prop(bool, "_sb", True); showHistoryButton = prop(bool, "_sh", True)
+
+    def setCurrentPath(self, v):
+        self.currentPath = v
+
+    filters = prop(int, "_filters", 0)
+    label = prop(str, "_label", "")
+    settingKey = prop(str, "_key", "")
+    showBrowseButton = prop(bool, "_sb", True)
+    showHistoryButton = prop(bool, "_sh", True)
+
 
 @emulate
 class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
-    collapsed = prop(bool, "_col", False); disableMouseScroll = prop(bool, "_dms", False)
-    showDetailsText = prop(str, "_sd", "Show details..."); hideDetailsText = prop(str, "_hd", "Hide details.")
+    collapsed = prop(bool, "_col", False)
+    disableMouseScroll = prop(bool, "_dms", False)
+    showDetailsText = prop(str, "_sd", "Show details...")
+    hideDetailsText = prop(str, "_hd", "Hide details.")
+
 
 @emulate
 class ctkMessageBox(QtWidgets.QMessageBox):
-    dontShowAgainSettingsKey = prop(str, "_dsk", ""); dontShowAgainVisible = prop(bool, "_dsv", False)
+    dontShowAgainSettingsKey = prop(str, "_dsk", "")
+    dontShowAgainVisible = prop(bool, "_dsv", False)
+
 
 @emulate
 class ctkSearchBox(QtWidgets.QLineEdit):
     showSearchIcon = prop(bool, "_ssi", True)
 
+
 def placeholder(module, name, prefixes):
     """Class that can be named (isinstance, annotations) but not built."""
-    if not name.startswith(prefixes): raise AttributeError(f"module '{module.__name__}' has no attribute '{name}'")
-    def init(self, *a): raise NotImplementedError(f"{name} is not emulated by this runtime")
-    c = type(name, (QtWidgets.QWidget,), {"__init__": init}); setattr(module, name, c)
+    if not name.startswith(prefixes):
+        raise AttributeError(f"module '{module.__name__}' has no attribute '{name}'")
+
+    def init(self, *a):
+        raise NotImplementedError(f"{name} is not emulated by this runtime")
+
+    c = type(name, (QtWidgets.QWidget,), {"__init__": init})
+    setattr(module, name, c)
     return c
+
 
 def ctk_module():
     m = types.ModuleType("ctk")
     m.__getattr__ = lambda name: placeholder(m, name, "ctk")
     for n, c in list(globals().items()):
-        if n.startswith("ctk") and isinstance(c, type): setattr(m, n, c)
+        if n.startswith("ctk") and isinstance(c, type):
+            setattr(m, n, c)
     return m
+
 
 # ---------------------------------------------------------------- qMRML
 class _SceneWidget:
-    def mrmlScene(self): return self.__dict__.get("_scene")
+    def mrmlScene(self):
+        return self.__dict__.get("_scene")
+
     def setMRMLScene(self, scene):
-        if scene is self.__dict__.get("_scene"): return
-        for o, t in self.__dict__.pop("_tags", []): o.RemoveObserver(t)
+        if scene is self.__dict__.get("_scene"):
+            return
+        for o, t in self.__dict__.pop("_tags", []):
+            o.RemoveObserver(t)
         self._scene = scene
         if scene is not None:
             S = slicer.vtkMRMLScene
-            self._tags = [(scene, scene.AddObserver(e, lambda *a: self._sceneEvent())) for e in (S.NodeAddedEvent, S.NodeRemovedEvent, S.EndCloseEvent, S.EndImportEvent, S.EndBatchProcessEvent)]
+            self._tags = [
+                (scene, scene.AddObserver(e, lambda *a: self._sceneEvent()))
+                for e in (
+                    S.NodeAddedEvent,
+                    S.NodeRemovedEvent,
+                    S.EndCloseEvent,
+                    S.EndImportEvent,
+                    S.EndBatchProcessEvent,
+                )
+            ]
         self._sceneEvent()
-        if hasattr(type(self), "mrmlSceneChanged"): self.mrmlSceneChanged.emit(scene)
-    def _sceneEvent(self): pass
+        if hasattr(type(self), "mrmlSceneChanged"):
+            self.mrmlSceneChanged.emit(scene)
+
+    def _sceneEvent(self):
+        pass
+
 
 @emulate
 class qMRMLWidget(_SceneWidget, QtWidgets.QWidget):
     mrmlSceneChanged = Signal(object)
     _signals = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged"}
-    def __init__(self, parent=None): QtWidgets.QWidget.__init__(self, parent)
+
+    def __init__(self, parent=None):
+        QtWidgets.QWidget.__init__(self, parent)
+
 
 @emulate
-class qSlicerWidget(qMRMLWidget): pass
+class qSlicerWidget(qMRMLWidget):
+    pass
+
 
 @emulate
 class qMRMLNodeComboBox(_SceneWidget, QtWidgets.QWidget):
-    currentNodeChanged = Signal(object); _bool = Signal(bool); currentNodeIDChanged = Signal(str)
-    nodeAdded = Signal(object); nodeAddedByUser = Signal(object); nodeActivated = Signal(object)
+    currentNodeChanged = Signal(object)
+    _bool = Signal(bool)
+    currentNodeIDChanged = Signal(str)
+    nodeAdded = Signal(object)
+    nodeAddedByUser = Signal(object)
+    nodeActivated = Signal(object)
     mrmlSceneChanged = Signal(object)
-    _signals = {"currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged", "currentNodeChanged(bool)": "_bool", "currentNodeIDChanged(QString)": "currentNodeIDChanged",
-                "nodeAdded(vtkMRMLNode*)": "nodeAdded", "nodeAddedByUser(vtkMRMLNode*)": "nodeAddedByUser", "nodeActivated(vtkMRMLNode*)": "nodeActivated",
-                "mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged"}
+    _signals = {
+        "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
+        "currentNodeChanged(bool)": "_bool",
+        "currentNodeIDChanged(QString)": "currentNodeIDChanged",
+        "nodeAdded(vtkMRMLNode*)": "nodeAdded",
+        "nodeAddedByUser(vtkMRMLNode*)": "nodeAddedByUser",
+        "nodeActivated(vtkMRMLNode*)": "nodeActivated",
+        "mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged",
+    }
+
     def __init__(self, parent=None):
         QtWidgets.QWidget.__init__(self, parent)
-        l = QtWidgets.QHBoxLayout(self); l.setContentsMargins(0, 0, 0, 0)
-        self._box = QtWidgets.QComboBox(); l.addWidget(self._box)
+        l = QtWidgets.QHBoxLayout(self)
+        l.setContentsMargins(0, 0, 0, 0)
+        self._box = QtWidgets.QComboBox()
+        l.addWidget(self._box)
         self._nodes, self._current, self._updating = [], None, False
         self._box.activated.connect(self._activated)
-    def _sceneEvent(self): self._rebuild()
-    nodeTypes = prop("QStringList", "_types", [], "_rebuild"); showChildNodeTypes = prop(bool, "_child", True, "_rebuild"); hideChildNodeTypes = prop("QStringList", "_hide", [], "_rebuild")
-    showHidden = prop(bool, "_hidden", False, "_rebuild"); noneEnabled = prop(bool, "_none", False, "_rebuild"); addEnabled = prop(bool, "_add", True, "_rebuild")
-    removeEnabled = prop(bool, "_rm", True, "_rebuild"); renameEnabled = prop(bool, "_ren", False, "_rebuild"); editEnabled = prop(bool, "_edit", False, "_rebuild")
-    selectNodeUponCreation = prop(bool, "_sel", True); baseName = prop(str, "_base", ""); noneDisplay = prop(str, "_nd", "None", "_rebuild")
-    def setNodeTypes(self, t): self.nodeTypes = t
-    def setBaseName(self, b, t=""): self.baseName = b
+
+    def _sceneEvent(self):
+        self._rebuild()
+
+    nodeTypes = prop("QStringList", "_types", [], "_rebuild")
+    showChildNodeTypes = prop(bool, "_child", True, "_rebuild")
+    hideChildNodeTypes = prop("QStringList", "_hide", [], "_rebuild")
+    showHidden = prop(bool, "_hidden", False, "_rebuild")
+    noneEnabled = prop(bool, "_none", False, "_rebuild")
+    addEnabled = prop(bool, "_add", True, "_rebuild")
+    removeEnabled = prop(bool, "_rm", True, "_rebuild")
+    renameEnabled = prop(bool, "_ren", False, "_rebuild")
+    editEnabled = prop(bool, "_edit", False, "_rebuild")
+    selectNodeUponCreation = prop(bool, "_sel", True)
+    baseName = prop(str, "_base", "")
+    noneDisplay = prop(str, "_nd", "None", "_rebuild")
+
+    def setNodeTypes(self, t):
+        self.nodeTypes = t
+
+    def setBaseName(self, b, t=""):
+        self.baseName = b
+
     def _wanted(self, n):
-        if n.GetHideFromEditors() and not self.showHidden: return False
+        if n.GetHideFromEditors() and not self.showHidden:
+            return False
         types_ = list(self.nodeTypes) or ["vtkMRMLNode"]
-        if any(n.GetClassName() == t for t in types_): return True
-        return self.showChildNodeTypes and any(n.IsA(t) for t in types_) and not any(n.IsA(h) for h in self.hideChildNodeTypes)
+        if any(n.GetClassName() == t for t in types_):
+            return True
+        return (
+            self.showChildNodeTypes
+            and any(n.IsA(t) for t in types_)
+            and not any(n.IsA(h) for h in self.hideChildNodeTypes)
+        )
+
     def _rebuild(self):
-        if "_nodes" not in self.__dict__ or self._updating: return
-        s = self.mrmlScene(); self._updating = True
+        if "_nodes" not in self.__dict__ or self._updating:
+            return
+        s = self.mrmlScene()
+        self._updating = True
         old = self._current
-        self._nodes = [s.GetNthNode(i) for i in range(s.GetNumberOfNodes()) if self._wanted(s.GetNthNode(i))] if s else []
-        b = self._box; b.blockSignals(True); b.clear()
+        self._nodes = (
+            [s.GetNthNode(i) for i in range(s.GetNumberOfNodes()) if self._wanted(s.GetNthNode(i))] if s else []
+        )
+        b = self._box
+        b.blockSignals(True)
+        b.clear()
         label = (s.GetTagByClassName(self.nodeTypes[0]) if s and self.nodeTypes else None) or "node"
-        if self.noneEnabled or not self._nodes: b.addItem(self.noneDisplay if self.noneEnabled else f"Select a {label}", "none")
-        for n in self._nodes: b.addItem(n.GetName() or n.GetID(), n.GetID())
-        acts = ([f"Create new {label}"] if self.addEnabled else []) + ([f"Rename current {label}"] if self.renameEnabled else []) + ([f"Delete current {label}"] if self.removeEnabled else [])
-        if acts: b.insertSeparator(b.count)
-        for a in acts: b.addItem(a, "action:" + a.split()[0])
-        b.blockSignals(False); self._updating = False
-        if old is not None and old not in self._nodes: old = None
-        if old is None and not self.noneEnabled and self._nodes: old = self._nodes[0]   # real widget does this, too
+        if self.noneEnabled or not self._nodes:
+            b.addItem(self.noneDisplay if self.noneEnabled else f"Select a {label}", "none")
+        for n in self._nodes:
+            b.addItem(n.GetName() or n.GetID(), n.GetID())
+        acts = (
+            ([f"Create new {label}"] if self.addEnabled else [])
+            + ([f"Rename current {label}"] if self.renameEnabled else [])
+            + ([f"Delete current {label}"] if self.removeEnabled else [])
+        )
+        if acts:
+            b.insertSeparator(b.count)
+        for a in acts:
+            b.addItem(a, "action:" + a.split()[0])
+        b.blockSignals(False)
+        self._updating = False
+        if old is not None and old not in self._nodes:
+            old = None
+        if old is None and not self.noneEnabled and self._nodes:
+            old = self._nodes[0]  # real widget does this, too
         self._choose(old)
+
     def _choose(self, n):
         self._box.blockSignals(True)
         i = self._box.findData(n.GetID()) if n is not None else (0 if self.noneEnabled or not self._nodes else -1)
-        self._box.currentIndex = i; self._box.blockSignals(False)
-        if n is self._current: return
+        self._box.currentIndex = i
+        self._box.blockSignals(False)
+        if n is self._current:
+            return
         self._current = n
-        self.currentNodeChanged.emit(n); self._bool.emit(n is not None); self.currentNodeIDChanged.emit(n.GetID() if n is not None else "")
+        self.currentNodeChanged.emit(n)
+        self._bool.emit(n is not None)
+        self.currentNodeIDChanged.emit(n.GetID() if n is not None else "")
+
     def _activated(self, i):
         d = self._box.itemData(i)
-        if d == "action:Create": n = self.addNode(); self.nodeAddedByUser.emit(n)
-        elif d == "action:Delete" and self._current is not None: self._scene.RemoveNode(self._current)
-        else: self._choose(next((n for n in self._nodes if n.GetID() == d), None)); self.nodeActivated.emit(self._current)
+        if d == "action:Create":
+            n = self.addNode()
+            self.nodeAddedByUser.emit(n)
+        elif d == "action:Delete" and self._current is not None:
+            self._scene.RemoveNode(self._current)
+        else:
+            self._choose(next((n for n in self._nodes if n.GetID() == d), None))
+            self.nodeActivated.emit(self._current)
+
     def addNode(self, kind=None):
         kind = kind or (self.nodeTypes[0] if self.nodeTypes else "")
-        n = self._scene.CreateNodeByClass(kind); n.UnRegister(None)
+        n = self._scene.CreateNodeByClass(kind)
+        n.UnRegister(None)
         n.SetName(self._scene.GenerateUniqueName(self.baseName or n.GetNodeTagName()))
         n = self._scene.AddNode(n)
-        if self.selectNodeUponCreation: self._choose(n)
+        if self.selectNodeUponCreation:
+            self._choose(n)
         self.nodeAdded.emit(n)
         return n
-    def currentNode(self): return self._current
+
+    def currentNode(self):
+        return self._current
+
     def setCurrentNode(self, n):
-        if isinstance(n, str): n = self._scene.GetNodeByID(n) if self._scene else None
+        if isinstance(n, str):
+            n = self._scene.GetNodeByID(n) if self._scene else None
         self._choose(n if n in self._nodes else None)
-    def setCurrentNodeID(self, i): self.setCurrentNode(i)
+
+    def setCurrentNodeID(self, i):
+        self.setCurrentNode(i)
+
     currentNodeID = Property(str, lambda s: s._current.GetID() if s._current is not None else "", setCurrentNodeID)
-    def nodeCount(self): return len(self._nodes)
-    def nodeFromIndex(self, i): return self._nodes[i] if 0 <= i < len(self._nodes) else None
-    def setCurrentNodeIndex(self, i): self.setCurrentNode(self.nodeFromIndex(i))
+
+    def nodeCount(self):
+        return len(self._nodes)
+
+    def nodeFromIndex(self, i):
+        return self._nodes[i] if 0 <= i < len(self._nodes) else None
+
+    def setCurrentNodeIndex(self, i):
+        self.setCurrentNode(self.nodeFromIndex(i))
+
 
 @emulate
 class qMRMLTableView(_SceneWidget, QtWidgets.QTableView):
     """Shows the columns of a real vtkMRMLTableNode."""
+
     mrmlSceneChanged = Signal(object)
     _signals = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged"}
+
     def __init__(self, parent=None):
         QtWidgets.QTableView.__init__(self, parent)
         self._node, self._tag = None, None
-        self._items = QtGui.QStandardItemModel(self); self.setModel(self._items)
+        self._items = QtGui.QStandardItemModel(self)
+        self.setModel(self._items)
         self.verticalHeader().setVisible(False)
-    def mrmlTableNode(self): return self._node
+
+    def mrmlTableNode(self):
+        return self._node
+
     def setMRMLTableNode(self, node):
-        if self._node is not None: self._node.RemoveObserver(self._tag)
+        if self._node is not None:
+            self._node.RemoveObserver(self._tag)
         self._node = node
-        self._tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *a: self._fill()) if node is not None else None
+        self._tag = (
+            node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *a: self._fill()) if node is not None else None
+        )
         self._fill()
+
     def _fill(self):
         self._items.clear()
-        if self._node is None: return
+        if self._node is None:
+            return
         table = self._node.GetTable()
         columns, rows = table.GetNumberOfColumns(), table.GetNumberOfRows()
         self._items.setHorizontalHeaderLabels([table.GetColumnName(c) for c in range(columns)])
         for r in range(rows):
             self._items.appendRow([QtGui.QStandardItem(table.GetValue(r, c).ToString()) for c in range(columns)])
 
+
 @emulate
 class qMRMLSegmentationShow3DButton(QtWidgets.QPushButton):
     def __init__(self, parent=None):
-        super().__init__(parent); self.text = "Show 3D"; self.checkable = True; self.enabled = False; self._seg = None
+        super().__init__(parent)
+        self.text = "Show 3D"
+        self.checkable = True
+        self.enabled = False
+        self._seg = None
         self.toggled.connect(self._toggled)
+
     locked = prop(bool, "_locked", False)
-    def segmentationNode(self): return self._seg
+
+    def segmentationNode(self):
+        return self._seg
+
     def setSegmentationNode(self, n):
-        self._seg = n; self.enabled = n is not None
-        self.blockSignals(True); self.checked = bool(n and n.GetSegmentation().ContainsRepresentation("Closed surface")); self.blockSignals(False)
+        self._seg = n
+        self.enabled = n is not None
+        self.blockSignals(True)
+        self.checked = bool(n and n.GetSegmentation().ContainsRepresentation("Closed surface"))
+        self.blockSignals(False)
+
     def _toggled(self, on):
-        if self._seg is None: return
-        if on: self._seg.CreateClosedSurfaceRepresentation()
-        else: self._seg.GetSegmentation().RemoveRepresentation("Closed surface")
+        if self._seg is None:
+            return
+        if on:
+            self._seg.CreateClosedSurfaceRepresentation()
+        else:
+            self._seg.GetSegmentation().RemoveRepresentation("Closed surface")
+
 
 @emulate
 class qMRMLSegmentsTableView(qMRMLWidget):
     """Name/colour/opacity table of a real vtkSegmentation."""
+
     def __init__(self, parent=None):
-        super().__init__(parent); l = QtWidgets.QVBoxLayout(self); l.setContentsMargins(0, 0, 0, 0)
-        self._t = QtWidgets.QTableWidget(0, 3); self._t.setHorizontalHeaderLabels(["", "Name", "Label"]); l.addWidget(self._t)
-        self._t.verticalHeader().setVisible(False); self._t.horizontalHeader().stretchLastSection = True
+        super().__init__(parent)
+        l = QtWidgets.QVBoxLayout(self)
+        l.setContentsMargins(0, 0, 0, 0)
+        self._t = QtWidgets.QTableWidget(0, 3)
+        self._t.setHorizontalHeaderLabels(["", "Name", "Label"])
+        l.addWidget(self._t)
+        self._t.verticalHeader().setVisible(False)
+        self._t.horizontalHeader().stretchLastSection = True
         self._seg, self._tag = None, None
-    def segmentationNode(self): return self._seg
+
+    def segmentationNode(self):
+        return self._seg
+
     def setSegmentationNode(self, n):
-        if self._seg is not None and self._tag: self._seg.RemoveObserver(self._tag)
-        self._seg = n; self._tag = n.AddObserver(vtk.vtkCommand.AnyEvent, lambda *a: None) if n is not None else None
+        if self._seg is not None and self._tag:
+            self._seg.RemoveObserver(self._tag)
+        self._seg = n
+        self._tag = n.AddObserver(vtk.vtkCommand.AnyEvent, lambda *a: None) if n is not None else None
         ids = list(n.GetSegmentation().GetSegmentIDs()) if n is not None else []
-        self._ids = ids; self._t.rowCount = len(ids)
+        self._ids = ids
+        self._t.rowCount = len(ids)
         for r, i in enumerate(ids):
-            s = n.GetSegmentation().GetSegment(i); it = QtWidgets.QTableWidgetItem()
-            it.setBackground(QtGui.QColor.fromRgbF(*s.GetColor())); self._t.setItem(r, 0, it)
-            self._t.setItem(r, 1, QtWidgets.QTableWidgetItem(s.GetName())); self._t.setItem(r, 2, QtWidgets.QTableWidgetItem(str(s.GetLabelValue())))
+            s = n.GetSegmentation().GetSegment(i)
+            it = QtWidgets.QTableWidgetItem()
+            it.setBackground(QtGui.QColor.fromRgbF(*s.GetColor()))
+            self._t.setItem(r, 0, it)
+            self._t.setItem(r, 1, QtWidgets.QTableWidgetItem(s.GetName()))
+            self._t.setItem(r, 2, QtWidgets.QTableWidgetItem(str(s.GetLabelValue())))
+
     segmentCount = Property(int, lambda s: s._t.rowCount)
-    def displayedSegmentIDs(self): return list(self._ids)
-    readOnly = prop(bool, "_ro", False); filterBarVisible = prop(bool, "_fb", False); opacityColumnVisible = prop(bool, "_op", True)
-    statusColumnVisible = prop(bool, "_st", False); headerVisible = prop(bool, "_hv", True); visibilityColumnVisible = prop(bool, "_vv", True)
-    colorColumnVisible = prop(bool, "_cv", True); selectionMode = prop(int, "_sm", 3)
+
+    def displayedSegmentIDs(self):
+        return list(self._ids)
+
+    readOnly = prop(bool, "_ro", False)
+    filterBarVisible = prop(bool, "_fb", False)
+    opacityColumnVisible = prop(bool, "_op", True)
+    statusColumnVisible = prop(bool, "_st", False)
+    headerVisible = prop(bool, "_hv", True)
+    visibilityColumnVisible = prop(bool, "_vv", True)
+    colorColumnVisible = prop(bool, "_cv", True)
+    selectionMode = prop(int, "_sm", 3)
+
 
 def install():
     sys.modules["ctk"] = ctk_module()
     for n, c in list(globals().items()):
-        if n.startswith("q") and isinstance(c, type): setattr(slicer, n, c)
+        if n.startswith("q") and isinstance(c, type):
+            setattr(slicer, n, c)
     slicer.__getattr__ = lambda name: placeholder(slicer, name, ("qMRML", "qSlicer"))
