@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 HERE = Path(__file__).resolve().parent
@@ -68,3 +69,41 @@ def module(slicer_app):
     container.exit()
     widget.cleanup()
     container.hide()
+
+
+@pytest.fixture
+def small_model(make_model_folder):
+    """A small network of random weights, whose labels carry names of real structures."""
+    names = ["background", "spleen", "kidney_right", "kidney_left", "liver", "aorta"]
+    return str(make_model_folder(labels={name: value for value, name in enumerate(names)}))
+
+
+@pytest.fixture
+def slow_model(make_model_folder):
+    """A network whose patches are so small that a run has thousands of them."""
+    return str(make_model_folder("Dataset002_Slow", patch_shape=(16, 16, 16)))
+
+
+@pytest.fixture
+def make_ct(slicer_app):
+    """A function that adds a volume of 3 mm voxels with blobs in Hounsfield units."""
+
+    def make(shape=(40, 44, 48), name="ct", seed=0):
+        import slicer
+
+        coarse = np.random.default_rng(seed).normal(0, 200, tuple(size // 4 for size in shape))
+        array = coarse.repeat(4, 0).repeat(4, 1).repeat(4, 2).astype(np.int16)
+        node = slicer.util.addVolumeFromArray(array, name=name)
+        node.SetSpacing(3, 3, 3)
+        return node
+
+    return make
+
+
+@pytest.fixture
+def ready(module, until, small_model, make_ct):
+    """The panel with a volume and the small model chosen."""
+    panel = module.panel
+    until(lambda: panel.dependencies.ready)
+    panel.change(inputVolume=make_ct(), model=small_model)
+    return panel

@@ -6,35 +6,9 @@ import os
 import signal
 
 import numpy as np
-import pytest
 
 TIMEOUT_S = 60
 CANCEL_LIMIT_S = 2
-
-
-@pytest.fixture
-def small_model(make_model_folder):
-    """A small network of random weights, whose labels carry names of real structures."""
-    names = ["background", "spleen", "kidney_right", "kidney_left", "liver", "aorta"]
-    return str(make_model_folder(labels={name: value for value, name in enumerate(names)}))
-
-
-@pytest.fixture
-def slow_model(make_model_folder):
-    """A network whose patches are so small that a run has thousands of them."""
-    return str(make_model_folder("Dataset002_Slow", patch_shape=(16, 16, 16)))
-
-
-def add_ct(shape=(40, 44, 48), name="ct", seed=0):
-    """A volume of 3 mm voxels with blobs in Hounsfield units."""
-    import slicer
-
-    rng = np.random.default_rng(seed)
-    coarse = rng.normal(0, 200, tuple(size // 4 for size in shape))
-    array = coarse.repeat(4, 0).repeat(4, 1).repeat(4, 2).astype(np.int16)
-    node = slicer.util.addVolumeFromArray(array, name=name)
-    node.SetSpacing(3, 3, 3)
-    return node
 
 
 def nodes(kind="vtkMRMLSegmentationNode"):
@@ -54,24 +28,12 @@ def finish(panel, until):
 
 
 def run_the_network(panel, until):
-    until(
-        lambda: "Running the network" in panel.ui.statusLabel.text, TIMEOUT_S, lambda: panel.ui.statusLabel.text
-    )
+    until(lambda: "Running the network" in panel.ui.statusLabel.text, TIMEOUT_S, lambda: panel.ui.statusLabel.text)
 
 
 def files_of(panel):
     folder = panel.session.worker.folder
     return [file for file in folder.rglob("*") if not file.name.startswith("volume-")] if folder.exists() else []
-
-
-@pytest.fixture
-def ready(module, until, small_model):
-    """The panel with a volume and the small model chosen."""
-    panel = module.panel
-    node = add_ct()
-    until(lambda: panel.dependencies.ready, TIMEOUT_S)
-    panel.change(inputVolume=node, model=small_model)
-    return panel
 
 
 def test_a_click_on_segment_brings_structures_and_statistics(ready, until):
@@ -109,10 +71,10 @@ def test_the_scene_holds_the_same_labels_as_the_command_line(ready, until, small
     np.testing.assert_array_equal(found, expected)
 
 
-def test_cancel_leaves_the_scene_and_a_rerun_works(ready, until, slow_model, record_property):
+def test_cancel_leaves_the_scene_and_a_rerun_works(ready, until, slow_model, record_property, make_ct):
     import time
 
-    ready.change(inputVolume=add_ct((96, 96, 96)), model=slow_model)
+    ready.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
     before = scene_ids()
     ready.ui.applyButton.click()
     run_the_network(ready, until)
@@ -125,14 +87,14 @@ def test_cancel_leaves_the_scene_and_a_rerun_works(ready, until, slow_model, rec
     assert scene_ids() == before
     assert "Cancelled" in ready.ui.statusLabel.text
     assert files_of(ready) == []
-    ready.change(inputVolume=add_ct(), stepFraction=1.0)
+    ready.change(inputVolume=make_ct(), stepFraction=1.0)
     ready.ui.applyButton.click()
     finish(ready, until)
     assert len(nodes()) == 1, ready.ui.statusLabel.text
 
 
-def test_a_crash_of_the_worker_is_told_and_a_rerun_works(ready, until, slow_model, small_model):
-    ready.change(inputVolume=add_ct((96, 96, 96)), model=slow_model)
+def test_a_crash_of_the_worker_is_told_and_a_rerun_works(ready, until, slow_model, small_model, make_ct):
+    ready.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
     before = scene_ids()
     ready.ui.applyButton.click()
     run_the_network(ready, until)
@@ -140,14 +102,14 @@ def test_a_crash_of_the_worker_is_told_and_a_rerun_works(ready, until, slow_mode
     finish(ready, until)
     assert "ended unexpectedly" in ready.ui.statusLabel.text
     assert scene_ids() == before
-    ready.change(inputVolume=add_ct(), model=small_model)
+    ready.change(inputVolume=make_ct(), model=small_model)
     ready.ui.applyButton.click()
     finish(ready, until)
     assert len(nodes()) == 1, ready.ui.statusLabel.text
 
 
-def test_a_worker_that_the_system_ends_is_told_as_out_of_memory(ready, until, slow_model):
-    ready.change(inputVolume=add_ct((96, 96, 96)), model=slow_model)
+def test_a_worker_that_the_system_ends_is_told_as_out_of_memory(ready, until, slow_model, make_ct):
+    ready.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
     ready.ui.applyButton.click()
     run_the_network(ready, until)
     os.kill(ready.session.worker.pid, signal.SIGKILL)
@@ -168,12 +130,12 @@ def test_only_chosen_structures_are_loaded(ready, until):
     assert names <= {"Liver", "Aorta"}
 
 
-def test_an_existing_segmentation_is_replaced_only_by_a_finished_run(ready, until, slow_model):
+def test_an_existing_segmentation_is_replaced_only_by_a_finished_run(ready, until, slow_model, make_ct):
     ready.ui.applyButton.click()
     finish(ready, until)
     (node,) = nodes()
     count = node.GetSegmentation().GetNumberOfSegments()
-    ready.change(inputVolume=add_ct((96, 96, 96)), model=slow_model)
+    ready.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
     ready.ui.applyButton.click()
     run_the_network(ready, until)
     ready.ui.applyButton.click()
@@ -182,10 +144,10 @@ def test_an_existing_segmentation_is_replaced_only_by_a_finished_run(ready, unti
     assert node.GetSegmentation().GetNumberOfSegments() == count
 
 
-def test_removing_the_volume_during_a_run_loses_nothing(ready, until, slow_model):
+def test_removing_the_volume_during_a_run_loses_nothing(ready, until, slow_model, make_ct):
     import slicer
 
-    volume_node = add_ct((64, 64, 64))
+    volume_node = make_ct((64, 64, 64))
     ready.change(inputVolume=volume_node, model=slow_model, stepFraction=1.0)
     ready.ui.applyButton.click()
     run_the_network(ready, until)
@@ -195,10 +157,10 @@ def test_removing_the_volume_during_a_run_loses_nothing(ready, until, slow_model
     assert nodes() == []
 
 
-def test_closing_the_scene_ends_the_run(ready, until, slow_model):
+def test_closing_the_scene_ends_the_run(ready, until, slow_model, make_ct):
     import slicer
 
-    ready.change(inputVolume=add_ct((96, 96, 96)), model=slow_model)
+    ready.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
     ready.ui.applyButton.click()
     run_the_network(ready, until)
     slicer.mrmlScene.Clear(0)
@@ -208,12 +170,12 @@ def test_closing_the_scene_ends_the_run(ready, until, slow_model):
     assert not ready.ui.applyButton.enabled
 
 
-def test_the_interface_stays_responsive_during_a_run(ready, until, record_property):
+def test_the_interface_stays_responsive_during_a_run(ready, until, record_property, make_ct):
     import time
 
     import qt
 
-    ready.change(inputVolume=add_ct((128, 192, 192), name="large"))
+    ready.change(inputVolume=make_ct((128, 192, 192), name="large"))
     beats, timer = [], qt.QTimer()
     timer.connect("timeout()", lambda: beats.append(time.perf_counter()))
     timer.start(10)

@@ -1,0 +1,160 @@
+"""Before and beside a run: consequences of a rank, the live preview, comparing ranks."""
+
+from __future__ import annotations
+
+
+def wait_for_estimate(panel, until):
+    until(lambda: panel.consequences.estimate is not None and panel.consequences.estimate.seconds is not None)
+
+
+def test_consequences_are_shown_before_any_run(ready, until):
+    wait_for_estimate(ready, until)
+    assert ready.ui.parametersRatioLabel.text == "1.00×"
+    assert ready.ui.secondsLabel.text.endswith("s")
+    assert ready.ui.memoryLabel.text.endswith("B")
+    assert ready.ui.agreementLabel.text.startswith("1.000")
+    ready.ui.rankSlider.value = 0.3
+    assert ready.parameters.rankRatio == 0.3
+    until(lambda: ready.ui.flopsRatioLabel.text not in ("", "1.00×"))
+    assert ready.ui.agreementLabel.text == "not measured"
+
+
+def test_what_was_foretold_is_what_the_run_then_counts(ready, until):
+    ready.ui.rankSlider.value = 0.5
+    until(lambda: ready.consequences.estimate is not None and ready.consequences.estimate.agreement is None)
+    estimate = ready.consequences.estimate
+    ready.ui.applyButton.click()
+    until(lambda: not ready.running.running)
+    from TuckerSegLib.slicer_bridge.statistics_nodes import statistics_of
+
+    statistics = statistics_of(ready.parameters.outputSegmentation)
+    for field in ("parameters", "macs_per_patch", "macs_per_volume", "patches", "original_macs_per_volume"):
+        assert getattr(estimate, field) == getattr(statistics, field), field
+
+
+def test_presets_set_the_rank(ready):
+    ready.ui.balancedPresetButton.click()
+    assert ready.parameters.rankRatio == 0.7
+    assert ready.ui.balancedPresetButton.checked
+    ready.ui.rankSlider.value = 0.42
+    assert not ready.ui.balancedPresetButton.checked
+
+
+def test_the_preview_follows_the_rank_and_leaves_nothing(ready, until):
+    import slicer
+
+    def previews():
+        return [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if "preview" in node.GetName()]
+
+    shows = []
+    ready.ui.previewCheckBox.checked = True
+    until(lambda: previews() and "structures" in ready.ui.previewStatusLabel.text)
+    (node,) = previews()
+    assert not node.GetSaveWithScene()
+    assert node.GetHideFromEditors()
+    node.AddObserver("AnyEvent", lambda *_: shows.append(1))
+    ready.ui.rankSlider.value = 0.3
+    until(lambda: shows and "structures" in ready.ui.previewStatusLabel.text)
+    assert previews() == [node]
+    ready.ui.previewCheckBox.checked = False
+    assert previews() == []
+    assert ready.ui.previewStatusLabel.text == ""
+
+
+def test_the_preview_moves_with_the_crosshair(module, until, make_ct, make_model_folder):
+    import slicer
+
+    ready = module.panel
+    ready.change(inputVolume=make_ct((64, 64, 64)), model=str(make_model_folder("Dataset003_Patch")))
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    crosshair.SetCrosshairRAS(40, 40, 40)
+    ready.ui.previewCheckBox.checked = True
+    until(lambda: "structures" in ready.ui.previewStatusLabel.text, shown=lambda: ready.ui.previewStatusLabel.text)
+    node = ready.previewing.preview.node
+
+    def bounds():
+        found = [0.0] * 6
+        node.GetRASBounds(found)
+        return found
+
+    first = bounds()
+    assert first[1] < 110
+    crosshair.SetCrosshairRAS(150, 150, 150)
+    until(lambda: bounds() != first)
+    assert bounds()[0] > 60
+
+
+def test_only_the_latest_preview_is_shown(ready, until):
+    ready.ui.previewCheckBox.checked = True
+    for value in (0.9, 0.8, 0.7, 0.6, 0.5):
+        ready.ui.rankSlider.value = value
+    until(lambda: "structures" in ready.ui.previewStatusLabel.text)
+    assert ready.previewing.preview._wanted.settings.rank_ratio == 0.5
+
+
+def test_comparing_ranks_fills_table_and_plot_and_shows_a_row(ready, until):
+    import slicer
+
+    ready.ui.compareRanksEdit.text = "0.8, 0.4"
+    ready.ui.compareButton.click()
+    assert ready.ui.compareButton.text == "Cancel"
+    until(lambda: not ready.comparing.running, shown=lambda: ready.ui.compareNoteLabel.text)
+    table = ready.ui.compareTable
+    assert [table.item(row, 0).text() for row in range(table.rowCount)] == ["original", "0.80", "0.40"]
+    rows = ready.comparing.comparison.rows
+    assert rows[0].agreement is None
+    assert 0 <= rows[2].agreement <= 1
+    nodes = ready.comparing.comparison.nodes
+    assert nodes.table.GetNumberOfColumns() == 7
+    assert nodes.chart.GetNumberOfPlotSeriesNodes() == 2
+    table.cellClicked.emit(2, 0)
+    assert "rank 0.40" in nodes.segmentation.GetName()
+    assert nodes.segmentation.GetSegmentation().GetNumberOfSegments() > 0
+    assert nodes.differences.GetSegmentation().GetNumberOfSegments() == 1
+    ready.ui.compareClearButton.click()
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+    assert slicer.util.getNodesByClass("vtkMRMLPlotChartNode") == []
+    assert slicer.util.getNodesByClass("vtkMRMLTableNode") == []
+
+
+def test_differences_mark_exactly_the_voxels_that_differ(ready, until):
+    import numpy as np
+    import slicer
+
+    ready.ui.compareRanksEdit.text = "0.4"
+    ready.ui.compareButton.click()
+    until(lambda: not ready.comparing.running)
+    volume_node, nodes = ready.parameters.inputVolume, ready.comparing.comparison.nodes
+
+    def labels():
+        found = np.zeros((40, 44, 48), np.uint8)
+        segmentation = nodes.segmentation.GetSegmentation()
+        for number in range(segmentation.GetNumberOfSegments()):
+            identity = segmentation.GetNthSegmentID(number)
+            mask = slicer.util.arrayFromSegmentBinaryLabelmap(nodes.segmentation, identity, volume_node)
+            found[mask > 0] = segmentation.GetNthSegment(number).GetLabelValue()
+        return found
+
+    ready.comparing.comparison.show(0, differences=False)
+    original = labels()
+    ready.comparing.comparison.show(1, differences=True)
+    identity = nodes.differences.GetSegmentation().GetNthSegmentID(0)
+    marked = slicer.util.arrayFromSegmentBinaryLabelmap(nodes.differences, identity, volume_node) > 0
+    np.testing.assert_array_equal(marked, labels() != original)
+
+
+def test_a_comparison_can_be_cancelled(ready, until, slow_model, make_ct):
+    ready.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
+    ready.ui.compareButton.click()
+    until(lambda: "Running the network" in ready.ui.statusLabel.text)
+    ready.ui.compareButton.click()
+    until(lambda: not ready.comparing.running)
+    assert "Cancelled" in ready.ui.compareNoteLabel.text
+
+
+def test_what_a_comparison_measured_is_shown_with_the_rank(ready, until):
+    ready.ui.compareRanksEdit.text = "0.4"
+    ready.ui.compareButton.click()
+    until(lambda: not ready.comparing.running)
+    ready.ui.rankSlider.value = 0.4
+    until(lambda: "measured on ct" in ready.ui.agreementLabel.text, shown=lambda: ready.ui.agreementLabel.text)
