@@ -53,6 +53,22 @@ def load_model(path: str | Path, folds: tuple[str, ...] | None = None, cache: Ca
     return replace(model, name=_name(folder, model.plans))
 
 
+def files_stamp(path: str | Path, folds: tuple[str, ...] | None = None) -> str:
+    """What changes whenever a model's files do: their paths, sizes and times. Reads nothing large.
+
+    Args:
+        path, folds: As for :func:`load_model`.
+
+    Raises:
+        ModelFolderError, UnsupportedModelError: See there.
+    """
+    path = catalog.model_path(str(path))
+    files = [path] if path.suffix == ".tuckerseg" else _stamped_files(find_model_folder(path, folds))
+    stats = [file.stat() for file in files]
+    stamps = [[str(file.resolve()), stat.st_size, stat.st_mtime_ns] for file, stat in zip(files, stats)]
+    return key_of(files=stamps, folds=folds)
+
+
 def compress(
     model: SegmentationModel,
     spec: Any,

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from .statistics import RunStatistics
 
 PROTOCOL_VERSION = 1
+REQUESTS = ("describe_model", "devices", "estimate", "segment", "preview", "compare")  # "cancel", "shutdown": no answer
 FINAL_EVENTS = ("result", "error", "cancelled", "dropped")
 LATEST_WINS = ("estimate", "preview")  # a newer request of these kinds makes the older ones worthless
 
@@ -126,14 +127,14 @@ class ComparisonRow:
         return sum(self.statistics.seconds.get(stage, 0.0) for stage in ("preprocess", "network", "finish"))
 
 
-def request_line(number: int, kind: str, **fields: Any) -> str:
+def request_line(number: int, request: str, /, **fields: Any) -> str:
     """A request as a line of text."""
-    return json.dumps({"id": number, "request": kind, **fields}) + "\n"
+    return json.dumps({"id": number, "request": request, **fields}) + "\n"
 
 
-def event_line(number: int | None, kind: str, **fields: Any) -> str:
+def event_line(number: int | None, event: str, /, **fields: Any) -> str:
     """An event as a line of text."""
-    return json.dumps({"id": number, "event": kind, **fields}) + "\n"
+    return json.dumps({"id": number, "event": event, **fields}) + "\n"
 
 
 def parse_event(line: str) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,13 +11,14 @@ from . import compression
 from .cache import Cache
 from .errors import OutOfMemoryError
 from .job import InferenceSpec, Job
-from .loading import compress, load_model
+from .loading import compress, files_stamp, load_model
 from .model import SegmentationModel
 from .ready_model import ReadyModel, prepare
 from .segmentation import Stopwatch
 
 MOST_READY = 2  # the original and one rank: what a user switches between
 MOST_LOADED = 3
+MOST_REMEMBERED = 200
 
 
 class WarmModels:
@@ -29,22 +31,24 @@ class WarmModels:
     def __init__(self, cache: Cache | None = None):
         self._cache = cache or Cache()
         self._lock = threading.Lock()
-        self._originals: OrderedDict[tuple, SegmentationModel] = OrderedDict()
+        self._originals: OrderedDict[str, SegmentationModel] = OrderedDict()
         self._ready: OrderedDict[tuple, ReadyModel] = OrderedDict()
+        self._compressed_keys: OrderedDict[tuple, str] = OrderedDict()
 
     def original(self, name_or_path: str, folds: tuple[str, ...] | None = None) -> SegmentationModel:
-        """The model as it is on disk.
+        """The model as it is on disk; read again only where its files have changed.
 
         Raises:
             ModelFolderError, UnsupportedModelError, ModelFileError: See ``loading.load_model``.
         """
-        model = load_model(name_or_path, folds, self._cache)  # reads only file dates where it is known already
-        key = (model.key, model.name)
+        stamp = files_stamp(name_or_path, folds)
         with self._lock:
-            model = self._originals.setdefault(key, model)
-            self._originals.move_to_end(key)
-            while len(self._originals) > MOST_LOADED:
-                self._originals.popitem(last=False)
+            model = self._originals.get(stamp)
+        if model is None:
+            model = load_model(name_or_path, folds, self._cache)
+        with self._lock:
+            model = self._originals.setdefault(stamp, model)
+            _keep_newest(self._originals, stamp, MOST_LOADED)
         return model
 
     def ready(self, job: Job, watch: Stopwatch, stop: Callable[[], None] = lambda: None) -> ReadyModel:
@@ -52,7 +56,7 @@ class WarmModels:
 
         Args:
             watch: Times the stages that are not warm.
-            stop: Asked between the stages; raises to stop.
+            stop: Asked between the stages and within them where that is possible; raises to stop.
 
         Raises:
             TuckerSegError: The model, the compression or the device is not possible.
@@ -60,11 +64,16 @@ class WarmModels:
         with watch.stage("load"):
             model = self.original(job.model, job.folds)
         stop()
-        if job.method is not None:
-            with watch.stage("compress"):
-                model = compress(model, compression.method(job.method).Spec(**job.compression), job.method, self._cache)
-            stop()
-        key = (model.key, _device_settings(job.inference))
+        asked = (model.key, job.method, json.dumps(job.compression, sort_keys=True))
+        settings = _device_settings(job.inference)
+        key = (self._compressed_keys.get(asked), settings)
+        if key not in self._ready:
+            if job.method is not None:
+                with watch.stage("compress"):
+                    model = self._compress(model, job, stop)
+            self._compressed_keys[asked] = model.key
+            _keep_newest(self._compressed_keys, asked, MOST_REMEMBERED)
+            key = (model.key, settings)
         if key not in self._ready:
             while len(self._ready) >= MOST_READY:
                 self._close_oldest()
@@ -73,10 +82,21 @@ class WarmModels:
         self._ready.move_to_end(key)
         return self._ready[key]
 
+    def close_all_but(self, kept: ReadyModel) -> bool:
+        """Give back the devices' memory that other models hold; whether there were any."""
+        others = [key for key, ready in self._ready.items() if ready is not kept]
+        for key in others:
+            self._ready.pop(key).close()
+        return bool(others)
+
     def close(self) -> None:
         """Give all devices' memory back."""
         while self._ready:
             self._close_oldest()
+
+    def _compress(self, model: SegmentationModel, job: Job, stop: Callable[[], None]) -> SegmentationModel:
+        spec = compression.method(job.method).Spec(**job.compression)
+        return compress(model, spec, job.method, self._cache, progress=lambda fraction: stop())
 
     def _prepare(self, model: SegmentationModel, inference: InferenceSpec) -> ReadyModel:
         try:
@@ -95,3 +115,9 @@ class WarmModels:
 def _device_settings(inference: InferenceSpec) -> tuple:
     """What a prepared model depends on; the rest of the settings may change between runs."""
     return inference.device, inference.precision, inference.batch_size, inference.threads
+
+
+def _keep_newest(entries: OrderedDict, newest: tuple | str, most: int) -> None:
+    entries.move_to_end(newest)
+    while len(entries) > most:
+        entries.popitem(last=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import numpy as np
 
 from .. import comparison, hardware, image
 from ..cache import Cache
-from ..errors import Cancelled
+from ..errors import OutOfMemoryError
 from ..estimate import Estimator, measure_patch, setting_of
 from ..job import InferenceSpec, Job
 from ..measurements import Measurements
@@ -22,28 +20,11 @@ from ..records import from_json, to_json
 from ..run import warnings_as_events
 from ..segmentation import SegmentationResult, Stopwatch, segment
 from ..warm_models import WarmModels
+from .context import Context
 
 Request = dict[str, Any]
 Fields = dict[str, Any]
 MOST_ESTIMATORS = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Context:
-    """What a handler may do beside computing.
-
-    Attributes:
-        on_event: Tells of ``stage``, ``progress``, ``log`` and ``row``.
-        cancelled: Whether the request is not wanted any more.
-    """
-
-    on_event: Callable[[dict[str, Any]], None]
-    cancelled: Callable[[], bool]
-
-    def stop_if_cancelled(self) -> None:
-        """Raise ``Cancelled`` where the request is not wanted any more."""
-        if self.cancelled():
-            raise Cancelled("The request was cancelled.")
 
 
 class Handlers:
@@ -145,8 +126,7 @@ class Handlers:
         done = 0
 
         def run(rank_ratio: float) -> SegmentationResult:
-            part = _part(context, done, len(ranks) + 1)
-            return self._run(comparison.at_rank(job, rank_ratio), volume, part)
+            return self._run(comparison.at_rank(job, rank_ratio), volume, context.part(done, len(ranks) + 1))
 
         for row in comparison.compare(ranks, run):
             if row.agreement is not None and not request.get("box_mm"):
@@ -174,7 +154,13 @@ class Handlers:
         watch = Stopwatch(tracker)
         with warnings_as_events(context.on_event) as warned:
             ready = self._models.ready(job, watch, context.stop_if_cancelled)
-            result = segment(volume, ready, job.inference, watch, tracker, context.cancelled, warned)
+            arguments = (volume, ready, job.inference, watch, tracker, context.cancelled, warned)
+            try:
+                result = segment(*arguments)
+            except OutOfMemoryError:
+                if not self._models.close_all_but(ready):
+                    raise
+                result = segment(*arguments)  # what was kept warm may have been what filled the device
         self._remember(result, ready, job.inference)
         return result
 
@@ -202,17 +188,6 @@ class Handlers:
             array = np.load(file.path, mmap_mode="r")
             self._volume = (file.key, image.image_from_array(array, affine=np.asarray(file.affine), source=file.name))
         return self._volume[1]
-
-
-def _part(context: Context, number: int, count: int) -> Context:
-    """One of several runs of a request: its progress is a part of the whole."""
-
-    def forward(event: dict[str, Any]) -> None:
-        if "fraction" in event:
-            event = {**event, "fraction": (number + event["fraction"]) / count, "remaining_s": None}
-        context.on_event(event)
-
-    return Context(forward, context.cancelled)
 
 
 def write_box(labels: np.ndarray, path: Path, lower: tuple[int, int, int] = (0, 0, 0)) -> BoxFile | None:

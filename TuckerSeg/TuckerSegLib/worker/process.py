@@ -14,18 +14,21 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import Cancelled, TuckerSegError
-from ..protocol import LATEST_WINS, PROTOCOL_VERSION, event_line
+from ..protocol import LATEST_WINS, PROTOCOL_VERSION, REQUESTS, event_line
 from ..statistics import versions
 from .advice import advice_for
+from .context import Context
 
 Request = dict[str, Any]
 NICENESS = 5  # below what the user works with
+REMOVALS = 5  # a thread that computes may write a file into a folder that is being removed
 
 
 class Work:
@@ -44,6 +47,7 @@ class Lane:
         self._queue: queue.Queue[Work] = queue.Queue()
         self._open: dict[int, Work] = {}
         self._lock = threading.Lock()
+        self._used_at = time.monotonic()
 
     def put(self, work: Work) -> None:
         """Accept a request; of a kind of which only the latest counts, the others are given up."""
@@ -63,17 +67,20 @@ class Lane:
             if number in self._open:
                 self._open[number].cancelled.set()
 
-    def take(self, timeout_s: float | None = None) -> Work:
-        """The next request; raises ``queue.Empty`` where none comes in time."""
-        return self._queue.get(timeout=timeout_s)
+    def take(self) -> Work:
+        """The next request; waits for one."""
+        return self._queue.get()
 
     def done(self, work: Work) -> None:
         with self._lock:
             self._open.pop(work.number, None)
+            self._used_at = time.monotonic()
 
     @property
-    def idle(self) -> bool:
-        return not self._open
+    def idle_s(self) -> float:
+        """Seconds since the last request was done; 0 while one is waiting or worked on."""
+        with self._lock:
+            return 0.0 if self._open else time.monotonic() - self._used_at
 
 
 class WorkerProcess:
@@ -88,6 +95,7 @@ class WorkerProcess:
         self._workspace, self._idle_s = workspace, idle_s
         self._input, self._output = _protocol_streams()
         self._writing = threading.Lock()
+        self._ending = threading.RLock()  # a signal may come while the end has begun
         self._light, self._heavy = Lane(), Lane()
         self._handlers: Any = None
         self._broken: Exception | None = None
@@ -98,13 +106,35 @@ class WorkerProcess:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._end(0))
         _be_nice()
-        self._tell(None, "ready", pid=os.getpid(), protocol=PROTOCOL_VERSION)
-        threading.Thread(target=self._read, daemon=True).start()
-        threading.Thread(target=self._serve, args=(self._light, None), daemon=True).start()
-        self._import()
-        with contextlib.suppress(queue.Empty):
-            self._serve(self._heavy, self._idle_s)
-        self._end(0)
+        try:
+            self._tell(None, "ready", pid=os.getpid(), protocol=PROTOCOL_VERSION)
+            self._start(self._read)
+            for lane in (self._light, self._heavy):
+                self._start(lambda lane=lane: self._serve(lane))
+            self._import()
+            self._wait_until_idle()
+            self._end(0)
+        finally:
+            self._end(1)
+
+    def _start(self, duty: Callable[[], None]) -> None:
+        """Do a duty beside this thread, which stays free for signals. Should the duty stop, everything ends."""
+
+        def keep() -> None:
+            try:
+                duty()
+            except BaseException:
+                traceback.print_exc()
+            self._end(1)
+
+        threading.Thread(target=keep, daemon=True).start()
+
+    def _wait_until_idle(self) -> None:
+        started = time.monotonic()
+        quiet_s = 0.0
+        while quiet_s < self._idle_s:
+            time.sleep(max(self._idle_s - quiet_s, 0.01))
+            quiet_s = min(self._light.idle_s, self._heavy.idle_s, time.monotonic() - started)
 
     def _import(self) -> None:
         """Import what computes, which takes seconds; a request that is there meanwhile waits for it."""
@@ -121,8 +151,11 @@ class WorkerProcess:
     def _read(self) -> None:
         """Accept requests until the input ends; then everything ends."""
         for line in self._input:
-            with contextlib.suppress(ValueError):
+            try:
                 self._accept(json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                text = line.decode(errors="replace").strip()
+                self._tell(None, "log", message=f"This is no request, and was passed over: {text}")
         self._end(0)
 
     def _accept(self, request: Request) -> None:
@@ -136,15 +169,10 @@ class WorkerProcess:
             light = kind in ("describe_model", "devices") or (kind == "estimate" and not request.get("measure"))
             (self._light if light else self._heavy).put(Work(request))
 
-    def _serve(self, lane: Lane, idle_s: float | None) -> None:
+    def _serve(self, lane: Lane) -> None:
         self._imported.wait()
         while True:
-            try:
-                work = lane.take(idle_s)
-            except queue.Empty:
-                if self._light.idle:
-                    raise
-                continue
+            work = lane.take()
             try:
                 self._do(work)
             finally:
@@ -175,29 +203,30 @@ class WorkerProcess:
     def _handle(self, work: Work) -> dict[str, Any]:
         if self._broken is not None:
             raise self._broken
-        from .handlers import Context
-
-        handler: Callable | None = getattr(self._handlers, work.kind, None)
-        if handler is None or work.kind.startswith("_") or work.kind == "close":
+        if work.kind not in REQUESTS:
             raise TuckerSegError(f"Unknown request '{work.kind}'. Application and worker are of different versions.")
         context = Context(lambda event: self._forward(work, event), work.cancelled.is_set)
-        return handler(work.request, context)
+        return getattr(self._handlers, work.kind)(work.request, context)
 
     def _forward(self, work: Work, event: dict[str, Any]) -> None:
         self._tell(work.number, event["event"], **{key: value for key, value in event.items() if key != "event"})
 
-    def _tell(self, number: int | None, kind: str, **fields: Any) -> None:
+    def _tell(self, number: int | None, event: str, /, **fields: Any) -> None:
         with self._writing:
             try:
-                self._output.write(event_line(number, kind, **fields).encode())
+                self._output.write(event_line(number, event, **fields).encode())
                 self._output.flush()
             except OSError:  # the reader is gone
                 self._end(0)
 
     def _end(self, code: int) -> None:
         """At once: threads that compute are not waited for."""
-        shutil.rmtree(self._workspace, ignore_errors=True)
-        os._exit(code)
+        with self._ending:
+            for _ in range(REMOVALS):
+                shutil.rmtree(self._workspace, ignore_errors=True)
+                if not self._workspace.exists():
+                    break
+            os._exit(code)
 
 
 def _protocol_streams() -> tuple[BinaryIO, BinaryIO]:
@@ -205,6 +234,7 @@ def _protocol_streams() -> tuple[BinaryIO, BinaryIO]:
     reading, writing = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
+    os.close(nothing)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     return os.fdopen(reading, "rb"), os.fdopen(writing, "wb")
