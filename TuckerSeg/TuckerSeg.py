@@ -89,7 +89,6 @@ class TuckerSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.panel = None
-        self._entered = False
 
     def setup(self):
         """Called once, when the module is opened first."""
@@ -106,6 +105,8 @@ class TuckerSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
         slicer.app.connect("aboutToQuit()", self.cleanup)
+        if self.parent.isEntered:  # reloaded while it was open
+            self.enter()
 
     def cleanup(self):
         """Called when the module is destroyed or reloaded, and when Slicer ends."""
@@ -118,14 +119,13 @@ class TuckerSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self):
         """Called when the user opens the module."""
-        self._entered = True
         self.panel.set_parameters(self.logic.getParameterNode())
         self.panel.enter()
 
     def exit(self):
         """Called when the user goes to another module; a run goes on."""
-        self._entered = False
-        self.panel.previewing.close()
+        if self.panel is not None:
+            self.panel.previewing.close()
 
     def onSceneStartClose(self, caller, event):
         """The scene is about to go: what runs for it is stopped."""
@@ -133,7 +133,7 @@ class TuckerSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndClose(self, caller, event):
         """The scene is empty, or another one: follow its parameter node."""
-        if self._entered:
+        if self.parent.isEntered:
             self.panel.set_parameters(self.logic.getParameterNode())
             self.panel.enter()
 

@@ -97,6 +97,10 @@ class qSlicerScriptedLoadableModuleWidget(widgets.qMRMLWidget):
         self._self.setup()
         self.layout().addStretch(1)
 
+    def reload(self):
+        """As slicer.util.reloadScriptedModule asks for: the Python class anew, in the same page."""
+        self._build()
+
     def self(self):
         return self._self
 
