@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from .cache import Cache
 
 FILE_NAME = "measurements.json"
-MOST_ENTRIES = 500  # of each kind; the oldest go
+MOST_ENTRIES = 500  # the oldest go
 
 
 class Measurements:
@@ -27,6 +28,7 @@ class Measurements:
 
     def __init__(self, cache: Cache | None = None):
         self._file: Path = (cache or Cache()).folder / FILE_NAME
+        self._lock = threading.Lock()
 
     def patch_seconds(self, setting: str) -> dict[int, float]:
         """MACs per patch to seconds per patch, of everything that ran with a model, device and precision.
@@ -34,7 +36,7 @@ class Measurements:
         Args:
             setting: Names them, see ``estimate.setting_of``.
         """
-        return {int(macs): entry["value"] for macs, entry in self._of("patch", setting).items()}
+        return {int(macs): seconds for macs, (seconds, _) in self._of("patch", setting).items()}
 
     def add_patch_seconds(self, setting: str, macs_per_patch: int, seconds: float) -> None:
         """Remember what a patch took."""
@@ -42,7 +44,8 @@ class Measurements:
 
     def voxel_seconds(self, device: str) -> float | None:
         """Seconds per million voxels that a device's computer needs beside the network; None where unknown."""
-        return self._of("voxel", device).get("", {}).get("value")
+        seconds, _ = self._of("voxel", device).get("", (None, None))
+        return seconds
 
     def add_voxel_seconds(self, device: str, seconds: float) -> None:
         """Remember what everything beside the network took per million voxels."""
@@ -50,34 +53,39 @@ class Measurements:
 
     def agreement(self, model_key: str) -> tuple[float, str] | None:
         """Mean Dice against the original network and the volume it was measured on, the newest one."""
-        found = sorted(self._of("agreement", model_key).items(), key=lambda item: item[1].get("at", 0))
-        return (found[-1][1]["value"], found[-1][0]) if found else None
+        found = [(at, agreement, volume) for volume, (agreement, at) in self._of("agreement", model_key).items()]
+        return max(found)[1:] if found else None
 
     def add_agreement(self, model_key: str, volume: str, agreement: float) -> None:
         """Remember how a compressed model agreed with its original on a volume."""
         self._add("agreement", model_key, volume, agreement)
 
-    def _of(self, kind: str, key: str) -> dict[str, dict[str, Any]]:
-        prefix = f"{kind}|{key}|"
-        return {name.removeprefix(prefix): entry for name, entry in self._read().items() if name.startswith(prefix)}
+    def _of(self, kind: str, key: str) -> dict[str, tuple[float, float]]:
+        """Detail to value and time."""
+        return {name[2]: entry for name, entry in self._read().items() if name[:2] == (kind, key)}
 
     def _add(self, kind: str, key: str, detail: str, value: float) -> None:
-        document = self._read()
-        document[f"{kind}|{key}|{detail}"] = {"value": value, "at": time.time()}
-        newest = dict(sorted(document.items(), key=lambda item: -item[1]["at"])[:MOST_ENTRIES])
-        with contextlib.suppress(OSError):  # a read-only cache forgets
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            beside = self._file.with_suffix(f".{os.getpid()}")
-            beside.write_text(json.dumps(newest, indent=1), encoding="utf-8")
-            os.replace(beside, self._file)
+        with self._lock:
+            entries = self._read()
+            entries[kind, key, detail] = (value, time.time())
+            newest = sorted(entries.items(), key=lambda item: -item[1][1])[:MOST_ENTRIES]
+            with contextlib.suppress(OSError):  # a read-only cache forgets
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                beside = self._file.with_suffix(f".{os.getpid()}")
+                beside.write_text(json.dumps([[*name, *entry] for name, entry in newest], indent=1), encoding="utf-8")
+                os.replace(beside, self._file)
 
-    def _read(self) -> dict[str, dict[str, Any]]:
+    def _read(self) -> dict[tuple[str, str, str], tuple[float, float]]:
+        """Kind, key and detail to value and time, of every entry that is whole."""
         try:
-            document = json.loads(self._file.read_text(encoding="utf-8"))
-            return {
-                name: entry
-                for name, entry in document.items()
-                if isinstance(entry["value"], (int, float)) and isinstance(entry["at"], (int, float))
-            }
-        except (OSError, ValueError, AttributeError, KeyError, TypeError):
+            rows = json.loads(self._file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return {}
+        whole = [row for row in rows if _is_entry(row)] if isinstance(rows, list) else []
+        return {(kind, key, detail): (value, at) for kind, key, detail, value, at in whole}
+
+
+def _is_entry(row: Any) -> bool:
+    if not isinstance(row, list) or len(row) != 5:
+        return False
+    return all(isinstance(text, str) for text in row[:3]) and all(type(number) in (int, float) for number in row[3:])

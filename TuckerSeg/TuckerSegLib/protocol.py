@@ -64,7 +64,7 @@ class Estimate:
     Attributes:
         seconds, original_seconds: Of a run with a warm worker; None where this computer was not measured.
         peak_memory_bytes: Of the worker, predicted.
-        free_memory_bytes: Of the computer now.
+        free_memory_bytes: What the worker may take of that memory, what it holds already included; None where unknown.
         agreement: Mean Dice against the original network; None where it was not measured.
         agreement_source: On what it was measured.
         notes: What the user should know.
@@ -82,7 +82,7 @@ class Estimate:
     original_seconds: float | None
     seconds: float | None
     peak_memory_bytes: int
-    free_memory_bytes: int
+    free_memory_bytes: int | None
     agreement: float | None
     agreement_source: str
     device: str
@@ -91,7 +91,7 @@ class Estimate:
 
     @property
     def fits(self) -> bool:
-        return self.peak_memory_bytes <= self.free_memory_bytes
+        return self.free_memory_bytes is None or self.peak_memory_bytes <= self.free_memory_bytes
 
 
 @dataclass(frozen=True)

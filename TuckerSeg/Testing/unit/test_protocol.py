@@ -1,0 +1,116 @@
+"""Lines between an application and the worker."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from TuckerSegLib.protocol import (
+    BoxFile,
+    ComparisonRow,
+    Estimate,
+    StructureDice,
+    VolumeFile,
+    event_line,
+    parse_event,
+    request_line,
+)
+from TuckerSegLib.records import from_json, to_json
+from TuckerSegLib.statistics import RunStatistics, Structure
+
+LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
+AFFINE = ((-2.0, 0.0, 0.0, 30.0), (0.0, 2.5, 0.0, -40.0), (0.0, 0.0, 3.0, 5.0), (0.0, 0.0, 0.0, 1.0))
+STATISTICS = RunStatistics(
+    model="model",
+    source_sha256="0" * 64,
+    compression="tucker",
+    volume="volume",
+    volume_shape=(3, 4, 5),
+    volume_spacing_mm=(3.0, 2.0, 1.0),
+    original_parameters=20,
+    parameters=10,
+    original_macs_per_patch=200,
+    macs_per_patch=100,
+    original_macs_per_volume=400,
+    macs_per_volume=200,
+    original_model_bytes=80,
+    model_bytes=40,
+    patches=2,
+    voxels=60,
+    seconds={"load": 9.0, "preprocess": 0.5, "network": 2.0, "finish": 0.25, "total": 12.0},
+    peak_memory_bytes=1000,
+    backend="torch",
+    device="torch:cpu",
+    device_name="processor",
+    device_reason="asked for",
+    precision="fp32",
+    threads=2,
+    step_fraction=0.5,
+    mirroring=False,
+    output_grid="native",
+    versions={"torch": "2"},
+    structures=(Structure(3, "liver", 12.5),),
+    notes=("a note",),
+)
+
+
+def over_the_line(record):
+    """A record as the other side gets it."""
+    return from_json(type(record), parse_event(event_line(7, "row", row=to_json(record)))["row"])
+
+
+def test_records_come_over_as_they_went():
+    volume = VolumeFile("/a/volume.npy", (3, 4, 5), AFFINE, "CT", "key")
+    box = BoxFile("/a/labels.npy", (0, 1, 2), (3, 3, 3))
+    estimate = Estimate(2, 1, 20, 10, 3, 60, 30, None, 1.5, 1000, 2000, None, "not measured", "cpu", "fp32", ("a",))
+    row = ComparisonRow(0.5, 0.9, (StructureDice("liver", 0.8),), box, None, STATISTICS)
+    for record in (volume, box, estimate, row):
+        assert over_the_line(record) == record
+
+
+def test_a_line_is_one_line_whatever_its_text():
+    line = event_line(None, "log", message="two\nlines, Größe 3 µm")
+    assert line.count("\n") == 1
+    assert parse_event(line) == {"id": None, "event": "log", "message": "two\nlines, Größe 3 µm"}
+    assert json.loads(request_line(4, "segment", structures=None)) == {
+        "id": 4,
+        "request": "segment",
+        "structures": None,
+    }
+
+
+def test_fields_may_have_any_name():
+    assert parse_event(event_line(1, "error", kind="ImageError", number=2))["kind"] == "ImageError"
+    assert json.loads(request_line(1, "fly", kind="high"))["kind"] == "high"
+
+
+def test_text_that_is_no_event_is_a_log_line_and_an_empty_line_nothing():
+    for text in ("a warning of a library", '{"id": 1}', "[1]", '"event"', '{"event": 3}', "null"):
+        assert parse_event(f"{text}\n") == {"id": None, "event": "log", "message": text}
+    assert parse_event(" \n") is None
+
+
+def test_a_run_fits_where_its_memory_is_free_or_nobody_knows():
+    def estimate(peak, free):
+        return Estimate(1, 1, 1, 1, 1, 1, 1, None, None, peak, free, None, "", "cpu", "fp32")
+
+    assert estimate(1000, 1000).fits
+    assert not estimate(1001, 1000).fits
+    assert estimate(1000, None).fits
+
+
+def test_the_seconds_of_a_row_are_those_of_the_work_on_the_volume():
+    assert ComparisonRow(0.5, 0.9, (), None, None, STATISTICS).seconds == 2.75
+
+
+def test_an_application_needs_nothing_but_the_standard_library():
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'numpy', 'nibabel', 'openvino', 'SimpleITK'): sys.modules[name] = None\n"
+        "import TuckerSegLib.protocol\n"
+        "from TuckerSegLib.worker import process\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY_FOLDER, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
