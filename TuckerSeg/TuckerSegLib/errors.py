@@ -37,5 +37,9 @@ class OutputError(TuckerSegError):
     """A result cannot be written."""
 
 
+class DependencyError(TuckerSegError):
+    """A Python package that the worker needs is missing, broken, or cannot be installed."""
+
+
 class Cancelled(Exception):
     """The user stopped the run. Not an error, so not a TuckerSegError."""
