@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test bench lint clean
 
 demo: $(READY)
-	$(BIN)/tuckerseg demo --out demo-output
+	$(BIN)/python TuckerSeg/Testing/gui/demonstration.py --out demo-output
 
 test: $(READY) lint
 	$(BIN)/python -m pytest

@@ -13,7 +13,7 @@ from dataclasses import replace
 import qt
 import slicer
 from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion
+from packaging.version import InvalidVersion, Version
 
 from ..dependency_check import find_package
 from ..dependency_report import (
@@ -32,6 +32,7 @@ __all__ = [
     "PackageState",
     "Requirement",
     "check_dependencies",
+    "is_comparable",
     "is_ready",
     "missing_packages",
     "presence",
@@ -69,6 +70,15 @@ def unmet(states: Iterable[PackageState]) -> dict[str, str]:
 def is_ready(report: DependencyReport) -> bool:
     """Whether the worker can run in the Python that was checked."""
     return not report.failure and not report.python_is_too_old and not unmet(report.packages)
+
+
+def is_comparable(version: str) -> bool:
+    """Whether pip can read a version; some builds of the application's own have others, and are taken as they are."""
+    try:
+        Version(version)
+    except InvalidVersion:
+        return False
+    return True
 
 
 def report_text(report: DependencyReport) -> str:
@@ -173,10 +183,7 @@ def _look_for(requirement: Requirement) -> PackageState:
 
 
 def _satisfies(version: str, specifier: str) -> bool:
-    try:
-        return SpecifierSet(specifier).contains(version, prereleases=True)
-    except InvalidVersion:  # a build of the application's own, which cannot be compared
-        return True
+    return not is_comparable(version) or SpecifierSet(specifier).contains(version, prereleases=True)
 
 
 def _text(data: object) -> str:

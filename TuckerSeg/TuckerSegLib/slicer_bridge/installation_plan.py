@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from packaging.version import InvalidVersion, Version
 
 from ..dependency_report import DependencyReport, Requirement, canonical, requirements
-from .dependencies import check_dependencies, unmet
+from .dependencies import check_dependencies, is_comparable, unmet
 from .installation_warnings import find_obstacle, find_warnings, has_nvidia_card
 
 TORCH_INDEX = "https://download.pytorch.org/whl/"
@@ -166,7 +165,7 @@ def _repairs(report: DependencyReport) -> tuple[Repair, ...]:
         _, _, build = (version or "").partition("+")
         found[canonical(state.culprit)] = Repair(
             name=state.culprit,
-            version=version if version and _is_comparable(version) else None,
+            version=version if version and is_comparable(version) else None,
             remnant=Path(state.remnant) if state.remnant else None,
             index=TORCH_INDEX + build if build else None,
         )
@@ -179,15 +178,6 @@ def _constraints(report: DependencyReport, packages: Iterable[Requirement]) -> t
     pins = []
     for name, version in sorted(report.installed.items()):
         companion = "torch" in moving and name.partition("-")[0] in TORCH_COMPANIONS
-        if name not in moving and not companion and _is_comparable(version):
+        if name not in moving and not companion and is_comparable(version):
             pins.append(f"{name}=={version}")
     return tuple(pins)
-
-
-def _is_comparable(version: str) -> bool:
-    """Whether pip can read a version; some builds of the application's own have others."""
-    try:
-        Version(version)
-    except InvalidVersion:
-        return False
-    return True

@@ -7,32 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
 
 from ..protocol import FINAL_EVENTS, parse_event, request_line
+from .python_environment import python_environment, python_executable
 from .workspace import make_workspace, remove_workspace
 
 Event = dict[str, Any]
 Listener = Callable[[Event], None]
 
 CANCEL_GRACE_MS = 1500  # what cannot be interrupted by then is killed
-LIBRARY_PARENT = Path(__file__).resolve().parents[2]
 STDERR_LINES = 200
-
-
-def python_executable() -> str:
-    """The Python that runs the worker: Slicer's own, in a process of its own."""
-    return shutil.which("PythonSlicer") or sys.executable
 
 
 class WorkerProcess:
@@ -79,7 +72,7 @@ class WorkerProcess:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._unread, self._said, self._pid, self._stopping = b"", [], None, False
         process = qt.QProcess()
-        process.setProcessEnvironment(_environment(self._external))
+        process.setProcessEnvironment(python_environment(self._external))
         process.connect("readyReadStandardOutput()", self._read)
         process.connect("readyReadStandardError()", self._read_text)
         process.connect("finished(int,QProcess::ExitStatus)", self._on_finished)
@@ -218,22 +211,6 @@ class WorkerProcess:
                 file.unlink()
         for number, listener in waiting.items():
             listener({"id": number, **event})
-
-
-def _environment(external: bool) -> qt.QProcessEnvironment:
-    """Where the worker finds the library; another Python must not see Slicer's own packages."""
-    if external:
-        environment = qt.QProcessEnvironment()
-        for name, value in slicer.util.startupEnvironment().items():
-            environment.insert(name, value)
-        environment.remove("PYTHONHOME")
-        environment.insert("PYTHONPATH", str(LIBRARY_PARENT))
-    else:
-        environment = qt.QProcessEnvironment.systemEnvironment()
-        paths = [str(LIBRARY_PARENT), environment.value("PYTHONPATH", "")]
-        environment.insert("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-    environment.insert("PYTHONUNBUFFERED", "1")
-    return environment
 
 
 def _describe_end(exit_code: int, said: Sequence[str]) -> Event:

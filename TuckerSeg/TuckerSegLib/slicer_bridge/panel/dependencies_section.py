@@ -1,32 +1,144 @@
-"""Dependencies: a banner when packages are missing."""
+"""Dependencies: a banner when packages are missing, and what is installed, under Advanced."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..dependencies import missing_packages
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ...errors import TuckerSegError
+from ..dependencies import DependencyCheck, DependencyReport, is_ready, missing_packages, report_text
+from ..installation import InstallationResult, install
+from ..installation_plan import plan_installation
 
 if TYPE_CHECKING:
     from .panel import Panel
 
+PYTHON_SETTING = "TuckerSeg/Python"  # of the application, not of a scene: another computer has another Python
+
 
 class DependenciesSection:
-    """Says what is missing."""
+    """Finds out whether the worker can run, and makes it possible."""
 
     def __init__(self, panel: Panel):
         self._panel, self._ui = panel, panel.ui
-        self._missing = missing_packages()
+        self._missing: list[str] = []
+        self._report: DependencyReport | None = None
+        self._check: DependencyCheck | None = None
+        ui = self._ui
+        ui.pythonPathLineEdit.currentPath = self._python() or ""
+        ui.pythonPathLineEdit.connect("currentPathChanged(QString)", self._on_python)
+        ui.dependencyInstallButton.connect("clicked(bool)", self._on_install)
+        ui.dependenciesInstallButton.connect("clicked(bool)", self._on_install)
+        ui.wheelFolderButton.connect("clicked(bool)", self._on_wheel_folder)
+        ui.dependenciesCheckButton.connect("clicked(bool)", self.check)
+        panel.session.use_python(self._python())
+        self._look()
 
     @property
     def ready(self) -> bool:
-        """Whether the worker can run."""
-        return not self._missing
+        """Whether the worker can run, as far as is known without importing anything."""
+        return is_ready(self._report) if self._report is not None else not self._missing
 
     def refresh(self) -> None:
         self._ui.dependencyFrame.visible = not self.ready
+        if not self.ready:
+            self._ui.dependencyLabel.text = self._words()
 
     def enter(self) -> None:
-        self._missing = missing_packages()
+        if self._report is None:
+            self._look()
 
     def close(self) -> None:
-        """Nothing of it is temporary."""
+        if self._check is not None:
+            self._check.stop()
+
+    def check(self) -> None:
+        """Import every package in a process of its own, and show what came of it."""
+        self._ui.dependenciesText.plainText = _("Checking…")
+        self._ui.dependenciesCheckButton.enabled = False
+        self._check = DependencyCheck(self._on_report, self._python())
+        self._check.start()
+
+    def _look(self) -> None:
+        """A quick look; another Python is taken to be complete until it is checked."""
+        self._missing = [] if self._python() else missing_packages()
+
+    def _words(self) -> str:
+        if self._report is not None:
+            return report_text(self._report)
+        return _(
+            "TuckerSeg needs Python packages that are not installed yet: {packages}. They are installed once, into "
+            "Slicer's own Python; packages that Slicer brings are left as they are."
+        ).format(packages=", ".join(self._missing))
+
+    def _on_report(self, report: DependencyReport) -> None:
+        self._report = report
+        self._ui.dependenciesText.plainText = report_text(report)
+        self._ui.dependenciesCheckButton.enabled = True
+        self._panel.refresh()
+
+    def _on_install(self) -> None:
+        self._install(None)
+
+    def _on_wheel_folder(self) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder of wheels"))
+        if folder:
+            self._install(Path(str(folder)))
+
+    def _install(self, wheel_folder: Path | None) -> None:
+        """Find out what is there, and go on when that is known."""
+        self._show_busy(True)
+        self._panel.session.close()  # a running worker holds the files that are to be replaced
+        self._panel.running.status(_("Looking at what is installed…"))
+        self._check = DependencyCheck(lambda report: self._carry_out(report, wheel_folder))
+        self._check.start()
+
+    def _carry_out(self, report: DependencyReport, wheel_folder: Path | None) -> None:
+        """Ask once, install, and look again."""
+        self._report = report
+        try:
+            done = install(
+                plan_installation(report, wheel_folder), slicer.util.confirmOkCancelDisplay, self._panel.running.log
+            )
+            self._panel.running.status(_result_words(done))
+            if done is not None:
+                self._report = done.report
+        except TuckerSegError as error:
+            self._panel.running.status(str(error))
+            self._panel.running.log(str(error))
+            slicer.util.errorDisplay(str(error))
+        finally:
+            self._show_busy(False)
+        self._panel.enter()
+
+    def _show_busy(self, busy: bool) -> None:
+        ui = self._ui
+        for button in (ui.dependencyInstallButton, ui.dependenciesInstallButton, ui.wheelFolderButton):
+            button.enabled = not busy
+
+    def _python(self) -> str | None:
+        """The Python that the user chose; None for Slicer's own."""
+        value = slicer.app.userSettings().value(PYTHON_SETTING)
+        return str(value) if value else None
+
+    def _on_python(self, path: str) -> None:
+        slicer.app.userSettings().setValue(PYTHON_SETTING, path)
+        self._panel.session.use_python(path or None)
+        self._report = None
+        self._look()
+        if path:
+            self.check()
+        self._panel.refresh()
+
+
+def _result_words(done: InstallationResult | None) -> str:
+    if done is None:
+        return _("Nothing was installed.")
+    if not done.changed:
+        return _("Everything is installed.")
+    words = _("Installed: {packages}.").format(packages=", ".join(done.changed))
+    return f"{words} {_('Restart Slicer before you go on.')}" if done.needs_restart else words

@@ -1,0 +1,180 @@
+"""The demonstration: the built-in volume through the module, on real MRML, clicked as a user would; with pictures.
+
+Slicer itself is not needed: ``runtime`` stands in for the application. Usage: ``demonstration.py --out DIR``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+MODULE_FOLDER = HERE.parents[1]
+sys.path[:0] = [str(HERE / "runtime"), str(MODULE_FOLDER)]
+
+import host  # noqa: E402
+import rendering  # noqa: E402
+import slicer  # noqa: E402
+
+RANK_RATIO = 0.85  # the lowest rank at which this small network's picture is still right; see the table it prints
+FURTHER_RANKS = "0.85, 0.7, 0.5"
+VOLUME = MODULE_FOLDER / "Resources" / "Data" / "synthetic_torso.nii.gz"
+PANEL_WIDTH = 480
+VIEW_SIZE = (480, 480)
+TIMEOUT_S = 600
+
+
+class Demonstration:
+    """The module with the built-in volume; every method is something that a user does.
+
+    Args:
+        folder: For results and pictures.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._application = host.start()
+        self._container = host.load(str(MODULE_FOLDER / "TuckerSeg.py")).widgetRepresentation()
+        self.volume = slicer.util.loadVolume(str(VOLUME))
+        self._container.show()
+        self._container.enter()
+        self._widget = self._container.self()
+        self.panel, self.ui = self._widget.panel, self._widget.ui
+
+    def choose_rank(self, rank_ratio: float) -> None:
+        """Move the slider, and wait until the consequences are shown."""
+        self.ui.rankSlider.value = rank_ratio
+        consequences = self.panel.consequences
+        self._until(lambda: consequences.estimate is not None and consequences.estimate.seconds is not None)
+        self.picture_of_panel("panel_before.png")
+
+    def segment(self):
+        """Press Segment and wait; gives the segmentation node."""
+        self.ui.applyButton.click()
+        self._until(lambda: self.ui.progressBar.value > 500 or not self.panel.running.running)
+        self.picture_of_panel("panel_during.png")
+        self._until(lambda: not self.panel.running.running)
+        node = self.panel.parameters.outputSegmentation
+        if node is None:
+            raise SystemExit(f"The run failed: {self.ui.statusLabel.text}")
+        self.picture_of_panel("panel_after.png")
+        return node
+
+    def compare(self, ranks: str):
+        """Compare ranks, show the last but one with its differences; gives the rows."""
+        self.ui.resultsCollapsibleButton.collapsed = True
+        self.ui.compareCollapsibleButton.collapsed = False
+        self.ui.compareRanksEdit.text = ranks
+        self.ui.compareButton.click()
+        self._until(lambda: not self.panel.comparing.running)
+        rows = self.panel.comparing.comparison.rows
+        self.picture_of_panel("panel_compare.png")
+        return rows
+
+    def picture_of_panel(self, name: str) -> None:
+        """The panel as it is now, at its natural height."""
+        for _ in range(20):
+            self._application.processEvents()
+            time.sleep(0.01)
+        self._container.resize(PANEL_WIDTH, self._container.sizeHint.height())
+        self._application.processEvents()
+        self._container.grab().save(str(self._folder / name))
+
+    def pictures_of_views(self, node) -> list[str]:
+        """Slices and surfaces as Slicer draws them; gives the files' names."""
+        bounds = [0.0] * 6
+        node.GetRASBounds(bounds)
+        center = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2])]
+        names = []
+        for orientation in rendering.ORIENTATIONS:
+            names.append(f"{orientation.lower()}.png")
+            rendering.slice_picture(self._folder / names[-1], self.volume, orientation, center, VIEW_SIZE)
+        node.CreateClosedSurfaceRepresentation()
+        names.append("3d.png")
+        rendering.view_picture(self._folder / names[-1], VIEW_SIZE)
+        return names
+
+    def close(self) -> None:
+        """As when Slicer ends."""
+        self._container.exit()
+        self._widget.cleanup()
+
+    def _until(self, condition) -> None:
+        end = time.monotonic() + TIMEOUT_S
+        while not condition():
+            if time.monotonic() > end:
+                raise SystemExit(f"Nothing happened for {TIMEOUT_S} s: {self.ui.statusLabel.text}")
+            self._application.processEvents()
+            time.sleep(0.005)
+
+
+def main() -> None:
+    """Segment, compare, save and draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("demo-output"))
+    parser.add_argument("--rank", type=float, default=RANK_RATIO)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    from TuckerSegLib.slicer_bridge.statistics_nodes import RECORD_ATTRIBUTE, statistics_of
+    from TuckerSegLib.statistics import as_table
+
+    demonstration = Demonstration(options.out)
+    demonstration.choose_rank(options.rank)
+    node = demonstration.segment()
+    print(as_table(statistics_of(node)), end="\n\n")
+    print_comparison(demonstration.compare(FURTHER_RANKS))
+    written = ["segmentation.seg.nrrd", "statistics.json"]
+    if not slicer.util.saveNode(node, str(options.out / written[0])):
+        raise SystemExit(f"{options.out / written[0]} could not be written.")
+    statistics = json.dumps(json.loads(node.GetAttribute(RECORD_ATTRIBUTE)), indent=1)
+    (options.out / written[1]).write_text(statistics, encoding="utf-8")
+    written += sorted(path.name for path in options.out.glob("panel_*.png"))
+    reason = rendering.why_not()
+    if reason:
+        print(f"No pictures of slices and surfaces: {reason}")
+    else:
+        written += demonstration.pictures_of_views(node)
+        written.append(compose(options.out))
+    demonstration.close()
+    print(f"Written to {options.out}: " + ", ".join(written))
+
+
+def print_comparison(rows) -> None:
+    """What every rank costs and saves, on the terminal."""
+    print(f"{'rank':>6}{'M parameters':>15}{'GFLOPs':>10}{'seconds':>9}{'agreement':>11}")
+    for row in rows:
+        run = row.statistics
+        agreement = "" if row.agreement is None else f"{row.agreement:.3f}"
+        print(
+            f"{row.rank_ratio:6.2f}{run.parameters / 1e6:15.3f}{run.macs_per_volume * 2e-9:10.1f}"
+            f"{row.seconds:9.2f}{agreement:>11}"
+        )
+    print("agreement: mean Dice against the original network, structures of 20 voxels or more")
+
+
+def compose(folder: Path) -> str:
+    """The panel and four views in one picture, laid out as in Slicer; gives the file's name."""
+    import qt
+
+    panel = qt.QPixmap(str(folder / "panel_after.png"))
+    width, height = VIEW_SIZE
+    picture = qt.QPixmap(PANEL_WIDTH + 2 * width, max(2 * height, panel.height()))
+    picture.fill(qt.QColor(239, 239, 239))
+    painter = qt.QPainter(picture)
+    painter.drawPixmap(0, 0, panel)
+    for number, name in enumerate(("axial.png", "3d.png", "coronal.png", "sagittal.png")):
+        place = (PANEL_WIDTH + (number % 2) * width, (number // 2) * height)
+        painter.drawPixmap(*place, qt.QPixmap(str(folder / name)))
+    painter.end()
+    picture.save(str(folder / "window.png"))
+    return "window.png"
+
+
+if __name__ == "__main__":
+    main()
+    sys.stdout.flush()
+    os._exit(0)  # Qt and VTK are not taken down in an order that both like
