@@ -119,8 +119,7 @@ class TuckerSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self):
         """Called when the user opens the module."""
-        self.panel.set_parameters(self.logic.getParameterNode())
-        self.panel.enter()
+        self.panel.enter(self.logic.getParameterNode())
 
     def exit(self):
         """Called when the user goes to another module; a run goes on."""
@@ -134,8 +133,7 @@ class TuckerSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneEndClose(self, caller, event):
         """The scene is empty, or another one: follow its parameter node."""
         if self.parent.isEntered:
-            self.panel.set_parameters(self.logic.getParameterNode())
-            self.panel.enter()
+            self.panel.enter(self.logic.getParameterNode())
 
     def onReload(self):
         """Reload the module with its library."""
@@ -160,10 +158,14 @@ class TuckerSegLogic(ScriptedLoadableModuleLogic):
 
         self.session = Session()
         self.segmentationNode = None
+        self._parameters = None
 
     def getParameterNode(self):
-        """The module's parameter node, typed."""
-        return TuckerSegParameterNode(super().getParameterNode())
+        """The module's parameter node, typed; the same view for as long as the node is."""
+        node = super().getParameterNode()
+        if self._parameters is None or self._parameters.parameterNode is not node:
+            self._parameters = TuckerSegParameterNode(node)
+        return self._parameters
 
     def segment(self, volumeNode, segmentationNode=None, rank=1.0, **options):
         """Segment a volume and wait for the result; the application stays responsive.

@@ -47,8 +47,10 @@ def test_a_constant_volume_is_told(module, until):
 
 
 def test_a_folder_that_is_no_model_is_told(ready, until, tmp_path):
-    ready.change(model=str(tmp_path))
-    until(lambda: str(tmp_path) in ready.ui.modelNoteLabel.text, shown=lambda: ready.ui.modelNoteLabel.text)
+    folder = tmp_path / "holiday pictures"
+    folder.mkdir()
+    ready.change(model=str(folder))
+    until(lambda: str(folder) in ready.ui.modelNoteLabel.text, shown=lambda: ready.ui.modelNoteLabel.text)
     ready.ui.applyButton.click()
     until(lambda: not ready.running.running)
     assert "plans.json" in ready.ui.statusLabel.text

@@ -83,6 +83,19 @@ def test_reloading_the_module_keeps_the_scene_and_ends_the_worker(module, until,
     new.cleanup()
 
 
+def test_another_parameter_node_is_followed_and_the_first_one_left_alone(module):
+    import slicer
+
+    first = module.panel.parameters
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    second = type(first)(node)
+    second.rankRatio = 0.6
+    module.panel.enter(second)
+    assert module.panel.ui.rankSlider.value == 0.6
+    module.panel.ui.rankSlider.value = 0.4
+    assert (first.rankRatio, second.rankRatio) == (1.0, 0.4)
+
+
 def test_leaving_the_module_lets_a_run_go_on(module, ready, until):
     ready.ui.applyButton.click()
     module.container.exit()

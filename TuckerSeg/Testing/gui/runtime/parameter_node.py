@@ -96,18 +96,27 @@ def parameterNodeWrapper(cls):
         return property(get, set_)
 
     namespace = {name: accessor(name, field) for name, field in fields.items()}
-    namespace |= {"__init__": make, "connectGui": connect_gui, "disconnectGui": disconnect_gui, "__doc__": cls.__doc__}
+    namespace |= {
+        "__init__": make,
+        "connectGui": connect_gui,
+        "connectParametersToGui": connect_parameters_to_gui,
+        "disconnectGui": disconnect_gui,
+        "__doc__": cls.__doc__,
+    }
     namespace["_fields"] = fields
     return type(cls.__name__, (), namespace)
 
 
 def connect_gui(self, ui):
-    """Bind every widget with a ``SlicerParameterName``, both ways; returns a tag for ``disconnectGui``."""
+    """Bind every widget with a ``SlicerParameterName``, both ways. Gives no tag, as Slicer's."""
+    names = {widget.property("SlicerParameterName"): widget for widget in vars(ui).values()}
+    connect_parameters_to_gui(self, {name: widget for name, widget in names.items() if name})
+
+
+def connect_parameters_to_gui(self, widgets):
+    """Bind widgets by the names of their parameters, both ways; returns a tag for ``disconnectGui``."""
     bound = []
-    for widget in vars(ui).values():
-        name = widget.property("SlicerParameterName") if hasattr(widget, "property") else None
-        if name is None:
-            continue
+    for name, widget in widgets.items():
         if name not in self._fields:
             raise ValueError(f"Widget {widget.objectName} names the parameter '{name}', which does not exist")
         bound.append((widget, name, *ACCESS[type(widget).__name__]))

@@ -113,7 +113,7 @@ class DependenciesSection:
             slicer.util.errorDisplay(str(error))
         finally:
             self._show_busy(False)
-        self._panel.enter()
+        self._panel.enter(self._panel.parameters)
 
     def _show_busy(self, busy: bool) -> None:
         ui = self._ui

@@ -74,16 +74,15 @@ class Panel(VTKObservationMixin):
             self.dependencies,
         )
 
-    def set_parameters(self, parameters: Any) -> None:
-        """Follow a parameter node; None follows nothing, as while a scene is closed."""
+    def _follow(self, parameters: Any) -> None:
+        """Bind to a parameter node; None follows nothing, as while a scene is closed."""
         if self.parameters is not None:
             self.parameters.disconnectGui(self._binding)
             self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_modified)
         self.parameters = parameters
         if parameters is not None:
-            self._binding = parameters.connectGui(self.ui)
+            self._binding = parameters.connectParametersToGui(bound_widgets(self.ui))
             self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_modified)
-        self.refresh()
 
     def refresh(self) -> None:
         """Show what the parameter node says."""
@@ -140,17 +139,24 @@ class Panel(VTKObservationMixin):
         )
         return RunSettings(p.model, round(p.rankRatio, 4), self.inputs.structures(), inference, p.standardNames)
 
-    def enter(self) -> None:
-        """The module was opened."""
+    def enter(self, parameters: Any) -> None:
+        """The module was opened: follow a parameter node, and look anew at what may have changed meanwhile."""
+        self._follow(parameters)
         for section in self.sections:
             section.enter()
         self.refresh()
 
     def close(self) -> None:
         """Follow nothing, stop everything, and leave nothing temporary in the scene."""
-        self.set_parameters(None)  # first: what is taken away now is not to be asked for again
+        self._follow(None)  # first: what is taken away now is not to be asked for again
         for section in self.sections:
             section.close()
 
     def _on_modified(self, caller: slicer.vtkMRMLNode, event: str) -> None:
         self.refresh()
+
+
+def bound_widgets(ui: Any) -> dict[str, Any]:
+    """Parameter name to the widget that is bound to it in the .ui file (``connectGui`` would give no tag back)."""
+    named = ((widget.property("SlicerParameterName"), widget) for widget in vars(ui).values())
+    return {name: widget for name, widget in named if name}
