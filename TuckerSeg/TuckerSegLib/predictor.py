@@ -10,21 +10,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import OutOfMemoryError
+from .errors import Cancelled, OutOfMemoryError
 from .job import InferenceSpec
 from .labeling import Decision, Head, label_volume
 from .model import SegmentationModel
 from .preprocessing import PreparedVolume
-from .sliding_window import StreamSpec, patch_count, stream
+from .sliding_window import Slab, StreamSpec, patch_count, stream
 
 if TYPE_CHECKING:
     import torch
 
 PatchFunction = Callable[["torch.Tensor"], "torch.Tensor"]
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -94,16 +96,17 @@ def predict(
     model: SegmentationModel,
     network: Network,
     spec: InferenceSpec,
-    progress: Callable[[int, int], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    progress: Progress = lambda stage, done, total: None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Prediction:
     """Segment a prepared volume.
 
     Out of memory steps down: first one patch at a time, then the accumulator in main memory.
 
     Args:
-        progress: Called with patches done and patches in all.
-        cancelled: Asked before every patch.
+        progress: Called with ``network``, patches done and patches in all, and with ``finish``, planes of the
+            model's grid that are labeled and planes in all; the two take turns.
+        cancelled: Asked before every patch and every plane.
 
     Raises:
         OutOfMemoryError: Even the smallest step needs more memory than there is.
@@ -121,10 +124,11 @@ def predict(
             batch_size=batch_size,
             accumulator_device=accumulator,
         )
-        slabs = _Timer(stream(volume.data, network.run, settings, progress, cancelled))
+        slabs = _Timer(stream(volume.data, network.run, settings, partial(progress, "network"), cancelled))
+        planes = _planes(slabs, volume.data.shape[1], partial(progress, "finish"), cancelled)
         started = time.perf_counter()
         try:
-            labels = _label(slabs, volume, model, network, nearest=spec.output_grid == "nearest")
+            labels = _label(planes, volume, model, network, nearest=spec.output_grid == "nearest")
         except Exception as error:
             if not network.is_out_of_memory(error):
                 raise
@@ -138,8 +142,20 @@ def predict(
     ) from failure
 
 
+def _planes(
+    slabs: Iterable[Slab], count: int, progress: Callable[[int, int], None], cancelled: Callable[[], bool]
+) -> Iterator[Slab]:
+    """Slabs of one plane each: labeling a large one takes long enough to be followed and cancelled."""
+    for slab in slabs:
+        for index in range(slab.start, slab.stop):
+            if cancelled():
+                raise Cancelled
+            yield Slab(index, index + 1, slab.features[:, index - slab.start : index - slab.start + 1])
+            progress(index + 1, count)
+
+
 def _label(
-    slabs: Iterable[Any], volume: PreparedVolume, model: SegmentationModel, network: Network, nearest: bool
+    slabs: Iterable[Slab], volume: PreparedVolume, model: SegmentationModel, network: Network, nearest: bool
 ) -> np.ndarray:
     """Slabs of features or logits to labels on the input's grid."""
     regions, channels = model.plans.region_values, model.plans.logit_channels

@@ -14,6 +14,7 @@ from .errors import Cancelled, OutputError
 from .job import Job
 from .loading import compress, load_model
 from .model import SegmentationModel
+from .progress import ProgressTracker
 from .ready_model import prepare
 from .segmentation import Listener, SegmentationResult, Stopwatch, segment
 
@@ -39,6 +40,7 @@ def run_job(
         image.check_output(job.output)
         _keep_inputs(job)
     cache = cache or Cache()
+    on_event = ProgressTracker(on_event)
     watch = Stopwatch(on_event)
     reader = ThreadPoolExecutor(1)
     try:

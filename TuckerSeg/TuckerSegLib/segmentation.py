@@ -17,7 +17,7 @@ from .cache import Cache
 from .job import InferenceSpec
 from .model import SegmentationModel
 from .nnunet.plans import ModelPlans
-from .predictor import Prediction, predict
+from .predictor import Prediction, Progress, predict
 from .preprocessing import preprocess
 from .ready_model import ReadyModel, describe, prepare
 from .statistics import RunStatistics, Structure, versions
@@ -119,8 +119,8 @@ def segment(
         model: From ``load_model`` or ``compress``; or from ``prepare``, which saves preparing it for every image.
         inference: How; None takes the defaults. Its device, precision and threads were settled by ``prepare``.
         watch: Times the stages; None makes one.
-        on_event: Receives ``stage`` and ``progress`` events.
-        cancelled: Asked before every patch.
+        on_event: Receives ``stage`` and ``progress`` events; ``progress.ProgressTracker`` makes a bar of them.
+        cancelled: Asked before every patch and every plane of labels.
         notes: Remarks from earlier stages that belong into the statistics.
         cache: Where compiled forms are kept; None takes the user's.
 
@@ -194,15 +194,8 @@ def _why_nothing(facts: _VolumeFacts, doubts: Sequence[str]) -> str:
     return f"No structures were found. Possible reason: {reason}"
 
 
-def _progress(on_event: Listener) -> Callable[[int, int], None]:
-    started = time.perf_counter()
-
-    def report(done: int, total: int) -> None:
-        elapsed = time.perf_counter() - started
-        remaining = elapsed / done * (total - done) if done else None
-        on_event({"event": "progress", "stage": "network", "done": done, "total": total, "remaining_s": remaining})
-
-    return report
+def _progress(on_event: Listener) -> Progress:
+    return lambda stage, done, total: on_event({"event": "progress", "stage": stage, "done": done, "total": total})
 
 
 def _statistics(

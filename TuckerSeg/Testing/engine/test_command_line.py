@@ -66,8 +66,10 @@ def test_json_mode_prints_one_event_per_line(ct, model, tmp_path):
     events = [json.loads(line) for line in done.stdout.splitlines()]
     progress = [event for event in events if event["event"] == "progress"]
     assert progress[-1]["done"] == progress[-1]["total"]
+    assert progress[-1]["remaining_s"] == 0
     assert events[-1]["event"] == "result"
-    assert events[-1]["statistics"]["patches"] == progress[-1]["total"]
+    patches = [event for event in progress if event["stage"] == "network"]
+    assert events[-1]["statistics"]["patches"] == patches[-1]["total"]
 
 
 def test_a_saved_model_segments_as_its_folder_does(ct, model, tmp_path):

@@ -1,43 +1,117 @@
-"""One bar for a whole run."""
+"""One bar for a whole run, and its remaining time."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 
 from TuckerSegLib.progress import ProgressTracker
 
+COLD = ["read", "load", "compress", "prepare", "preprocess", "network"]
 
-def fractions(events):
-    seen = []
-    tracker = ProgressTracker(seen.append)
-    for event in events:
-        tracker(event)
-    return [event.get("fraction") for event in seen]
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def seen():
+    return []
+
+
+@pytest.fixture
+def tracker(seen, clock):
+    return ProgressTracker(seen.append, clock)
 
 
 def stage(name):
     return {"event": "stage", "stage": name}
 
 
-def patch(done, total):
-    return {"event": "progress", "stage": "network", "done": done, "total": total, "remaining_s": 1.0}
+def progress(name, done, total):
+    return {"event": "progress", "stage": name, "done": done, "total": total}
 
 
-def test_the_bar_grows_from_the_first_stage_to_the_last_patch():
-    cold = ["read", "load", "compress", "prepare", "preprocess", "network"]
-    seen = fractions([*map(stage, cold), *(patch(done, 4) for done in range(1, 5))])
-    assert seen == sorted(seen)
-    assert (seen[0], seen[-1]) == (0, pytest.approx(1))
+def run(tracker, clock, layers=3, patches=4, planes=5, patch_s=2.0, plane_s=0.5):
+    """A volume of some layers of patches; each layer's planes are labeled when its patches are done."""
+    tracker(stage("network"))
+    for layer in range(layers):
+        for patch in range(patches):
+            clock.now += patch_s
+            tracker(progress("network", layer * patches + patch + 1, layers * patches))
+        for plane in range(planes):
+            clock.now += plane_s
+            tracker(progress("finish", layer * planes + plane + 1, layers * planes))
 
 
-def test_the_bar_never_goes_back_where_stages_overlap_or_come_again():
-    seen = fractions([stage("network"), patch(3, 4), stage("load"), stage("read"), patch(1, 4)])
-    assert seen == sorted(seen)
+def test_the_bar_grows_from_the_first_stage_to_the_last_plane(tracker, seen, clock):
+    for name in COLD[:-1]:
+        tracker(stage(name))
+    run(tracker, clock)
+    fractions = [event["fraction"] for event in seen]
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0, pytest.approx(1))
 
 
-def test_stages_it_does_not_know_and_other_events_pass_unchanged():
-    seen = []
-    tracker = ProgressTracker(seen.append)
+def test_the_remaining_time_is_right_from_the_second_layer_on(tracker, seen, clock):
+    run(tracker, clock)
+    ends_at = clock.now
+    again = Clock()
+    events = []
+    run(ProgressTracker(lambda event: events.append((again.now, event)), again), again)
+    told = [(now, event) for now, event in events if event["event"] == "progress"]
+    assert len(told) == 12 + 5
+    for now, event in told[4:]:
+        assert event["remaining_s"] == pytest.approx(ends_at - now), event
+    assert told[-1][1]["remaining_s"] == 0
+
+
+def test_labeling_that_is_foretold_counts_before_its_first_plane(tracker, seen, clock):
+    tracker.expect_finish(30.0)
+    run(tracker, clock, layers=1)
+    remaining = [event["remaining_s"] for event in seen if event["event"] == "progress"]
+    assert remaining[:4] == [36.0, 34.0, 32.0, 30.0]
+    assert remaining[4] == 2.0
+
+
+def test_planes_are_told_only_when_no_patch_is_left(tracker, seen, clock):
+    run(tracker, clock)
+    stages = [event["stage"] for event in seen if event["event"] == "progress"]
+    assert [name for name, _ in itertools.groupby(stages)] == ["network", "finish"]
+    assert stages.count("finish") == 5
+
+
+def test_a_run_that_begins_again_with_less_memory_is_timed_anew(tracker, seen, clock):
+    tracker(stage("network"))
+    for done, seconds in ((1, 10.0), (2, 10.0), (1, 3.0), (2, 3.0)):
+        clock.now += seconds
+        tracker(progress("network", done, 4))
+    assert [event["remaining_s"] for event in seen[1:]] == [30.0, 20.0, 9.0, 6.0]
+
+
+def test_the_bar_never_goes_back_where_stages_overlap_or_come_again(tracker, seen, clock):
+    tracker(stage("network"))
+    clock.now += 1
+    tracker(progress("network", 3, 4))
+    for event in (stage("load"), stage("read"), progress("network", 1, 4)):
+        tracker(event)
+    fractions = [event["fraction"] for event in seen]
+    assert fractions == sorted(fractions)
+
+
+def test_stages_it_does_not_know_and_other_events_pass_unchanged(tracker, seen):
     events = [{"event": "log", "message": "a"}, stage("write"), {"event": "row", "row": {}}]
     for event in events:
         tracker(event)

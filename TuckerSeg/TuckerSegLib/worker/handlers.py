@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,8 @@ class Handlers:
         watch = Stopwatch(tracker)
         with warnings_as_events(context.on_event) as warned:
             ready = self._models.ready(job, watch, context.stop_if_cancelled)
+            voxels = math.prod(volume.geometry.shape)
+            tracker.expect_finish((self._measurements.voxel_seconds(ready.device.id) or 0.0) * voxels / 1e6)
             arguments = (volume, ready, job.inference, watch, tracker, context.cancelled, warned)
             try:
                 result = segment(*arguments)
