@@ -45,7 +45,6 @@ class TuckerSeg(ScriptedLoadableModule):
 def _register():
     """What other modules can find of this one: sample data and terminology."""
     from TuckerSegLib.slicer_bridge.sample_data import register_sample_data
-
     from TuckerSegLib.slicer_bridge.terminology import register_terminology
 
     register_sample_data()
