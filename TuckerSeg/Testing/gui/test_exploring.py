@@ -117,6 +117,20 @@ def test_comparing_ranks_fills_table_and_plot_and_shows_a_row(ready, until):
     assert slicer.util.getNodesByClass("vtkMRMLTableNode") == []
 
 
+def test_the_result_of_a_run_is_out_of_sight_while_a_rank_is_looked_at(ready, until):
+    ready.ui.applyButton.click()
+    until(lambda: not ready.running.running)
+    result = ready.parameters.outputSegmentation
+    ready.ui.compareRanksEdit.text = "0.4"
+    ready.ui.compareButton.click()
+    until(lambda: not ready.comparing.running)
+    assert result.GetDisplayVisibility()
+    ready.ui.compareTable.cellClicked.emit(1, 0)
+    assert not result.GetDisplayVisibility()
+    ready.ui.compareClearButton.click()
+    assert result.GetDisplayVisibility()
+
+
 def test_differences_mark_exactly_the_voxels_that_differ(ready, until):
     import numpy as np
     import slicer

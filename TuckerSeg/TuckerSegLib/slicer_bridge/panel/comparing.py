@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from ...errors import SpecError, TuckerSegError
@@ -13,6 +14,7 @@ from ...structures import title_of
 from ..comparison import Comparison
 from ..worker_process import Event
 from .previewing import crosshair_position
+from .results import ROW_HEIGHT
 from .words import amount, seconds_in_words
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class ComparingSection:
     def __init__(self, panel: Panel):
         self._panel, self._ui = panel, panel.ui
         self.comparison: Comparison | None = None
+        self._hidden: slicer.vtkMRMLSegmentationNode | None = None
         ui = self._ui
         for size in REGIONS_MM:
             title = _("Whole volume") if size is None else _("Box of {size:.0f} mm at the crosshair").format(size=size)
@@ -38,6 +41,7 @@ class ComparingSection:
         ui.compareTable.setHorizontalHeaderLabels([_(title) for title in TITLES])
         ui.compareTable.horizontalHeader().setStretchLastSection(True)
         ui.compareTable.verticalHeader().setVisible(False)
+        ui.compareTable.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         ui.compareButton.connect("clicked(bool)", self._on_button)
         ui.compareRanksButton.connect("clicked(bool)", self._on_open)
         ui.compareTable.connect("cellClicked(int,int)", self._on_row)
@@ -71,6 +75,7 @@ class ComparingSection:
         comparison, self.comparison = self.comparison, None
         if comparison is not None:
             comparison.remove()
+        self._show_run()
         self._ui.compareTable.setRowCount(0)
         self._ui.compareNoteLabel.text = ""
         self._panel.refresh()
@@ -156,7 +161,20 @@ class ComparingSection:
 
     def _on_row(self, row: int, column: int = 0) -> None:
         if self.comparison is not None and row < len(self.comparison.rows):
+            self._hide_run()
             self.comparison.show(row, self._ui.compareDifferencesCheckBox.checked)
+
+    def _hide_run(self) -> None:
+        """Take the result of the last run out of sight: it would lie over the row that is looked at."""
+        node = self._panel.parameters.outputSegmentation
+        if node is not None and node.GetDisplayVisibility():
+            node.SetDisplayVisibility(False)
+            self._hidden = node
+
+    def _show_run(self) -> None:
+        hidden, self._hidden = self._hidden, None
+        if hidden is not None and hidden.GetScene() is not None:
+            hidden.SetDisplayVisibility(True)
 
     def _on_differences(self) -> None:
         row = self._ui.compareTable.currentRow()

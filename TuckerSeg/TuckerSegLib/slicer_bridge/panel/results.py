@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .panel import Panel
 
 STANDARD, SHORT = "standard", "short"
+ROW_HEIGHT = 22
 
 
 class ResultsSection:
@@ -29,6 +30,9 @@ class ResultsSection:
     def __init__(self, panel: Panel):
         self._panel, self._ui = panel, panel.ui
         ui = self._ui
+        for view in (ui.costTableView, ui.structureTableView):
+            view.verticalHeader().setVisible(False)
+            view.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         ui.namesComboBox.addItem(_("Standard names and terminology"), STANDARD)
         ui.namesComboBox.addItem(_("Short names of the model"), SHORT)
         ui.namesComboBox.connect("activated(int)", self._on_names)
@@ -42,6 +46,8 @@ class ResultsSection:
         node = parameters.outputSegmentation
         self._ui.costTableView.setMRMLTableNode(table_of(node, COST_ROLE))
         self._ui.structureTableView.setMRMLTableNode(table_of(node, STRUCTURES_ROLE))
+        for view in (self._ui.costTableView, self._ui.structureTableView):
+            view.resizeColumnsToContents()
         statistics = statistics_of(node)
         self._ui.resultsLabel.text = _summary(statistics) if statistics else _("No run yet.")
         for button in (self._ui.copyResultsButton, self._ui.saveResultsButton):
