@@ -126,10 +126,10 @@ class _Installer:
             self._install_needed()
 
     def _repair(self) -> None:
+        for remnant in self._plan.remnants:
+            self._on_log(f"Removing {remnant}, which a half installation has left")
+            shutil.rmtree(remnant)
         for repair in self._plan.repairs:
-            if repair.remnant is not None:
-                self._on_log(f"Removing {repair.remnant}, which a half installation has left")
-                shutil.rmtree(repair.remnant)
             index = ["--extra-index-url", repair.index] if repair.index else []
             self._pip("--force-reinstall", "--no-deps", str(repair), *index)
 

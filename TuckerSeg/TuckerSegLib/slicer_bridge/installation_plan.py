@@ -29,21 +29,18 @@ _TORCH_TEXTS = {
 
 @dataclass(frozen=True)
 class Repair:
-    """A distribution that is there and cannot be imported.
+    """A distribution that is there and cannot be imported, to be installed again in the same version.
 
     Attributes:
-        version: The one to install again; None where not even that is known.
-        remnant: Folder of metadata to remove first, because pip can neither use nor replace it.
         index: Further index, for a build that PyPI has not.
     """
 
     name: str
-    version: str | None = None
-    remnant: Path | None = None
+    version: str
     index: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}=={self.version}" if self.version else self.name
+        return f"{self.name}=={self.version}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,7 @@ class InstallationPlan:
     Attributes:
         packages: Requirements that are missing, too old, or lack something that they need.
         repairs: What will be installed once more.
+        remnants: Folders of metadata to remove first, because pip can neither use nor replace them.
         constraints: Lines for pip that pin all that is installed and shall stay as it is.
         torch_build: ``cuda``, ``processors`` or ``folder`` (what lies there).
         asks_extension: Slicer's extension PyTorch is there, and installs the build that it finds best.
@@ -64,6 +62,7 @@ class InstallationPlan:
     report: DependencyReport
     packages: tuple[Requirement, ...]
     repairs: tuple[Repair, ...]
+    remnants: tuple[Path, ...]
     constraints: tuple[str, ...]
     torch_build: str
     asks_extension: bool
@@ -116,9 +115,8 @@ def plan_installation(
     """
     report = report or check_dependencies()
     reasons = unmet(report.packages)
-    broken = {state.name for state in report.packages if state.culprit}
-    packages = tuple(item for item in requirements() if item.name in reasons and item.name not in broken)
     repairs = _repairs(report)
+    packages = tuple(item for item in requirements() if item.name in reasons and not _is_helped(item, report, repairs))
     asks_extension = wheel_folder is None and pytorch_extension() is not None
     torch_build = FOLDER if wheel_folder is not None else _torch_build(report, asks_extension)
     names = {canonical(item.name) for item in (*packages, *repairs)}
@@ -128,6 +126,7 @@ def plan_installation(
         report=report,
         packages=packages,
         repairs=repairs,
+        remnants=tuple({Path(state.remnant) for state in report.packages if state.remnant}),
         constraints=_constraints(report, packages),
         torch_build=torch_build,
         asks_extension=asks_extension,
@@ -157,19 +156,23 @@ def _size_mb(requirement: Requirement, torch_build: str) -> int:
 
 
 def _repairs(report: DependencyReport) -> tuple[Repair, ...]:
+    """What is broken and has a version; without one, a required package is installed as if it were missing."""
     found = {}
-    for state in report.packages:
-        if state.culprit is None:
-            continue
-        version = report.installed.get(canonical(state.culprit))
-        _, _, build = (version or "").partition("+")
-        found[canonical(state.culprit)] = Repair(
-            name=state.culprit,
-            version=version if version and is_comparable(version) else None,
-            remnant=Path(state.remnant) if state.remnant else None,
-            index=TORCH_INDEX + build if build else None,
-        )
+    for culprit in filter(None, (state.culprit for state in report.packages)):
+        version = report.installed.get(canonical(culprit), "")
+        if is_comparable(version):
+            _, _, build = version.partition("+")
+            found[canonical(culprit)] = Repair(culprit, version, TORCH_INDEX + build if build else None)
     return tuple(found.values())
+
+
+def _is_helped(requirement: Requirement, report: DependencyReport, repairs: Iterable[Repair]) -> bool:
+    """Whether a requirement will do once something else is installed or repaired."""
+    culprit = next((state.culprit for state in report.packages if state.name == requirement.name), None)
+    if culprit is None:
+        return False
+    others = {canonical(item.name) for item in requirements() if item.name != requirement.name}
+    return canonical(culprit) in others | {canonical(repair.name) for repair in repairs}
 
 
 def _constraints(report: DependencyReport, packages: Iterable[Requirement]) -> tuple[str, ...]:

@@ -29,23 +29,24 @@ class PipFailure:
     message: str
 
 
-# In the order of precedence: a refused proxy also says "connection", and each of these can end as "no matching
-# distribution", because pip then found no list of versions at all.
+# In the order of precedence. Each of them can end as "no matching distribution", because pip then got no list of
+# versions at all; and a connection that failed once and then came about is in the text too.
 _SIGNS = (
-    ("wheel", r"\(from versions: (?!none)"),  # the list came through, however often it was asked for
+    ("wheel", r"\(from versions: (?!none)"),
+    ("conflict", r"ResolutionImpossible|The conflict is caused by"),
     ("proxy", r"ProxyError|Cannot connect to proxy|407 Proxy"),
     ("certificate", r"CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError|SSLError|UNEXPECTED_EOF"),
     ("disk", r"No space left on device|Errno 28\b|Errno 122\b|WinError 112\b|not enough space on the disk"),
     ("path", r"WinError 206\b|Errno 36\b|[Ff]ile ?name(?: or extension is)? too long|Windows Long Path"),
     ("permission", r"Permission denied|Errno 13\b|WinError 5\b|WinError 32\b|Access is denied|Read-only file system"),
+    ("build", r"Failed building wheel"),
     (
         "network",
         r"NewConnectionError|Max retries exceeded|NameResolutionError|getaddrinfo failed|Failed to resolve|timed out"
-        r"|ConnectionResetError|Connection broken|RemoteDisconnected|IncompleteRead|Network is unreachable"
-        r"|HTTP error \d+",
+        r"|ConnectionResetError|Connection broken|connection broken|RemoteDisconnected|IncompleteRead"
+        r"|Network is unreachable|HTTP error \d+",
     ),
-    ("conflict", r"ResolutionImpossible|conflicting dependencies|depends on .* but|The conflict is caused by"),
-    ("build", r"Failed building wheel|Failed to build|subprocess-exited-with-error|metadata-generation-failed"),
+    ("build", r"Failed to build|subprocess-exited-with-error|metadata-generation-failed"),
     ("wheel", r"No matching distribution found|Could not find a version|is not a supported wheel"),
 )
 
@@ -58,7 +59,9 @@ _WHEELS = (
     r"Failed to build '?([\w.-]+)",
     r"ERROR: ([\w.-]+?)-\d\S*\.whl is not a supported wheel",
 )
-_STEPS = (r"(?:Downloading|Using cached|Processing) (?:\S*[/\\])?([\w.]+?)-\d", r"Collecting ([\w.-]+)")
+# What pip was at, the last one counting: while it collects, and while it writes.
+_COLLECTING = (r"(?:Downloading|Using cached|Processing) (?:\S*[/\\])?([\w.]+?)-\d", r"Collecting ([\w.-]+)")
+_WRITING = (r"site-packages[/\\]+([A-Za-z]\w*)", r"Attempting uninstall: ([\w.-]+)")
 
 _ADVICE = {
     "proxy": "The proxy server could not be reached or refused the connection. Set the environment variable "
@@ -104,7 +107,7 @@ def _wheel(text: str) -> str | None:
     for pattern in _WHEELS:
         if found := re.search(pattern, text):
             return found[1].rstrip(".,")
-    for pattern in _STEPS:
+    for pattern in _WRITING if "Installing collected packages" in text else _COLLECTING:
         if found := re.findall(pattern, text):
             return found[-1]
     return None
