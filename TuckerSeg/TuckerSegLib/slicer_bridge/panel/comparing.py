@@ -155,8 +155,11 @@ class ComparingSection:
         number = table.rowCount
         table.setRowCount(number + 1)
         for column, text in enumerate(_cells(row)):
-            table.setItem(number, column, qt.QTableWidgetItem(text))
-        table.resizeColumnsToContents()
+            item = qt.QTableWidgetItem(text)
+            item.setToolTip(text)
+            table.setItem(number, column, item)
+        for column in range(len(TITLES) - 1):
+            table.resizeColumnToContents(column)
         self._panel.refresh()
 
     def _on_row(self, row: int, column: int = 0) -> None:

@@ -37,6 +37,7 @@ class HardwareSection:
             box.addItem(_("{device} (not on this computer)").format(device=wanted), wanted)
         index = box.findData(wanted)
         box.currentIndex = index if index >= 0 else 0
+        box.toolTip = box.currentText
         self._ui.deviceReasonLabel.text = self._reason(wanted)
 
     def enter(self) -> None:

@@ -7,7 +7,8 @@ def amount(value: float) -> str:
     """1 234 567 as ``1.23 M``."""
     for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
-            return f"{value / size:.3g} {letter}"
+            scaled = value / size
+            return f"{scaled:.{2 if scaled < 10 else 1 if scaled < 100 else 0}f} {letter}"
     return f"{value:.0f}"
 
 
