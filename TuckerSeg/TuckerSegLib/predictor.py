@@ -145,13 +145,18 @@ def predict(
 def _planes(
     slabs: Iterable[Slab], count: int, progress: Callable[[int, int], None], cancelled: Callable[[], bool]
 ) -> Iterator[Slab]:
-    """Slabs of one plane each: labeling a large one takes long enough to be followed and cancelled."""
+    """Slabs of one plane each: labeling a large one takes long enough to be followed and cancelled.
+
+    Planes are copies, so that a slab's memory is free for the next patches whatever becomes of its last plane.
+    """
     for slab in slabs:
         for index in range(slab.start, slab.stop):
             if cancelled():
                 raise Cancelled
-            yield Slab(index, index + 1, slab.features[:, index - slab.start : index - slab.start + 1])
+            inside = index - slab.start
+            yield Slab(index, index + 1, slab.features[:, inside : inside + 1].clone())
             progress(index + 1, count)
+        del slab
 
 
 def _label(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from TuckerSegLib import predictor
 from TuckerSegLib.errors import OutOfMemoryError
 from TuckerSegLib.image import Geometry
 from TuckerSegLib.job import InferenceSpec
@@ -22,10 +23,10 @@ MODEL = SimpleNamespace(
 )
 
 
-def volume():
-    data = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0))
+def volume(shape=SHAPE):
+    data = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
     whole = (slice(None),) * 3
-    return PreparedVolume(data, Geometry(SHAPE, np.eye(4)), None, (0, 1, 2), whole, ResamplingSpec(1))
+    return PreparedVolume(data, Geometry(shape, np.eye(4)), None, (0, 1, 2), whole, ResamplingSpec(1))
 
 
 def logits(patches):
@@ -48,6 +49,26 @@ def test_a_step_down_frees_the_memory_of_the_attempt_before_it():
 
     found = predict(volume(), MODEL, network_that(run), InferenceSpec(batch_size=2))
     assert "one patch at a time" in found.notes[0]
+    assert not any(alive)
+
+
+def test_planes_that_are_labeled_hold_no_memory_while_the_next_patches_run(monkeypatch):
+    slabs, alive = [], []
+    whole = predictor.stream
+
+    def watched(*arguments):
+        for slab in whole(*arguments):
+            slabs.append(weakref.ref(slab.features.untyped_storage()))  # a view of it is enough to hold it
+            yield slab
+            del slab
+
+    def run(patches):
+        alive.append(sum(slab() is not None for slab in slabs))
+        return logits(patches)
+
+    monkeypatch.setattr(predictor, "stream", watched)
+    predict(volume((24, 8, 8)), MODEL, network_that(run), InferenceSpec())
+    assert len(slabs) > 2
     assert not any(alive)
 
 
