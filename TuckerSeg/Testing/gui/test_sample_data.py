@@ -1,10 +1,27 @@
-"""Sample data: the built-in volume loads without a network, the example is pinned by a checksum."""
+"""Sample data: both are fetched and checked as Slicer's module does it, the built-in volume without a network."""
 
 from __future__ import annotations
 
 import hashlib
+import urllib.request
+from pathlib import Path
 
 import pytest
+
+# Of SampleDataLogic.registerCustomSampleDataSource, in Slicer 5.10 and later alike.
+PARAMETERS = {
+    "category",
+    "sampleName",
+    "uris",
+    "fileNames",
+    "nodeNames",
+    "customDownloader",
+    "thumbnailFileName",
+    "loadFileType",
+    "loadFiles",
+    "loadFileProperties",
+    "checksums",
+}
 
 
 @pytest.fixture
@@ -18,18 +35,46 @@ def sources(slicer_app):
     return {source["sampleName"]: source for source in SampleData.SampleDataLogic.sources}
 
 
-def test_the_built_in_volume_loads(sources):
-    node = sources["TuckerSegTorso"]["customDownloader"](None)
-    assert node.GetName() == "TuckerSegTorso"
+def fetch(source, folder):
+    """Download a source and compare its checksum, in the steps of Slicer's Sample Data module."""
+    import slicer
+
+    file = folder / source["fileNames"]
+    urllib.request.urlretrieve(source["uris"], file)
+    algorithm, digest = slicer.util.extractAlgoAndDigest(source["checksums"])
+    assert slicer.util.computeChecksum(algorithm, str(file)) == digest
+    return file
+
+
+def test_a_source_is_described_with_what_slicer_knows(sources):
+    assert set(sources) == {"TuckerSegTorso", "TotalSegmentatorExampleCT"}
+    assert all(set(source) <= PARAMETERS for source in sources.values())
+
+
+def test_the_built_in_volume_is_fetched_from_its_place_without_a_network(sources, tmp_path):
+    import slicer
+
+    source = sources["TuckerSegTorso"]
+    assert source["uris"].startswith("file:///")
+    node = slicer.util.loadVolume(str(fetch(source, tmp_path)), {"name": source["nodeNames"]})
     assert node.GetImageData().GetDimensions() == (143, 107, 224)
+
+
+def test_the_built_in_volume_is_loaded_by_its_name(slicer_app):
+    from TuckerSegLib.slicer_bridge.sample_data import load_built_in_volume
+
+    node = load_built_in_volume()
+    assert node.GetName() == "TuckerSegTorso"
     assert node.GetSpacing() == (3.0, 3.0, 3.0)
 
 
-def test_every_source_has_a_picture(sources):
-    from pathlib import Path
+def test_every_source_has_a_picture_of_the_usual_size(sources):
+    import qt
 
-    assert len(sources) == 2
-    assert all(Path(source["thumbnailFileName"]).is_file() for source in sources.values())
+    for source in sources.values():
+        assert Path(source["thumbnailFileName"]).is_file()
+        picture = qt.QImage(source["thumbnailFileName"])
+        assert (picture.width(), picture.height()) == (260, 280)
 
 
 def test_the_example_is_the_one_that_the_checksum_names(sources, shared_data):

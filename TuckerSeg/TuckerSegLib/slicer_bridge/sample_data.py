@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import slicer
 
 from ..catalog import RESOURCES
 
 CATEGORY = "TuckerSeg"
 TORSO_FILE = RESOURCES / "Data" / "synthetic_torso.nii.gz"
+TORSO_SHA256 = "b09cffe5a0089740046d3d0e3cac805b98d601a276d1659d5ae3eabc9c7eb741"
 TORSO_NAME = "TuckerSegTorso"
-# TotalSegmentator's own example (Apache-2.0), at a commit, so that it never changes.
+# TotalSegmentator's own example (Apache-2.0), a trunk of 3 mm voxels, at a commit, so that it never changes.
 EXAMPLE_URI = (
     "https://raw.githubusercontent.com/wasserth/TotalSegmentator/0effae9d718aab0c118ce1f8982dcd16b9e32a50/"
     "tests/reference_files/example_ct.nii.gz"
@@ -21,36 +20,27 @@ EXAMPLE_NAME = "TotalSegmentatorExampleCT"
 
 
 def register_sample_data() -> None:
-    """Tell the Sample Data module of both. Called once, when the application has started."""
+    """Tell the Sample Data module of both. Called when the application has started; again, it changes nothing."""
+    # A file is "downloaded" from its place on the disk: no network is needed, and the checksum sees to it that the
+    # copy in Slicer's cache follows an update of the extension.
+    _register(TORSO_NAME, TORSO_FILE.as_uri(), TORSO_SHA256)
+    _register(EXAMPLE_NAME, EXAMPLE_URI, EXAMPLE_SHA256)
+
+
+def load_built_in_volume() -> slicer.vtkMRMLScalarVolumeNode:
+    """Load the synthetic torso into the scene."""
+    return slicer.util.loadVolume(str(TORSO_FILE), {"name": TORSO_NAME})
+
+
+def _register(name: str, uri: str, sha256: str) -> None:
     import SampleData
 
-    register = SampleData.SampleDataLogic.registerCustomSampleDataSource
-    register(
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category=CATEGORY,
-        sampleName=TORSO_NAME,
-        sampleDescription="Synthetic torso of 3 mm voxels, built in: for trying the demonstration model",
-        thumbnailFileName=str(RESOURCES / "Icons" / f"{TORSO_NAME}.png"),
-        uris=TORSO_FILE.as_uri(),
-        fileNames=TORSO_FILE.name,
-        nodeNames=TORSO_NAME,
-        customDownloader=load_built_in_volume,  # it is here already, network or not
+        sampleName=name,
+        thumbnailFileName=str(RESOURCES / "Icons" / f"{name}.png"),
+        uris=uri,
+        fileNames=f"{name}.nii.gz",
+        nodeNames=name,
+        checksums=f"SHA256:{sha256}",
     )
-    register(
-        category=CATEGORY,
-        sampleName=EXAMPLE_NAME,
-        sampleDescription="Trunk CT of 3 mm voxels, TotalSegmentator's example",
-        thumbnailFileName=str(RESOURCES / "Icons" / "TuckerSeg.png"),
-        uris=EXAMPLE_URI,
-        fileNames=f"{EXAMPLE_NAME}.nii.gz",
-        nodeNames=EXAMPLE_NAME,
-        checksums=f"SHA256:{EXAMPLE_SHA256}",
-    )
-
-
-def load_built_in_volume(source: Any = None) -> slicer.vtkMRMLScalarVolumeNode:
-    """Load the synthetic torso into the scene.
-
-    Args:
-        source: What the Sample Data module passes; not needed.
-    """
-    return slicer.util.loadVolume(str(TORSO_FILE), {"name": TORSO_NAME})
