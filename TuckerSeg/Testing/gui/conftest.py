@@ -86,15 +86,15 @@ def slow_model(make_model_folder):
 
 @pytest.fixture
 def make_ct(slicer_app):
-    """A function that adds a volume of 3 mm voxels with blobs in Hounsfield units."""
+    """A function that adds a volume with blobs in Hounsfield units."""
 
-    def make(shape=(40, 44, 48), name="ct", seed=0):
+    def make(shape=(40, 44, 48), name="ct", seed=0, spacing_mm=3.0):
         import slicer
 
         coarse = np.random.default_rng(seed).normal(0, 200, tuple(size // 4 for size in shape))
         array = coarse.repeat(4, 0).repeat(4, 1).repeat(4, 2).astype(np.int16)
         node = slicer.util.addVolumeFromArray(array, name=name)
-        node.SetSpacing(3, 3, 3)
+        node.SetSpacing(spacing_mm, spacing_mm, spacing_mm)
         return node
 
     return make

@@ -170,19 +170,22 @@ def test_closing_the_scene_ends_the_run(ready, until, slow_model, make_ct):
     assert not ready.ui.applyButton.enabled
 
 
-def test_the_interface_stays_responsive_during_a_run(ready, until, record_property, make_ct):
+def test_the_interface_stays_responsive_during_a_run(ready, until, make_ct, record_property):
+    """A report, not a limit: the longest time in which the interface got no event, of a volume as large as they come."""
     import time
 
     import qt
 
-    ready.change(inputVolume=make_ct((128, 192, 192), name="large"))
-    beats, timer = [], qt.QTimer()
-    timer.connect("timeout()", lambda: beats.append(time.perf_counter()))
-    timer.start(10)
+    ready.change(inputVolume=make_ct((400, 512, 512), name="large", spacing_mm=0.8), outputGrid="nearest")
+    beats, stages, timer = [], [], qt.QTimer()
+    timer.connect("timeout()", lambda: (beats.append(time.perf_counter()), stages.append(ready.ui.statusLabel.text)))
+    timer.start(5)
     ready.ui.applyButton.click()
     finish(ready, until)
+    until(lambda: len(beats) > 10)
     timer.stop()
-    longest = max(np.diff(beats))
-    record_property("longest_block_seconds", longest)
-    print(f"longest time without an event of the interface: {1000 * longest:.0f} ms")
-    assert len(beats) > 10
+    gaps = np.diff(beats)
+    longest = int(np.argmax(gaps))
+    record_property("longest_block_seconds", float(gaps[longest]))
+    print(f"longest time without an event: {1000 * gaps[longest]:.0f} ms, after '{stages[longest]}'")
+    assert len(nodes()) == 1, ready.ui.statusLabel.text

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,10 +156,8 @@ class SegmentationRun:
 
 
 def read_box(document: dict[str, Any]) -> LabelBox:
-    """Labels of a box that the worker wrote; the file is not needed any more."""
-    labels = np.load(document["path"])
-    Path(document["path"]).unlink(missing_ok=True)
-    return LabelBox(labels, tuple(document["lower"]))
+    """Labels of a box that the worker wrote. Maps the file, which is read when the labels are shown."""
+    return LabelBox(np.load(document["path"], mmap_mode="r"), tuple(document["lower"]))
 
 
 def place_beside(node: slicer.vtkMRMLNode, volume_node: slicer.vtkMRMLScalarVolumeNode) -> None:
