@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import ModelFolderError
 
@@ -63,6 +66,31 @@ def model_path(name_or_path: str) -> Path:
         names = ", ".join(model.name for model in MODELS)
         raise ModelFolderError(f"'{name_or_path}' is neither a known model ({names}) nor an existing file or folder.")
     return path
+
+
+def shipped_agreement(source_sha256: str, method: str, rank_ratio: float) -> tuple[float, str] | None:
+    """Mean Dice against the original network, measured before this program was given away, and on what.
+
+    Args:
+        source_sha256: Of the original model's files.
+        rank_ratio: Of the method's default policy. Ratios that give the same ranks share a measurement.
+
+    Returns:
+        None where it was not measured; nothing is read off between two measurements, for the curve has steps.
+    """
+    document = _agreements()
+    if (document["source_sha256"], document["method"]) != (source_sha256, method):
+        return None
+    for row in document["rank_ratios"]:
+        if row["lowest"] <= rank_ratio <= row["highest"]:
+            return row["agreement"], document["volume"]
+    return None
+
+
+@functools.cache
+def _agreements() -> dict[str, Any]:
+    """What ``tools/measure_agreement.py`` wrote."""
+    return json.loads((RESOURCES / "Models" / "agreement.json").read_text(encoding="utf-8"))
 
 
 def resampling_convention(dataset_name: str) -> str:

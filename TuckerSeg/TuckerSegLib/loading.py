@@ -91,8 +91,7 @@ def compress(
     Raises:
         SpecError: The model is compressed already.
     """
-    if model.recipes:
-        raise SpecError(f"{model.name} is compressed already; start from the original model.")
+    require_original(model)
     module = compression.method(method)
     cache = cache or Cache()
     patch_shape, channels = model.plans.patch_shape, model.plans.input_channels
@@ -115,6 +114,12 @@ def compress(
     compressed = replace(compressed, weights=weights, cost=cost, head_path=head_path)
     cache.store("models", compressed.key, compressed.save)
     return compressed
+
+
+def require_original(model: SegmentationModel) -> None:
+    """Raise SpecError where a model is compressed already."""
+    if model.recipes:
+        raise SpecError(f"{model.name} is compressed already; start from the original model.")
 
 
 def _model_of_file(path: Path, folds: tuple[str, ...] | None) -> SegmentationModel:

@@ -34,7 +34,7 @@ class Measurements:
         """MACs per patch to seconds per patch, of everything that ran with a model, device and precision.
 
         Args:
-            setting: Names them, see ``estimate.setting_of``.
+            setting: Names them, see ``timing.setting_of``.
         """
         return {int(macs): seconds for macs, (seconds, _) in self._of("patch", setting).items()}
 
@@ -42,14 +42,14 @@ class Measurements:
         """Remember what a patch took."""
         self._add("patch", setting, str(macs_per_patch), seconds)
 
-    def voxel_seconds(self, device: str) -> float | None:
-        """Seconds per million voxels that a device's computer needs beside the network; None where unknown."""
-        seconds, _ = self._of("voxel", device).get("", (None, None))
+    def voxel_seconds(self, setting: str) -> float | None:
+        """Seconds per million voxels (see ``timing.weighted_voxels``) beside the network; None where unknown."""
+        seconds, _ = self._of("voxel", setting).get("", (None, None))
         return seconds
 
-    def add_voxel_seconds(self, device: str, seconds: float) -> None:
+    def add_voxel_seconds(self, setting: str, seconds: float) -> None:
         """Remember what everything beside the network took per million voxels."""
-        self._add("voxel", device, "", seconds)
+        self._add("voxel", setting, "", seconds)
 
     def agreement(self, model_key: str) -> tuple[float, str] | None:
         """Mean Dice against the original network and the volume it was measured on, the newest one."""

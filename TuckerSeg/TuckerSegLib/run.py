@@ -13,10 +13,12 @@ from .cache import Cache
 from .errors import Cancelled, OutputError
 from .job import Job
 from .loading import compress, load_model
+from .measurements import Measurements
 from .model import SegmentationModel
 from .progress import ProgressTracker
 from .ready_model import prepare
 from .segmentation import Listener, SegmentationResult, Stopwatch, segment
+from .timing import remember_run
 
 
 def run_job(
@@ -57,6 +59,7 @@ def run_job(
                 if job.output:
                     image.check_space(job.output, images[0].geometry, 1 if model.plans.logit_channels <= 256 else 2)
                 result = segment(images.pop(), ready, job.inference, watch, on_event, cancelled, warned)
+                remember_run(result, ready, job.inference, Measurements(cache))
     finally:
         reader.shutdown(wait=False)  # a user who stops the run does not wait for the file to be read
     _stop_if(cancelled)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from TuckerSegLib.hardware import compiled_cache, memory, openvino_runtime, torch_cpu, torch_cuda, torch_mps
+
+LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 
 IDENTITY = {"network": "abc", "patch": "(1, 32, 32, 32)"}
 BODY = bytes(range(256)) * 10
@@ -100,6 +107,22 @@ def test_peak_memory_follows_an_allocation():
     block = numpy.ones(before // 8 + 2**24)  # larger than anything that was resident
     assert memory.peak_memory_bytes() >= before + 2**26
     del block
+
+
+def test_peak_memory_is_of_this_process_and_not_of_the_one_that_started_it():
+    held = np.ones(2**27, dtype=np.uint8)
+    code = "from TuckerSegLib.hardware import memory; print(memory.peak_memory_bytes())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY_FOLDER, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < held.nbytes < memory.peak_memory_bytes()
+
+
+def test_held_memory_falls_when_memory_is_given_back():
+    before = memory.held_memory_bytes()
+    block = np.ones(2**28, dtype=np.uint8)
+    assert memory.held_memory_bytes() > before + block.nbytes // 2
+    del block
+    if sys.platform.startswith("linux"):  # elsewhere it may be the peak
+        assert memory.held_memory_bytes() < before + 2**27
 
 
 def test_freed_memory_is_kept_until_the_last_holder_gives_up(monkeypatch):

@@ -29,6 +29,8 @@ _HOME = {
     "default_threads": "processor",
     "torch_threads": "threads",
     "peak_memory_bytes": "memory",
+    "held_memory_bytes": "memory",
+    "system_memory_bytes": "memory",
 }
 
 __all__ = ["BACKENDS", "backend", *_HOME]  # noqa: PLE0604

@@ -53,14 +53,34 @@ def _glibc() -> ctypes.CDLL | None:
 def peak_memory_bytes() -> int:
     """Largest resident memory that this process ever had, bytes."""
     if sys.platform == "win32":
-        return _windows_peak_bytes()
+        return _windows_process_counters().PeakWorkingSetSize
+    # Not getrusage: on Linux its maximum includes what the parent held when it started this process.
+    peak = _process_status_bytes("VmHWM")
+    if peak is not None:
+        return peak
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # getrusage(2): bytes on macOS, KiB on Linux
 
 
-def _windows_peak_bytes() -> int:
+def held_memory_bytes() -> int:
+    """Resident memory of this process now, bytes; its peak where only that is known."""
+    if sys.platform == "win32":
+        return _windows_process_counters().WorkingSetSize
+    return _process_status_bytes("VmRSS") or peak_memory_bytes()
+
+
+def _process_status_bytes(name: str) -> int | None:
+    """A line of proc(5)'s status of this process; None where there is none."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
+
+
+def _windows_process_counters() -> ctypes.Structure:
     class Counters(ctypes.Structure):  # PROCESS_MEMORY_COUNTERS of psapi.h
         _fields_ = [("cb", ctypes.c_ulong), ("PageFaultCount", ctypes.c_ulong)] + [
             (name, ctypes.c_size_t)
@@ -82,7 +102,7 @@ def _windows_peak_bytes() -> int:
     kernel.K32GetProcessMemoryInfo.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulong]
     if not kernel.K32GetProcessMemoryInfo(kernel.GetCurrentProcess(), ctypes.byref(counters), counters.cb):
         raise ctypes.WinError(ctypes.get_last_error())
-    return counters.PeakWorkingSetSize
+    return counters
 
 
 def system_memory_bytes() -> tuple[int | None, int | None]:

@@ -1,31 +1,25 @@
-"""What each request of the protocol means. Knows the engine; knows nothing of pipes, threads and lines."""
+"""What each request of the protocol means: its fields to images and jobs, results to files and fields."""
 
 from __future__ import annotations
 
-import math
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import comparison, hardware, image
+from .. import hardware, image
 from ..cache import Cache
-from ..errors import OutOfMemoryError
-from ..estimate import Estimator, measure_patch, setting_of
+from ..comparison import RankResult
+from ..errors import ImageError
 from ..job import InferenceSpec, Job
-from ..measurements import Measurements
-from ..preview import preview
-from ..progress import ProgressTracker
 from ..protocol import BoxFile, ComparisonRow, StructureDice, VolumeFile
 from ..records import from_json, to_json
-from ..run import warnings_as_events
-from ..segmentation import SegmentationResult, Stopwatch, segment
-from ..warm_models import WarmModels
 from .context import Context
+from .runs import Runs
 
 Request = dict[str, Any]
 Fields = dict[str, Any]
-MOST_ESTIMATORS = 4
 
 
 class Handlers:
@@ -36,15 +30,12 @@ class Handlers:
     """
 
     def __init__(self, cache: Cache | None = None):
-        self._cache = cache or Cache()
-        self._models = WarmModels(self._cache)
-        self._measurements = Measurements(self._cache)
-        self._estimators: dict[str, Estimator] = {}
+        self._runs = Runs(cache)
         self._volume: tuple[str, image.Image] | None = None
 
     def describe_model(self, request: Request, context: Context) -> Fields:
         """Facts of a model for a panel."""
-        model = self._models.original(request["model"], _folds(request))
+        model = self._runs.original(request["model"], _folds(request))
         plans, folds = model.plans, len(model.folds)
         return {
             "name": model.name,
@@ -54,8 +45,8 @@ class Handlers:
             "input_channels": plans.input_channels,
             "expects_hounsfield": plans.expects_hounsfield,
             "mirroring_allowed": bool(plans.mirror_axes),
-            "parameters": model.original_cost.parameters * folds,
-            "macs_per_patch": model.original_cost.macs * folds,
+            "parameters": model.cost.parameters * folds,
+            "macs_per_patch": model.cost.macs * folds,
             "model_bytes": model.weight_bytes,
         }
 
@@ -71,26 +62,15 @@ class Handlers:
 
     def estimate(self, request: Request, context: Context) -> Fields:
         """What a run would cost; with ``measure``, one patch is run where this computer's speed is not known."""
-        model = self._models.original(request["model"], _folds(request))
         inference = from_json(InferenceSpec, request["inference"])
+        job = Job((), None, request["model"], request["method"], request["compression"], inference, _folds(request))
         geometry = image.Geometry(tuple(request["shape"]), request["affine"])
-        estimator = self._estimator(model)
-        arguments = (geometry, request["method"], request["compression"], inference)
-        estimate = estimator.estimate(*arguments)
-        if request.get("measure") and (estimate.seconds is None or estimate.original_seconds is None):
-            for method, settings in ((request["method"], request["compression"]), (None, {})):
-                job = Job((), None, request["model"], method, settings, inference, _folds(request))
-                ready = self._models.ready(job, Stopwatch(), context.stop_if_cancelled)
-                context.stop_if_cancelled()
-                measure_patch(ready, inference, self._measurements)
-            estimate = estimator.estimate(*arguments)
-        return {"estimate": to_json(estimate)}
+        return {"estimate": to_json(self._runs.estimate(job, geometry, bool(request.get("measure")), context))}
 
     def segment(self, request: Request, context: Context) -> Fields:
         """A whole volume."""
         job = from_json(Job, request["job"])
-        volume = self._read(request)
-        result = self._run(job, volume, context)
+        result = self._runs.segment(job, self._read(request), context)
         if request.get("structures") is not None:
             result = result.keeping(request["structures"])
         return {
@@ -101,87 +81,34 @@ class Handlers:
 
     def preview(self, request: Request, context: Context) -> Fields:
         """The one patch around a point."""
+        started = time.perf_counter()
         job = from_json(Job, request["job"])
-        volume = self._read(request)
-        watch = Stopwatch()
-        ready = self._models.ready(job, watch, context.stop_if_cancelled)
-        context.stop_if_cancelled()
-        result, box = preview(volume, ready, job.inference, request["point"], context.cancelled)
-        lower = tuple(part.start for part in box)
+        result, box = self._runs.preview(job, self._read(request), request["point"], context)
         found = {structure.value: structure.name for structure in result.statistics.structures}
         return {
-            "labels": _plain(write_box(result.labels, Path(request["labels"]), lower)),
+            "labels": _plain(write_box(result.labels, Path(request["labels"]), _lower(box))),
             "label_names": found,
-            "seconds": watch.with_total()["total"],
+            "seconds": time.perf_counter() - started,
         }
 
     def compare(self, request: Request, context: Context) -> Fields:
         """The original and several ranks on a volume, or on a box of it."""
-        job, volume = from_json(Job, request["job"]), self._read(request)
-        whole, lower = volume.geometry, (0, 0, 0)
+        job, volume, lower = from_json(Job, request["job"]), self._read(request), (0, 0, 0)
         if request.get("box_mm"):
-            box = image.box_around(whole, request["center"], (request["box_mm"],) * 3)
-            volume = image.cropped(volume, box)
-            lower = tuple(part.start for part in box)
-        folder, ranks = Path(request["folder"]), request["rank_ratios"]
-        done = 0
-
-        def run(rank_ratio: float) -> SegmentationResult:
-            return self._run(comparison.at_rank(job, rank_ratio), volume, context.part(done, len(ranks) + 1))
-
-        for row in comparison.compare(ranks, run):
-            if row.agreement is not None and not request.get("box_mm"):
-                model = self._models.ready(comparison.at_rank(job, row.rank_ratio), Stopwatch()).model
-                self._measurements.add_agreement(model.key, volume.source, row.agreement)
-            record = ComparisonRow(
-                row.rank_ratio,
-                row.agreement,
-                tuple(StructureDice(name, dice) for name, dice in sorted(row.dice.items(), key=lambda item: item[1])),
-                write_box(row.result.labels, folder / f"labels-{done}.npy", lower),
-                write_box(row.differs.astype(np.uint8), folder / f"differences-{done}.npy", lower),
-                row.result.statistics,
-            )
+            box = image.box_around(volume.geometry, request["center"], (request["box_mm"],) * 3)
+            if any(part.stop <= part.start for part in box):
+                raise ImageError("The center of the comparison lies outside the volume; move the crosshair into it.")
+            volume, lower = image.cropped(volume, box), _lower(box)
+        remember = not request.get("box_mm")
+        rows = self._runs.compare(job, volume, request["rank_ratios"], context, remember)
+        for number, row in enumerate(rows):
+            record = _write_row(row, Path(request["folder"]), number, lower)
             context.on_event({"event": "row", "row": to_json(record)})
-            done += 1
         return {}
 
     def close(self) -> None:
         """Give all devices' memory back."""
-        self._models.close()
-
-    def _run(self, job: Job, volume: image.Image, context: Context) -> SegmentationResult:
-        """Segment, telling how far the whole run is, and remember what it took."""
-        tracker = ProgressTracker(context.on_event)
-        watch = Stopwatch(tracker)
-        with warnings_as_events(context.on_event) as warned:
-            ready = self._models.ready(job, watch, context.stop_if_cancelled)
-            voxels = math.prod(volume.geometry.shape)
-            tracker.expect_finish((self._measurements.voxel_seconds(ready.device.id) or 0.0) * voxels / 1e6)
-            arguments = (volume, ready, job.inference, watch, tracker, context.cancelled, warned)
-            try:
-                result = segment(*arguments)
-            except OutOfMemoryError:
-                if not self._models.close_all_but(ready):
-                    raise
-                result = segment(*arguments)  # what was kept warm may have been what filled the device
-        self._remember(result, ready, job.inference)
-        return result
-
-    def _remember(self, result: SegmentationResult, ready: Any, inference: InferenceSpec) -> None:
-        statistics = result.statistics
-        passes = max(1, statistics.macs_per_volume // max(statistics.macs_per_patch, 1))
-        seconds = statistics.seconds
-        setting = setting_of(ready.model, ready.device, ready.precision, inference)
-        self._measurements.add_patch_seconds(setting, statistics.macs_per_patch, seconds["network"] / passes)
-        beside = seconds.get("preprocess", 0.0) + seconds.get("finish", 0.0)
-        self._measurements.add_voxel_seconds(ready.device.id, beside / statistics.voxels * 1e6)
-
-    def _estimator(self, model: Any) -> Estimator:
-        if model.key not in self._estimators:
-            if len(self._estimators) >= MOST_ESTIMATORS:
-                self._estimators.pop(next(iter(self._estimators)))
-            self._estimators[model.key] = Estimator(model, self._measurements)
-        return self._estimators[model.key]
+        self._runs.close()
 
     def _read(self, request: Request) -> image.Image:
         """The request's volume; the last one stays in memory."""
@@ -210,6 +137,22 @@ def write_box(labels: np.ndarray, path: Path, lower: tuple[int, int, int] = (0, 
     first = tuple(part.start + start for part, start in zip(box, lower))
     last = tuple(part.stop + start for part, start in zip(box, lower))
     return BoxFile(str(path), first, last)
+
+
+def _write_row(row: RankResult, folder: Path, number: int, lower: tuple[int, int, int]) -> ComparisonRow:
+    """A row as the application gets it; its label maps go to files."""
+    return ComparisonRow(
+        row.rank_ratio,
+        row.agreement,
+        tuple(StructureDice(name, dice) for name, dice in sorted(row.dice.items(), key=lambda item: item[1])),
+        write_box(row.result.labels, folder / f"labels-{number}.npy", lower),
+        write_box(row.differs.astype(np.uint8), folder / f"differences-{number}.npy", lower),
+        row.result.statistics,
+    )
+
+
+def _lower(box: image.Box) -> tuple[int, int, int]:
+    return tuple(part.start for part in box)
 
 
 def _plain(box: BoxFile | None) -> Fields | None:

@@ -1,0 +1,137 @@
+"""Runs with models that stay ready: segment, preview, compare, estimate. What they take is remembered.
+
+Knows images and results; knows nothing of requests, files and lines.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .. import comparison
+from ..cache import Cache
+from ..errors import OutOfMemoryError
+from ..estimate import Estimator
+from ..image import Box, Geometry, Image
+from ..job import InferenceSpec, Job
+from ..measurements import Measurements
+from ..model import SegmentationModel
+from ..preview import preview
+from ..progress import ProgressTracker
+from ..protocol import Estimate
+from ..ready_model import ReadyModel
+from ..run import warnings_as_events
+from ..segmentation import SegmentationResult, Stopwatch, segment
+from ..timing import Timing, measure_patch, remember_run, setting_of
+from ..warm_models import WarmModels
+from .context import Context
+
+MOST_ESTIMATORS = 4
+
+
+class Runs:
+    """Everything that is computed, for any number of jobs. Estimates may be asked for from several threads.
+
+    Args:
+        cache: None takes the user's.
+    """
+
+    def __init__(self, cache: Cache | None = None):
+        cache = cache or Cache()
+        self._models = WarmModels(cache)
+        self._measurements = Measurements(cache)
+        self._estimators: OrderedDict[str, Estimator] = OrderedDict()
+
+    def original(self, name_or_path: str | Path, folds: tuple[str, ...] | None = None) -> SegmentationModel:
+        """The model as it is on disk; see ``WarmModels.original``."""
+        return self._models.original(name_or_path, folds)
+
+    def segment(self, job: Job, volume: Image, context: Context) -> SegmentationResult:
+        """A whole volume.
+
+        Raises:
+            TuckerSegError: See ``segmentation.segment``.
+            Cancelled: The context said so.
+        """
+        tracker = ProgressTracker(context.on_event)
+        watch = Stopwatch(tracker)
+        with warnings_as_events(context.on_event) as warned:
+            ready = self._models.ready(job, watch, context.stop_if_cancelled)
+            context.stop_if_cancelled()
+            tracker.expect_finish(self._beside_network_s(ready, job.inference, volume.geometry))
+            arguments = (volume, ready, job.inference, watch, tracker, context.cancelled, warned)
+            try:
+                result = segment(*arguments)
+            except OutOfMemoryError:
+                if not self._models.close_all_but(ready):
+                    raise
+                result = segment(*arguments)  # what was kept warm may have been what filled the device
+        remember_run(result, ready, job.inference, self._measurements)
+        return result
+
+    def preview(
+        self, job: Job, volume: Image, point_mm: Sequence[float], context: Context
+    ) -> tuple[SegmentationResult, Box]:
+        """The one patch around a point; see ``preview.preview``."""
+        ready = self._models.ready(job, Stopwatch(), context.stop_if_cancelled)
+        context.stop_if_cancelled()
+        return preview(volume, ready, job.inference, point_mm, context.cancelled)
+
+    def compare(
+        self, job: Job, volume: Image, rank_ratios: Sequence[float], context: Context, remember: bool
+    ) -> Iterator[comparison.RankResult]:
+        """The original and then every rank; each comes when it is done.
+
+        Args:
+            rank_ratios: Below 1.
+            remember: Keep the agreements as the models', for estimates; not for a mere part of a volume.
+        """
+        numbers = iter(range(len(rank_ratios) + 1))
+
+        def run(rank_ratio: float) -> SegmentationResult:
+            part = context.part(next(numbers), len(rank_ratios) + 1)
+            return self.segment(comparison.at_rank(job, rank_ratio), volume, part)
+
+        for row in comparison.compare(rank_ratios, run):
+            if remember and row.agreement is not None:
+                model = self._models.ready(comparison.at_rank(job, row.rank_ratio), Stopwatch()).model
+                self._measurements.add_agreement(model.key, volume.source, row.agreement)
+            yield row
+
+    def estimate(self, job: Job, geometry: Geometry, measure: bool, context: Context) -> Estimate:
+        """What a job on a volume would cost.
+
+        Args:
+            measure: Run a patch where this computer's speed is not known.
+
+        Raises:
+            SpecError: A setting out of its range.
+            BackendError: The device is not usable.
+        """
+        estimator = self._estimator(self.original(job.model, job.folds))
+        estimate = estimator.estimate(geometry, job)
+        if not measure or None not in (estimate.seconds, estimate.original_seconds):
+            return estimate
+        wanted = [job] if estimate.seconds is None else []
+        if estimate.original_seconds is None and job.method is not None:
+            wanted.append(comparison.at_rank(job, 1.0))
+        for each in wanted:
+            ready = self._models.ready(each, Stopwatch(), context.stop_if_cancelled)
+            context.stop_if_cancelled()
+            measure_patch(ready, job.inference, self._measurements)
+        return estimator.estimate(geometry, job)
+
+    def close(self) -> None:
+        """Give all devices' memory back."""
+        self._models.close()
+
+    def _beside_network_s(self, ready: ReadyModel, inference: InferenceSpec, geometry: Geometry) -> float:
+        setting = setting_of(ready.model.source_sha256, ready.device, ready.precision, inference)
+        return Timing(self._measurements, setting).beside_network_seconds(geometry, ready.model.plans)
+
+    def _estimator(self, model: SegmentationModel) -> Estimator:
+        estimator = self._estimators.setdefault(model.key, Estimator(model, self._measurements))
+        while len(self._estimators) > MOST_ESTIMATORS:
+            self._estimators.popitem(last=False)
+        return estimator
