@@ -201,6 +201,11 @@ def test_all_is_installed_and_nothing_that_slicer_ships_is_changed(install, pyth
     assert any("Successfully installed" in line for line in install.log)
 
 
+def test_a_log_that_is_printed_does_not_come_back_as_pip_s(installation, python, wheels, slicer_version, capsys):
+    installation.install(installation.plan_installation(wheel_folder=wheels), lambda text: True, print)
+    assert capsys.readouterr().out.count("Successfully installed torch-2.13.0") == 1
+
+
 def test_where_all_is_there_nothing_is_asked(install, complete):
     result = install()
     assert install.asked == []

@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def finish(panel, until):
     until(lambda: not panel.running.running, shown=lambda: panel.ui.statusLabel.text)
@@ -60,7 +62,19 @@ def test_choosing_another_segmentation_shows_its_results(ready, until):
     assert "original network" in ready.ui.resultsLabel.text
 
 
-def test_reloading_the_module_keeps_the_scene_and_ends_the_worker(module, until, make_ct, small_model):
+@pytest.fixture
+def library_restored():
+    """Reloading replaces the library's modules; the tests that follow hold classes of the old ones."""
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "TuckerSegLib"}
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "TuckerSegLib"]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+def test_reloading_the_module_keeps_the_scene_and_ends_the_worker(
+    library_restored, module, until, make_ct, small_model
+):
     import slicer
 
     from TuckerSegLib.slicer_bridge.worker_process import WorkerProcess

@@ -171,7 +171,7 @@ def test_closing_the_scene_ends_the_run(ready, until, slow_model, make_ct):
 
 
 def test_the_interface_stays_responsive_during_a_run(ready, until, make_ct, record_property):
-    """A report, not a limit: the longest time in which the interface got no event, of a volume as large as they come."""
+    """A report, not a limit: the longest time without an event of the interface, for a volume as large as they come."""
     import time
 
     import qt

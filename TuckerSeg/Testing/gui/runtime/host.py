@@ -5,242 +5,29 @@ start() returns slicer.app; load(path) registers a scripted module the way qSlic
 (ScriptedLoadableModule.py, parameterNodeWrapper, packaging, i18n ...) instead of the short ones in bases.py.
 """
 
-import importlib.util, os, pathlib, sys, tempfile, types, zipfile
+import importlib.util
+import os
+import pathlib
+import sys
+import tempfile
+import types
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 import pythonqt
 
 pythonqt.install()
+import ctk_widgets
+import dialogs
+import parameter_node
+import qmrml_widgets
+import slicer
+import slicer.util
+import vtk
+from core_io import CoreIO
+from modules import Module, ModuleManager, qSlicerScriptedLoadableModule, qSlicerScriptedLoadableModuleWidget
 from PySide6 import QtCore, QtWidgets
-import slicer, slicer.util, vtk
-import dialogs, parameter_node, widgets
 
 HERE = pathlib.Path(__file__).resolve().parent
-
-
-class Module(QtCore.QObject):  # slicer.modules.xyz of a C++ module: path, logic()
-    _emulates_cpp = True
-
-    def __init__(self, name, logic, path=""):
-        super().__init__()
-        self._n, self._l, self._p = name, logic, path
-
-    name = QtCore.Property(str, lambda s: s._n)
-    path = QtCore.Property(str, lambda s: s._p)
-    title = QtCore.Property(str, lambda s: s._n)
-
-    def logic(self):
-        return self._l
-
-    def widgetRepresentation(self):
-        raise NotImplementedError(f"GUI of C++ module {self._n} is not part of this runtime")
-
-
-class qSlicerScriptedLoadableModule(QtCore.QObject):
-    """The `parent` a module class gets: sets title, categories, ... on it."""
-
-    moduleNameSet = QtCore.Signal(str)
-
-    def __init__(self, path):
-        super().__init__()
-        self._p, self._w = str(path), None
-        for k, v in dict(
-            title="",
-            categories=[],
-            dependencies=[],
-            contributors=[],
-            helpText="",
-            acknowledgementText="",
-            index=-1,
-            hidden=False,
-            widgetRepresentationCreationEnabled=True,
-            icon=None,
-            associatedNodeTypes=[],
-        ).items():
-            self.__dict__[k] = v
-        self.__dict__["path"] = self._p
-        self.__dict__["_sealed"] = True
-
-    @property
-    def _module(self):
-        return pathlib.Path(self._p).stem
-
-    def widgetRepresentation(self):
-        if self._w is None:
-            self._w = qSlicerScriptedLoadableModuleWidget(self)
-            self._w._build()
-        return self._w
-
-    def createNewWidgetRepresentation(self):
-        w = qSlicerScriptedLoadableModuleWidget(self)
-        w._build()
-        return w
-
-    def logic(self):
-        return None
-
-
-class qSlicerScriptedLoadableModuleWidget(widgets.qMRMLWidget):
-    """The container widget (module panel page): QVBoxLayout, setup/enter/exit forwarded to the Python class."""
-
-    def __init__(self, module):
-        super().__init__()
-        self._m, self._entered, self._self = module, False, None
-        self.setLayout(QtWidgets.QVBoxLayout())
-        self.setMRMLScene(slicer.mrmlScene)
-
-    def _build(self):
-        name = self._m._module
-        py = sys.modules[name]
-        self._self = getattr(py, name + "Widget")(self)
-        setattr(slicer.modules, name + "Widget", self._self)
-        self._self.setup()
-        self.layout().addStretch(1)
-
-    def reload(self):
-        """As slicer.util.reloadScriptedModule asks for: the Python class anew, in the same page."""
-        self._build()
-
-    def self(self):
-        return self._self
-
-    isEntered = QtCore.Property(bool, lambda s: s._entered)
-
-    def enter(self):
-        self._entered = True
-        getattr(self._self, "enter", lambda: None)()
-
-    def exit(self):
-        self._entered = False
-        getattr(self._self, "exit", lambda: None)()
-
-
-class CoreIO(QtCore.QObject):
-    """coreIOManager()/ioManager(): the file types an image segmentation extension reads and writes."""
-
-    READ = {
-        "VolumeFile": None,
-        "SegmentationFile": "vtkMRMLSegmentationNode",
-        "TableFile": "vtkMRMLTableNode",
-        "ModelFile": "vtkMRMLModelNode",
-        "TransformFile": "vtkMRMLLinearTransformNode",
-        "TextFile": "vtkMRMLTextNode",
-        "ColorTableFile": "vtkMRMLColorTableNode",
-        "MarkupsFile": "vtkMRMLMarkupsFiducialNode",
-    }
-
-    def fileType(self, f):
-        f = str(f).lower()
-        for ends, t in (
-            ((".seg.nrrd", ".seg.nhdr"), "SegmentationFile"),
-            ((".mrb", ".mrml"), "SceneFile"),
-            ((".csv", ".tsv"), "TableFile"),
-            ((".stl", ".vtk", ".vtp", ".obj", ".ply"), "ModelFile"),
-            ((".mrk.json",), "MarkupsFile"),
-            ((".tfm", ".h5"), "TransformFile"),
-            ((".ctbl",), "ColorTableFile"),
-            ((".txt", ".json"), "TextFile"),
-        ):
-            if f.endswith(ends):
-                return t
-        return "VolumeFile"
-
-    def extractKnownExtension(self, f, node=None):
-        return next((e for e in (".nii.gz", ".seg.nrrd", ".mrk.json") if f.lower().endswith(e)), pathlib.Path(f).suffix)
-
-    def fileWriterFileType(self, node):
-        return node.GetClassName()
-
-    def loadNodes(self, kind, props, collection, messages=None):
-        s, f = slicer.mrmlScene, props["fileName"]
-        name = props.get("name") or pathlib.Path(f).name.split(".")[0]
-        if kind == "SceneFile":
-            if f.endswith(".mrb"):
-                return bool(s.ReadFromMRB(f, props.get("clear", False), messages))
-            s.SetURL(f)
-            return bool(s.Import(messages))
-        if kind == "VolumeFile":
-            opts = (
-                int(bool(props.get("labelmap")))
-                + 2 * int(bool(props.get("center")))
-                + 16 * int(not props.get("autoWindowLevel", True)) * 0
-                + 4 * int(bool(props.get("singleFile")))
-            )
-            n = slicer.app._logics["Volumes"].AddArchetypeVolume(f, name, opts)
-            if n is None:
-                return False
-        else:
-            n = s.AddNewNodeByClass(self.READ[kind], name)
-            n.AddDefaultStorageNode(f)
-            st = n.GetStorageNode()
-            st.SetFileName(f)
-            if not st.ReadData(n):
-                s.RemoveNode(n)
-                return False
-            if hasattr(n, "CreateDefaultDisplayNodes"):
-                n.CreateDefaultDisplayNodes()
-        collection.AddItem(n)
-        return True
-
-    def saveNodes(self, kind, props, messages=None):
-        s, f = slicer.mrmlScene, props["fileName"]
-        if kind == "SceneFile":
-            for n in slicer.util.getNodesByClass("vtkMRMLStorableNode"):
-                if n.GetSaveWithScene() and not n.GetStorageNode():
-                    n.AddDefaultStorageNode()
-            if f.endswith(".mrb"):
-                return bool(s.WriteToMRB(f, None, messages))
-            s.SetURL(f)
-            return bool(s.Commit(f, messages))
-        n = s.GetNodeByID(props["nodeID"])
-        n.AddDefaultStorageNode(f)
-        st = n.GetStorageNode()
-        st.SetFileName(f)
-        if "useCompression" in props:
-            st.SetUseCompression(bool(props["useCompression"]))
-        return bool(st.WriteData(n))
-
-    def fileWriterExtensions(self, node):
-        st = node.CreateDefaultStorageNode()
-        st.UnRegister(None)
-        st.SetScene(slicer.mrmlScene)
-        t = st.GetSupportedWriteFileTypes()
-        return [t.GetValue(i) for i in range(t.GetNumberOfValues())]
-
-    def exportNodes(self, nodeIDs, fileNames, properties, hardenTransforms=False, messages=None):
-        ok = True
-        for i, f in zip(nodeIDs, fileNames):
-            n = slicer.mrmlScene.GetNodeByID(i)
-            st = n.CreateDefaultStorageNode()
-            st.UnRegister(None)
-            st.SetScene(slicer.mrmlScene)
-            st.SetFileName(f)
-            if "useCompression" in properties:
-                st.SetUseCompression(int(properties["useCompression"]))
-            ok = bool(st.WriteData(n)) and ok
-        return ok
-
-
-class ModuleManager(QtCore.QObject):
-    _unload = QtCore.Signal(str)
-    _loaded = QtCore.Signal(object)
-    _signals = {
-        "moduleAboutToBeUnloaded(QString)": "_unload",
-        "moduleLoaded(QString)": "_unload",
-        "modulesLoaded(QStringList)": "_loaded",
-    }
-
-    def module(self, name):
-        return slicer.app._modules.get(name)
-
-    def modulesNames(self):
-        return list(slicer.app._modules)
-
-    def factoryManager(self):
-        return self
-
-    def loadedModuleNames(self):
-        return list(slicer.app._modules)
 
 
 class LayoutManager(QtCore.QObject):
@@ -427,7 +214,8 @@ class qSlicerApplication(QtCore.QObject):
 
 
 def start(share=None, overlay=None):
-    widgets.install()
+    ctk_widgets.install()
+    qmrml_widgets.install()
     slicer.qSlicerScriptedLoadableModule = qSlicerScriptedLoadableModule
     slicer.qSlicerScriptedLoadableModuleWidget = qSlicerScriptedLoadableModuleWidget
     slicer.app = qSlicerApplication(share)
@@ -446,7 +234,7 @@ def start(share=None, overlay=None):
 
 
 def load(path):
-    """Import a scripted module file, register it under slicer.modules, return its widgetRepresentation()-bearing object."""
+    """Import a scripted module file and register it under slicer.modules; returns what ``slicer.modules.x`` is."""
     path = pathlib.Path(path).resolve()
     name = path.stem
     if str(path.parent) not in sys.path:

@@ -8,8 +8,15 @@ Semantics follow what PythonQt does for wrapped QObjects:
   callables get at most as many arguments as they take
 """
 
-import enum, inspect, math, re, sys, types, traceback
-from PySide6 import QtCore, QtGui, QtWidgets, QtUiTools, QtNetwork
+import enum
+import inspect
+import math
+import re
+import sys
+import traceback
+import types
+
+from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
 
 QObject = QtCore.QObject
 _NS = (QtCore, QtGui, QtWidgets, QtUiTools, QtNetwork)
@@ -23,7 +30,8 @@ def _set(obj, name, value):
         d = c.__dict__.get(name)
         if d is not None:
             if hasattr(type(d), "__set__"):
-                return d.__set__(obj, value)
+                d.__set__(obj, value)
+                return
             break
     _get(obj, "__dict__")[name] = value
 
@@ -119,21 +127,23 @@ def setattribute(self, name, value):
             ok = False
         if not ok:
             raise AttributeError(
-                f"Property '{name}' of type '{prop.typeName()}' does not accept an object of type {type(value).__name__} ({value!r})"
+                f"Property '{name}' of type '{prop.typeName()}' does not accept an object of type "
+                f"{type(value).__name__} ({value!r})"
             )
-        return
+        return None
     if name == "name":
         return QObject.setObjectName(self, value)
     if QObject.property(self, name) is not None:
         QObject.setProperty(self, name, value)
-        return
+        return None
     if QUiLoader.busy:  # PySide6's loader adds children as attributes of the root widget; PythonQt does not
-        return
+        return None
     derived = not type(self).__module__.startswith("PySide6") and not getattr(type(self), "_emulates_cpp", False)
     if derived or _python_attr(self, name):
         return _set(self, name, value)
     raise AttributeError(
-        f"Attribute '{name}' does not exist and creation of new attributes on C++ objects is not allowed ({type(self).__name__})"
+        f"Attribute '{name}' does not exist and creation of new attributes on C++ objects is not allowed "
+        f"({type(self).__name__})"
     )
 
 
