@@ -24,7 +24,7 @@ RANK_RATIO = 0.85  # the lowest rank at which this small network's picture is st
 FURTHER_RANKS = "0.85, 0.7, 0.5"
 VOLUME = MODULE_FOLDER / "Resources" / "Data" / "synthetic_torso.nii.gz"
 PANEL_WIDTH = 480
-VIEW_SIZE = (480, 480)
+VIEW_SIZE = (640, 640)
 TIMEOUT_S = 600
 
 

@@ -143,7 +143,8 @@ class ConsequencesSection:
         ui.memoryLabel.styleSheet = "" if e.fits else f"color: {COLORS['bad']}"
         ui.memoryLabel.toolTip = _("{free} are free").format(free=bytes_in_words(e.free_memory_bytes))
         self._show_agreement(e)
-        ui.estimateNoteLabel.text = " ".join(e.notes)
+        source = _("Agreement: {source}.").format(source=e.agreement_source) if e.agreement is not None else ""
+        ui.estimateNoteLabel.text = " ".join(filter(None, (source, *e.notes)))
 
     def _show_agreement(self, estimate: Estimate) -> None:
         label = self._ui.agreementLabel
@@ -154,7 +155,7 @@ class ConsequencesSection:
             label.text = _("not measured")
             label.styleSheet = ""
             return
-        label.text = f"{estimate.agreement:.3f} ({estimate.agreement_source})"
+        label.text = f"{estimate.agreement:.3f}"
         word = (
             "good"
             if estimate.agreement >= GOOD_AGREEMENT

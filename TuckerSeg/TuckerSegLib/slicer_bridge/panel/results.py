@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STANDARD, SHORT = "standard", "short"
 ROW_HEIGHT = 22
+WIDEST_COLUMN = 150
 
 
 class ResultsSection:
@@ -47,7 +48,7 @@ class ResultsSection:
         self._ui.costTableView.setMRMLTableNode(table_of(node, COST_ROLE))
         self._ui.structureTableView.setMRMLTableNode(table_of(node, STRUCTURES_ROLE))
         for view in (self._ui.costTableView, self._ui.structureTableView):
-            view.resizeColumnsToContents()
+            _fit_columns(view)
         statistics = statistics_of(node)
         self._ui.resultsLabel.text = _summary(statistics) if statistics else _("No run yet.")
         for button in (self._ui.copyResultsButton, self._ui.saveResultsButton):
@@ -145,3 +146,10 @@ def _summary(statistics: RunStatistics) -> str:
         time=seconds_in_words(s.seconds["total"]),
         saved=saved,
     )
+
+
+def _fit_columns(view: qt.QTableView) -> None:
+    """As wide as their contents, but for long words such as a processor's name."""
+    view.resizeColumnsToContents()
+    for column in range(view.model().columnCount()):
+        view.setColumnWidth(column, min(view.columnWidth(column), WIDEST_COLUMN))
