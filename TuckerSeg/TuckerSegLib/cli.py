@@ -1,4 +1,4 @@
-"""The ``tuckerseg`` command: arguments, exit codes, interruption. The work is in ``commands.py``.
+"""The ``tuckerseg`` command: exit codes and interruption. The work is in ``commands.py``.
 
 Exit codes: 0 done; 1 an error with one clear message; 2 wrong usage; 130 stopped by the user.
 """
@@ -16,13 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from .command_grammar import build_parser
 from .errors import Cancelled, TuckerSegError
-from .job import OUTPUT_GRIDS, PRECISIONS
-
-RANK_HELP = (
-    "rank ratio in (0, 1]: compress the network to this share of its channels' ranks; 1 is the original network. "
-    "Low ranks are faster and lose accuracy: 'tuckerseg demo' shows how much"
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,124 +81,6 @@ def _fail(options: argparse.Namespace, message: str) -> int:
         print(json.dumps({"event": "error", "message": message}), flush=True)
     print(f"tuckerseg: {message}", file=sys.stderr)
     return 1
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
-    parser = argparse.ArgumentParser(prog="tuckerseg", description="Segment a CT with a Tucker-compressed nnU-Net.")
-    parser.add_argument("--version", action="version", version=_version())
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--debug", action="store_true", help="show a traceback when something fails")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-
-    def command(name: str, words: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=words, description=words, parents=[common])
-        added.set_defaults(command=name)
-        return added
-
-    segment = command("segment", "segment an image")
-    segment.add_argument(
-        "images", metavar="IN", help="NIfTI, NRRD, MHA/MHD file or DICOM folder; more channels: --channel"
-    )
-    segment.add_argument("output", metavar="OUT", help="NIfTI, NRRD, MHA or .seg.nrrd file to write")
-    segment.add_argument("--channel", action="append", default=[], help="further input channels, in the model's order")
-    segment.add_argument("--timepoint", type=int, help="which volume of a 4D image, counted from 0")
-    segment.add_argument("--stats", metavar="FILE", help="write the statistics as JSON")
-    segment.add_argument("--json", action="store_true", help="one JSON event per line on standard output")
-    _add_model(segment, default="demo")
-    _add_compression(segment)
-    _add_inference(segment)
-
-    compress = command("compress", "compress a model to a .tuckerseg file")
-    compress.add_argument("output", metavar="OUT", help=".tuckerseg file to write")
-    _add_model(compress, default="demo")
-    _add_compression(compress)
-
-    inspect = command("inspect", "show a model's layers, ranks, costs, and why layers stay dense")
-    _add_model(inspect, default="demo")
-    _add_compression(inspect)
-    inspect.add_argument("--json", action="store_true", help="the same as JSON")
-
-    devices = command("devices", "list the hardware and what it offers")
-    devices.add_argument("--json", action="store_true", help="the same as JSON")
-    models = command("models", "list the models that have a name")
-    models.add_argument("--json", action="store_true", help="the same as JSON")
-
-    cache = command("cache", "show or clear the cache of compressed models")
-    cache.add_argument("action", nargs="?", choices=("list", "clear", "folder"), default="list")
-    cache.add_argument("--json", action="store_true", help="the same as JSON")
-
-    demo = command("demo", "segment the built-in volume with the original and the compressed demonstration model")
-    demo.add_argument("--out", default="demo-output", metavar="DIR", help="folder for results (default: demo-output)")
-    demo.add_argument("--rank", type=float, help="rank ratio of the compressed model")
-
-    worker = command("worker", "compute for an application: requests on standard input, events on standard output")
-    worker.add_argument(
-        "--workspace", required=True, metavar="DIR", help="folder for files that pass; removed at the end"
-    )
-    worker.add_argument(
-        "--idle", type=float, default=1800, help="end after so many idle seconds (default: %(default)s)"
-    )
-
-    benchmark = command("benchmark", "time this program against nnUNetPredictor and TotalSegmentator")
-    benchmark.add_argument("--volume", metavar="FILE", help="CT to run (default: the built-in volume)")
-    benchmark.add_argument("--out", default="bench-output", metavar="DIR", help="folder for results")
-    benchmark.add_argument("--runs", type=int, default=3, help="rounds; medians are shown")
-    benchmark.add_argument(
-        "--totalsegmentator-python",
-        metavar="PYTHON",
-        default=os.environ.get("TUCKERSEG_TOTALSEGMENTATOR_PYTHON"),
-        help="Python of an environment in which TotalSegmentator is installed",
-    )
-    return parser
-
-
-def _add_model(parser: argparse.ArgumentParser, default: str) -> None:
-    parser.add_argument(
-        "--model",
-        default=default,
-        metavar="NAME_OR_PATH",
-        help="name from 'tuckerseg models', nnU-Net v2 folder or zip, or .tuckerseg file (default: %(default)s)",
-    )
-    parser.add_argument("--folds", metavar="0,1", help="folds of the model to average (default: all)")
-
-
-def _add_compression(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rank", type=float, metavar="RATIO", help=RANK_HELP + " (default: 1)")
-    parser.add_argument(
-        "--policy",
-        choices=("default", "paper"),
-        default="default",
-        help="default: stem, head and layers that would not get cheaper stay dense, ranks in multiples of 8; "
-        "paper: every layer, ranks as in the Tucker paper (rank 0.3 unless --rank)",
-    )
-    parser.add_argument(
-        "--rank-mode", choices=("relative", "fixed"), default="relative", help="fixed: --minimum-rank everywhere"
-    )
-    parser.add_argument("--minimum-rank", type=int, default=8, help="no rank below this (default: %(default)s)")
-
-
-def _add_inference(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="an id from 'tuckerseg devices' (default: %(default)s)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="(default: %(default)s)")
-    parser.add_argument("--step", type=float, default=0.5, help="patch step / patch size (default: %(default)s)")
-    parser.add_argument(
-        "--mirror", action="store_true", help="average over mirrored patches, where the model allows it"
-    )
-    parser.add_argument("--batch", type=int, default=1, help="patches at once (default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all but one, where there are more than two)")
-    parser.add_argument(
-        "--output-grid",
-        choices=OUTPUT_GRIDS,
-        default="native",
-        help="native: smooth, nnU-Net's way; nearest: blocky, TotalSegmentator's way (default: %(default)s)",
-    )
-
-
-def _version() -> str:
-    from . import __version__
-
-    return f"tuckerseg {__version__}"
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ import os
 import tempfile
 import uuid
 from pathlib import Path
-from typing import Any
 
 from . import catalog, compression, hardware
 from .cache import Cache
+from .command_options import compression_spec, folds_of, job_of, rank_ratios_of
 from .errors import OutputError
-from .job import InferenceSpec, Job
 from .loading import compress as compress_model
 from .loading import load_model
 from .records import to_json
@@ -21,32 +20,13 @@ from .statistics import as_table, structure_table
 from .terminal import JsonReporter, TerminalReporter
 
 SHOWN_STRUCTURES = 15
-PAPER_RANK_RATIO = 0.3  # the Tucker paper's recommendation
 
 
 def segment(options: argparse.Namespace) -> None:
     """``tuckerseg segment IN OUT``."""
     from .run import run_job
 
-    spec = compression_spec(options)
-    job = Job(
-        images=(options.images, *options.channel),
-        output=options.output,
-        model=options.model,
-        method="tucker" if spec else None,
-        compression=spec or {},
-        inference=InferenceSpec(
-            step_fraction=options.step,
-            mirroring=options.mirror,
-            device=options.device,
-            precision=options.precision,
-            batch_size=options.batch,
-            threads=options.threads,
-            output_grid=options.output_grid,
-        ),
-        folds=_folds(options),
-        timepoint=options.timepoint,
-    )
+    job = job_of(options, options.output)
     if options.stats:
         _check_folder(options.stats)
     reporter = JsonReporter() if options.json else TerminalReporter()
@@ -65,6 +45,21 @@ def segment(options: argparse.Namespace) -> None:
         print(f"Written: {options.output}")
 
 
+def plan(options: argparse.Namespace) -> None:
+    """``tuckerseg plan IN``."""
+    from . import exploring
+
+    exploring.plan(job_of(options), options.measure, options.json, options.stopped)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """``tuckerseg compare IN --ranks 0.85,0.7``."""
+    from . import exploring
+
+    folder = Path(options.out) if options.out else None
+    exploring.compare(job_of(options), rank_ratios_of(options.ranks), folder, options.json, options.stopped)
+
+
 def compress(options: argparse.Namespace) -> None:
     """``tuckerseg compress OUT --model M --rank R``."""
     output = Path(options.output)
@@ -81,7 +76,7 @@ def compress(options: argparse.Namespace) -> None:
 
 def inspect(options: argparse.Namespace) -> None:
     """``tuckerseg inspect``: decides, but decomposes nothing."""
-    original = load_model(options.model, _folds(options))
+    original = load_model(options.model, folds_of(options))
     spec = compression_spec(options)
     if original.recipes:
         changes = original.recipes[-1].changes
@@ -167,33 +162,12 @@ def benchmark(options: argparse.Namespace) -> None:
     module.run_benchmark(options.volume, Path(options.out), options.totalsegmentator_python, options.runs)
 
 
-def compression_spec(options: argparse.Namespace) -> dict[str, Any] | None:
-    """Fields of the Tucker ``Spec`` that the options ask for; None for the original network."""
-    from .compression.tucker import Spec
-
-    if options.policy == "paper":
-        ratio = PAPER_RANK_RATIO if options.rank is None else options.rank
-        spec = Spec.paper(ratio, minimum_rank=options.minimum_rank, rank_mode=options.rank_mode)
-    elif options.rank is None and options.rank_mode == "relative":
-        return None
-    else:
-        ratio = 1.0 if options.rank is None else options.rank
-        spec = Spec(rank_ratio=ratio, minimum_rank=options.minimum_rank, rank_mode=options.rank_mode)
-    fields = to_json(spec)
-    fields.pop("version")
-    return fields
-
-
 def _load(options: argparse.Namespace):
-    original = load_model(options.model, _folds(options))
+    original = load_model(options.model, folds_of(options))
     spec = compression_spec(options)
     if spec is None:
         return original
     return compress_model(original, compression.method("tucker").Spec(**spec))
-
-
-def _folds(options: argparse.Namespace) -> tuple[str, ...] | None:
-    return tuple(fold.strip() for fold in options.folds.split(",")) if options.folds else None
 
 
 def _check_folder(path: str) -> None:

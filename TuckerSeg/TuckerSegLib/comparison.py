@@ -9,6 +9,7 @@ import numpy as np
 
 from .evaluation import dice_per_label, mean_dice
 from .job import Job
+from .protocol import BoxFile, ComparisonRow, StructureDice
 from .segmentation import SegmentationResult
 
 
@@ -28,6 +29,12 @@ class RankResult:
     agreement: float | None
     dice: dict[str, float]
     differs: np.ndarray
+
+    def to_record(self, labels: BoxFile | None = None, differences: BoxFile | None = None) -> ComparisonRow:
+        """The same without voxels, which may have gone to files."""
+        worst_first = sorted(self.dice.items(), key=lambda item: item[1])
+        structures = tuple(StructureDice(name, dice) for name, dice in worst_first)
+        return ComparisonRow(self.rank_ratio, self.agreement, structures, labels, differences, self.result.statistics)
 
 
 def compare(rank_ratios: list[float], run: Callable[[float], SegmentationResult]) -> Iterator[RankResult]:

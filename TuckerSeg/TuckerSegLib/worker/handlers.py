@@ -13,7 +13,7 @@ from ..cache import Cache
 from ..comparison import RankResult
 from ..errors import ImageError
 from ..job import InferenceSpec, Job
-from ..protocol import BoxFile, ComparisonRow, StructureDice, VolumeFile
+from ..protocol import BoxFile, ComparisonRow, VolumeFile
 from ..records import from_json, to_json
 from .context import Context
 from .runs import Runs
@@ -141,14 +141,9 @@ def write_box(labels: np.ndarray, path: Path, lower: tuple[int, int, int] = (0, 
 
 def _write_row(row: RankResult, folder: Path, number: int, lower: tuple[int, int, int]) -> ComparisonRow:
     """A row as the application gets it; its label maps go to files."""
-    return ComparisonRow(
-        row.rank_ratio,
-        row.agreement,
-        tuple(StructureDice(name, dice) for name, dice in sorted(row.dice.items(), key=lambda item: item[1])),
-        write_box(row.result.labels, folder / f"labels-{number}.npy", lower),
-        write_box(row.differs.astype(np.uint8), folder / f"differences-{number}.npy", lower),
-        row.result.statistics,
-    )
+    labels = write_box(row.result.labels, folder / f"labels-{number}.npy", lower)
+    differences = write_box(row.differs.astype(np.uint8), folder / f"differences-{number}.npy", lower)
+    return row.to_record(labels, differences)
 
 
 def _lower(box: image.Box) -> tuple[int, int, int]:

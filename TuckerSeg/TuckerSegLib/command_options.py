@@ -1,0 +1,75 @@
+"""From what was typed to jobs and settings."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .errors import SpecError
+from .job import InferenceSpec, Job
+from .records import to_json
+
+PAPER_RANK_RATIO = 0.3  # the Tucker paper's recommendation
+
+
+def job_of(options: argparse.Namespace, output: str | None = None) -> Job:
+    """The job that the options of an input, a model and its inference ask for."""
+    spec = compression_spec(options)
+    return Job(
+        images=(options.images, *options.channel),
+        output=output,
+        model=options.model,
+        method="tucker" if spec else None,
+        compression=spec or {},
+        inference=InferenceSpec(
+            step_fraction=options.step,
+            mirroring=options.mirror,
+            device=options.device,
+            precision=options.precision,
+            batch_size=options.batch,
+            threads=options.threads,
+            output_grid=options.output_grid,
+        ),
+        folds=folds_of(options),
+        timepoint=options.timepoint,
+    )
+
+
+def compression_spec(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Fields of the Tucker ``Spec`` that the options ask for; None for the original network."""
+    from .compression.tucker import Spec
+
+    if options.policy == "paper":
+        ratio = PAPER_RANK_RATIO if options.rank is None else options.rank
+        spec = Spec.paper(ratio, minimum_rank=options.minimum_rank, rank_mode=options.rank_mode)
+    elif options.rank is None and options.rank_mode == "relative":
+        return None
+    else:
+        ratio = 1.0 if options.rank is None else options.rank
+        spec = Spec(rank_ratio=ratio, minimum_rank=options.minimum_rank, rank_mode=options.rank_mode)
+    fields = to_json(spec)
+    fields.pop("version")
+    return fields
+
+
+def folds_of(options: argparse.Namespace) -> tuple[str, ...] | None:
+    """Folds to use; None for all."""
+    return tuple(fold.strip() for fold in options.folds.split(",")) if options.folds else None
+
+
+def rank_ratios_of(text: str) -> list[float]:
+    """Rank ratios below 1 in the order given; the original network is run in any case.
+
+    Raises:
+        SpecError: Not numbers above 0 and up to 1, or nothing below 1.
+    """
+    try:
+        ratios = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise SpecError(f"--ranks takes numbers as 0.85,0.7; found '{text}'.") from None
+    if not all(0 < ratio <= 1 for ratio in ratios):
+        raise SpecError(f"Rank ratios lie above 0 and up to 1; found '{text}'.")
+    below = [ratio for ratio in dict.fromkeys(ratios) if ratio < 1]
+    if not below:
+        raise SpecError("--ranks needs at least one rank ratio below 1 to compare with the original network.")
+    return below

@@ -1,0 +1,129 @@
+"""``tuckerseg plan`` and ``tuckerseg compare``: what a rank costs and saves, foretold and measured."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from . import image
+from .comparison import RankResult
+from .errors import OutputError
+from .job import Job
+from .protocol import Estimate
+from .records import to_json
+from .terminal import JsonReporter, TerminalReporter
+from .worker.context import Context
+from .worker.runs import Runs
+
+SHOWN_STRUCTURES = 3
+
+
+def plan(job: Job, measure: bool, as_json: bool, stopped: Callable[[], bool]) -> None:
+    """Print what a job would cost and save.
+
+    Args:
+        job: Its output is not looked at.
+        measure: Run a patch where this computer's speed is not known.
+        stopped: Whether the user wants no more.
+    """
+    volume = image.read_image(job.images if len(job.images) > 1 else job.images[0], job.timepoint)
+    with contextlib.closing(Runs()) as runs:
+        estimate = runs.estimate(job, volume.geometry, measure, Context(lambda event: None, stopped))
+    print(json.dumps(to_json(estimate), indent=1) if as_json else estimate_table(estimate))
+
+
+def compare(
+    job: Job, rank_ratios: list[float], folder: Path | None, as_json: bool, stopped: Callable[[], bool]
+) -> None:
+    """Run the original and several ranks on one volume, and print how they compare.
+
+    Args:
+        job: Its compression and output are not looked at.
+        rank_ratios: Below 1.
+        folder: Where a ``.seg.nrrd`` of every rank and ``comparison.json`` go; None keeps none.
+
+    Raises:
+        OutputError: The folder cannot be made or written.
+    """
+    if folder is not None:
+        _make(folder)
+    volume = image.read_image(job.images if len(job.images) > 1 else job.images[0], job.timepoint)
+    reporter = JsonReporter() if as_json else TerminalReporter()
+    documents, lines = [], []
+    with contextlib.closing(reporter), contextlib.closing(Runs()) as runs:
+        for row in runs.compare(job, volume, rank_ratios, Context(reporter, stopped), remember=True):
+            documents.append(to_json(row.to_record()))
+            lines.append(comparison_line(row))
+            if folder is not None:
+                row.result.save(str(folder / f"{_name(row.rank_ratio)}.seg.nrrd"))
+            reporter({"event": "row", "row": documents[-1]})
+    if folder is not None:
+        _write(folder / "comparison.json", json.dumps(documents, indent=1))
+    if not as_json:
+        print("\n".join([COMPARISON_TITLES, *lines, "agreement: mean Dice against the original network"]))
+        print(f"Written: {folder}" if folder else "Label maps are kept with --out DIR.")
+
+
+def estimate_table(estimate: Estimate) -> str:
+    """The record as text for a terminal."""
+    e = estimate
+    known = e.free_memory_bytes is not None
+    free = f"{e.free_memory_bytes / 1e9:.1f} GB are free" if known else "free memory is not known"
+    lines = [
+        f"Device       {e.device}, {e.precision}",
+        "",
+        f"{'':24}{'original':>14}{'this run':>14}{'ratio':>9}",
+        _pair("parameters, million", e.original_parameters / 1e6, e.parameters / 1e6),
+        _pair("GFLOPs per patch", e.original_macs_per_patch * 2e-9, e.macs_per_patch * 2e-9),
+        _pair(f"GFLOPs, {e.patches} patches", e.original_macs_per_volume * 2e-9, e.macs_per_volume * 2e-9),
+        _pair("seconds, all warm", e.original_seconds, e.seconds),
+        "(1 multiply-accumulate = 2 FLOPs; convolutions only)",
+        "",
+        f"Memory       {e.peak_memory_bytes / 1e9:.1f} GB at most; {free}" + ("" if e.fits else ": TOO LITTLE"),
+        f"Agreement    {'' if e.agreement is None else f'{e.agreement:.3f}, '}{e.agreement_source}",
+    ]
+    if e.seconds is None:
+        lines.append("Note         Seconds are not known before a run here, or --measure.")
+    return "\n".join([*lines, *(f"Note         {note}" for note in e.notes)])
+
+
+COMPARISON_TITLES = (
+    f"{'rank':>6}{'M parameters':>14}{'GFLOPs':>10}{'network s':>11}{'total s':>9}{'agreement':>11}  worst structures"
+)
+
+
+def comparison_line(row: RankResult) -> str:
+    """One rank as a line under ``COMPARISON_TITLES``."""
+    found, record = row.result.statistics, row.to_record()
+    agreement = "" if row.agreement is None else f"{row.agreement:.3f}"
+    worst = ", ".join(f"{each.name} {each.dice:.2f}" for each in record.structures[:SHOWN_STRUCTURES])
+    return (
+        f"{row.rank_ratio:6.2f}{found.parameters / 1e6:14.3f}{found.macs_per_volume * 2e-9:10.1f}"
+        f"{found.seconds['network']:11.2f}{record.seconds:9.2f}{agreement:>11}  {worst}"
+    ).rstrip()
+
+
+def _pair(title: str, before: float | None, after: float | None) -> str:
+    ratio = f"{before / after:.2f}x" if before and after else ""
+    before, after = ("not measured" if each is None else f"{each:.2f}" for each in (before, after))
+    return f"{title:24}{before:>14}{after:>14}{ratio:>9}"
+
+
+def _name(rank_ratio: float) -> str:
+    return "original" if rank_ratio >= 1 else f"rank-{rank_ratio:g}"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror}.") from error
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
