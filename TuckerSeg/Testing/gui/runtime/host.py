@@ -213,7 +213,14 @@ class qSlicerApplication(QtCore.QObject):
         raise SystemExit(code)
 
 
+def _quiet(kind, context, message):
+    """Qt's messages on standard error, but for what the offscreen platform says of every window."""
+    if "propagateSizeHints" not in message:
+        print(message, file=sys.stderr)
+
+
 def start(share=None, overlay=None):
+    QtCore.qInstallMessageHandler(_quiet)
     ctk_widgets.install()
     qmrml_widgets.install()
     slicer.qSlicerScriptedLoadableModule = qSlicerScriptedLoadableModule
