@@ -1,0 +1,152 @@
+"""Models that stay ready: what is kept, what is given back, and what happens when a device is full."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from TuckerSegLib import InferenceSpec, Job, image_from_array, warm_models
+from TuckerSegLib.errors import Cancelled, OutOfMemoryError
+from TuckerSegLib.hardware import torch_cpu
+from TuckerSegLib.segmentation import Stopwatch
+from TuckerSegLib.warm_models import MOST_READY, WarmModels
+from TuckerSegLib.worker.context import Context
+from TuckerSegLib.worker.runs import Runs
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Predictors that are open, by number."""
+    count = [0]
+
+    def change(by):
+        count[0] += by
+
+    monkeypatch.setattr(torch_cpu, "keep_freed_memory", lambda: change(1))
+    monkeypatch.setattr(torch_cpu, "return_freed_memory", lambda: change(-1))
+    return count
+
+
+@pytest.fixture
+def job(make_model_folder):
+    return Job((), model=str(make_model_folder()), inference=InferenceSpec(device="torch:cpu", threads=1))
+
+
+@pytest.fixture
+def context():
+    return Context(lambda event: None, lambda: False)
+
+
+@pytest.fixture
+def image():
+    values = np.random.default_rng(0).normal(size=(40, 40, 40)) * 300
+    return image_from_array(values.astype(np.int16), spacing_mm=(3, 3, 3))
+
+
+def at(job, rank_ratio):
+    return replace(job, method="tucker", compression={"rank_ratio": rank_ratio})
+
+
+def ready(models, job):
+    return models.ready(job, Stopwatch())
+
+
+def test_the_same_model_is_ready_at_once_and_other_settings_make_another(job, opened):
+    models = WarmModels()
+    first = ready(models, at(job, 0.5))
+    assert ready(models, at(job, 0.5)) is first
+    faster = replace(job.inference, step_fraction=0.9, mirroring=True, output_grid="nearest")
+    assert ready(models, at(replace(job, inference=faster), 0.5)) is first
+    assert ready(models, at(replace(job, inference=replace(job.inference, batch_size=2)), 0.5)) is not first
+    models.close()
+    assert opened == [0]
+
+
+def test_ratios_that_change_nothing_share_the_original(job, opened):
+    models = WarmModels()
+    assert ready(models, at(job, 0.999)) is ready(models, job)
+    assert opened == [1]
+    models.close()
+
+
+def test_the_least_recently_used_is_given_back(job, opened):
+    models = WarmModels()
+    original, half = ready(models, job), ready(models, at(job, 0.5))
+    assert ready(models, job) is original
+    ready(models, at(job, 0.3))
+    assert opened == [MOST_READY]
+    assert ready(models, job) is original
+    assert ready(models, at(job, 0.5)) is not half
+    models.close()
+    assert opened == [0]
+
+
+def test_a_model_is_read_once_while_its_files_stay(job, monkeypatch):
+    read = []
+    whole = warm_models.load_model
+    monkeypatch.setattr(warm_models, "load_model", lambda *arguments: read.append(arguments) or whole(*arguments))
+    models = WarmModels()
+    first = models.original(job.model)
+    assert models.original(job.model) is first
+    assert models.original(job.model, ("0",)).key == first.key
+    assert len(read) == 2  # folds that were named may not be all there will be
+
+
+def test_a_full_device_is_cleared_before_a_model_is_refused(job, opened, monkeypatch):
+    whole = torch_cpu.prepare
+
+    def small(load_network, device, spec):
+        if opened[0]:
+            raise MemoryError
+        return whole(load_network, device, spec)
+
+    monkeypatch.setattr(torch_cpu, "prepare", small)
+    models = WarmModels()
+    ready(models, job)
+    ready(models, at(job, 0.5))
+    assert opened == [1]
+    models.close()
+    opened[0] = 1  # somebody else's
+    with pytest.raises(OutOfMemoryError):
+        ready(models, job)
+
+
+def test_a_run_that_fills_the_device_is_done_again_without_the_other_models(job, opened, monkeypatch, image, context):
+    whole, calls = torch_cpu.TorchPredictor.__call__, []
+
+    def full(self, patches):
+        calls.append(opened[0])
+        if opened[0] > 1:
+            raise MemoryError
+        return whole(self, patches)
+
+    runs = Runs()
+    expected = runs.segment(job, image, context).labels
+    runs.segment(at(job, 0.5), image, context)
+    monkeypatch.setattr(torch_cpu.TorchPredictor, "__call__", full)
+    np.testing.assert_array_equal(runs.segment(job, image, context).labels, expected)
+    assert calls[0] == 2
+    assert opened == [1]
+    opened[0] = 2  # somebody else's
+    with pytest.raises(OutOfMemoryError):
+        runs.segment(job, image, context)
+    opened[0] = 1
+    runs.close()
+    assert opened == [0]
+
+
+def test_compressing_can_be_stopped_between_layers_and_leaves_nothing_half_done(job, monkeypatch):
+    asked = []
+
+    def stop_in_the_middle():
+        asked.append(None)
+        if len(asked) == 4:
+            raise Cancelled
+
+    models = WarmModels()
+    with pytest.raises(Cancelled):
+        models.ready(at(job, 0.5), Stopwatch(), stop_in_the_middle)
+    assert ready(models, at(job, 0.5)).model.recipes
+    models.close()
