@@ -64,6 +64,10 @@ def test_only_the_structures_that_were_asked_for_are_kept(
     alone = np.where(np.isin(expected.labels, values), expected.labels, 0)
     np.testing.assert_array_equal(labels_of(answer, volume.voxels.shape), alone)
     assert [found["name"] for found in answer["statistics"]["structures"]] == kept
+    smallest = min(expected.statistics.structures, key=lambda found: found.volume_ml)
+    answer = worker.ask("segment", **request, structures=[smallest.name])
+    np.testing.assert_array_equal(labels_of(answer, volume.voxels.shape) > 0, expected.labels == smallest.value)
+    assert np.load(answer["labels"]["path"]).size < expected.labels.size, "too large to tell a box from the volume"
     absent = worker.ask("segment", **request, structures=["no such structure"])
     assert absent["labels"] is None
     assert absent["statistics"]["structures"] == []

@@ -141,7 +141,9 @@ class ConsequencesSection:
             self._row("seconds", *_pair(e.original_seconds, e.seconds, seconds_in_words))
         ui.memoryLabel.text = bytes_in_words(e.peak_memory_bytes)
         ui.memoryLabel.styleSheet = "" if e.fits else f"color: {COLORS['bad']}"
-        ui.memoryLabel.toolTip = _("{free} are free").format(free=bytes_in_words(e.free_memory_bytes))
+        known = e.free_memory_bytes is not None
+        free = _("{free} are free").format(free=bytes_in_words(e.free_memory_bytes)) if known else ""
+        ui.memoryLabel.toolTip = free
         self._show_agreement(e)
         source = _("Agreement: {source}.").format(source=e.agreement_source) if e.agreement is not None else ""
         ui.estimateNoteLabel.text = " ".join(filter(None, (source, *e.notes)))
