@@ -7,6 +7,7 @@ import importlib
 import io
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -76,14 +77,16 @@ def _run_with_util(arguments: list[str], on_line: Callable[[str], None]) -> int:
 
 
 class _Lines(io.TextIOBase):
-    """Hands out what is printed, line by line."""
+    """Hands out what is printed, line by line; what the receiver prints goes where it would have gone."""
 
     def __init__(self, on_line: Callable[[str], None]):
         self._on_line = on_line
         self._begun = ""
+        self._outer = sys.stdout
 
     def write(self, text: str) -> int:
         *lines, self._begun = (self._begun + text).split("\n")
-        for line in lines:
-            self._on_line(line)
+        with contextlib.redirect_stdout(self._outer):
+            for line in lines:
+                self._on_line(line)
         return len(text)
