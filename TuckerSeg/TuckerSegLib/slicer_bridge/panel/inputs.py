@@ -46,7 +46,9 @@ class InputsSection:
     def enter(self) -> None:
         parameters = self._panel.parameters
         if parameters is not None and parameters.inputVolume is None:
-            parameters.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")  # label maps are of this class, too
+            plain = [node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
+            parameters.inputVolume = plain[0] if plain else None
 
     def close(self) -> None:
         self._described = None
