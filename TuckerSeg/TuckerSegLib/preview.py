@@ -26,7 +26,7 @@ def preview(
     point_mm: Sequence[float],
     cancelled: Callable[[], bool] = lambda: False,
 ) -> tuple[SegmentationResult, Box]:
-    """Segment the one patch around a point.
+    """Segment the one patch around a point, once, whatever ``inference`` says of mirroring.
 
     Args:
         point_mm: RAS.
@@ -39,8 +39,8 @@ def preview(
         Cancelled: ``cancelled`` said so.
     """
     box = patch_box(volume.geometry, ready.model.plans, point_mm)
-    settings = replace(inference, step_fraction=1.0, mirroring=False)
-    return segment(cropped(volume, box), ready, settings, cancelled=cancelled), box
+    quick = replace(inference, mirroring=False)
+    return segment(cropped(volume, box), ready, quick, cancelled=cancelled), box
 
 
 def patch_box(geometry: Geometry, plans: ModelPlans, point_mm: Sequence[float]) -> Box:

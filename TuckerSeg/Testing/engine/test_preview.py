@@ -84,6 +84,13 @@ def test_a_volume_smaller_than_a_patch_is_previewed_whole(hand_over, ready):
     np.testing.assert_array_equal(found.labels, segment(image_of(volume), ready).labels)
 
 
+def test_it_is_quick_where_a_run_would_mirror(hand_over, make_model_folder):
+    with contextlib.closing(prepare(load_model(make_model_folder("Dataset002_M", mirror_axes=(0, 1, 2))))) as ready:
+        point = position(STRAIGHT, (20, 20, 20))
+        found, _ = preview(image_of(hand_over((70, 80, 90), STRAIGHT)), ready, InferenceSpec(mirroring=True), point)
+    assert found.statistics.macs_per_volume == found.statistics.macs_per_patch
+
+
 def test_a_patch_at_the_edge_stays_inside_and_is_whole(ready):
     geometry = Geometry((200, 200, 200), np.diag([3.0, 3.0, 3.0, 1.0]))
     box = patch_box(geometry, ready.model.plans, (3.0, 300.0, 597.0))
