@@ -33,6 +33,10 @@ class ImageError(TuckerSegError):
     """An image cannot be read, or cannot be segmented as it is."""
 
 
+class DatasetError(TuckerSegError):
+    """A labeled dataset cannot be read, or does not fit the model."""
+
+
 class OutputError(TuckerSegError):
     """A result cannot be written."""
 

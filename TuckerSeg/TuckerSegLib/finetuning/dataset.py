@@ -1,0 +1,173 @@
+"""Finds the cases of an nnU-Net v2 raw dataset and checks that its labels and channels are the model's.
+
+Knows dataset.json and file names; reads no image. Follows nnunetv2 2.x ``documentation/dataset_format.md``:
+``imagesTr/CASE_0000.nii.gz`` (one file per channel), ``labelsTr/CASE.nii.gz``, or the files that ``dataset`` in
+dataset.json names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import DatasetError, UnsupportedModelError
+from ..nnunet.plans import ModelPlans
+
+EXPECTED = "an nnU-Net v2 raw dataset (dataset.json, imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz)"
+IGNORE = "ignore"  # nnU-Net's name for voxels that nobody labeled
+SHOWN_DIFFERENCES = 5
+
+
+@dataclass(frozen=True)
+class RawCase:
+    """Files of one case: its image, one file per channel, and its labels."""
+
+    identifier: str
+    images: tuple[Path, ...]
+    labels: Path
+
+
+@dataclass(frozen=True)
+class RawDataset:
+    """A labeled dataset on disk whose labels are those of the model.
+
+    Attributes:
+        folder: That holds dataset.json.
+        cases: In the order of their identifiers.
+        ignore_label: Value of voxels that are not labeled; None where there are none.
+    """
+
+    folder: Path
+    cases: tuple[RawCase, ...]
+    ignore_label: int | None
+
+
+def read_raw_dataset(folder: str | Path, plans: ModelPlans) -> RawDataset:
+    """Find the training cases of a dataset and compare what dataset.json says with the model.
+
+    Args:
+        folder: ``DatasetXXX_Name`` below ``nnUNet_raw``.
+        plans: Of the model that is to be fine-tuned.
+
+    Raises:
+        DatasetError: Not such a dataset, files are missing, or labels or channels differ from the model's.
+        UnsupportedModelError: The model's labels are regions.
+    """
+    if plans.region_values is not None:
+        raise UnsupportedModelError(
+            f"{plans.dataset_name}: the model's labels are regions, which may overlap; fine-tuning expects a model "
+            "whose structures are single labels. Fine-tune this one with nnU-Net itself."
+        )
+    folder = Path(folder).expanduser()
+    document = _read_document(folder)
+    _check_channels(folder, document, plans)
+    ignore_label = _check_labels(folder, document["labels"], plans)
+    cases = tuple(_named_cases(folder, document) if "dataset" in document else _found_cases(folder, document))
+    _check_files(folder, cases, plans)
+    return RawDataset(folder, cases, ignore_label)
+
+
+def _read_document(folder: Path) -> dict[str, Any]:
+    path = folder / "dataset.json"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read ({error.strerror}). Expected {EXPECTED}.") from error
+    except ValueError as error:
+        raise DatasetError(f"{path} is not valid JSON ({error}).") from error
+    missing = [key for key in ("labels", "file_ending") if not isinstance(document, dict) or key not in document]
+    if missing or not isinstance(document["labels"], dict):
+        raise DatasetError(f"{path}: {' and '.join(missing or ['labels'])} missing or malformed. Expected {EXPECTED}.")
+    return document
+
+
+def _check_channels(folder: Path, document: dict[str, Any], plans: ModelPlans) -> None:
+    found = document.get("channel_names") or document.get("modality") or {}
+    if len(found) != plans.input_channels:
+        raise DatasetError(
+            f"{folder}/dataset.json: the model expects {plans.input_channels} channel(s) "
+            f"({', '.join(plans.channel_names)}); found {len(found)} ({', '.join(map(str, found.values()))})."
+        )
+
+
+def _check_labels(folder: Path, labels: dict[str, Any], plans: ModelPlans) -> int | None:
+    """Value of the ignore label, once all others are the model's."""
+    wrong = {name: value for name, value in labels.items() if not isinstance(value, int)}
+    if wrong:
+        raise DatasetError(
+            f'{folder}/dataset.json: labels should be "name": whole number, as "liver": 5; found {wrong}. '
+            'Regions (lists) and nnU-Net v1\'s "number": name are not handled.'
+        )
+    ignore_label = labels.get(IGNORE)
+    found = {value: name for name, value in labels.items() if name != IGNORE and value != 0}
+    expected = {label.value: label.name for label in plans.labels}
+    if found == expected and ignore_label not in (0, *expected):
+        return ignore_label
+    differences = [
+        f"{value}: expected {_quoted(expected.get(value))}, found {_quoted(found.get(value))}"
+        for value in sorted(expected.keys() | found.keys())
+        if expected.get(value) != found.get(value)
+    ] or [f"{ignore_label}: expected {_quoted(expected.get(ignore_label, 'background'))}, found '{IGNORE}'"]
+    shown, more = "; ".join(differences[:SHOWN_DIFFERENCES]), len(differences) - SHOWN_DIFFERENCES
+    raise DatasetError(
+        f"{folder}/dataset.json: its labels are not those of the model {plans.dataset_name}. By value, "
+        f"{shown}{f'; and {more} more' if more > 0 else ''}. Fine-tuning keeps the model's structures: renumber and "
+        "rename the dataset's labels to the model's, or choose the model that was trained on such a dataset."
+    )
+
+
+def _quoted(name: str | None) -> str:
+    return "nothing" if name is None else f"'{name}'"
+
+
+def _found_cases(folder: Path, document: dict[str, Any]) -> list[RawCase]:
+    ending = document["file_ending"]
+    images = folder / "imagesTr"
+    first = f"_0000{ending}"
+    identifiers = sorted(path.name.removesuffix(first) for path in images.glob(f"*{first}"))
+    if not identifiers:
+        raise DatasetError(f"{images}: expected images named CASE{first}, found none. Expected {EXPECTED}.")
+    return [
+        RawCase(
+            identifier,
+            tuple(sorted(images.glob(f"{_literal(identifier)}_[0-9][0-9][0-9][0-9]{ending}"))),
+            folder / "labelsTr" / f"{identifier}{ending}",
+        )
+        for identifier in identifiers
+    ]
+
+
+def _literal(name: str) -> str:
+    """A file name in which glob's signs mean themselves."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def _named_cases(folder: Path, document: dict[str, Any]) -> list[RawCase]:
+    def place(path: str) -> Path:
+        return folder / os.path.expandvars(path)
+
+    try:
+        return [
+            RawCase(identifier, tuple(map(place, files["images"])), place(files["label"]))
+            for identifier, files in sorted(document["dataset"].items())
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f'{folder}/dataset.json: dataset should be "CASE": {{"images": [...], "label": ...}}; {error} is wrong '
+            "or missing."
+        ) from error
+
+
+def _check_files(folder: Path, cases: tuple[RawCase, ...], plans: ModelPlans) -> None:
+    for case in cases:
+        if len(case.images) != plans.input_channels:
+            raise DatasetError(
+                f"{folder}: the case {case.identifier} should have {plans.input_channels} channel(s); "
+                f"found {len(case.images)} file(s)."
+            )
+        for file in (*case.images, case.labels):
+            if not file.is_file():
+                raise DatasetError(f"{folder}: {file} of the case {case.identifier} is missing.")

@@ -1,0 +1,81 @@
+"""Labels on a model's grid: turned, cropped and resampled as the image was. Knows arrays, not files or cases.
+
+Source: nnunetv2 2.x ``DefaultPreprocessor`` (each label is resampled linearly on its own, the largest wins, the
+nearest among equals; the ``nnunet`` convention); TotalSegmentator 2.x (nearest voxel; ``aligned``).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..image import Geometry, oriented
+from ..nnunet.plans import ModelPlans
+from ..preprocessing import PreparedVolume
+from ..resampling import ResamplingSpec, resample, separate_axis
+
+OUTSIDE = -1  # nnU-Net's mark for voxels outside the body's mask and outside the volume
+
+
+def labels_on_grid(
+    labels: np.ndarray, image: np.ndarray, volume: PreparedVolume, plans: ModelPlans, convention: str
+) -> np.ndarray:
+    """Bring the labels of a case to the grid of its prepared image.
+
+    Args:
+        labels: (Z, Y, X), non-negative whole numbers, on the grid of the image as read.
+        image: (C, Z, Y, X) as read.
+        volume: What ``preprocess`` made of the image.
+        plans: Of the model.
+        convention: The one that ``preprocess`` was given.
+
+    Returns:
+        (Z, Y, X) int16 in the shape of ``volume.data``; ``OUTSIDE`` where a masked normalization set the image to zero.
+    """
+    view = volume.label_view(labels)
+    shape = tuple(volume.data.shape[1:])
+    if any(channel.use_mask for channel in plans.normalization):
+        view = _marked_outside(view, np.stack([volume.label_view(channel) for channel in image]))
+    if view.shape == shape:
+        return np.ascontiguousarray(view, dtype=np.int16)
+    if convention == "aligned":
+        return _whole(resample(view[None], shape, ResamplingSpec(0, convention)))
+    force = plans.image_resampling.force_separate_z
+    axis = separate_axis(_model_spacing(volume.geometry, plans), plans.spacing_mm, force)
+    return _per_label(view, shape, axis)
+
+
+def _per_label(view: np.ndarray, shape: tuple[int, ...], axis: int | None) -> np.ndarray:
+    winner = _whole(resample(view[None], shape, ResamplingSpec(0, separate_axis=axis)))
+    nearest = winner.copy()
+    best, score_of_nearest = (np.full(shape, -np.inf, np.float32) for _ in range(2))
+    linear = ResamplingSpec(1, separate_axis=axis)
+    for value in np.unique(view):
+        is_value = _equal_to(value)
+        score = resample(view[None], shape, linear, before=is_value)[0].numpy()
+        better = score > best
+        winner[better], best[better] = value, score[better]
+        here = nearest == value
+        score_of_nearest[here] = score[here]
+    return np.where(score_of_nearest == best, nearest, winner)
+
+
+def _equal_to(value: int):
+    return lambda values: np.equal(values, value, out=values)
+
+
+def _marked_outside(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
+    from scipy.ndimage import binary_fill_holes
+
+    outside = ~binary_fill_holes((image != 0).any(axis=0))
+    return np.where(outside & (labels == 0), OUTSIDE, labels.astype(np.int16))
+
+
+def _whole(resampled) -> np.ndarray:
+    return resampled[0].numpy().astype(np.int16)
+
+
+def _model_spacing(geometry: Geometry, plans: ModelPlans) -> tuple[float, ...]:
+    """Spacing of an image in mm along the model's axes, rounded as for the image itself."""
+    if plans.orientation is not None:
+        geometry = oriented(np.broadcast_to(np.uint8(0), geometry.shape), geometry, plans.orientation)[1]
+    return tuple(round(float(geometry.spacing_mm[axis]), 6) for axis in plans.transpose_forward)

@@ -1,0 +1,97 @@
+"""What a fine-tuning is asked to do and what came of it, as records that go through JSON. Standard library only.
+
+Source of the defaults: Tucker-CNN's fine-tuning script (50 epochs of 250 iterations, AdamW, constant learning rate
+1e-5); what it leaves to nnU-Net is nnU-Net 2.x's (batches of 2, 50 validation batches, one case of five held back).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..errors import SpecError
+
+
+@dataclass(frozen=True)
+class FineTuningSettings:
+    """How a network is fine-tuned.
+
+    Attributes:
+        epochs: Epochs; after each the network is validated and the state written.
+        iterations: Training batches per epoch.
+        learning_rate: Of AdamW, constant.
+        batch_size: Patches per batch.
+        validation_fraction: Share of the cases that is held back, in (0, 1); at least one case.
+        validation_iterations: Batches of held-back patches per validation, the same ones every time.
+        batch_dice: Dice loss over the batch as one sample; nnU-Net's ``batch_dice`` of the configuration.
+        seed: Of the split, the patches and their augmentation.
+
+    Raises:
+        SpecError: A value is out of its range.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    epochs: int = 50
+    iterations: int = 250
+    learning_rate: float = 1e-5
+    batch_size: int = 2
+    validation_fraction: float = 0.2
+    validation_iterations: int = 50
+    batch_dice: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = {
+            "number of epochs": self.epochs,
+            "number of iterations per epoch": self.iterations,
+            "batch size": self.batch_size,
+            "number of validation iterations": self.validation_iterations,
+        }
+        for name, value in counts.items():
+            if value < 1:
+                raise SpecError(f"The {name} should be at least 1; found {value}.")
+        if not 0 < self.learning_rate < 1:
+            raise SpecError(f"The learning rate should lie in (0, 1), as 1e-5; found {self.learning_rate}.")
+        if not 0 < self.validation_fraction < 1:
+            raise SpecError(f"The validation fraction should lie in (0, 1); found {self.validation_fraction}.")
+        if self.seed < 0:
+            raise SpecError(f"The seed should not be negative; found {self.seed}.")
+
+
+@dataclass(frozen=True)
+class FineTuningRecord:
+    """What a fine-tuning did.
+
+    Attributes:
+        settings: What was asked.
+        training_cases, validation_cases: Identifiers of the cases.
+        validation_dice: Mean Dice on the held-back patches; first the start's, then one per epoch.
+        losses: Mean training loss, one per epoch.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    settings: FineTuningSettings
+    training_cases: tuple[str, ...]
+    validation_cases: tuple[str, ...]
+    validation_dice: tuple[float, ...]
+    losses: tuple[float, ...] = ()
+
+    @property
+    def epochs_done(self) -> int:
+        return len(self.losses)
+
+    @property
+    def best_epoch(self) -> int:
+        """Epoch whose weights are kept, the first of the best; 0 where no epoch was better than the start."""
+        return self.validation_dice.index(max(self.validation_dice))
+
+    @property
+    def dice_before(self) -> float:
+        return self.validation_dice[0]
+
+    @property
+    def dice_after(self) -> float:
+        """Of the weights that are kept."""
+        return max(self.validation_dice)

@@ -1,0 +1,149 @@
+"""The file from which an interrupted fine-tuning goes on: weights, the best ones, the optimizer's memory, the record.
+
+It holds no random state: every batch follows from the seed and its own number (``patches.py``), so the number of
+epochs done says it all. No pickle: a file of ``model_file``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ModelFileError
+from ..model_file import read_tensors, write_tensors
+from ..records import from_json, to_json
+from .settings import FineTuningRecord
+
+KIND = "fine-tuning"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingState:
+    """All that a fine-tuning must know to go on after an epoch.
+
+    Attributes:
+        start_sha256: Of the weights that it began with, see :func:`sha256_of`.
+        record: What was done so far.
+        weights, best_weights: Parameters and buffers by name, of the last and of the best epoch.
+        moments: ``parameter/key`` to what the optimizer remembers of it.
+        loss_scale: State of the gradient scaler; empty where it is not used.
+    """
+
+    start_sha256: str
+    record: FineTuningRecord
+    weights: dict[str, Tensor]
+    best_weights: dict[str, Tensor]
+    moments: dict[str, Tensor]
+    loss_scale: dict[str, Any]
+
+
+def write_state(path: Path, state: TrainingState) -> None:
+    """Write beside ``path`` and rename.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    tensors = {
+        f"{group}/{name}": tensor
+        for group in ("weights", "best_weights", "moments")
+        for name, tensor in getattr(state, group).items()
+    }
+    document = {
+        "kind": KIND,
+        "start_sha256": state.start_sha256,
+        "record": to_json(state.record),
+        "loss_scale": state.loss_scale,
+    }
+    write_tensors(path, tensors, document)
+
+
+def read_state(path: Path, start_sha256: str, planned: FineTuningRecord) -> TrainingState | None:
+    """Read the state of a run that began as this one does.
+
+    Args:
+        path: Of the file.
+        start_sha256: Of the weights that this run begins with.
+        planned: Settings and cases of this run. Only the number of epochs may differ, to go further.
+
+    Returns:
+        The state, its record with this run's settings; None where there is no file.
+
+    Raises:
+        ModelFileError: Damaged, or of another run.
+    """
+    if not path.exists():
+        return None
+    tensors, document = read_tensors(path)
+    if document.get("kind") != KIND:
+        raise ModelFileError(f"{path} is not the state of a fine-tuning. Name another file, or remove this one.")
+    record = from_json(FineTuningRecord, document["record"])
+    differences = _differences(record, planned)
+    if record.epochs_done > planned.settings.epochs:
+        differences.append(f"epochs: expected up to {planned.settings.epochs}, found {record.epochs_done} done")
+    if document["start_sha256"] != start_sha256:
+        differences.append("network: expected the one given now, found another's state")
+    if differences:
+        raise ModelFileError(
+            f"{path} is the state of another fine-tuning. {'; '.join(differences)}. Give the same as then, name "
+            "another file, or remove this one to begin anew."
+        )
+    groups: dict[str, dict[str, Tensor]] = {"weights": {}, "best_weights": {}, "moments": {}}
+    for name, tensor in tensors.items():
+        group, _, rest = name.partition("/")
+        groups[group][rest] = tensor
+    return TrainingState(
+        start_sha256, replace(record, settings=planned.settings), **groups, loss_scale=document["loss_scale"]
+    )
+
+
+def _differences(found: FineTuningRecord, planned: FineTuningRecord) -> list[str]:
+    same_epochs = replace(found.settings, epochs=planned.settings.epochs)
+    then, now = to_json(same_epochs), to_json(planned.settings)
+    differences = [f"{name}: expected {now[name]}, found {then[name]}" for name in now if now[name] != then[name]]
+    if (found.training_cases, found.validation_cases) != (planned.training_cases, planned.validation_cases):
+        differences.append("cases: expected those of the dataset given now, found others")
+    return differences
+
+
+def tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    """Copies on the CPU of all parameters and buffers, aliases once."""
+    named = [*network.named_parameters(), *network.named_buffers()]
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in named}
+
+
+@torch.no_grad()
+def put_tensors(network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Overwrite parameters and buffers in place."""
+    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        tensor.copy_(tensors[name])
+
+
+def moments_of(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str, Tensor]:
+    """What an optimizer remembers, ``parameter/key`` to tensor; ``names`` in the order of its parameters."""
+    remembered = optimizer.state_dict()["state"]
+    return {f"{names[place]}/{key}": value for place, entry in remembered.items() for key, value in entry.items()}
+
+
+def put_moments(optimizer: torch.optim.Optimizer, names: Sequence[str], moments: dict[str, Tensor]) -> None:
+    """Give an optimizer back what :func:`moments_of` took."""
+    places = {name: place for place, name in enumerate(names)}
+    document = optimizer.state_dict()
+    for path, value in moments.items():
+        name, _, key = path.rpartition("/")
+        document["state"].setdefault(places[name], {})[key] = value.clone()
+    optimizer.load_state_dict(document)
+
+
+def sha256_of(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, shapes, types and values of tensors on the CPU, as a hexadecimal string."""
+    digest = hashlib.sha256(json.dumps([[n, list(t.shape), str(t.dtype)] for n, t in tensors.items()]).encode())
+    for tensor in tensors.values():
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,243 @@
+"""The training loop: a network, prepared cases and settings to a fine-tuned network and its record.
+
+Source: Tucker-CNN's fine-tuning on nnunetv2 2.x (``nnUNetTrainerNoMirroring``): Dice plus cross-entropy, AdamW with a
+constant learning rate and torch's default weight decay, gradients clipped at 12, half precision on a GPU. Without deep
+supervision: a network of this project ends in one head, because heads that prediction never runs are dropped.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import BackendError, Cancelled, OutOfMemoryError, SpecError
+from ..nnunet.plans import ModelPlans, quiet_import
+from .augmentation import Augmentation
+from .patches import Batch, PatchSampler, batches
+from .preparation import TrainingSet
+from .settings import FineTuningRecord, FineTuningSettings
+from .state import (
+    TrainingState,
+    moments_of,
+    put_moments,
+    put_tensors,
+    read_state,
+    sha256_of,
+    tensors_of,
+    write_state,
+)
+from .validation import mean_patch_dice
+
+GRADIENT_NORM = 12.0  # as nnU-Net
+STAGE = "fine-tune"
+
+Listener = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuneResult:
+    """The network with the best weights, on the CPU, in evaluation mode and without gradients; and what was done."""
+
+    network: nn.Module
+    record: FineTuningRecord
+
+
+def fine_tune(
+    network: nn.Module,
+    plans: ModelPlans,
+    dataset: TrainingSet,
+    settings: FineTuningSettings,
+    *,
+    state_file: Path | None = None,
+    device: str = "cpu",
+    on_event: Listener = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> FineTuneResult:
+    """Fine-tune a network on labeled cases.
+
+    The weights with the highest Dice on the held-back cases are kept; those of the start too, if no epoch is better.
+
+    Args:
+        network: From (B, C, Z, Y, X) to logits (B, L, Z, Y, X). A copy is trained; it stays as it is.
+        plans: Of the model.
+        dataset: From ``prepare_dataset``.
+        settings: How.
+        state_file: Written after every epoch. If it is there, the run goes on from it; the result is that of an
+            uninterrupted run (on a GPU up to the order of its sums).
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        on_event: Receives ``stage``, ``progress`` (iterations of all epochs) and ``log`` (one per epoch) events of the
+            stage ``fine-tune``.
+        cancelled: Asked before every batch; the epochs done are in the state file.
+
+    Raises:
+        DatasetError: Too few cases, or none that shows a structure is held back.
+        SpecError: The loss is not a number any more.
+        ModelFileError: The state file is damaged or of another run.
+        OutputError: It cannot be written.
+        BackendError, OutOfMemoryError: The device is not there, or too small.
+        Cancelled: ``cancelled`` said so.
+    """
+    place = _device(device)
+    on_event({"event": "stage", "stage": STAGE})
+    try:
+        run = _Run(network, plans, dataset, settings, place, cancelled)
+        run.begin(state_file)
+        on_event({"event": "log", "message": f"Validation Dice before: {run.record.dice_before:.4f}."})
+        if state_file is not None:
+            write_state(state_file, run.state())  # a folder that cannot be written is found before an hour has passed
+        while run.record.epochs_done < settings.epochs:
+            run.train_epoch(on_event)
+            if state_file is not None:
+                write_state(state_file, run.state())
+    except torch.cuda.OutOfMemoryError as error:
+        raise OutOfMemoryError(
+            f"{device}: too little memory for batches of {settings.batch_size} patches of {plans.patch_shape} voxels. "
+            "Choose a smaller batch size, or the CPU."
+        ) from error
+    return FineTuneResult(run.best_network(), run.record)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BackendError(f"Fine-tuning runs on cpu, cuda or cuda:N; found '{name}'.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise BackendError(f"Fine-tuning runs on cpu, cuda or cuda:N; found '{name}'.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BackendError(f"{name}: PyTorch finds {torch.cuda.device_count()} CUDA device(s). Choose cpu.")
+    return device
+
+
+class _Run:
+    """One fine-tuning on its way: network, optimizer, samplers and the record so far."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        plans: ModelPlans,
+        dataset: TrainingSet,
+        settings: FineTuningSettings,
+        device: torch.device,
+        cancelled: Callable[[], bool],
+    ):
+        self._settings, self._device, self._cancelled = settings, device, cancelled
+        self._ignore_label = dataset.ignore_label
+        self._network = copy.deepcopy(network).to(device).requires_grad_(True)
+        self._names = [name for name, _ in self._network.named_parameters()]
+        self._optimizer = torch.optim.AdamW(self._network.parameters(), lr=settings.learning_rate)
+        amp = torch.amp if hasattr(torch.amp, "GradScaler") else torch.cuda.amp  # the second before torch 2.3
+        self._scaler = amp.GradScaler(enabled=device.type == "cuda")
+        self._loss = _loss(settings, dataset.ignore_label)
+        training, validation = dataset.split(settings.validation_fraction, settings.seed)
+        sampler = partial(PatchSampler, patch_shape=plans.patch_shape, batch_size=settings.batch_size)
+        self._training = sampler(training, seed=settings.seed, augmentation=Augmentation(plans))
+        self._validation = sampler(validation, seed=settings.seed)
+        self._cases = tuple(tuple(case.identifier for case in cases) for cases in (training, validation))
+
+    def begin(self, state_file: Path | None) -> None:
+        """Go on from the state file, or measure the start."""
+        start = tensors_of(self._network)
+        self._start_sha256 = sha256_of(start)
+        planned = FineTuningRecord(self._settings, *self._cases, validation_dice=())
+        state = None if state_file is None else read_state(state_file, self._start_sha256, planned)
+        if state is None:
+            self._best = start
+            self.record = replace(planned, validation_dice=(self._dice(),))
+            return
+        self.record, self._best = state.record, state.best_weights
+        put_tensors(self._network, state.weights)
+        put_moments(self._optimizer, self._names, state.moments)
+        if state.loss_scale:
+            self._scaler.load_state_dict(state.loss_scale)
+
+    def train_epoch(self, on_event: Listener) -> None:
+        """One epoch and its validation; the weights are remembered if they are the best so far."""
+        epoch = self.record.epochs_done + 1
+        on_gpu = self._device.type == "cuda"
+        with torch.random.fork_rng([self._device] if on_gpu else []):
+            torch.manual_seed(self._settings.seed * 100_003 + epoch)  # for dropout, where a network has it
+            loss = self._mean_loss(epoch, on_event)
+        if not math.isfinite(loss):
+            raise SpecError(
+                f"The loss became {loss} in epoch {epoch}; expected a number. Choose a learning rate below "
+                f"{self._settings.learning_rate:g}."
+            )
+        dice = self._dice()
+        self.record = replace(
+            self.record, validation_dice=(*self.record.validation_dice, dice), losses=(*self.record.losses, loss)
+        )
+        is_best = self.record.best_epoch == epoch
+        if is_best:
+            self._best = tensors_of(self._network)
+        message = f"Epoch {epoch} of {self._settings.epochs}: loss {loss:.4f}, validation Dice {dice:.4f}"
+        on_event({"event": "log", "message": message + (", the best so far." if is_best else ".")})
+
+    def state(self) -> TrainingState:
+        return TrainingState(
+            self._start_sha256,
+            self.record,
+            tensors_of(self._network),
+            self._best,
+            moments_of(self._optimizer, self._names),
+            self._scaler.state_dict(),
+        )
+
+    def best_network(self) -> nn.Module:
+        put_tensors(self._network, self._best)
+        return self._network.to("cpu").requires_grad_(False).eval()
+
+    def _mean_loss(self, epoch: int, on_event: Listener) -> float:
+        """Train for one epoch; the mean of its losses."""
+        settings, started = self._settings, time.perf_counter()
+        done_before, total = (epoch - 1) * settings.iterations, settings.epochs * settings.iterations
+        losses = 0.0
+        self._network.train()
+        for done, batch in enumerate(self._batches(partial(self._training.batch, epoch), settings.iterations), 1):
+            losses = losses + self._step(batch)
+            left = total - done_before - done
+            remaining_s = (time.perf_counter() - started) / done * left
+            event = {"event": "progress", "stage": STAGE, "done": done_before + done, "total": total}
+            on_event({**event, "remaining_s": remaining_s})
+        return float(losses) / settings.iterations
+
+    def _step(self, batch: Batch) -> torch.Tensor:
+        """One step of the optimizer; the loss, still on the device, so that a GPU is not waited for."""
+        images, labels = (part.to(self._device, non_blocking=True) for part in batch)
+        self._optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self._device.type, torch.float16, enabled=self._device.type == "cuda"):
+            loss = self._loss(self._network(images), labels)
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self._optimizer)
+        nn.utils.clip_grad_norm_(self._network.parameters(), GRADIENT_NORM)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return loss.detach().float()
+
+    def _dice(self) -> float:
+        drawn = self._batches(self._validation.batch, self._settings.validation_iterations)
+        return mean_patch_dice(self._network, drawn, self._ignore_label)
+
+    def _batches(self, make: Callable[[int], Batch], count: int):
+        for batch in batches(make, count, ahead=self._device.type == "cuda"):
+            if self._cancelled():
+                raise Cancelled("The fine-tuning was cancelled.")
+            yield batch
+
+
+def _loss(settings: FineTuningSettings, ignore_label: int | None) -> nn.Module:
+    """nnU-Net's loss: soft Dice without the background plus cross-entropy, of equal weight."""
+    with quiet_import():
+        from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
+        from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
+    dice = {"batch_dice": settings.batch_dice, "smooth": 1e-5, "do_bg": False, "ddp": False}
+    return DC_and_CE_loss(dice, {}, ignore_label=ignore_label, dice_class=MemoryEfficientSoftDiceLoss)

@@ -1,0 +1,44 @@
+"""Mean Dice of a network on patches that it is not trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from ..errors import DatasetError
+from .patches import Batch
+
+
+@torch.no_grad()
+def mean_patch_dice(network: torch.nn.Module, batches: Iterable[Batch], ignore_label: int | None) -> float:
+    """Dice of each structure over all patches together, averaged over the structures that the labels show.
+
+    Args:
+        network: From (B, C, Z, Y, X) to logits (B, L, Z, Y, X); its device is used. Left in evaluation mode.
+        batches: Images and labels.
+        ignore_label: Of voxels that do not count.
+
+    Raises:
+        DatasetError: The labels show no structure.
+    """
+    device = next(network.parameters()).device
+    network.eval()
+    found, wanted, common = 0, 0, 0
+    for images, labels in batches:
+        with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
+            logits = network(images.to(device))
+        truth = labels[:, 0].to(device, torch.int64)
+        counted = torch.ones_like(truth, dtype=torch.bool) if ignore_label is None else truth != ignore_label
+        truth, prediction = truth[counted], logits.argmax(1)[counted]
+        count = logits.shape[1]
+        found = found + torch.bincount(prediction, minlength=count)
+        wanted = wanted + torch.bincount(truth, minlength=count)
+        common = common + torch.bincount(truth[truth == prediction], minlength=count)
+    shown = [value for value in range(1, len(wanted)) if wanted[value]]
+    if not shown:
+        raise DatasetError(
+            "The held-back cases show none of the model's structures where patches were drawn, so nothing tells "
+            "whether training helps. Expected at least one; hold back more cases, or choose another seed."
+        )
+    return float((2 * common[shown] / (found[shown] + wanted[shown])).mean())
