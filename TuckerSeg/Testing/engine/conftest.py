@@ -1,8 +1,9 @@
-"""The worker as an application starts it, and a volume to give it."""
+"""The worker as an application starts it, a volume to give it, and a labeled dataset to learn from."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import subprocess
@@ -16,12 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from TuckerSegLib import InferenceSpec, Job
+from TuckerSegLib import InferenceSpec, Job, load_model
 from TuckerSegLib.protocol import FINAL_EVENTS, VolumeFile, parse_event, request_line
 from TuckerSegLib.records import to_json
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 PATIENCE_S = 120
+SHAPE_LABELS = {"background": 0, "ball": 1, "cube": 2}
 AFFINE = ((-2.0, 0.0, 0.0, 30.0), (0.0, 2.5, 0.0, -40.0), (0.0, 0.0, 3.0, 5.0), (0.0, 0.0, 0.0, 1.0))
 
 
@@ -136,3 +138,58 @@ def job_for():
         return to_json(Job((), model=str(model), inference=InferenceSpec(**inference), **compression))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shapes():
+    """A function from a number to a CT of a ball and a brighter cube in air, and its labels, both (24, 24, 24)."""
+
+    def draw(number: int) -> tuple[np.ndarray, np.ndarray]:
+        random = np.random.default_rng(number)
+        place = np.stack(np.meshgrid(*[np.arange(24)] * 3, indexing="ij"))
+        ball, cube = random.integers(6, 9, 3), random.integers(15, 18, 3)
+        labels = np.zeros((24, 24, 24), np.uint8)
+        labels[np.linalg.norm(place - ball[:, None, None, None], axis=0) < 5] = 1
+        labels[np.abs(place - cube[:, None, None, None]).max(axis=0) < 4] = 2
+        intensities = np.array([-900, 100, 700])[labels] + random.normal(0, 30, labels.shape)
+        return intensities.astype(np.int16), labels
+
+    return draw
+
+
+@pytest.fixture
+def shapes_model(make_model_folder):
+    """An untrained model with patches of 16 voxels for the labels of ``shapes``."""
+    return load_model(make_model_folder(labels=SHAPE_LABELS, patch_shape=(16, 16, 16)))
+
+
+@pytest.fixture
+def make_shapes_dataset(tmp_path, shapes):
+    """A function that writes ``shapes`` as an nnU-Net raw dataset of a few cases."""
+    import nibabel
+
+    def make(cases=3, labels=SHAPE_LABELS, name="Dataset001_Small", blank=False) -> Path:
+        folder = tmp_path / "raw" / name
+        for part in ("imagesTr", "labelsTr"):
+            (folder / part).mkdir(parents=True)
+        document = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": cases, "file_ending": ".nii.gz"}
+        (folder / "dataset.json").write_text(json.dumps(document))
+        affine = np.diag([3.0, 3.0, 3.0, 1.0])
+        for number in range(cases):
+            intensities, truth = shapes(number)
+            image = nibabel.Nifti1Image(intensities, affine)
+            nibabel.save(image, folder / "imagesTr" / f"case{number}_0000.nii.gz")
+            written = nibabel.Nifti1Image(truth * (not blank), affine)
+            nibabel.save(written, folder / "labelsTr" / f"case{number}.nii.gz")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def shapes_set(make_shapes_dataset, shapes_model):
+    """Three cases of ``shapes``, prepared for ``shapes_model``."""
+    from TuckerSegLib.finetuning.dataset import read_raw_dataset
+    from TuckerSegLib.finetuning.preparation import prepare_dataset
+
+    return prepare_dataset(read_raw_dataset(make_shapes_dataset(), shapes_model.plans), shapes_model.plans)
