@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from TuckerSegLib import compress
+from TuckerSegLib.compression import tucker
 from TuckerSegLib.errors import BackendError, Cancelled, DatasetError, ModelFileError, SpecError
 from TuckerSegLib.finetuning.dataset import read_raw_dataset
 from TuckerSegLib.finetuning.patches import PatchSampler
@@ -83,6 +85,17 @@ def test_training_lowers_the_loss_and_raises_the_dice_of_held_back_cases(network
     progress = [event for event in events if event["event"] == "progress"]
     assert [event["done"] for event in progress] == list(range(1, 201)) and progress[-1]["remaining_s"] == 0
     assert sum(event["event"] == "log" for event in events) == 3
+
+
+def test_every_layer_of_a_compressed_network_is_trained(shapes_model, shapes_set):
+    compressed = compress(shapes_model, tucker.Spec(rank_ratio=0.5, minimum_rank=2, rank_multiple=1), "tucker")
+    network = compressed.network("0")
+    assert any(change.ranks for change in compressed.recipes[0].changes)
+    result = fine_tune(network, compressed.plans, shapes_set, replace(QUICK, epochs=1, iterations=20))
+    assert result.record.best_epoch == 1
+    trained = dict(result.network.named_parameters())
+    same = [name for name, parameter in network.named_parameters() if torch.equal(parameter, trained[name])]
+    assert same == []
 
 
 def test_the_kept_weights_have_the_dice_that_the_record_tells(network, shapes_model, shapes_set):

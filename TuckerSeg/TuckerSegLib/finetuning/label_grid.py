@@ -49,14 +49,28 @@ def _per_label(view: np.ndarray, shape: tuple[int, ...], axis: int | None) -> np
     nearest = winner.copy()
     best, score_of_nearest = (np.full(shape, -np.inf, np.float32) for _ in range(2))
     linear = ResamplingSpec(1, separate_axis=axis)
-    for value in np.unique(view):
-        is_value = _equal_to(value)
-        score = resample(view[None], shape, linear, before=is_value)[0].numpy()
-        better = score > best
-        winner[better], best[better] = value, score[better]
-        here = nearest == value
-        score_of_nearest[here] = score[here]
+    for value, box in _boxes(view, shape).items():
+        score = resample(view[None], shape, linear, before=_equal_to(value))[0].numpy()[box]
+        better = score > best[box]
+        winner[box][better], best[box][better] = value, score[better]
+        np.copyto(score_of_nearest[box], score, where=nearest[box] == value)
     return np.where(score_of_nearest == best, nearest, winner)
+
+
+def _boxes(view: np.ndarray, shape: tuple[int, ...]) -> dict[int, tuple[slice, ...]]:
+    """Each value that occurs, and the part of the new grid that interpolation spreads it to (all for 0 and -1)."""
+    from scipy.ndimage import find_objects
+
+    boxes = {value: (slice(None),) * 3 for value in (OUTSIDE, 0) if (view == value).any()}
+    for value, found in enumerate(find_objects(view.astype(np.int32)), 1):
+        if found is None:
+            continue
+        ratios = [new / old for new, old in zip(shape, view.shape, strict=True)]
+        boxes[value] = tuple(
+            slice(max(0, int((part.start - 1) * ratio) - 1), int((part.stop + 1) * ratio) + 2)  # a voxel to spare
+            for part, ratio in zip(found, ratios, strict=True)
+        )
+    return boxes
 
 
 def _equal_to(value: int):
