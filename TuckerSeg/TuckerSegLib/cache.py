@@ -1,4 +1,5 @@
-"""Files that are dear to make, kept between runs: compressed models, decompositions, compiled networks.
+"""Files that are dear to make, kept between runs: compressed models, decompositions, calibrations, compiled
+networks.
 
 Knows folders, keys, sizes and ages; not what the files hold. Every entry is written beside its place and
 renamed, so another process sees either nothing or a whole file. Callers check what they read and call
@@ -25,7 +26,7 @@ from .errors import OutputError, SpecError
 LAYOUT_VERSION = 1
 DEFAULT_LIMIT_BYTES = 10 * 1024**3
 LEFTOVER_SECONDS = 86400  # no write takes a day
-KINDS = {"models": ".tuckerseg", "bases": ".safetensors", "compiled": ""}
+KINDS = {"models": ".tuckerseg", "bases": ".safetensors", "calibrations": ".safetensors", "compiled": ""}
 
 
 @dataclass(frozen=True)

@@ -71,20 +71,24 @@ def model_path(name_or_path: str) -> Path:
 def shipped_agreement(source_sha256: str, method: str, rank_ratio: float) -> tuple[float, str] | None:
     """Mean Dice against the original network, measured before this program was given away, and on what.
 
+    Between two measured ratios that of the lower one holds, and its ratio is told.
+
     Args:
         source_sha256: Of the original model's files.
-        rank_ratio: Of the method's default policy. Ratios that give the same ranks share a measurement.
+        rank_ratio: Of the method's default policy, calibrated.
 
     Returns:
-        None where it was not measured; nothing is read off between two measurements, for the curve has steps.
+        None where it was not measured.
     """
     document = _agreements()
     if (document["source_sha256"], document["method"]) != (source_sha256, method):
         return None
-    for row in document["rank_ratios"]:
-        if row["lowest"] <= rank_ratio <= row["highest"]:
-            return row["agreement"], document["volume"]
-    return None
+    below = [row for row in document["rank_ratios"] if row["rank_ratio"] <= rank_ratio]
+    if not below:
+        return None
+    row = max(below, key=lambda row: row["rank_ratio"])
+    where = "" if row["rank_ratio"] == rank_ratio else f" at rank {row['rank_ratio']:.2f}"
+    return row["agreement"], document["volume"] + where
 
 
 @functools.cache

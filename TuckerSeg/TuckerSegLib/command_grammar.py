@@ -6,11 +6,13 @@ import argparse
 import os
 from collections.abc import Callable
 
-from .job import OUTPUT_GRIDS, PRECISIONS
+from .job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS
+
+POLICIES = ("auto", "uniform", "paper", "energy", "evbmf", "fixed")
 
 RANK_HELP = (
     "rank ratio in (0, 1]: compress the network to this share of its channels' ranks; 1 is the original network. "
-    "Low ranks are faster and lose accuracy: 'tuckerseg demo' shows how much"
+    "Low ranks are faster and lose accuracy: 'tuckerseg demo' and 'tuckerseg compare' show how much"
 )
 
 
@@ -59,15 +61,22 @@ def _add_running(command: Callable[[str, str], argparse.ArgumentParser]) -> None
     compare.add_argument("--json", action="store_true", help="one JSON event per line on standard output")
     _add_model(compare, default="demo")
     _add_inference(compare)
-    compare.set_defaults(rank=None, policy="default", rank_mode="relative", minimum_rank=8)
+    _add_policy(compare)
+    compare.set_defaults(rank=None)
 
 
 def _add_models(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """Sub-commands about models and hardware."""
     compress = command("compress", "compress a model to a .tuckerseg file")
     compress.add_argument("output", metavar="OUT", help=".tuckerseg file to write")
+    compress.add_argument("--ct", metavar="FILE", help="CT to calibrate on, where the model is not calibrated yet")
     _add_model(compress, default="demo")
     _add_compression(compress)
+
+    calibrate = command("calibrate", "show a model a few patches of CTs, so that compression knows what matters")
+    calibrate.add_argument("ct", nargs="+", metavar="CT", help="file or DICOM folder; no labels are needed")
+    calibrate.add_argument("--anew", action="store_true", help="forget the earlier calibration instead of adding to it")
+    _add_model(calibrate, default="demo")
 
     inspect = command("inspect", "show a model's layers, ranks, costs, and why layers stay dense")
     _add_model(inspect, default="demo")
@@ -130,15 +139,35 @@ def _add_model(parser: argparse.ArgumentParser, default: str) -> None:
 
 def _add_compression(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rank", type=float, metavar="RATIO", help=RANK_HELP + " (default: 1)")
+    _add_policy(parser)
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policy",
-        choices=("default", "paper"),
-        default="default",
-        help="default: stem, head and layers that would not get cheaper stay dense, ranks in multiples of 8; "
-        "paper: every layer, ranks as in the Tucker paper (rank 0.3 unless --rank)",
+        choices=POLICIES,
+        default="auto",
+        help="where the ranks come from. auto: the ratio's budget, spread over the layers so that the output changes "
+        "least, by a calibration on the volume where there is one; uniform: the same ratio in every layer, multiples "
+        "of 8; paper: every layer, ranks as in the Tucker paper (rank 0.3 unless --rank); energy: the ratio is the "
+        "share of the weights' energy to keep; evbmf: variational Bayes on the weights; fixed: --minimum-rank "
+        "everywhere (default: %(default)s)",
     )
     parser.add_argument(
-        "--rank-mode", choices=("relative", "fixed"), default="relative", help="fixed: --minimum-rank everywhere"
+        "--budget",
+        choices=("macs", "parameters"),
+        default="macs",
+        help="what --policy auto spares: macs is faster, parameters smaller (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--calibrate",
+        choices=CALIBRATE,
+        default="auto",
+        help="auto: take the calibration of earlier volumes, else calibrate on this one; volume: add this volume to "
+        "it; none: ranks from the weights alone (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rank-mode", choices=("relative", "fixed"), default="relative", help="with --policy paper or uniform"
     )
     parser.add_argument("--minimum-rank", type=int, default=8, help="no rank below this (default: %(default)s)")
 

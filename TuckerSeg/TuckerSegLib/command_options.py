@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from .errors import SpecError
-from .job import InferenceSpec, Job
+from .job import DEFAULT_COMPRESSION, InferenceSpec, Job
 from .records import to_json
 
 PAPER_RANK_RATIO = 0.3  # the Tucker paper's recommendation
@@ -32,21 +32,34 @@ def job_of(options: argparse.Namespace, output: str | None = None) -> Job:
         ),
         folds=folds_of(options),
         timepoint=options.timepoint,
+        calibrate=options.calibrate,
     )
 
 
 def compression_spec(options: argparse.Namespace) -> dict[str, Any] | None:
-    """Fields of the Tucker ``Spec`` that the options ask for; None for the original network."""
+    """Fields of the Tucker ``Spec`` that the options ask for; None for the original network.
+
+    Raises:
+        SpecError: Options that contradict each other.
+    """
     from .compression.tucker import Spec
 
-    if options.policy == "paper":
-        ratio = PAPER_RANK_RATIO if options.rank is None else options.rank
-        spec = Spec.paper(ratio, minimum_rank=options.minimum_rank, rank_mode=options.rank_mode)
-    elif options.rank is None and options.rank_mode == "relative":
+    policy, ratio = options.policy, options.rank
+    if ratio is None and policy not in ("paper", "evbmf", "fixed"):
         return None
+    if policy == "paper":
+        ratio = PAPER_RANK_RATIO if ratio is None else ratio
+        spec = Spec.paper(ratio, minimum_rank=options.minimum_rank, rank_mode=options.rank_mode)
     else:
-        ratio = 1.0 if options.rank is None else options.rank
-        spec = Spec(rank_ratio=ratio, minimum_rank=options.minimum_rank, rank_mode=options.rank_mode)
+        if policy == "uniform" and options.rank_mode == "fixed":
+            policy = "fixed"
+        # Where the ranks do not come from the ratio, one below 1 says that the network is to be compressed.
+        ratio = PAPER_RANK_RATIO if ratio is None else ratio
+        mode = "relative" if policy == "uniform" else policy
+        multiple = DEFAULT_COMPRESSION["rank_multiple"] if mode == "auto" else Spec.rank_multiple
+        spec = Spec(
+            ratio, rank_mode=mode, budget=options.budget, minimum_rank=options.minimum_rank, rank_multiple=multiple
+        )
     fields = to_json(spec)
     fields.pop("version")
     return fields

@@ -8,14 +8,20 @@ import os
 import tempfile
 import uuid
 from pathlib import Path
+from typing import Any
 
 from . import catalog, compression, hardware
 from .cache import Cache
+from .calibrating import calibrate_model, store_calibration, stored_calibration, volume_id
 from .command_options import compression_spec, folds_of, job_of, rank_ratios_of
+from .compressing import compress_as_asked, planned_changes
 from .errors import OutputError
-from .loading import compress as compress_model
+from .image import read_image
+from .job import Job
 from .loading import load_model
 from .records import to_json
+from .run import stop_if
+from .segmentation import Stopwatch
 from .statistics import as_table, structure_table
 from .terminal import JsonReporter, TerminalReporter
 
@@ -66,7 +72,10 @@ def compress(options: argparse.Namespace) -> None:
     if output.suffix != ".tuckerseg":
         raise OutputError(f"{output}: a compressed model's file name ends in .tuckerseg.")
     _check_folder(options.output)
-    model = _load(options)
+    model = load_model(options.model, folds_of(options))
+    job = Job(images=(), calibrate=options.calibrate, **_asked(options))
+    volume = (lambda: read_image(options.ct)) if options.ct else None
+    model = compress_as_asked(model, job, Cache(), Stopwatch(), volume, lambda: stop_if(options.stopped))
     model.save(output)
     before, after = model.original_cost, model.cost
     print(f"{model.name}: {before.parameters / 1e6:.3f} -> {after.parameters / 1e6:.3f} million parameters")
@@ -77,15 +86,11 @@ def compress(options: argparse.Namespace) -> None:
 def inspect(options: argparse.Namespace) -> None:
     """``tuckerseg inspect``: decides, but decomposes nothing."""
     original = load_model(options.model, folds_of(options))
-    spec = compression_spec(options)
     if original.recipes:
         changes = original.recipes[-1].changes
     else:
-        module = compression.method("tucker")
-        plans = original.plans
-        changes = module.plan(
-            original.structure(), module.Spec(**(spec or {"rank_ratio": 1.0})), plans.patch_shape, plans.input_channels
-        )
+        spec = compression.method("tucker").Spec(**(compression_spec(options) or {"rank_ratio": 1.0}))
+        changes = planned_changes(original, spec, options.calibrate, Cache())
     if options.json:
         print(json.dumps([to_json(change) for change in changes], indent=1))
         return
@@ -102,6 +107,21 @@ def inspect(options: argparse.Namespace) -> None:
     patch_shape = original.plans.patch_shape
     print(f"Convolutions: {before[0] / 1e9:.3f} -> {after[0] / 1e9:.3f} GMACs for one patch of {patch_shape}")
     print(f"              {before[1] / 1e6:.6f} -> {after[1] / 1e6:.6f} million parameters")
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    """``tuckerseg calibrate CT...``: adds volumes to a model's calibration."""
+    model, cache = load_model(options.model, folds_of(options)), Cache()
+    found = None if options.anew else stored_calibration(model, cache)
+    for path in options.ct:
+        volume = read_image(path)
+        if found is not None and volume_id(volume) in found.volume_ids:
+            print(f"{path}: is part of the calibration already")
+            continue
+        found = calibrate_model(model, volume, found, progress=lambda done: stop_if(options.stopped))
+        store_calibration(model, found, cache)
+        print(f"{path}: calibrated")
+    print(f"{model.name}: calibrated on {found.patches} patches of {', '.join(found.volumes)}")
 
 
 def devices(options: argparse.Namespace) -> None:
@@ -162,12 +182,10 @@ def benchmark(options: argparse.Namespace) -> None:
     module.run_benchmark(options.volume, Path(options.out), options.totalsegmentator_python, options.runs)
 
 
-def _load(options: argparse.Namespace):
-    original = load_model(options.model, folds_of(options))
+def _asked(options: argparse.Namespace) -> dict[str, Any]:
+    """``method`` and ``compression`` of a job."""
     spec = compression_spec(options)
-    if spec is None:
-        return original
-    return compress_model(original, compression.method("tucker").Spec(**spec))
+    return {"method": "tucker" if spec else None, "compression": spec or {}}
 
 
 def _check_folder(path: str) -> None:

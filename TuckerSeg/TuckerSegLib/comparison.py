@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .evaluation import dice_per_label, mean_dice
-from .job import Job
+from .job import Job, compression_of
 from .protocol import BoxFile, ComparisonRow, StructureDice
 from .segmentation import SegmentationResult
 
@@ -56,7 +56,8 @@ def compare(rank_ratios: list[float], run: Callable[[float], SegmentationResult]
 
 
 def at_rank(job: Job, rank_ratio: float) -> Job:
-    """The same job at a rank ratio; 1 is the original network."""
-    if rank_ratio >= 1:
-        return replace(job, method=None, compression={})
-    return replace(job, method="tucker", compression={**job.compression, "rank_ratio": rank_ratio})
+    """The same job at a rank ratio, its other settings of the compression kept; 1 is the original network."""
+    asked = compression_of(rank_ratio)
+    if job.method is not None and rank_ratio < 1:
+        asked = {"method": job.method, "compression": {**job.compression, "rank_ratio": rank_ratio}}
+    return replace(job, **asked)

@@ -13,7 +13,7 @@ from . import catalog, image
 from .cache import Cache
 from .errors import OutputError
 from .evaluation import mean_dice
-from .job import InferenceSpec, Job
+from .job import InferenceSpec, Job, compression_of
 from .overlays import draw_overlays
 from .records import to_json
 from .run import run_job
@@ -66,8 +66,7 @@ def _run(rank_ratio: float, output: Path | None) -> SegmentationResult:
         images=(str(VOLUME),),
         output=str(output) if output else None,
         model="demo",
-        method="tucker" if rank_ratio < 1 else None,
-        compression={"rank_ratio": rank_ratio} if rank_ratio < 1 else {},
+        **compression_of(rank_ratio),
         inference=InferenceSpec(),
     )
     try:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import catalog, compression, hardware
+from .cache import Cache
+from .calibrating import calibration_stamp, wants_calibration
+from .compressing import known_calibration, with_calibration
+from .decompositions import kept_evidence, rank_evidence
 from .image import Geometry
-from .job import Job
+from .job import DEFAULT_COMPRESSION, Job
 from .loading import require_original
 from .measurements import Measurements
 from .memory_estimate import peak_memory_bytes
@@ -21,6 +25,9 @@ from .protocol import Estimate
 from .records import CompressionRecipe, Cost, to_json
 from .sliding_window import StreamSpec, patch_count
 from .timing import INTERPOLATED, Timing, setting_of
+
+if TYPE_CHECKING:
+    from .compression.basis import RankEvidence
 
 NOT_MEASURED = "not measured"
 
@@ -33,11 +40,13 @@ class _Compressed:
         cost: Of one fold.
         key: Of the compressed model, see ``SegmentationModel.key``.
         agreement: With the original network, and on what it was measured before; None where it was not.
+        about: Whether the ranks are yet to be settled, so that the cost is what they may cost at most, or nearly so.
     """
 
     cost: Cost
     key: str
     agreement: tuple[float, str] | None
+    about: bool = False
 
 
 class Estimator:
@@ -46,10 +55,11 @@ class Estimator:
     Args:
         model: As it is on disk.
         measurements: What this computer was measured to need.
+        cache: Where calibrations are; None takes the user's.
     """
 
-    def __init__(self, model: SegmentationModel, measurements: Measurements):
-        self._model, self._measurements = model, measurements
+    def __init__(self, model: SegmentationModel, measurements: Measurements, cache: Cache | None = None):
+        self._model, self._measurements, self._cache = model, measurements, cache or Cache()
         self._structure: Any = None
         self._known: dict[str, _Compressed] = {}
 
@@ -67,7 +77,7 @@ class Estimator:
         plans, folds, inference = self._model.plans, len(self._model.folds), job.inference
         device, _ = hardware.choose(inference.device, hardware.devices())
         precision, _ = hardware.choose_precision(inference.precision, device)
-        compressed = self._compressed(job.method, job.compression)
+        compressed = self._compressed(job)
         original = self._model.original_cost
         shape = grid_shape(geometry, plans, catalog.resampling_convention(plans.dataset_name))
         patches = patch_count(shape, StreamSpec(plans.patch_shape, inference.step_fraction))
@@ -95,17 +105,18 @@ class Estimator:
             agreement_source=source,
             device=device.id,
             precision=precision,
-            notes=tuple(_notes(interpolated, device)),
+            notes=tuple(_notes(interpolated, device, compressed.about)),
         )
 
-    def _compressed(self, method: str | None, settings: dict[str, Any]) -> _Compressed:
-        if method is None:
+    def _compressed(self, job: Job) -> _Compressed:
+        if job.method is None:
             return self._as_it_is()
         require_original(self._model)
-        spec = compression.method(method).Spec(**settings)
-        name = f"{method} {to_json(spec)}"
-        if name not in self._known:
-            self._known[name] = self._planned(method, spec)
+        spec = compression.method(job.method).Spec(**job.compression)
+        stamp = calibration_stamp(self._model, self._cache) if wants_calibration(spec) else None
+        name = f"{job.method} {to_json(spec)} {job.calibrate} {stamp}"
+        if self._known.get(name) is None or self._known[name].about:
+            self._known[name] = self._planned(job.method, spec, job.calibrate)
         return self._known[name]
 
     def _as_it_is(self) -> _Compressed:
@@ -113,17 +124,24 @@ class Estimator:
         if not model.recipes:
             return _Compressed(model.cost, model.key, (1.0, "this is the original network"))
         recipe = model.recipes[-1]
+        if recipe.spec.get("calibration") is None:
+            return _Compressed(model.cost, model.key, None)
         fields = {name: value for name, value in recipe.spec.items() if name != "version"}
         return _Compressed(
             model.cost, model.key, self._shipped(recipe.method, compression.method(recipe.method).Spec(**fields))
         )
 
-    def _planned(self, method: str, spec: Any) -> _Compressed:
-        """Plan the compression on the network's structure alone."""
+    def _planned(self, method: str, spec: Any, calibrate: str) -> _Compressed:
+        """Plan the compression on the network's structure, and on what is known of its ranks already."""
         if self._structure is None:
             self._structure = self._model.structure()
         plans = self._model.plans
-        changes = compression.method(method).plan(self._structure, spec, plans.patch_shape, plans.input_channels)
+        spec, evidence = self._evidence(spec, calibrate)
+        about = spec.looks_at_weights and evidence is None
+        shown = replace(spec, rank_mode="relative", calibration=None, rank_multiple=1) if about else spec
+        changes = compression.method(method).plan(
+            self._structure, shown, plans.patch_shape, plans.input_channels, evidence
+        )
         if all(change.skipped_because is not None for change in changes):
             return self._as_it_is()
         cost = self._model.original_cost
@@ -136,11 +154,23 @@ class Estimator:
             )
         recipe = CompressionRecipe(method, to_json(spec), changes)
         key = replace(self._model, recipes=(recipe,)).key
-        return _Compressed(cost, key, self._shipped(method, spec))
+        shipped = None if calibrate == "none" else self._shipped(method, spec)
+        return _Compressed(cost, key, shipped, about)
+
+    def _evidence(self, spec: Any, calibrate: str) -> tuple[Any, RankEvidence | None]:
+        """The spec with its calibration, and what the ranks are decided by, where finding out is quick."""
+        if not wants_calibration(spec):
+            return spec, rank_evidence(self._model, spec, self._cache, None)
+        calibration = known_calibration(self._model, spec, calibrate, self._cache)
+        if calibration is None:
+            return spec, rank_evidence(self._model, spec, self._cache, None) if calibrate == "none" else None
+        spec = with_calibration(spec, calibration)
+        return spec, kept_evidence(self._model, spec, self._cache, calibration)
 
     def _shipped(self, method: str, spec: Any) -> tuple[float, str] | None:
-        """What was measured before; of the method's default policy only."""
-        if spec != type(spec)(rank_ratio=spec.rank_ratio):
+        """What was measured before; of the method's default policy only, calibrated."""
+        default = type(spec)(spec.rank_ratio, **DEFAULT_COMPRESSION)
+        if spec.rank_ratio >= 1 or replace(spec, calibration=None) != default:
             return None
         found = catalog.shipped_agreement(self._model.source_sha256, method, spec.rank_ratio)
         return found and (found[0], f"measured on {found[1]}")
@@ -153,7 +183,9 @@ class Estimator:
         return compressed.agreement or (None, NOT_MEASURED)
 
 
-def _notes(interpolated: bool, device: hardware.Device) -> Iterator[str]:
+def _notes(interpolated: bool, device: hardware.Device, about: bool) -> Iterator[str]:
+    if about:
+        yield "Ranks are settled when the model is first calibrated; until then operations and parameters are bounds."
     if interpolated:
         yield INTERPOLATED
     if not device.id.endswith(":cpu"):

@@ -8,7 +8,10 @@ from typing import Any, ClassVar
 from .errors import SpecError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+CALIBRATE = ("auto", "volume", "none")
 OUTPUT_GRIDS = ("native", "nearest")
+# What a mere rank ratio means, as fields of the Tucker method's Spec: its budget, spread where it hurts least.
+DEFAULT_COMPRESSION = {"rank_mode": "auto", "rank_multiple": 4}
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Job:
         model: Name in the catalog, or path.
         method: Compression method; None runs the model as it is.
         compression: Fields of the method's ``Spec``.
+        calibrate: Which calibration a compression that wants one uses: ``auto`` takes what was found on earlier
+            volumes, else calibrates on this one; ``volume`` adds this volume to it; ``none`` does without.
         folds: Folds of the model; None takes all.
         timepoint: Of a 4D image.
     """
@@ -73,3 +78,15 @@ class Job:
     inference: InferenceSpec = InferenceSpec()
     folds: tuple[str, ...] | None = None
     timepoint: int | None = None
+    calibrate: str = "auto"
+
+    def __post_init__(self):
+        if self.calibrate not in CALIBRATE:
+            raise SpecError(f"calibrate should be one of {', '.join(CALIBRATE)}; found '{self.calibrate}'.")
+
+
+def compression_of(rank_ratio: float) -> dict[str, Any]:
+    """``method`` and ``compression`` of a job at a rank ratio; the original network at 1."""
+    if rank_ratio >= 1:
+        return {"method": None, "compression": {}}
+    return {"method": "tucker", "compression": {"rank_ratio": round(rank_ratio, 4), **DEFAULT_COMPRESSION}}

@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import catalog, compression, model_file
+from . import catalog, compression
 from .cache import Cache, key_of
 from .compression.cost import count
 from .compression.heads import drop_unused_heads, find_head, split_head
+from .decompositions import calibrated_basis, network_basis, rank_evidence
 from .errors import ModelFileError, ModelFolderError, SpecError
 from .model import ENGINE_VERSION, SegmentationModel, read_model_file
 from .nnunet.folder import ModelFolder, find_model_folder
@@ -24,6 +25,8 @@ from .records import CompressionRecipe, to_json
 
 if TYPE_CHECKING:
     import torch
+
+    from .calibrating import ModelCalibration
 
 
 def load_model(path: str | Path, folds: tuple[str, ...] | None = None, cache: Cache | None = None) -> SegmentationModel:
@@ -75,6 +78,7 @@ def compress(
     method: str = "tucker",
     cache: Cache | None = None,
     progress: Callable[[float], None] | None = None,
+    calibration: ModelCalibration | None = None,
 ) -> SegmentationModel:
     """Compress a model; every fold alike.
 
@@ -84,34 +88,42 @@ def compress(
         method: Name in ``compression.METHODS``.
         cache: Keeps the result and the decomposition.
         progress: Called with the fraction done, 0 to 1.
+        calibration: The one that the spec names, see ``calibrating.settle_calibration``.
 
     Returns:
         A new model. Where the method changes no layer (rank ratio 1), the original itself.
 
     Raises:
-        SpecError: The model is compressed already.
+        SpecError: The model is compressed already, or the spec names another calibration.
     """
     require_original(model)
     module = compression.method(method)
     cache = cache or Cache()
     patch_shape, channels = model.plans.patch_shape, model.plans.input_channels
-    changes = module.plan(model.structure(), spec, patch_shape, channels)
+    named, given = getattr(spec, "calibration", None), calibration and calibration.sha256
+    if named != given:
+        raise SpecError(f"the compression names the calibration {named}, but {given} was given")
+    asked = replace(model, recipes=(CompressionRecipe(method, to_json(spec), ()),), weights={})
+    if cached := _cached(cache, asked.key):
+        return replace(cached, name=model.name)
+    evidence = rank_evidence(model, spec, cache, calibration, progress)
+    changes = module.plan(model.structure(), spec, patch_shape, channels, evidence)
     if all(change.skipped_because is not None for change in changes):
         return model
-    recipe = CompressionRecipe(method, to_json(spec), changes)
-    compressed = replace(model, recipes=(*model.recipes, recipe), weights={})
-    if cached := _cached(cache, compressed.key):
-        return replace(cached, name=model.name)
     weights: dict[str, torch.Tensor] = {}
     for number, fold in enumerate(model.folds):
         network = model.network(fold)
         report = progress and (lambda done, start=number: progress((start + done) / len(model.folds)))
-        basis = _basis(model, fold, module, network, cache, report)
+        if calibration is None:
+            basis = network_basis(model, fold, network, cache, report)
+        else:
+            basis = calibrated_basis(fold, network, calibration)
         module.apply(network, changes, basis)
         weights |= _weights(network, fold)
     cost = count(network, patch_shape, channels).total
     head_path = find_head(network, patch_shape, channels)  # a compressed head is three layers
-    compressed = replace(compressed, weights=weights, cost=cost, head_path=head_path)
+    recipe = CompressionRecipe(method, to_json(spec), changes)
+    compressed = replace(asked, recipes=(recipe,), weights=weights, cost=cost, head_path=head_path)
     cache.store("models", compressed.key, compressed.save)
     return compressed
 
@@ -161,20 +173,6 @@ def _convert(folder: ModelFolder, sha256: str) -> SegmentationModel:
     )
 
 
-def _basis(model, fold, module, network, cache, progress):
-    """The full decomposition of one fold's network, from the cache or made now."""
-    key = key_of(engine=ENGINE_VERSION, source=model.key, fold=fold, method=module.__name__)
-    if path := cache.find("bases", key):
-        try:
-            tensors, _ = model_file.read_tensors(path)
-            return module.Basis.from_tensors(tensors)
-        except (ModelFileError, KeyError) as error:
-            _warn_rebuild(cache, "bases", key, error)
-    basis = module.decompose(network, progress)
-    cache.store("bases", key, lambda path: model_file.write_tensors(path, basis.to_tensors(), {}))
-    return basis
-
-
 def _cached(cache: Cache, key: str) -> SegmentationModel | None:
     path = cache.find("models", key)
     if path is None:
@@ -182,13 +180,9 @@ def _cached(cache: Cache, key: str) -> SegmentationModel | None:
     try:
         return read_model_file(path)
     except ModelFileError as error:
-        _warn_rebuild(cache, "models", key, error)
+        cache.discard("models", key)
+        warnings.warn(f"A cached file could not be used and is made again: {error}", stacklevel=3)
         return None
-
-
-def _warn_rebuild(cache: Cache, kind: str, key: str, error: Exception) -> None:
-    cache.discard(kind, key)
-    warnings.warn(f"A cached file could not be used and is made again: {error}", stacklevel=3)
 
 
 def _stamped_files(folder: ModelFolder) -> list[Path]:

@@ -80,6 +80,17 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     return tensors, document
 
 
+def checksum_of(path: Path) -> str | None:
+    """The checksum that a file's header states, without reading its tensors; None where there is none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {})[HEADER_KEY])["sha256"]
+    except (SafetensorError, OSError, ValueError, KeyError):
+        return None
+
+
 def _check_format(path: Path, document: dict[str, Any]) -> None:
     found = document.get("format")
     if not isinstance(found, int) or found < 1:

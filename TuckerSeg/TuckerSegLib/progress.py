@@ -14,6 +14,7 @@ Event = dict[str, Any]
 STARTS = {  # fraction of a cold run at which a stage begins; what is skipped is jumped over
     "read": 0.0,
     "load": 0.02,
+    "calibrate": 0.05,
     "compress": 0.05,
     "prepare": 0.10,
     "preprocess": 0.20,

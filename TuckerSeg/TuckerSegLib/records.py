@@ -115,9 +115,10 @@ class LayerChange:
         before, after: Cost for one patch.
         skipped_because: Why the layer stays dense; None where it is changed.
         sweeps: Sweeps of higher-order orthogonal iteration that polish the factors at these ranks.
+        merged: A factor at full rank is part of the core instead of being a layer of its own.
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     path: str
     kind: str
@@ -127,6 +128,7 @@ class LayerChange:
     after: Cost
     skipped_because: str | None = None
     sweeps: int = 0
+    merged: bool = False
 
 
 @dataclass(frozen=True)

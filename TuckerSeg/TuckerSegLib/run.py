@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import compression, image
+from . import image
 from .cache import Cache
+from .compressing import compress_as_asked
 from .errors import Cancelled, OutputError
 from .job import Job
-from .loading import compress, load_model
+from .loading import load_model
 from .measurements import Measurements
 from .model import SegmentationModel
 from .progress import ProgressTracker
@@ -48,21 +49,21 @@ def run_job(
     try:
         with warnings_as_events(on_event) as warned:
             reading = reader.submit(_read, job, watch)
-            model = _load(job, cache, watch)
-            _stop_if(cancelled)
+            model = _load(job, cache, watch, reading.result, cancelled)
+            stop_if(cancelled)
             with watch.stage("prepare"):
                 ready = prepare(model, job.inference, cache)
             with contextlib.closing(ready):
                 images = [reading.result()]
                 del reading
-                _stop_if(cancelled)
+                stop_if(cancelled)
                 if job.output:
                     image.check_space(job.output, images[0].geometry, 1 if model.plans.logit_channels <= 256 else 2)
                 result = segment(images.pop(), ready, job.inference, watch, on_event, cancelled, warned)
                 remember_run(result, ready, job.inference, Measurements(cache))
     finally:
         reader.shutdown(wait=False)  # a user who stops the run does not wait for the file to be read
-    _stop_if(cancelled)
+    stop_if(cancelled)
     if job.output:
         with watch.stage("write"):
             result.save(job.output)
@@ -78,13 +79,12 @@ def _keep_inputs(job: Job) -> None:
             raise OutputError(f"{output} lies in the folder of the image that is read; name another folder.")
 
 
-def _load(job: Job, cache: Cache, watch: Stopwatch) -> SegmentationModel:
+def _load(
+    job: Job, cache: Cache, watch: Stopwatch, volume: Callable[[], image.Image], cancelled: Callable[[], bool]
+) -> SegmentationModel:
     with watch.stage("load"):
         model = load_model(job.model, job.folds, cache)
-    if job.method is None:
-        return model
-    with watch.stage("compress"):
-        return compress(model, compression.method(job.method).Spec(**job.compression), job.method, cache)
+    return compress_as_asked(model, job, cache, watch, volume, lambda: stop_if(cancelled))
 
 
 def _read(job: Job, watch: Stopwatch) -> image.Image:
@@ -92,7 +92,8 @@ def _read(job: Job, watch: Stopwatch) -> image.Image:
         return image.read_image(job.images if len(job.images) > 1 else job.images[0], job.timepoint)
 
 
-def _stop_if(cancelled: Callable[[], bool]) -> None:
+def stop_if(cancelled: Callable[[], bool]) -> None:
+    """Raise Cancelled where ``cancelled`` says so."""
     if cancelled():
         raise Cancelled("The run was cancelled.")
 

@@ -12,6 +12,7 @@ STAGE_TITLES = {
     "hand over": "Handing over the volume",
     "read": "Reading the image",
     "load": "Loading the model",
+    "calibrate": "Calibrating the compression",
     "compress": "Compressing the model",
     "prepare": "Preparing the device",
     "preprocess": "Resampling",

@@ -7,11 +7,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from . import compression
 from .cache import Cache
+from .calibrating import calibration_stamp
+from .compressing import compress_as_asked
 from .errors import OutOfMemoryError
+from .image import Image
 from .job import InferenceSpec, Job
-from .loading import compress, files_stamp, load_model
+from .loading import files_stamp, load_model
 from .model import SegmentationModel
 from .ready_model import ReadyModel, prepare
 from .segmentation import Stopwatch
@@ -51,11 +53,14 @@ class WarmModels:
             _keep_newest(self._originals, stamp, MOST_LOADED)
         return model
 
-    def ready(self, job: Job, watch: Stopwatch, stop: Callable[[], None] = lambda: None) -> ReadyModel:
+    def ready(
+        self, job: Job, watch: Stopwatch, stop: Callable[[], None] = lambda: None, volume: Image | None = None
+    ) -> ReadyModel:
         """The job's model, compressed as it asks and on its device.
 
         Args:
             watch: Times the stages that are not warm.
+            volume: What to calibrate on where that is to be done; without one, ranks come from the weights alone.
             stop: Asked between the stages and within them where that is possible; raises to stop.
 
         Raises:
@@ -64,13 +69,11 @@ class WarmModels:
         with watch.stage("load"):
             model = self.original(job.model, job.folds)
         stop()
-        asked = (model.key, job.method, json.dumps(job.compression, sort_keys=True))
+        asked = self._asked(model, job)
         settings = _device_settings(job.inference)
         key = (self._compressed_keys.get(asked), settings)
         if key not in self._ready:
-            if job.method is not None:
-                with watch.stage("compress"):
-                    model = self._compress(model, job, stop)
+            model = compress_as_asked(model, job, self._cache, watch, volume and (lambda: volume), stop)
             self._compressed_keys[asked] = model.key
             _keep_newest(self._compressed_keys, asked, MOST_REMEMBERED)
             key = (model.key, settings)
@@ -81,6 +84,11 @@ class WarmModels:
                 self._ready[key] = self._prepare(model, job.inference)
         self._ready.move_to_end(key)
         return self._ready[key]
+
+    def _asked(self, model: SegmentationModel, job: Job) -> tuple:
+        """What a compression depends on; its calibration may change between runs."""
+        settings = json.dumps([job.method, job.compression, job.calibrate], sort_keys=True)
+        return model.key, settings, calibration_stamp(model, self._cache)
 
     def close_all_but(self, kept: ReadyModel) -> bool:
         """Give back the devices' memory that other models hold; whether there were any."""
@@ -93,10 +101,6 @@ class WarmModels:
         """Give all devices' memory back."""
         while self._ready:
             self._close_oldest()
-
-    def _compress(self, model: SegmentationModel, job: Job, stop: Callable[[], None]) -> SegmentationModel:
-        spec = compression.method(job.method).Spec(**job.compression)
-        return compress(model, spec, job.method, self._cache, progress=lambda fraction: stop())
 
     def _prepare(self, model: SegmentationModel, inference: InferenceSpec) -> ReadyModel:
         try:

@@ -73,7 +73,7 @@ def test_json_mode_prints_one_event_per_line(ct, model, tmp_path):
 
 
 def test_a_saved_model_segments_as_its_folder_does(ct, model, tmp_path):
-    tuckerseg("compress", tmp_path / "small.tuckerseg", "--model", model, "--rank", 0.5)
+    tuckerseg("compress", tmp_path / "small.tuckerseg", "--model", model, "--rank", 0.5, "--ct", ct)
     tuckerseg("segment", ct, tmp_path / "a.nii.gz", "--model", tmp_path / "small.tuckerseg")
     tuckerseg("segment", ct, tmp_path / "b.nii.gz", "--model", model, "--rank", 0.5)
     first, second = (np.asarray(nibabel.load(tmp_path / f"{name}.nii.gz").dataobj) for name in "ab")

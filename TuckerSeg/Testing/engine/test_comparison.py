@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from TuckerSegLib import Cache, compress, image_from_array, load_model, segment
-from TuckerSegLib.compression.tucker import Spec
+from TuckerSegLib import Cache, Job, comparison, image_from_array, load_model, segment
+from TuckerSegLib.compressing import compress_as_asked
 from TuckerSegLib.evaluation import dice_per_label, mean_dice
 from TuckerSegLib.measurements import Measurements
+from TuckerSegLib.model import SegmentationModel
 from TuckerSegLib.protocol import ComparisonRow
 from TuckerSegLib.records import from_json
+from TuckerSegLib.segmentation import Stopwatch
 
 SHAPE = (40, 36, 44)
 RANKS = [0.75, 0.25]
@@ -41,6 +43,12 @@ def compare(start_worker, hand_over, make_model_folder, job_for, tmp_path):
     return ask
 
 
+def as_asked(model: SegmentationModel, rank_ratio: float) -> SegmentationModel:
+    """What a job at this rank compresses a model to, by the calibration that is there."""
+    job = comparison.at_rank(Job(()), rank_ratio)
+    return compress_as_asked(model, job, Cache(), Stopwatch(), None, lambda: None)
+
+
 def test_the_original_comes_first_and_every_row_is_a_plain_run(compare):
     rows, _, volume, model = compare()
     assert [row.rank_ratio for row in rows] == [1.0, *RANKS]
@@ -52,7 +60,7 @@ def test_the_original_comes_first_and_every_row_is_a_plain_run(compare):
     assert rows[0].differences is None
     np.testing.assert_array_equal(on_grid(rows[0].labels), original.labels)
     for row in rows[1:]:
-        plain = segment(image, compress(model, Spec(rank_ratio=row.rank_ratio)))
+        plain = segment(image, as_asked(model, row.rank_ratio))
         np.testing.assert_array_equal(on_grid(row.labels), plain.labels)
         np.testing.assert_array_equal(on_grid(row.differences) > 0, plain.labels != original.labels)
         assert row.agreement == mean_dice(plain.labels, original.labels)
@@ -98,7 +106,7 @@ def test_a_box_is_compared_alone_and_lies_where_it_was_asked_for(compare):
 
 def test_agreement_is_remembered_of_whole_volumes_only(compare):
     def known(model):
-        return Measurements(Cache()).agreement(compress(model, Spec(rank_ratio=0.25)).key)
+        return Measurements(Cache()).agreement(as_asked(model, 0.25).key)
 
     rows, _, _, model = compare(center=(-10.0, 5.0, 60.0), box_mm=40.0)
     assert known(model) is None

@@ -49,8 +49,12 @@ def test_a_plan_tells_what_the_run_then_says(ct, model, tmp_path):
     stats = tmp_path / "stats.json"
     tuckerseg("segment", ct, tmp_path / "labels.nii.gz", *options[1:], "--stats", stats)
     run = json.loads(stats.read_text())
+    assert "settled" in before.notes[0]  # nothing was calibrated yet: the budget is all that is known
+    assert run["macs_per_patch"] <= before.macs_per_patch
+    after = planned(*options)
+    assert not any("settled" in note for note in after.notes)
     for name in ("parameters", "macs_per_patch", "macs_per_volume", "patches", "device", "precision"):
-        assert getattr(before, name) == run[name], name
+        assert getattr(after, name) == run[name], name
     taken = sum(run["seconds"][stage] for stage in ("preprocess", "network", "finish"))
     assert planned(*options).seconds == pytest.approx(taken, rel=1e-3)  # the run was remembered
 

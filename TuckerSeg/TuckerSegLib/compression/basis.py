@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -76,6 +77,49 @@ class LayerBasis:
 
 
 @dataclass(frozen=True, eq=False)
+class RankEvidence:
+    """What a decomposition says of the ranks, for policies that look at it.
+
+    Attributes:
+        errors: Path of the layer to input rank to errors (O + 1,), index = output rank; in one unit for all layers.
+        spectra: Path to the singular values of the weight's unfoldings along output and input channels; empty in the
+            evidence of a calibration, whose policy does not look at them.
+    """
+
+    errors: dict[str, dict[int, np.ndarray]]
+    spectra: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    def plus(self, other: RankEvidence) -> RankEvidence:
+        """Of two networks of one structure that share their ranks: errors add up; spectra are the first one's."""
+        errors = {
+            path: {rank: row + other.errors[path][rank] for rank, row in rows.items()}
+            for path, rows in self.errors.items()
+        }
+        return RankEvidence(errors, self.spectra)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """The errors under flat names, ready for a safetensors file; spectra are the basis's own."""
+        tensors = {}
+        for path, rows in self.errors.items():
+            tensors[f"{path}/input_ranks"] = torch.tensor(list(rows))
+            tensors[f"{path}/errors"] = torch.from_numpy(np.stack(list(rows.values())))
+        return tensors
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> RankEvidence:
+        """Rebuild what :meth:`to_tensors` gave.
+
+        Raises:
+            KeyError: A tensor is missing.
+        """
+        errors = {}
+        for path in dict.fromkeys(name.rpartition("/")[0] for name in tensors):
+            ranks, rows = tensors[f"{path}/input_ranks"].tolist(), tensors[f"{path}/errors"].numpy()
+            errors[path] = dict(zip(ranks, rows, strict=True))
+        return cls(errors, {})
+
+
+@dataclass(frozen=True, eq=False)
 class Basis:
     """The decompositions of a whole network.
 
@@ -84,6 +128,26 @@ class Basis:
     """
 
     layers: dict[str, LayerBasis]
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        """Path to the weight's shape, output channels first."""
+        return {path: layer.core.shape for path, layer in self.layers.items()}
+
+    def truncated(self, path: str, ranks: tuple[int, int], sweeps: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Core, output factor and input factor of a layer; see :meth:`LayerBasis.truncated`."""
+        return self.layers[path].truncated(ranks, sweeps)
+
+    def evidence(self) -> RankEvidence:
+        """Errors relative to each layer's squared norm, for all ranks: weights know no other unit."""
+        errors, spectra = {}, {}
+        for path, layer in self.layers.items():
+            energy = layer.core.double().square().flatten(2).sum(dim=2)
+            kept = energy.cumsum(dim=0).cumsum(dim=1) / energy.sum().clamp(min=1e-300)
+            lost = torch.cat([torch.ones_like(kept[:1]), (1 - kept).clamp(min=0)]).numpy()
+            errors[path] = {rank + 1: lost[:, rank] for rank in range(lost.shape[1])}
+            spectra[path] = (layer.output_spectrum.numpy(), layer.input_spectrum.numpy())
+        return RankEvidence(errors, spectra)
 
     def retained_energy(self, path: str, ranks: tuple[int, int]) -> float:
         """Share of a layer's squared weight norm that survives ranks (output rank r, input rank s), 0 to 1."""

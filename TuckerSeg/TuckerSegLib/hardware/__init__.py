@@ -28,6 +28,7 @@ _HOME = {
     "PatchPredictor": "patch_predictor",
     "default_threads": "processor",
     "torch_threads": "threads",
+    "freed_memory_kept": "memory",
     "peak_memory_bytes": "memory",
     "held_memory_bytes": "memory",
     "system_memory_bytes": "memory",

@@ -6,9 +6,11 @@ operation pays for fresh, zeroed pages. Source: mallopt(3).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
@@ -41,6 +43,16 @@ def return_freed_memory() -> None:
         library.mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
         library.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM_BYTES)
     library.malloc_trim(0)
+
+
+@contextlib.contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Keep freed blocks for as long as the context lasts."""
+    keep_freed_memory()
+    try:
+        yield
+    finally:
+        return_freed_memory()
 
 
 def _glibc() -> ctypes.CDLL | None:

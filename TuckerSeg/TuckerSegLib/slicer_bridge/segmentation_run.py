@@ -13,7 +13,7 @@ import numpy as np
 import slicer
 
 from ..errors import ImageError, TuckerSegError
-from ..job import InferenceSpec, Job
+from ..job import InferenceSpec, Job, compression_of
 from ..protocol import VolumeFile
 from ..records import from_json, to_json
 from ..statistics import RunStatistics
@@ -44,13 +44,6 @@ class RunSettings:
     def job(self) -> Job:
         """The same for the worker."""
         return Job(images=(), model=self.model, inference=self.inference, **compression_of(self.rank_ratio))
-
-
-def compression_of(rank_ratio: float) -> dict[str, Any]:
-    """``method`` and ``compression`` of a job at a rank ratio; the original network at 1."""
-    if rank_ratio >= 1:
-        return {"method": None, "compression": {}}
-    return {"method": "tucker", "compression": {"rank_ratio": round(rank_ratio, 4)}}
 
 
 class SegmentationRun:

@@ -39,6 +39,7 @@ class Runs:
 
     def __init__(self, cache: Cache | None = None):
         cache = cache or Cache()
+        self._cache = cache
         self._models = WarmModels(cache)
         self._measurements = Measurements(cache)
         self._estimators: OrderedDict[str, Estimator] = OrderedDict()
@@ -57,7 +58,7 @@ class Runs:
         tracker = ProgressTracker(context.on_event)
         watch = Stopwatch(tracker)
         with warnings_as_events(context.on_event) as warned:
-            ready = self._models.ready(job, watch, context.stop_if_cancelled)
+            ready = self._models.ready(job, watch, context.stop_if_cancelled, volume)
             context.stop_if_cancelled()
             tracker.expect_finish(self._beside_network_s(ready, job.inference, volume.geometry))
             arguments = (volume, ready, job.inference, watch, tracker, context.cancelled, warned)
@@ -74,7 +75,7 @@ class Runs:
         self, job: Job, volume: Image, point_mm: Sequence[float], context: Context
     ) -> tuple[SegmentationResult, Box]:
         """The one patch around a point; see ``preview.preview``."""
-        ready = self._models.ready(job, Stopwatch(), context.stop_if_cancelled)
+        ready = self._models.ready(job, Stopwatch(context.on_event), context.stop_if_cancelled, volume)
         context.stop_if_cancelled()
         return preview(volume, ready, job.inference, point_mm, context.cancelled)
 
@@ -95,7 +96,7 @@ class Runs:
 
         for row in comparison.compare(rank_ratios, run):
             if remember and row.agreement is not None:
-                model = self._models.ready(comparison.at_rank(job, row.rank_ratio), Stopwatch()).model
+                model = self._models.ready(comparison.at_rank(job, row.rank_ratio), Stopwatch(), volume=volume).model
                 self._measurements.add_agreement(model.key, volume.source, row.agreement)
             yield row
 
@@ -131,7 +132,7 @@ class Runs:
         return Timing(self._measurements, setting).beside_network_seconds(geometry, ready.model.plans)
 
     def _estimator(self, model: SegmentationModel) -> Estimator:
-        estimator = self._estimators.setdefault(model.key, Estimator(model, self._measurements))
+        estimator = self._estimators.setdefault(model.key, Estimator(model, self._measurements, self._cache))
         while len(self._estimators) > MOST_ESTIMATORS:
             self._estimators.popitem(last=False)
         return estimator

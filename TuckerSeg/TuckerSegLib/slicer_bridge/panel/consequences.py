@@ -12,9 +12,9 @@ import qt
 from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
+from ...job import compression_of
 from ...protocol import Estimate
 from ...records import from_json, to_json
-from ..segmentation_run import compression_of
 from ..volumes import affine_of, shape_of
 from ..worker_process import Event
 from .words import amount, bytes_in_words, seconds_in_words

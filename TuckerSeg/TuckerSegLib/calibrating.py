@@ -1,0 +1,194 @@
+"""Calibration of a model on volumes: which patches, and where the result is kept.
+
+Moments of channels are kept, never voxels of a volume; nothing leaves this computer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import catalog, hardware, model_file
+from .cache import Cache, key_of
+from .errors import ModelFileError, SpecError
+from .image import Image
+from .model import ENGINE_VERSION, SegmentationModel
+from .preprocessing import preprocess
+
+if TYPE_CHECKING:
+    import torch
+
+    from .compression.calibration import Calibration
+
+PATCHES_PER_VOLUME = 4
+CROP_VOXELS = 80  # along an axis, or the nearest size that the network takes: as good as whole patches, and cheaper
+
+
+@dataclass(frozen=True, eq=False)
+class ModelCalibration:
+    """Calibrations of all folds of a model.
+
+    Attributes:
+        folds: Fold to its calibration; all on the same patches.
+        volumes: Names of the volumes, the oldest first.
+        volume_ids: What tells these volumes from others of the same names.
+    """
+
+    folds: dict[str, Calibration]
+    volumes: tuple[str, ...]
+    volume_ids: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Changes with every number."""
+        return hashlib.sha256("".join(self.folds[fold].sha256 for fold in sorted(self.folds)).encode()).hexdigest()
+
+    @property
+    def patches(self) -> int:
+        return next(iter(self.folds.values())).patches
+
+
+def calibrate_model(
+    model: SegmentationModel,
+    volume: Image,
+    earlier: ModelCalibration | None = None,
+    threads: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> ModelCalibration:
+    """Run a few patches of a volume through the original network and gather what its convolutions see.
+
+    Args:
+        model: The original.
+        volume: Any volume that the model can segment; no labels are needed.
+        earlier: A calibration of the same model whose patches count on.
+        threads: Of the processor; None leaves a core free where there are more than two.
+        progress: Called with the fraction done; may raise to stop.
+
+    Raises:
+        SpecError: The model is compressed already.
+        ImageError: The volume does not fit the model.
+    """
+    from .compression.calibration import calibrate
+
+    if model.recipes:
+        raise SpecError(f"{model.name} is compressed already; the original model is what is calibrated.")
+    patches = calibration_patches(model, volume, PATCHES_PER_VOLUME)
+    found: dict[str, Calibration] = {}
+    with hardware.torch_threads(threads or hardware.default_threads()), hardware.freed_memory_kept():
+        for number, fold in enumerate(model.folds):
+            report = progress and (lambda done, start=number: progress((start + done) / len(model.folds)))
+            calibration = calibrate(model.network(fold), patches, progress=report)
+            found[fold] = earlier.folds[fold].merged(calibration).rounded() if earlier else calibration
+    names, ids = (earlier.volumes, earlier.volume_ids) if earlier else ((), ())
+    return ModelCalibration(found, (*names, Path(volume.source).name), (*ids, volume_id(volume)))
+
+
+def volume_id(volume: Image) -> str:
+    """Short hash of a sample of a volume's voxels."""
+    sample = np.ascontiguousarray(volume.array[:, ::4, ::4, ::4])
+    return hashlib.sha256(f"{volume.array.shape}".encode() + sample.tobytes()).hexdigest()[:16]
+
+
+def calibration_patches(model: SegmentationModel, volume: Image, count: int, seed: int = 0) -> list[torch.Tensor]:
+    """Crops (1, C, Z, Y, X) of a volume as the network sees it; the same seed gives the same crops.
+
+    Crops lie where most of the image's contrast is among several random places, so that few are air. A volume
+    smaller than a crop is padded as for inference.
+    """
+    import torch
+
+    plans = model.plans
+    data = preprocess(volume, plans, catalog.resampling_convention(plans.dataset_name)).data
+    sizes = crop_shape(model)
+    generator = torch.Generator().manual_seed(seed)
+    crops = []
+    for _ in range(count):
+        tried = [_random_crop(data, sizes, generator) for _ in range(3)]
+        crops.append(max(tried, key=lambda crop: float(crop.var())))
+    return [_padded(crop, sizes)[None].clone() for crop in crops]
+
+
+def crop_shape(model: SegmentationModel) -> tuple[int, int, int]:
+    """(Z, Y, X) of a crop: about CROP_VOXELS along each axis, divisible as the network's strides ask."""
+    from .compression.trace import trace
+
+    plans = model.plans
+    run = trace(model.structure(), plans.patch_shape, plans.input_channels)
+    shapes = [call.output_shape[2:] for call in run.calls if len(call.output_shape) == 5]
+    sizes = []
+    for axis, patch in enumerate(plans.patch_shape):
+        stride = patch // min(shape[axis] for shape in shapes)
+        sizes.append(min(patch, max(2 * stride, stride * int(CROP_VOXELS / stride + 0.5))))
+    return tuple(sizes)
+
+
+def stored_calibration(model: SegmentationModel, cache: Cache) -> ModelCalibration | None:
+    """What was kept for a model; None where it was never calibrated here."""
+    from .compression.calibration import Calibration
+
+    key = _key(model)
+    path = cache.find("calibrations", key)
+    if path is None:
+        return None
+    try:
+        tensors, document = model_file.read_tensors(path)
+        folds = {
+            fold: Calibration.from_tensors(
+                {name.removeprefix(f"{fold}:"): value for name, value in tensors.items() if name.startswith(f"{fold}:")}
+            )
+            for fold in model.folds
+        }
+        return ModelCalibration(folds, tuple(document["volumes"]), tuple(document["volume_ids"]))
+    except (ModelFileError, KeyError) as error:
+        cache.discard("calibrations", key)
+        warnings.warn(f"The stored calibration could not be used and is made again: {error}", stacklevel=2)
+        return None
+
+
+def store_calibration(model: SegmentationModel, calibration: ModelCalibration, cache: Cache) -> None:
+    """Keep a calibration in place of the model's former one."""
+    tensors = {
+        f"{fold}:{name}": tensor
+        for fold, each in calibration.folds.items()
+        for name, tensor in each.to_tensors().items()
+    }
+    document = {"volumes": list(calibration.volumes), "volume_ids": list(calibration.volume_ids)}
+    cache.store("calibrations", _key(model), lambda path: model_file.write_tensors(path, tensors, document))
+
+
+def calibration_stamp(model: SegmentationModel, cache: Cache) -> str | None:
+    """Changes whenever what is kept for a model does; None where there is nothing."""
+    path = cache.find("calibrations", _key(model))
+    return path and model_file.checksum_of(path)
+
+
+def wants_calibration(spec: Any) -> bool:
+    """Whether a compression method's ``Spec`` spreads its ranks by a calibration, if there is one."""
+    return getattr(spec, "rank_mode", None) == "auto" and spec.looks_at_weights
+
+
+def _key(model: SegmentationModel) -> str:
+    return key_of(engine=ENGINE_VERSION, source=model.source_sha256, folds=list(model.folds))
+
+
+def _random_crop(data: torch.Tensor, sizes: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    import torch
+
+    box = [slice(None)]
+    for size, wanted in zip(data.shape[1:], sizes, strict=True):
+        start = int(torch.randint(0, max(1, size - wanted + 1), (1,), generator=generator))
+        box.append(slice(start, start + wanted))
+    return data[tuple(box)]
+
+
+def _padded(crop: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+    import torch
+
+    missing = [wanted - size for wanted, size in zip(sizes, crop.shape[1:], strict=True)]
+    return torch.nn.functional.pad(crop, [n for gap in reversed(missing) for n in (gap // 2, gap - gap // 2)])

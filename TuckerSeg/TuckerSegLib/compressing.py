@@ -1,0 +1,114 @@
+"""A model compressed as a job asks for it, calibrated on the volume at hand where nothing better is known."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from . import compression
+from .cache import Cache
+from .calibrating import (
+    ModelCalibration,
+    calibrate_model,
+    store_calibration,
+    stored_calibration,
+    volume_id,
+    wants_calibration,
+)
+from .decompositions import rank_evidence
+from .errors import SpecError
+from .image import Image
+from .job import Job
+from .loading import compress, require_original
+from .model import SegmentationModel
+from .records import LayerChange
+from .segmentation import Stopwatch
+
+WEIGHTS_ONLY = (
+    "The ranks were chosen by the weights alone: no volume was calibrated on, so more accuracy is lost than need be."
+)
+
+
+def compress_as_asked(
+    model: SegmentationModel,
+    job: Job,
+    cache: Cache,
+    watch: Stopwatch,
+    volume: Callable[[], Image] | None,
+    stop: Callable[[], None],
+) -> SegmentationModel:
+    """The model as a job wants it.
+
+    Args:
+        model: The original.
+        volume: Gives the volume at hand; None where there is none.
+        stop: Asked now and then; raises to stop.
+
+    Raises:
+        SpecError: The model is compressed already, or the job names a calibration that is not here.
+        ImageError: The volume does not fit the model.
+    """
+    if job.method is None:
+        return model
+    require_original(model)
+    spec = compression.method(job.method).Spec(**job.compression)
+    calibration = None
+    if wants_calibration(spec):
+        calibration = known_calibration(model, spec, job.calibrate, cache)
+        if spec.calibration is None and volume is not None and _is_due(calibration, job.calibrate, volume):
+            with watch.stage("calibrate"):
+                calibration = calibrate_model(model, volume(), calibration, progress=lambda done: stop())
+                store_calibration(model, calibration, cache)
+        spec = with_calibration(spec, calibration)
+        if calibration is None:
+            warnings.warn(WEIGHTS_ONLY, stacklevel=2)
+    with watch.stage("compress"):
+        return compress(model, spec, job.method, cache, lambda done: stop(), calibration)
+
+
+def known_calibration(model: SegmentationModel, spec: Any, calibrate: str, cache: Cache) -> ModelCalibration | None:
+    """What is stored for a model and fits a compression that wants a calibration.
+
+    Args:
+        calibrate: See ``Job.calibrate``.
+
+    Raises:
+        SpecError: The spec names a calibration that is not here.
+    """
+    if calibrate == "none" and spec.calibration is None:
+        return None
+    found = stored_calibration(model, cache)
+    if spec.calibration is not None and (found is None or found.sha256 != spec.calibration):
+        raise SpecError(
+            f"The calibration {spec.calibration[:12]} that the compression names is not on this computer. "
+            "Calibrate on the same volumes first, or leave it out and another one is made."
+        )
+    return found
+
+
+def planned_changes(
+    model: SegmentationModel, spec: Any, calibrate: str, cache: Cache, method: str = "tucker"
+) -> tuple[LayerChange, ...]:
+    """What a compression would do to each layer with the calibration that is known; nothing is calibrated.
+
+    Args:
+        calibrate: See ``Job.calibrate``.
+    """
+    calibration = known_calibration(model, spec, calibrate, cache) if wants_calibration(spec) else None
+    spec, plans = with_calibration(spec, calibration), model.plans
+    evidence = rank_evidence(model, spec, cache, calibration)
+    module = compression.method(method)
+    return module.plan(model.structure(), spec, plans.patch_shape, plans.input_channels, evidence)
+
+
+def with_calibration(spec: Any, calibration: ModelCalibration | None) -> Any:
+    """The spec with its calibration named."""
+    return spec if calibration is None else replace(spec, calibration=calibration.sha256)
+
+
+def _is_due(calibration: ModelCalibration | None, calibrate: str, volume: Callable[[], Image]) -> bool:
+    if calibrate == "none" or calibration is None:
+        return calibrate != "none"
+    return calibrate == "volume" and volume_id(volume()) not in calibration.volume_ids

@@ -1,0 +1,93 @@
+"""Which rank every layer gets, so that the summed error is smallest within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to compress a layer.
+
+    Attributes:
+        ranks: (output rank r, input rank s), or None where the layer stays dense.
+        cost: MACs or parameters, whatever the budget counts.
+        error: What it adds to the sum; 0 where the layer stays dense.
+    """
+
+    ranks: tuple[int, int] | None
+    cost: int
+    error: float
+
+
+def allocate(choices: Mapping[str, Sequence[Choice]], budget: int) -> dict[str, Choice]:
+    """Pick one choice per layer.
+
+    Walks down the lower convex hulls of all layers at once, always where an error bought costs least (the Lagrangian
+    solution), then spends what is left of the budget on whatever single exchange gains most.
+
+    Args:
+        choices: Layer to its choices.
+        budget: What the costs may sum up to. Where even the cheapest choices cost more, those are taken.
+
+    Returns:
+        Layer to its choice.
+    """
+    hulls = {path: _hull(each) for path, each in choices.items()}
+    picked = {path: hull[0] for path, hull in hulls.items()}
+    spent = sum(choice.cost for choice in picked.values())
+    steps = [(_gain(*pair), path, *pair) for path, hull in hulls.items() for pair in zip(hull, hull[1:])]
+    for _, path, before, after in sorted(steps, key=lambda step: -step[0]):
+        # A hull is walked in order; a step too dear ends the walk of its layer.
+        if picked[path] is before and spent + after.cost - before.cost <= budget:
+            picked[path] = after
+            spent += after.cost - before.cost
+    return _spend_rest(choices, picked, budget - spent)
+
+
+def rank_steps(channels: int, multiple: int) -> list[int]:
+    """The ranks of a mode that are looked at: multiples below the number of channels, and that number."""
+    return [*range(multiple, channels, multiple), channels]
+
+
+def total_error(picked: Mapping[str, Choice]) -> float:
+    """Sum of the errors."""
+    return sum(choice.error for choice in picked.values())
+
+
+def total_cost(picked: Mapping[str, Choice]) -> int:
+    """Sum of the costs."""
+    return sum(choice.cost for choice in picked.values())
+
+
+def _spend_rest(choices: Mapping[str, Sequence[Choice]], picked: dict[str, Choice], rest: int) -> dict[str, Choice]:
+    while True:
+        exchanges = [
+            (picked[path].error - choice.error, path, choice)
+            for path, each in choices.items()
+            for choice in each
+            if choice.error < picked[path].error and choice.cost - picked[path].cost <= rest
+        ]
+        if not exchanges:
+            return picked
+        _, path, choice = max(exchanges, key=lambda exchange: exchange[0])
+        rest -= choice.cost - picked[path].cost
+        picked = {**picked, path: choice}
+
+
+def _hull(choices: Sequence[Choice]) -> list[Choice]:
+    """Lower convex hull of error over cost, the cheapest first; errors fall strictly."""
+    hull: list[Choice] = []
+    for choice in sorted(choices, key=lambda each: (each.cost, each.error)):
+        if hull and choice.error >= hull[-1].error:
+            continue
+        while len(hull) > 1 and _gain(hull[-2], hull[-1]) <= _gain(hull[-1], choice):
+            hull.pop()
+        hull.append(choice)
+    return hull
+
+
+def _gain(before: Choice, after: Choice) -> float:
+    """Error saved per cost."""
+    return (before.error - after.error) / (after.cost - before.cost)

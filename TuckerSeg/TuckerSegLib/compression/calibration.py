@@ -1,0 +1,288 @@
+"""What the convolutions of a network see and what their errors do, gathered on a few patches without labels.
+
+Two second moments per layer say how much an error of its weight matters. The *input moment* is that of what the
+weight is multiplied with; the *output moment* is that of the gradients that arrive at the layer's output when random
+directions of the logits are pulled at (a Gauss-Newton estimate). For a weight error E of shape (O, I taps),
+``trace(output @ E @ input @ E.T)`` is then, to first order, the squared error that it makes in the logits, so errors
+of different layers have one unit. The factored form is that of K-FAC (Martens & Grosse 2015, arXiv:1503.05671).
+
+Inputs of layers whose output goes straight into instance normalization are centered per patch: the normalization
+takes a constant away again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ModelFileError, SpecError
+from .heads import find_head
+from .layers import convolutions
+from .sampling import POSITIONS, neighborhoods, sample_positions
+
+MOST_TAP_CHANNELS = 1728  # input channels x taps up to which taps are told apart: 64 channels of a 3x3x3 kernel
+
+
+@dataclass(frozen=True, eq=False)
+class LayerMoments:
+    """What calibration found out about one convolution. Float64, on the CPU.
+
+    Attributes:
+        inputs: (I taps, I taps) where taps are told apart, else (I, I).
+        outputs: (O, O).
+        variance: Of the output over voxels, mean of the patches, (O,).
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+    variance: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Moments of all layers of one network.
+
+    Attributes:
+        layers: Path of the convolution (the first of its aliases) to its moments.
+        logit_energy: Mean over patches of the squared centered logits, summed over classes and voxels: the unit
+            that makes errors relative.
+        patches: How many patches went into it.
+    """
+
+    layers: dict[str, LayerMoments]
+    logit_energy: float
+    patches: int
+
+    def merged(self, other: Calibration) -> Calibration:
+        """The calibration on the patches of both.
+
+        Raises:
+            SpecError: The other belongs to another network.
+        """
+        if self.layers.keys() != other.layers.keys():
+            raise SpecError("these calibrations belong to different networks")
+        total = self.patches + other.patches
+        share = self.patches / total
+
+        def mean(first, second):
+            return share * first + (1 - share) * second
+
+        layers = {
+            path: LayerMoments(
+                *(mean(getattr(own, field.name), getattr(other.layers[path], field.name)) for field in fields(own))
+            )
+            for path, own in self.layers.items()
+        }
+        return Calibration(layers, mean(self.logit_energy, other.logit_energy), total)
+
+    @property
+    def sha256(self) -> str:
+        """Changes with every number; a recipe names its calibration so."""
+        digest = hashlib.sha256(f"{self.patches} {self.logit_energy}".encode())
+        for name, tensor in sorted(self.to_tensors().items()):
+            digest.update(name.encode())
+            digest.update(tensor.numpy())
+        return digest.hexdigest()
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Flat names to contiguous tensors of single precision, ready for a safetensors file."""
+        tensors = {
+            f"{path}/{field.name}": getattr(layer, field.name).float().contiguous()
+            for path, layer in self.layers.items()
+            for field in fields(LayerMoments)
+        }
+        tensors["whole"] = torch.tensor([self.logit_energy, self.patches], dtype=torch.float64)
+        return tensors
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Calibration:
+        """Rebuild what :meth:`to_tensors` gave.
+
+        Raises:
+            ModelFileError: A tensor is missing.
+        """
+        try:
+            logit_energy, patches = tensors["whole"].tolist()
+            paths = dict.fromkeys(name.rpartition("/")[0] for name in tensors if "/" in name)
+            layers = {
+                path: LayerMoments(*(tensors[f"{path}/{field.name}"].double() for field in fields(LayerMoments)))
+                for path in paths
+            }
+        except KeyError as error:
+            raise ModelFileError(f"the stored calibration lacks {error}; calibrate again") from error
+        return cls(layers, logit_energy, int(patches))
+
+    def rounded(self) -> Calibration:
+        """As it will be after a file: the same numbers, whether calibrated now or read back."""
+        return Calibration.from_tensors(self.to_tensors())
+
+
+def calibrate(
+    network: nn.Module,
+    patches: Sequence[Tensor],
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Calibration:
+    """Run patches through a network and gather the moments of every convolution with ``groups == 1``.
+
+    Needs the memory of a pass with gradients.
+
+    Args:
+        network: From (1, C, Z, Y, X) to logits, or a list whose first entry they are. In evaluation mode; not changed.
+        patches: (1, C, Z, Y, X) each, normalized as the network wants it.
+        seed: Of the sampled positions and the random directions; the same seed gives the same calibration.
+        progress: Called with the fraction of the patches done; may raise to stop.
+
+    Raises:
+        SpecError: There are no patches, or none that tells anything.
+    """
+    if not patches:
+        raise SpecError("calibration needs at least one patch")
+    gathered = _Gathering(network, seed)
+    with gathered:
+        for number, patch in enumerate(patches, start=1):
+            gathered.run(patch)
+            if progress is not None:
+                progress(number / len(patches))
+    calibration = gathered.result()
+    if not (math.isfinite(calibration.logit_energy) and calibration.logit_energy > 0):
+        raise SpecError("the network gives the same output everywhere on these patches; calibrate on another volume")
+    return calibration.rounded()
+
+
+class _Gathering:
+    """Hooks on every convolution while patches run.
+
+    The last 1x1x1 convolution is left out of the passes: what pulls at its logits pulls at its features in a way
+    that is known, and logits of many classes take more memory than all the rest.
+    """
+
+    def __init__(self, network: nn.Module, seed: int):
+        self._network = network
+        self._head_path = find_head(network)
+        self._convs = {path: conv for path, conv in convolutions(network).items() if conv.groups == 1}
+        self._generator = torch.Generator().manual_seed(seed)
+        self._sums: dict[str, LayerMoments] = {}
+        self._normalized: set[str] = set()
+        self._newest: tuple[str, Tensor] | None = None
+        self._handles: list = []
+        self._inputs: dict[str, Tensor] = {}
+        self._energy, self._patches = 0.0, 0
+
+    def __enter__(self) -> _Gathering:
+        if self._head_path is not None:
+            self._convs[self._head_path].forward = lambda features: features
+        for path, conv in self._convs.items():
+            self._handles.append(conv.register_forward_hook(self._recorder(path)))
+        for module in self._network.modules():
+            if isinstance(module, nn.modules.instancenorm._InstanceNorm):
+                self._handles.append(module.register_forward_pre_hook(self._note_normalized))
+        return self
+
+    def __exit__(self, *error) -> None:
+        for handle in self._handles:
+            handle.remove()
+        if self._head_path is not None:
+            del self._convs[self._head_path].forward
+
+    def run(self, patch: Tensor) -> None:
+        self._inputs.clear()
+        with torch.enable_grad():
+            output = self._network(patch.detach().requires_grad_(True))
+            last = output[0] if isinstance(output, (list, tuple)) else output
+            self._newest = None
+            last.backward(self._pull(last.shape))
+        with torch.no_grad():
+            for path in list(self._inputs):
+                self._add_inputs(path)
+            self._energy += self._logit_energy(last.detach())
+        self._patches += 1
+
+    def result(self) -> Calibration:
+        layers = {
+            path: LayerMoments(
+                *(getattr(self._sums[path], field.name) / self._patches for field in fields(LayerMoments))
+            )
+            for path in self._convs
+            if path in self._sums
+        }
+        return Calibration(layers, self._energy / self._patches, self._patches)
+
+    def _head(self) -> tuple[Tensor, Tensor]:
+        """Weight (L, F) and bias (L, 1), less their means: a constant added to all logits changes nothing."""
+        conv = self._convs[self._head_path]
+        weight = conv.weight.detach().flatten(1)
+        bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach()
+        return weight - weight.mean(dim=0), (bias - bias.mean())[:, None]
+
+    def _pull(self, shape: torch.Size) -> Tensor:
+        """The gradient that random, independent pulls at all logits leave at the last layer."""
+        pulls = torch.randn(shape, generator=self._generator)
+        if self._head_path is None:
+            return pulls - pulls.mean(dim=1, keepdim=True)
+        weight, _ = self._head()
+        values, vectors = torch.linalg.eigh(weight.T @ weight)
+        return torch.einsum("fg,bg...->bf...", vectors * values.clamp(min=0).sqrt(), pulls)
+
+    def _logit_energy(self, last: Tensor) -> float:
+        if self._head_path is None:
+            return float((last - last.mean(dim=1, keepdim=True)).square().sum(dtype=torch.float64))
+        weight, bias = self._head()
+        features = last.transpose(0, 1).flatten(1)
+        linear = 2 * (bias.T @ weight) @ features.sum(dim=1, keepdim=True)
+        constant = bias.square().sum() * features.shape[1]
+        return float(((weight @ (features @ features.T)) * weight).sum() + linear + constant)
+
+    def _recorder(self, path: str) -> Callable:
+        def record(conv: nn.Module, inputs: tuple, output: Tensor) -> None:
+            self._inputs[path] = inputs[0].detach()
+            if path == self._head_path:
+                voxels, classes = output[0, 0].numel(), conv.out_channels
+                centering = torch.eye(classes, dtype=torch.float64) - 1 / classes
+                self._add(path, outputs=voxels * centering)
+                return
+            self._newest = (path, output)
+            variance = output.detach().flatten(2).var(dim=2, correction=0).mean(dim=0)
+            self._add(path, variance=variance.double())
+            output.register_hook(lambda gradient: self._add_outputs(path, gradient))
+
+        return record
+
+    def _note_normalized(self, module: nn.Module, inputs: tuple) -> None:
+        if self._newest is not None and inputs[0] is self._newest[1]:
+            self._normalized.add(self._newest[0])
+
+    def _add_outputs(self, path: str, gradient: Tensor) -> None:
+        flat = gradient.detach().transpose(0, 1).flatten(1)
+        self._add(path, outputs=(flat @ flat.T).double())
+
+    def _add_inputs(self, path: str) -> None:
+        conv, values = self._convs[path], self._inputs.pop(path)
+        positions = sample_positions(conv, values, POSITIONS, self._generator)
+        samples = neighborhoods(conv, values, positions, taps=tells_taps_apart(conv)).double()
+        if path in self._normalized:
+            samples -= samples.mean(dim=0)
+        self._add(path, inputs=samples.T @ samples / len(samples))
+
+    def _add(self, path: str, **values: Tensor) -> None:
+        known = self._sums.get(path)
+        if known is None:
+            conv = self._convs[path]
+            width = conv.in_channels * (math.prod(conv.kernel_size) if tells_taps_apart(conv) else 1)
+            empty = {"inputs": (width, width), "outputs": (conv.out_channels,) * 2, "variance": (conv.out_channels,)}
+            known = LayerMoments(**{name: torch.zeros(shape, dtype=torch.float64) for name, shape in empty.items()})
+        self._sums[path] = replace(known, **{name: getattr(known, name) + value for name, value in values.items()})
+
+
+def tells_taps_apart(conv: nn.Module) -> bool:
+    """Whether the input moment of a layer covers its taps too; otherwise taps count as uncorrelated and alike.
+
+    Each tap of a transposed convolution whose kernel is its stride makes output voxels of its own, so nothing is
+    lost there.
+    """
+    return not conv.transposed and conv.in_channels * math.prod(conv.kernel_size) <= MOST_TAP_CHANNELS

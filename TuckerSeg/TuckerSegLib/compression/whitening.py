@@ -1,0 +1,190 @@
+"""Tucker-2 in the norm that calibration gives: factors that minimize what an error does to the logits.
+
+With input moment S = L L^T and output moment F, the weight error E costs ``trace(F E S E^T)``, the Frobenius norm of
+``F^1/2 E L``. Whitened by both, the weight is decomposed as ever and the factors are carried back (Kalle et al. 2025,
+arXiv:2511.04494, who weigh inputs only; SVD-LLM, arXiv:2403.07378, does so for matrices). Where taps are told apart,
+S mixes channels and taps, so no single decomposition is best: for a given input factor the best output factor and
+core are known in closed form (reduced-rank regression), for given others the best input factor is a linear problem,
+and the two take turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import SpecError
+from .calibration import LayerMoments
+
+INPUT_RIDGE = 1e-3  # of the mean eigenvalue: directions that calibration never saw are not free
+OUTPUT_RIDGE = 1e-3
+SWEEPS = 3
+_TINY = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """``W[o, i] = sum over r, s of output_factor[o, r] core[r, s] input_factor[i, s]``.
+
+    Attributes:
+        core: (r, s, taps).
+        output_factor: Orthonormal, (O, r).
+        input_factor: Orthonormal, (I, s).
+        error: Of the rebuilt weight, in the layer's calibrated norm, squared.
+    """
+
+    core: Tensor
+    output_factor: Tensor
+    input_factor: Tensor
+    error: float
+
+    def rebuilt(self) -> Tensor:
+        """(O, I, taps)."""
+        return torch.einsum("or,rsk,is->oik", self.output_factor, self.core, self.input_factor)
+
+
+class WhitenedLayer:
+    """One convolution's weight in the norm of its calibration.
+
+    Args:
+        weight: (O, I, ...), output channels first.
+        moments: Its calibration.
+    """
+
+    def __init__(self, weight: Tensor, moments: LayerMoments):
+        self.weight = weight.detach().double().flatten(2)
+        self.outputs, self.inputs, self.taps = self.weight.shape
+        self._tells_taps = len(moments.inputs) != self.inputs or self.taps == 1
+        self._moment = _ridged(moments.inputs, INPUT_RIDGE)
+        self._out, self._out_inverse = _root(_ridged(moments.outputs, OUTPUT_RIDGE))
+        self._scaled = torch.einsum("ab,bik->aik", self._out, self.weight)
+        self._lower = torch.linalg.cholesky(self._channel_moment())
+        self.energy = self._norm(self._scaled)
+        self._whitened_factor = self._leading_inputs()
+
+    def errors(self, input_ranks: Sequence[int]) -> dict[int, Tensor]:
+        """Squared error for every output rank, without sweeps.
+
+        Args:
+            input_ranks: Each 1 to I.
+
+        Returns:
+            Input rank to errors (O + 1,), index = output rank; rank 0 costs the whole layer.
+        """
+        found = {}
+        for rank in input_ranks:
+            _, whitened, _ = self._regression(self._whitened_factor[:, :rank])
+            kept = torch.linalg.eigvalsh(whitened @ whitened.T).flip(0).clamp(min=0).cumsum(0)
+            found[rank] = torch.cat([kept.new_zeros(1), kept]).neg().add(self.energy).clamp(min=0)
+        return found
+
+    def error_of(self, weight: Tensor) -> float:
+        """Squared error of a weight (O, I, ...) that takes the place of this one."""
+        return self._norm(torch.einsum("ab,bik->aik", self._out, self.weight - weight.double().flatten(2)))
+
+    def truncated(self, ranks: tuple[int, int], sweeps: int = SWEEPS) -> Factors:
+        """The best factors found at these ranks.
+
+        Starts from the whitened and from the plain decomposition, so that it is never worse than either.
+
+        Raises:
+            SpecError: A rank lies outside 1 to the number of channels.
+        """
+        r, s = ranks
+        for rank, channels in ((r, self.outputs), (s, self.inputs)):
+            if not 1 <= rank <= channels:
+                raise SpecError(f"rank {rank} is outside 1 to {channels}, the number of channels")
+        starts = [self._whitened_factor[:, :s]]
+        if s < self.inputs:
+            starts.append(_leading(self.weight.transpose(0, 1).flatten(1))[:, :s])
+        found = [self._alternate(start, r, sweeps if self._tells_taps else 0) for start in starts]
+        return min(found, key=lambda factors: factors.error)
+
+    def _alternate(self, input_factor: Tensor, r: int, sweeps: int) -> Factors:
+        for sweep in range(sweeps + 1):
+            solution, whitened, _ = self._regression(input_factor)
+            output_factor = torch.linalg.eigh(whitened @ whitened.T)[1].flip(1)[:, :r]
+            core = torch.einsum("or,osk->rsk", output_factor, solution)
+            if sweep == sweeps or input_factor.shape[1] == self.inputs:
+                break
+            input_factor = self._best_inputs(output_factor, core)
+        return self._orthonormal(self._out_inverse @ output_factor, core, input_factor)
+
+    def _orthonormal(self, output_factor: Tensor, core: Tensor, input_factor: Tensor) -> Factors:
+        """The same product with orthonormal outer factors: half precision and training like numbers of one size."""
+        output_factor, left = torch.linalg.qr(output_factor)
+        input_factor, right = torch.linalg.qr(input_factor)
+        core = torch.einsum("ar,rsk,bs->abk", left, core, right)
+        rebuilt = torch.einsum("or,rsk,is->oik", output_factor, core, input_factor)
+        return Factors(core, output_factor, input_factor, self.error_of(rebuilt))
+
+    def _regression(self, input_factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What is best behind an input factor (I, s).
+
+        Returns:
+            The unrestricted solution (O, s, taps); the same in whitened coordinates, flattened to a matrix of O
+            rows whose squared norm is what it explains; and the moment behind the factor.
+        """
+        s = input_factor.shape[1]
+        if self._tells_taps:
+            blocks = self._moment.reshape(self.inputs, self.taps, self.inputs, self.taps)
+            behind = torch.einsum("is,ikjl->skjl", input_factor, blocks)
+            moment = torch.einsum("skjl,jt->sktl", behind, input_factor).reshape(s * self.taps, s * self.taps)
+            cross = self._scaled.flatten(1) @ behind.reshape(s * self.taps, -1).T
+            lower = torch.linalg.cholesky(_ridged(moment, _TINY))
+            solution = torch.cholesky_solve(cross.T, lower).T
+            return solution.reshape(self.outputs, s, self.taps), solution @ lower, moment
+        behind = self._moment @ input_factor
+        moment = input_factor.T @ behind
+        lower = torch.linalg.cholesky(_ridged(moment, _TINY))
+        cross = torch.einsum("oik,is->sok", self._scaled, behind).flatten(1)
+        solution = torch.cholesky_solve(cross, lower).reshape(s, self.outputs, self.taps).transpose(0, 1)
+        return solution, torch.einsum("osk,st->otk", solution, lower).flatten(1), moment
+
+    def _best_inputs(self, output_factor: Tensor, core: Tensor) -> Tensor:
+        """Input factor (I, s) that is best for given others: one linear system of s I unknowns."""
+        r, s, _ = core.shape
+        blocks = self._moment.reshape(self.inputs, self.taps, self.inputs, self.taps)
+        projected = (output_factor.T @ self._scaled.flatten(1)) @ self._moment
+        right = torch.einsum("rsk,rik->si", core, projected.reshape(r, self.inputs, self.taps)).flatten()
+        products = torch.einsum("rsk,rtl->sktl", core, core)
+        system = torch.einsum("sktl,ikjl->sitj", products, blocks).reshape(s * self.inputs, s * self.inputs)
+        return torch.linalg.solve(_ridged(system, _TINY), right).reshape(s, self.inputs).T
+
+    def _leading_inputs(self) -> Tensor:
+        """All input directions (I, I), the most important first, as columns of an input factor."""
+        whitened = torch.einsum("oik,ij->jok", self._scaled, self._lower).flatten(1)
+        return torch.linalg.solve_triangular(self._lower.T, _leading(whitened), upper=True)
+
+    def _channel_moment(self) -> Tensor:
+        if not self._tells_taps:
+            return self._moment
+        blocks = self._moment.reshape(self.inputs, self.taps, self.inputs, self.taps)
+        return torch.einsum("ikjk->ij", blocks) / self.taps
+
+    def _norm(self, scaled: Tensor) -> float:
+        if self._tells_taps:
+            flat = scaled.flatten(1)
+            return float(((flat @ self._moment) * flat).sum())
+        return float((torch.einsum("oik,ij->ojk", scaled, self._moment) * scaled).sum())
+
+
+def _ridged(matrix: Tensor, ridge: float) -> Tensor:
+    """The matrix with a share of its mean diagonal on the diagonal; the identity where it is zero."""
+    level = float(matrix.diagonal().mean())
+    return matrix + (ridge * level if level > 0 else 1.0) * torch.eye(len(matrix), dtype=matrix.dtype)
+
+
+def _root(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Symmetric square root and its inverse."""
+    values, vectors = torch.linalg.eigh(matrix)
+    values = values.clamp(min=float(values[-1]) * 1e-12).sqrt()
+    return (vectors * values) @ vectors.T, (vectors / values) @ vectors.T
+
+
+def _leading(rows: Tensor) -> Tensor:
+    """Left singular vectors, the largest first."""
+    return torch.linalg.eigh(rows @ rows.T)[1].flip(1)
