@@ -20,13 +20,19 @@ def test_consequences_are_shown_before_any_run(ready, until):
 
 
 def test_what_was_foretold_is_what_the_run_then_counts(ready, until):
+    from TuckerSegLib.slicer_bridge.statistics_nodes import statistics_of
+
     ready.ui.rankSlider.value = 0.5
     until(lambda: ready.consequences.estimate is not None and ready.consequences.estimate.agreement is None)
+    bound = ready.consequences.estimate  # the model is not calibrated yet
+    ready.ui.applyButton.click()
+    until(lambda: not ready.running.running)
+    statistics = statistics_of(ready.parameters.outputSegmentation)
+    assert bound.macs_per_patch >= statistics.macs_per_patch
+    until(lambda: ready.consequences.estimate is not None and not ready.consequences.estimate.notes)
     estimate = ready.consequences.estimate
     ready.ui.applyButton.click()
     until(lambda: not ready.running.running)
-    from TuckerSegLib.slicer_bridge.statistics_nodes import statistics_of
-
     statistics = statistics_of(ready.parameters.outputSegmentation)
     for field in ("parameters", "macs_per_patch", "macs_per_volume", "patches", "original_macs_per_volume"):
         assert getattr(estimate, field) == getattr(statistics, field), field
