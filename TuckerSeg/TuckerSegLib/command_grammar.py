@@ -64,6 +64,20 @@ def _add_running(command: Callable[[str, str], argparse.ArgumentParser]) -> None
     _add_policy(compare)
     compare.set_defaults(rank=None)
 
+    explore = command("explore", "measure agreement over factor and policy on CTs: table, CSV, JSON and picture")
+    explore.add_argument("ct", nargs="+", metavar="CT", help="files or DICOM folders; no labels are needed")
+    explore.add_argument("--factors", default="0.7,0.5,0.3", help="rank ratios below 1 (default: %(default)s)")
+    explore.add_argument(
+        "--policies", default="paper,auto", help="of paper, uniform, weights, auto (default: %(default)s)"
+    )
+    explore.add_argument("--calibrate-on", metavar="CT", help="volume to calibrate on (default: the first)")
+    explore.add_argument(
+        "--reference", action="append", default=[], metavar="SEG", help="labels taken for true, once per CT: adds Dice"
+    )
+    explore.add_argument("--out", default="explore-output", metavar="DIR", help="folder (default: %(default)s)")
+    _add_model(explore, default="demo")
+    _add_inference(explore)
+
 
 def _add_models(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """Sub-commands about models and hardware."""

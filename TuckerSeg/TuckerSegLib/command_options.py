@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .errors import SpecError
+from .accuracy_curve import Case
+from .errors import ImageError, SpecError
+from .image import Image
 from .job import DEFAULT_COMPRESSION, InferenceSpec, Job
 from .records import to_json
 
@@ -21,19 +23,45 @@ def job_of(options: argparse.Namespace, output: str | None = None) -> Job:
         model=options.model,
         method="tucker" if spec else None,
         compression=spec or {},
-        inference=InferenceSpec(
-            step_fraction=options.step,
-            mirroring=options.mirror,
-            device=options.device,
-            precision=options.precision,
-            batch_size=options.batch,
-            threads=options.threads,
-            output_grid=options.output_grid,
-        ),
+        inference=inference_of(options),
         folds=folds_of(options),
         timepoint=options.timepoint,
         calibrate=options.calibrate,
     )
+
+
+def inference_of(options: argparse.Namespace) -> InferenceSpec:
+    """How the options want a model run."""
+    return InferenceSpec(
+        step_fraction=options.step,
+        mirroring=options.mirror,
+        device=options.device,
+        precision=options.precision,
+        batch_size=options.batch,
+        threads=options.threads,
+        output_grid=options.output_grid,
+    )
+
+
+def cases_of(volumes: list[Image], references: list[Image]) -> list[Case]:
+    """Volumes with their reference labels, in the order given.
+
+    Raises:
+        SpecError: As many references as volumes, or none, were expected.
+        ImageError: A reference lies on another grid than its volume.
+    """
+    if references and len(references) != len(volumes):
+        raise SpecError(f"--reference is wanted once per volume or not at all; found {len(references)}.")
+    cases = []
+    for number, volume in enumerate(volumes):
+        labels = references[number].array[0] if references else None
+        if labels is not None and labels.shape != volume.geometry.shape:
+            raise ImageError(
+                f"{references[number].source}: the labels have {labels.shape} voxels (Z Y X), "
+                f"but {volume.source} has {volume.geometry.shape}. Give labels on the volume's own grid."
+            )
+        cases.append(Case(volume, None if labels is None else labels.astype(int)))
+    return cases
 
 
 def compression_spec(options: argparse.Namespace) -> dict[str, Any] | None:
@@ -79,10 +107,10 @@ def rank_ratios_of(text: str) -> list[float]:
     try:
         ratios = [float(part) for part in text.split(",")]
     except ValueError:
-        raise SpecError(f"--ranks takes numbers as 0.85,0.7; found '{text}'.") from None
+        raise SpecError(f"Ranks are numbers as 0.85,0.7; found '{text}'.") from None
     if not all(0 < ratio <= 1 for ratio in ratios):
-        raise SpecError(f"Rank ratios lie above 0 and up to 1; found '{text}'.")
+        raise SpecError(f"Ratios lie above 0 and up to 1; found '{text}'.")
     below = [ratio for ratio in dict.fromkeys(ratios) if ratio < 1]
     if not below:
-        raise SpecError("--ranks needs at least one rank ratio below 1 to compare with the original network.")
+        raise SpecError("At least one rank ratio below 1 is needed to compare with the original network.")
     return below

@@ -13,7 +13,7 @@ from typing import Any
 from . import catalog, compression, hardware
 from .cache import Cache
 from .calibrating import calibrate_model, store_calibration, stored_calibration, volume_id
-from .command_options import compression_spec, folds_of, job_of, rank_ratios_of
+from .command_options import cases_of, compression_spec, folds_of, inference_of, job_of, rank_ratios_of
 from .compressing import compress_as_asked, planned_changes
 from .errors import OutputError
 from .image import read_image
@@ -64,6 +64,25 @@ def compare(options: argparse.Namespace) -> None:
 
     folder = Path(options.out) if options.out else None
     exploring.compare(job_of(options), rank_ratios_of(options.ranks), folder, options.json, options.stopped)
+
+
+def explore(options: argparse.Namespace) -> None:
+    """``tuckerseg explore CT... --factors 0.7,0.5 --policies paper,auto --out DIR``."""
+    from . import exploring
+
+    volumes = [read_image(path) for path in options.ct]
+    references = [read_image(path) for path in options.reference]
+    cases = cases_of(volumes, references)
+    exploring.explore(
+        load_model(options.model, folds_of(options)),
+        cases,
+        rank_ratios_of(options.factors),
+        [name.strip() for name in options.policies.split(",")],
+        inference_of(options),
+        read_image(options.calibrate_on) if options.calibrate_on else None,
+        Path(options.out),
+        lambda: stop_if(options.stopped),
+    )
 
 
 def compress(options: argparse.Namespace) -> None:

@@ -1,16 +1,20 @@
-"""``tuckerseg plan`` and ``tuckerseg compare``: what a rank costs and saves, foretold and measured."""
+"""``tuckerseg plan``, ``compare`` and ``explore``: what a rank costs and saves, foretold and measured."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from . import image
+from .accuracy_curve import Case, as_csv, as_text, draw_curve, measure_curve
+from .cache import Cache
 from .comparison import RankResult
 from .errors import OutputError
-from .job import Job
+from .job import InferenceSpec, Job
+from .model import SegmentationModel
 from .protocol import Estimate
 from .records import to_json
 from .terminal import JsonReporter, TerminalReporter
@@ -64,6 +68,44 @@ def compare(
     if not as_json:
         print("\n".join([COMPARISON_TITLES, *lines, "agreement: mean Dice against the original network"]))
         print(f"Written: {folder}" if folder else "Label maps are kept with --out DIR.")
+
+
+def explore(
+    model: SegmentationModel,
+    cases: list[Case],
+    factors: list[float],
+    policies: list[str],
+    inference: InferenceSpec,
+    calibrate_on: image.Image | None,
+    folder: Path,
+    stop: Callable[[], None],
+) -> None:
+    """Measure agreement over factor and policy; print it, and write ``curve.csv``, ``curve.json``, ``curve.png``.
+
+    Args:
+        model: The original.
+        cases: Volumes, with reference labels or without.
+        factors: Below 1.
+        policies: Of ``accuracy_curve.POLICIES``.
+        calibrate_on: None takes the first volume.
+        stop: Asked between runs; raises to stop.
+
+    Raises:
+        OutputError: The folder cannot be made or written.
+    """
+    _make(folder)
+    points = []
+    for point in measure_curve(model, cases, factors, policies, inference, Cache(), calibrate_on, stop):
+        points.append(point)
+        print(f"{point.volume}: {point.policy} {point.factor:.2f}, agreement {point.agreement:.3f}", file=sys.stderr)
+        _write(folder / "curve.csv", as_csv(points))  # what was measured stays, whatever comes
+    _write(folder / "curve.json", json.dumps([to_json(point) for point in points], indent=1))
+    print(as_text(points))
+    try:
+        draw_curve(points, folder / "curve.png")
+    except ModuleNotFoundError:
+        print("matplotlib is not installed, so no picture was drawn: pip install matplotlib")
+    print(f"Written: {folder}")
 
 
 def estimate_table(estimate: Estimate) -> str:

@@ -1,0 +1,71 @@
+"""Agreement over factor and policy, as ``tuckerseg explore`` measures it."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from TuckerSegLib import Cache, InferenceSpec, load_model, read_image, segment
+from TuckerSegLib.accuracy_curve import Case, measure_curve, policy_spec
+from TuckerSegLib.calibrating import stored_calibration
+from TuckerSegLib.errors import SpecError
+from TuckerSegLib.evaluation import mean_dice
+from TuckerSegLib.loading import compress
+
+from .test_command_line import tuckerseg
+
+SETTINGS = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
+
+
+@pytest.fixture
+def volumes(hand_over, tmp_path):
+    paths = []
+    for name in ("first", "second"):
+        volume = hand_over()
+        path = tmp_path / f"{name}.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(volume.voxels.transpose(2, 1, 0), np.asarray(volume.file.affine)), path)
+        paths.append(path)
+    return paths
+
+
+def test_every_point_is_a_plain_run_of_that_network(make_model_folder, volumes):
+    model, cases = load_model(make_model_folder()), [Case(read_image(path)) for path in volumes]
+    points = list(measure_curve(model, cases, [0.6], ["paper", "weights", "auto"], SETTINGS, Cache()))
+    assert [(point.policy, point.volume) for point in points] == [
+        (policy, path.name) for policy in ("original", "paper", "weights", "auto") for path in volumes
+    ]
+    assert all(point.agreement == 1 for point in points[:2])
+    assert [point.calibrated for point in points] == [False] * 6 + [True, False]
+    assert stored_calibration(model, Cache()) is None, "exploring does not change what runs use"
+    original, found = (
+        segment(cases[1].volume, each, SETTINGS).labels for each in (model, compress(model, policy_spec("paper", 0.6)))
+    )
+    assert points[3].agreement == mean_dice(found, original)
+
+
+def test_a_reference_adds_its_dice(make_model_folder, volumes):
+    model, volume = load_model(make_model_folder()), read_image(volumes[0])
+    labels = segment(volume, model, SETTINGS).labels
+    first, second = measure_curve(model, [Case(volume, labels)], [0.6], ["uniform"], SETTINGS, Cache())
+    assert (first.dice, second.dice) == (1.0, second.agreement)
+
+
+def test_the_command_writes_table_document_and_picture(make_model_folder, volumes, tmp_path):
+    out = tmp_path / "out"
+    options = ("--factors", "0.6,0.4", "--policies", "paper,auto", "--out", out, "--device", "torch:cpu")
+    text = tuckerseg("explore", *volumes, "--model", make_model_folder(), *options).stdout
+    assert "calibrated on" in text
+    rows = list(csv.DictReader((out / "curve.csv").open()))
+    assert len(rows) == 2 * (1 + 2 * 2)
+    assert len(json.loads((out / "curve.json").read_text())) == len(rows)
+    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_unknown_policies_are_refused_with_the_known_ones(make_model_folder, volumes):
+    model = load_model(make_model_folder())
+    with pytest.raises(SpecError, match="magic; known: paper"):
+        next(measure_curve(model, [Case(read_image(volumes[0]))], [0.5], ["magic"], SETTINGS, Cache()))
