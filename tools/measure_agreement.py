@@ -26,7 +26,7 @@ def main() -> None:
     calibration = calibrate_model(model, image)
     rows = []
     for rank_ratio in RANK_RATIOS:
-        spec = Spec(rank_ratio, calibration=calibration.sha256, **DEFAULT_COMPRESSION)
+        spec = Spec(rank_ratio, **DEFAULT_COMPRESSION)
         labels = segment(image, compress(model, spec, calibration=calibration), SETTINGS).labels
         row = {"rank_ratio": rank_ratio, "agreement": round(mean_dice(labels, original), 4)}
         print(row, flush=True)

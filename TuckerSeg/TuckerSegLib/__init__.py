@@ -3,6 +3,7 @@
 Public names, imported on first use (importing the package imports neither torch nor nnunetv2):
 
 * :func:`load_model`, :func:`compress`, :class:`TuckerSpec`: a model and its compressed form;
+* :func:`calibrate_model`: what lets a compressed model keep its accuracy, from a CT without labels;
 * :func:`read_image`, :func:`image_from_array`: an image;
 * :func:`segment`, :func:`prepare`, :class:`InferenceSpec`: its labels;
 * :func:`as_table`: the statistics of a result as text;
@@ -25,6 +26,7 @@ _HOME = {
     "TuckerSegError": ("errors", "TuckerSegError"),
     "TuckerSpec": ("compression.tucker", "Spec"),
     "as_table": ("statistics", "as_table"),
+    "calibrate_model": ("calibrating", "calibrate_model"),
     "compress": ("loading", "compress"),
     "compress_predictor": ("nnunet_predictor", "compress_predictor"),
     "load_model": ("loading", "load_model"),

@@ -11,7 +11,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from .ready_model import prepare
 from .segmentation import SegmentationResult, segment
 
 POLICIES = {
-    "paper": "every layer at one factor, as in the Tucker paper",
+    "paper": "one factor as in the Tucker paper; layers that would get dearer dense, so that all have one budget",
     "uniform": "one factor, layers that would not get cheaper dense, ranks in multiples of 8",
     "weights": "the factor's budget spread by the weights alone",
     "auto": "the factor's budget spread by calibration, factors fitted to it",
@@ -121,7 +121,7 @@ def measure_curve(
 def policy_spec(policy: str, factor: float, calibration: ModelCalibration | None = None) -> Spec:
     """The compression that a policy's name and a factor stand for."""
     if policy == "paper":
-        return Spec.paper(factor)
+        return replace(Spec.paper(factor), keep_if_not_cheaper=True)
     if policy == "uniform":
         return Spec(factor)
     named = calibration.sha256 if policy == "auto" and calibration else None

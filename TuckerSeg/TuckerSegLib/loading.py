@@ -88,7 +88,7 @@ def compress(
         method: Name in ``compression.METHODS``.
         cache: Keeps the result and the decomposition.
         progress: Called with the fraction done, 0 to 1.
-        calibration: The one that the spec names, see ``calibrating.settle_calibration``.
+        calibration: For a spec of rank mode ``auto``; it is the one that the spec names, or gets its name there.
 
     Returns:
         A new model. Where the method changes no layer (rank ratio 1), the original itself.
@@ -100,6 +100,8 @@ def compress(
     module = compression.method(method)
     cache = cache or Cache()
     patch_shape, channels = model.plans.patch_shape, model.plans.input_channels
+    if calibration is not None and spec.calibration is None:
+        spec = replace(spec, calibration=calibration.sha256)
     named, given = getattr(spec, "calibration", None), calibration and calibration.sha256
     if named != given:
         raise SpecError(f"the compression names the calibration {named}, but {given} was given")

@@ -91,7 +91,8 @@ def describe(model: SegmentationModel) -> str:
     for recipe in model.recipes:
         changed = [change for change in recipe.changes if change.skipped_because is None]
         spec = recipe.spec
-        fixed = spec.get("rank_mode") == "fixed"
-        rank = f" at fixed rank {spec['minimum_rank']}" if fixed else f" at rank {spec['rank_ratio']:.2f}"
-        words.append(f"{recipe.method}{rank}, {len(changed)} of {len(recipe.changes)} layers")
+        mode = spec.get("rank_mode")
+        rank = f" at fixed rank {spec['minimum_rank']}" if mode == "fixed" else f" at rank {spec['rank_ratio']:.2f}"
+        how = {"auto": ", calibrated" if spec.get("calibration") else ", by weights alone"}.get(mode, f", {mode}")
+        words.append(f"{recipe.method}{rank}{how}, {len(changed)} of {len(recipe.changes)} layers")
     return "; ".join(words)
