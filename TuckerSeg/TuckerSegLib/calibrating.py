@@ -109,9 +109,9 @@ def calibration_patches(model: SegmentationModel, volume: Image, count: int, see
     generator = torch.Generator().manual_seed(seed)
     crops = []
     for _ in range(count):
-        tried = [_random_crop(data, sizes, generator) for _ in range(3)]
+        tried = [random_crop(data, sizes, generator) for _ in range(3)]
         crops.append(max(tried, key=lambda crop: float(crop.var())))
-    return [_padded(crop, sizes)[None].clone() for crop in crops]
+    return [padded(crop, sizes)[None].clone() for crop in crops]
 
 
 def crop_shape(model: SegmentationModel) -> tuple[int, int, int]:
@@ -177,7 +177,8 @@ def _key(model: SegmentationModel) -> str:
     return key_of(engine=ENGINE_VERSION, source=model.source_sha256, folds=list(model.folds))
 
 
-def _random_crop(data: torch.Tensor, sizes: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+def random_crop(data: torch.Tensor, sizes: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """A crop of (C, Z, Y, X); smaller than asked for where the data are."""
     import torch
 
     box = [slice(None)]
@@ -187,7 +188,8 @@ def _random_crop(data: torch.Tensor, sizes: Sequence[int], generator: torch.Gene
     return data[tuple(box)]
 
 
-def _padded(crop: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+def padded(crop: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+    """Zeros around a crop that is too small, as before inference."""
     import torch
 
     missing = [wanted - size for wanted, size in zip(sizes, crop.shape[1:], strict=True)]

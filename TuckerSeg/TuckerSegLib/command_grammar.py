@@ -87,6 +87,23 @@ def _add_models(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     _add_model(compress, default="demo")
     _add_compression(compress)
 
+    repair = command("repair", "compress a model, then let it learn its original's outputs on CTs without labels")
+    repair.add_argument("output", metavar="OUT", help=".tuckerseg file to write")
+    repair.add_argument(
+        "--ct",
+        nargs="+",
+        required=True,
+        metavar="CT",
+        help="files or DICOM folders; of several, the last is held back to measure on",
+    )
+    repair.add_argument("--steps", type=int, default=300, help="a second or more each (default: %(default)s)")
+    repair.add_argument("--learning-rate", type=float, default=1e-3, help="(default: %(default)s)")
+    repair.add_argument("--seed", type=int, default=0, help="of crops and voxels (default: %(default)s)")
+    repair.add_argument("--resume", action="store_true", help="keep a state file beside OUT, and go on from it")
+    repair.add_argument("--threads", type=int, help="CPU threads (default: all but one, where there are more than two)")
+    _add_model(repair, default="demo")
+    _add_compression(repair)
+
     calibrate = command("calibrate", "show a model a few patches of CTs, so that compression knows what matters")
     calibrate.add_argument("ct", nargs="+", metavar="CT", help="file or DICOM folder; no labels are needed")
     calibrate.add_argument("--anew", action="store_true", help="forget the earlier calibration instead of adding to it")

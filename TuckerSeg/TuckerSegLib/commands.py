@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import tempfile
@@ -87,10 +88,7 @@ def explore(options: argparse.Namespace) -> None:
 
 def compress(options: argparse.Namespace) -> None:
     """``tuckerseg compress OUT --model M --rank R``."""
-    output = Path(options.output)
-    if output.suffix != ".tuckerseg":
-        raise OutputError(f"{output}: a compressed model's file name ends in .tuckerseg.")
-    _check_folder(options.output)
+    output = _model_output(options.output)
     model = load_model(options.model, folds_of(options))
     job = Job(images=(), calibrate=options.calibrate, **_asked(options))
     volume = (lambda: read_image(options.ct)) if options.ct else None
@@ -141,6 +139,38 @@ def calibrate(options: argparse.Namespace) -> None:
         store_calibration(model, found, cache)
         print(f"{path}: calibrated")
     print(f"{model.name}: calibrated on {found.patches} patches of {', '.join(found.volumes)}")
+
+
+def repair(options: argparse.Namespace) -> None:
+    """``tuckerseg repair OUT --ct CT... --rank R``."""
+    from .model_repair import repair_model
+    from .repairing.settings import RepairSettings
+
+    output = _model_output(options.output)
+    settings = RepairSettings(options.steps, options.learning_rate, seed=options.seed)
+    original, volumes = load_model(options.model, folds_of(options)), [read_image(path) for path in options.ct]
+    job = Job(images=(), calibrate=options.calibrate, **_asked(options))
+    stop = functools.partial(stop_if, options.stopped)
+    smaller = compress_as_asked(original, job, Cache(), Stopwatch(), lambda: volumes[0], stop)
+    reporter = TerminalReporter()
+    try:
+        repaired, records = repair_model(
+            smaller,
+            original,
+            volumes,
+            settings,
+            state_folder=output.absolute().parent if options.resume else None,
+            threads=options.threads,
+            on_event=reporter,
+            cancelled=options.stopped,
+        )
+    finally:
+        reporter.close()
+    repaired.save(output)
+    for fold, record in records.items():
+        kept = record.agreement[record.best_check]
+        print(f"fold {fold}: agreement on held-back crops {record.agreement[0]:.3f} -> {kept:.3f}")
+    print(f"Written: {output} ({output.stat().st_size / 1e6:.1f} MB)")
 
 
 def devices(options: argparse.Namespace) -> None:
@@ -205,6 +235,13 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
     """``method`` and ``compression`` of a job."""
     spec = compression_spec(options)
     return {"method": "tucker" if spec else None, "compression": spec or {}}
+
+
+def _model_output(path: str) -> Path:
+    if Path(path).suffix != ".tuckerseg":
+        raise OutputError(f"{path}: a compressed model's file name ends in .tuckerseg.")
+    _check_folder(path)
+    return Path(path)
 
 
 def _check_folder(path: str) -> None:

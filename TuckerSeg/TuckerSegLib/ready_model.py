@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import hardware
+from . import compression, hardware
 from .cache import Cache
 from .errors import OutOfMemoryError
 from .job import InferenceSpec
@@ -89,6 +89,9 @@ def describe(model: SegmentationModel) -> str:
         return "original network"
     words = []
     for recipe in model.recipes:
+        if recipe.method in compression.RETRAINED:
+            words.append(f"{recipe.method} of {recipe.spec['steps']} steps")
+            continue
         changed = [change for change in recipe.changes if change.skipped_because is None]
         spec = recipe.spec
         mode = spec.get("rank_mode")

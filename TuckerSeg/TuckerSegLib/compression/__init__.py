@@ -15,6 +15,9 @@ from ..errors import SpecError
 METHODS = {
     "tucker": "TuckerSegLib.compression.tucker",
 }
+RETRAINED = {  # what a recipe may name after a method: other weights, the same structure
+    "repair": "TuckerSegLib.compression.retraining",
+}
 
 
 def method(name: str) -> ModuleType:
@@ -23,6 +26,7 @@ def method(name: str) -> ModuleType:
     Raises:
         SpecError: The name is not in the table.
     """
-    if name not in METHODS:
+    known = METHODS | RETRAINED
+    if name not in known:
         raise SpecError(f"unknown compression method {name!r}; known: {sorted(METHODS)}")
-    return importlib.import_module(METHODS[name])
+    return importlib.import_module(known[name])

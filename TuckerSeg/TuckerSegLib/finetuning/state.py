@@ -6,15 +6,11 @@ epochs done says it all. No pickle: a file of ``model_file``.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import ModelFileError
 from ..model_file import read_tensors, write_tensors
@@ -29,7 +25,7 @@ class TrainingState:
     """All that a fine-tuning must know to go on after an epoch.
 
     Attributes:
-        start_sha256: Of the weights that it began with, see :func:`sha256_of`.
+        start_sha256: Of the weights that it began with, see ``tensor_states.sha256_of``.
         record: What was done so far.
         weights, best_weights: Parameters and buffers by name, of the last and of the best epoch.
         moments: ``parameter/key`` to what the optimizer remembers of it.
@@ -110,40 +106,3 @@ def _differences(found: FineTuningRecord, planned: FineTuningRecord) -> list[str
     if (found.training_cases, found.validation_cases) != (planned.training_cases, planned.validation_cases):
         differences.append("cases: expected those of the dataset given now, found others")
     return differences
-
-
-def tensors_of(network: nn.Module) -> dict[str, Tensor]:
-    """Copies on the CPU of all parameters and buffers, aliases once."""
-    named = [*network.named_parameters(), *network.named_buffers()]
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in named}
-
-
-@torch.no_grad()
-def put_tensors(network: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Overwrite parameters and buffers in place."""
-    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
-        tensor.copy_(tensors[name])
-
-
-def moments_of(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str, Tensor]:
-    """What an optimizer remembers, ``parameter/key`` to tensor; ``names`` in the order of its parameters."""
-    remembered = optimizer.state_dict()["state"]
-    return {f"{names[place]}/{key}": value for place, entry in remembered.items() for key, value in entry.items()}
-
-
-def put_moments(optimizer: torch.optim.Optimizer, names: Sequence[str], moments: dict[str, Tensor]) -> None:
-    """Give an optimizer back what :func:`moments_of` took."""
-    places = {name: place for place, name in enumerate(names)}
-    document = optimizer.state_dict()
-    for path, value in moments.items():
-        name, _, key = path.rpartition("/")
-        document["state"].setdefault(places[name], {})[key] = value.clone()
-    optimizer.load_state_dict(document)
-
-
-def sha256_of(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over names, shapes, types and values of tensors on the CPU, as a hexadecimal string."""
-    digest = hashlib.sha256(json.dumps([[n, list(t.shape), str(t.dtype)] for n, t in tensors.items()]).encode())
-    for tensor in tensors.values():
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

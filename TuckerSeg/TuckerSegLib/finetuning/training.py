@@ -21,20 +21,12 @@ from torch import nn
 
 from ..errors import BackendError, Cancelled, OutOfMemoryError, SpecError
 from ..nnunet.plans import ModelPlans, quiet_import
+from ..tensor_states import moments_of, put_moments, put_tensors, sha256_of, tensors_of
 from .augmentation import Augmentation
 from .patches import Batch, PatchSampler, batches
 from .preparation import TrainingSet
 from .settings import FineTuningRecord, FineTuningSettings
-from .state import (
-    TrainingState,
-    moments_of,
-    put_moments,
-    put_tensors,
-    read_state,
-    sha256_of,
-    tensors_of,
-    write_state,
-)
+from .state import TrainingState, read_state, write_state
 from .validation import mean_patch_dice
 
 GRADIENT_NORM = 12.0  # as nnU-Net

@@ -1,0 +1,122 @@
+"""Label-free repair: a compressed network learns its original's outputs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from TuckerSegLib import InferenceSpec, compress, image_from_array, load_model, segment
+from TuckerSegLib.compression.tucker import Spec
+from TuckerSegLib.errors import Cancelled, ModelFileError, SpecError
+from TuckerSegLib.evaluation import mean_dice
+from TuckerSegLib.model import read_model_file
+from TuckerSegLib.model_repair import repair_model
+from TuckerSegLib.ready_model import describe
+from TuckerSegLib.repairing.loss import balanced_voxels, distillation_loss
+from TuckerSegLib.repairing.settings import RepairSettings
+
+SETTINGS = RepairSettings(steps=12, check_every=4, voxels=2000, learning_rate=2e-3)
+PLAIN = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
+
+
+@pytest.fixture
+def volume():
+    rng = np.random.default_rng(4)
+    smooth = torch.nn.functional.interpolate(torch.from_numpy(rng.normal(size=(1, 1, 6, 6, 6))), size=(40, 44, 36))
+    return image_from_array((300 * smooth[0, 0].numpy()).astype(np.int16), spacing_mm=(3, 3, 3))
+
+
+@pytest.fixture
+def models(make_model_folder):
+    original = load_model(make_model_folder())
+    return original, compress(original, Spec(0.4, minimum_rank=4, rank_multiple=4))
+
+
+def repaired(models, volume, settings=SETTINGS, **options):
+    original, smaller = models
+    return repair_model(smaller, original, [volume], settings, threads=1, **options)
+
+
+def test_a_repaired_network_is_nearer_to_its_original(models, volume):
+    original, smaller = models
+    model, records = repaired(models, volume, replace(SETTINGS, steps=40, check_every=10))
+    (record,) = records.values()
+    assert record.steps_done == 40
+    assert max(record.agreement) > record.agreement[0]
+    assert record.losses[-1] < record.losses[0]
+    expected, before, after = (segment(volume, each, PLAIN).labels for each in (original, smaller, model))
+    assert mean_dice(after, expected) > mean_dice(before, expected)
+    assert (model.cost, model.head_path) == (smaller.cost, smaller.head_path)
+
+
+def test_the_models_that_went_in_stay_as_they_are(models, volume):
+    before = [{name: value.clone() for name, value in model.weights.items()} for model in models]
+    repaired(models, volume)
+    for model, weights in zip(models, before):
+        assert all(torch.equal(value, weights[name]) for name, value in model.weights.items())
+
+
+def test_a_recipe_says_what_was_done_and_a_file_keeps_it(models, volume, tmp_path):
+    model, _ = repaired(models, volume)
+    assert model.key != models[1].key
+    assert "repair of 12 steps" in describe(model)
+    model.save(tmp_path / "repaired.tuckerseg")
+    again = read_model_file(tmp_path / "repaired.tuckerseg")
+    assert again.recipes == model.recipes
+    np.testing.assert_array_equal(segment(volume, again, PLAIN).labels, segment(volume, model, PLAIN).labels)
+
+
+def test_an_interrupted_repair_goes_on_as_if_it_had_not_been(models, volume, tmp_path):
+    whole, records = repaired(models, volume)
+    steps = []
+
+    def interrupted() -> bool:
+        steps.append(0)
+        return len(steps) > 6  # between the first check and the second
+
+    with pytest.raises(Cancelled):
+        repaired(models, volume, state_folder=tmp_path, cancelled=interrupted)
+    resumed, again = repaired(models, volume, state_folder=tmp_path)
+    assert again == records
+    assert all(torch.equal(value, resumed.weights[name]) for name, value in whole.weights.items())
+    with pytest.raises(ModelFileError, match="Give the same settings"):
+        repaired(models, volume, replace(SETTINGS, seed=1), state_folder=tmp_path)
+
+
+def test_where_nothing_gets_better_the_start_is_kept(models, volume):
+    model, records = repaired(models, volume, replace(SETTINGS, learning_rate=0.9, steps=4, check_every=2))
+    (record,) = records.values()
+    if record.best_check == 0:
+        assert all(torch.equal(value, models[1].weights[name]) for name, value in model.weights.items())
+    assert max(record.agreement) >= record.agreement[0]
+
+
+def test_what_cannot_be_repaired_is_refused(models, volume, make_model_folder):
+    original, smaller = models
+    with pytest.raises(SpecError, match="nothing to repair"):
+        repair_model(original, original, [volume], SETTINGS)
+    with pytest.raises(SpecError, match="needs the original"):
+        repair_model(smaller, smaller, [volume], SETTINGS)
+    with pytest.raises(SpecError, match="at least one volume"):
+        repair_model(smaller, original, [], SETTINGS)
+    with pytest.raises(SpecError, match="steps"):
+        RepairSettings(steps=0)
+
+
+def test_small_structures_are_drawn_as_often_as_their_rarity_asks():
+    logits = torch.zeros(3, 10_000)
+    logits[0, :9000], logits[1, 9000:9900], logits[2, 9900:] = 1, 1, 1
+    drawn = balanced_voxels(logits, 60_000, torch.Generator().manual_seed(0))
+    counts = torch.bincount(logits[:, drawn].argmax(dim=0), minlength=3).double()
+    expected = torch.tensor([9000.0, 900, 100]).sqrt().double()
+    torch.testing.assert_close(counts / counts.sum(), expected / expected.sum(), atol=0.01, rtol=0)
+
+
+def test_the_loss_is_zero_for_equal_logits_and_blind_to_constants():
+    logits = torch.randn(5, 100)
+    assert float(distillation_loss(logits, logits)) == pytest.approx(0, abs=1e-6)
+    assert float(distillation_loss(logits + torch.randn(100), logits)) == pytest.approx(0, abs=1e-5)
+    assert float(distillation_loss(torch.randn(5, 100), logits)) > 0.5

@@ -1,0 +1,16 @@
+"""The entry of a recipe for weights that were trained on after a compression: it changes no structure.
+
+What was trained, and on what, stands in the recipe's ``spec``; the weights are in the model's file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from ..records import LayerChange
+
+
+def apply(network: nn.Module, changes: Iterable[LayerChange], basis: object | None = None) -> None:
+    """Leave the network as it is."""

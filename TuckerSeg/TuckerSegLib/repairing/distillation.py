@@ -1,0 +1,218 @@
+"""The loop: a compressed network is trained on its original's outputs (Hinton et al. 2015, arXiv:1503.02531).
+
+Crops are drawn by step number and seed, so an interrupted repair goes on exactly where it was.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import Cancelled, ModelFileError, SpecError
+from ..evaluation import mean_dice
+from ..model_file import read_tensors, write_tensors
+from ..records import from_json, to_json
+from ..tensor_states import moments_of, put_moments, put_tensors, sha256_of, tensors_of
+from .loss import Readout, balanced_voxels, distillation_loss
+from .settings import RepairRecord, RepairSettings
+
+STAGE = "repair"
+KIND = "repair"
+WARM_UP = 0.05  # share of the steps until the learning rate is at its highest
+BETAS = (0.9, 0.99)
+
+Listener = Callable[[dict[str, Any]], None]
+DrawCrop = Callable[[torch.Generator], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Pupil:
+    """A network without its head, and its head.
+
+    Attributes:
+        network: From (1, C, Z, Y, X) to features (1, F, Z, Y, X), or to logits.
+        readout: Makes logits of them.
+    """
+
+    network: nn.Module
+    readout: Readout
+
+
+@dataclass(frozen=True, eq=False)
+class Repaired:
+    """The network with the best weights, in evaluation mode and without gradients; and what was done."""
+
+    network: nn.Module
+    record: RepairRecord
+
+
+def repair_network(
+    compressed: Pupil,
+    original: Pupil,
+    draw_crop: DrawCrop,
+    held_back: Sequence[Tensor],
+    settings: RepairSettings,
+    *,
+    state_file: Path | None = None,
+    on_event: Listener = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Repaired:
+    """Train a compressed network to give its original's outputs. No labels are involved.
+
+    The weights that agree best with the original on the held-back crops are kept; those of the start too, if no
+    later ones are better.
+
+    Args:
+        compressed: A copy of its network is trained; its head stays as it is.
+        original: What it is to be like; not changed.
+        draw_crop: Gives a crop (1, C, Z, Y, X) for a generator.
+        held_back: Crops to measure on, never trained on.
+        settings: How.
+        state_file: Written at every check. If it is there, the run goes on from it.
+        on_event: Receives ``stage``, ``progress`` and ``log`` events of the stage ``repair``.
+        cancelled: Asked before every step.
+
+    Raises:
+        SpecError: The loss is not a number any more.
+        ModelFileError: The state file is damaged or of another run.
+        OutputError: It cannot be written.
+        Cancelled: ``cancelled`` said so.
+    """
+    on_event({"event": "stage", "stage": STAGE})
+    run = _Run(compressed, original, draw_crop, held_back, settings)
+    run.begin(state_file)
+    started, first = time.perf_counter(), run.record.steps_done
+    while run.record.steps_done < settings.steps:
+        losses = []
+        for step in range(run.record.steps_done, min(settings.steps, run.record.steps_done + settings.check_every)):
+            if cancelled():
+                raise Cancelled("The repair was cancelled.")
+            losses.append(run.step(step))
+            remaining_s = (time.perf_counter() - started) / (step + 1 - first) * (settings.steps - step - 1)
+            event = {"event": "progress", "stage": STAGE, "done": step + 1, "total": settings.steps}
+            on_event({**event, "remaining_s": remaining_s})
+        run.check(losses)
+        message = f"Step {run.record.steps_done}: loss {run.record.losses[-1]:.4f}"
+        on_event({"event": "log", "message": f"{message}, agreement {run.record.agreement[-1]:.4f}."})
+        if state_file is not None:
+            run.write(state_file)
+    return Repaired(run.best_network(), run.record)
+
+
+class _Run:
+    """One repair on its way."""
+
+    def __init__(
+        self,
+        compressed: Pupil,
+        original: Pupil,
+        draw_crop: DrawCrop,
+        held_back: Sequence[Tensor],
+        settings: RepairSettings,
+    ):
+        self._original, self._readout, self._draw, self._settings = original, compressed.readout, draw_crop, settings
+        self._network = copy.deepcopy(compressed.network).requires_grad_(True)
+        self._names = [name for name, _ in self._network.named_parameters()]
+        self._optimizer = torch.optim.Adam(self._network.parameters(), lr=settings.learning_rate, betas=BETAS)
+        with torch.no_grad():
+            self._held_back = [(crop, _labels(original, crop)) for crop in held_back]
+
+    def begin(self, state_file: Path | None) -> None:
+        self._start = tensors_of(self._network)
+        self._best = self._start
+        if state_file is not None and state_file.exists():
+            self._read(state_file)
+        else:
+            self.record = RepairRecord(self._settings, (self._agreement(),))
+
+    def step(self, number: int) -> float:
+        settings = self._settings
+        for group in self._optimizer.param_groups:
+            group["lr"] = settings.learning_rate * _schedule(number, settings.steps)
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
+        crop = self._draw(generator)
+        with torch.no_grad():
+            wanted = self._original.network(crop)[0].flatten(1)
+            expected = self._original.readout(wanted)
+            chosen = balanced_voxels(expected, settings.voxels, generator)
+        self._optimizer.zero_grad(set_to_none=True)
+        features = self._network(crop)[0].flatten(1)[:, chosen]
+        loss = distillation_loss(self._readout(features), expected[:, chosen])
+        loss.backward()
+        self._optimizer.step()
+        return float(loss.detach())
+
+    def check(self, losses: list[float]) -> None:
+        mean = sum(losses) / len(losses)
+        if not math.isfinite(mean):
+            raise SpecError(
+                f"The loss became {mean}; expected a number. Choose a learning rate below "
+                f"{self._settings.learning_rate:g}."
+            )
+        self.record = replace(
+            self.record,
+            agreement=(*self.record.agreement, self._agreement()),
+            losses=(*self.record.losses, mean),
+            steps_done=self.record.steps_done + len(losses),
+        )
+        if self.record.best_check == len(self.record.losses):
+            self._best = tensors_of(self._network)
+
+    def write(self, path: Path) -> None:
+        groups = {
+            "weights": tensors_of(self._network),
+            "best": self._best,
+            "moments": moments_of(self._optimizer, self._names),
+        }
+        tensors = {f"{group}/{name}": tensor for group, each in groups.items() for name, tensor in each.items()}
+        document = {"kind": KIND, "start_sha256": sha256_of(self._start), "record": to_json(self.record)}
+        write_tensors(path, tensors, document)
+
+    def best_network(self) -> nn.Module:
+        put_tensors(self._network, self._best)
+        return self._network.requires_grad_(False).eval()
+
+    def _read(self, path: Path) -> None:
+        tensors, document = read_tensors(path)
+        if document.get("kind") != KIND or document["start_sha256"] != sha256_of(self._start):
+            raise ModelFileError(f"{path} is not the state of this repair. Name another file, or remove it.")
+        record = from_json(RepairRecord, document["record"])
+        if record.settings != self._settings:
+            raise ModelFileError(
+                f"{path}: begun with {record.settings}, asked for {self._settings}. Give the same settings as then, "
+                "name another file, or remove this one to begin anew."
+            )
+        groups: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "moments": {}}
+        for name, tensor in tensors.items():
+            group, _, rest = name.partition("/")
+            groups[group][rest] = tensor
+        put_tensors(self._network, groups["weights"])
+        put_moments(self._optimizer, self._names, groups["moments"])
+        self.record, self._best = record, groups["best"]
+
+    @torch.no_grad()
+    def _agreement(self) -> float:
+        pupil = Pupil(self._network, self._readout)
+        scores = [mean_dice(_labels(pupil, crop), wanted) for crop, wanted in self._held_back]
+        known = [score for score in scores if not math.isnan(score)]
+        return sum(known) / len(known) if known else 0.0
+
+
+def _labels(pupil: Pupil, crop: Tensor) -> np.ndarray:
+    features = pupil.network(crop)[0]
+    labels = pupil.readout(features.flatten(1)).argmax(dim=0)
+    return labels.reshape(features.shape[1:]).cpu().numpy()
+
+
+def _schedule(step: int, steps: int) -> float:
+    warm_up = max(1, round(WARM_UP * steps))
+    return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))

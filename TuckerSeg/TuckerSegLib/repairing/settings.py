@@ -1,0 +1,65 @@
+"""What a repair is asked to do and what came of it, as records that go through JSON. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..errors import SpecError
+
+
+@dataclass(frozen=True)
+class RepairSettings:
+    """How a compressed network is repaired.
+
+    Attributes:
+        steps: Steps of Adam, one crop each; the learning rate falls to zero along half a cosine.
+        learning_rate: At its highest, after the first twentieth of the steps.
+        voxels: How many voxels of a crop the loss looks at, rare structures more often than common ones.
+        check_every: Steps between two measurements on held-back crops; the best weights are kept.
+        seed: Of crops and voxels.
+
+    Raises:
+        SpecError: A value is out of its range.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    steps: int = 300
+    learning_rate: float = 1e-3
+    voxels: int = 32768
+    check_every: int = 25
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "voxels", "check_every"):
+            if getattr(self, name) < 1:
+                raise SpecError(f"{name} should be at least 1; found {getattr(self, name)}.")
+        if not 0 < self.learning_rate < 1:
+            raise SpecError(f"The learning rate should lie in (0, 1), as 1e-3; found {self.learning_rate}.")
+        if self.seed < 0:
+            raise SpecError(f"The seed should not be negative; found {self.seed}.")
+
+
+@dataclass(frozen=True)
+class RepairRecord:
+    """What a repair did.
+
+    Attributes:
+        settings: What was asked.
+        agreement: Mean Dice with the original on the held-back crops: first the start's, then one per check.
+        losses: Mean loss between two checks.
+        steps_done: Steps so far.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    settings: RepairSettings
+    agreement: tuple[float, ...] = ()
+    losses: tuple[float, ...] = ()
+    steps_done: int = 0
+
+    @property
+    def best_check(self) -> int:
+        """Check whose weights are kept, the first of the best; 0 where none was better than the start."""
+        return self.agreement.index(max(self.agreement))
