@@ -109,7 +109,7 @@ def rank_ratios_of(text: str) -> list[float]:
     except ValueError:
         raise SpecError(f"Ranks are numbers as 0.85,0.7; found '{text}'.") from None
     if not all(0 < ratio <= 1 for ratio in ratios):
-        raise SpecError(f"Ratios lie above 0 and up to 1; found '{text}'.")
+        raise SpecError(f"Rank ratios lie above 0 and up to 1; found '{text}'.")
     below = [ratio for ratio in dict.fromkeys(ratios) if ratio < 1]
     if not below:
         raise SpecError("At least one rank ratio below 1 is needed to compare with the original network.")
