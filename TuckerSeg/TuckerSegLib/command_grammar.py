@@ -78,6 +78,22 @@ def _add_running(command: Callable[[str, str], argparse.ArgumentParser]) -> None
     _add_model(explore, default="demo")
     _add_inference(explore)
 
+    evaluate = command("evaluate", "measure Dice and normalized surface Dice of label files against reference ones")
+    evaluate.add_argument("prediction", metavar="PRED", help="label file, or folder of them")
+    evaluate.add_argument("reference", metavar="REF", help="label file, or folder with files of the same names")
+    evaluate.add_argument("--out", metavar="CSV", help="write every structure of every case; means go to *_means.csv")
+    evaluate.add_argument("--tolerance-mm", type=float, default=3.0, help="surfaces this near agree (default: 3)")
+    evaluate.add_argument(
+        "--minimum-voxels", type=int, default=0, help="smaller reference structures do not count (default: %(default)s)"
+    )
+    evaluate.add_argument(
+        "--labels",
+        metavar="NAMES",
+        help="what label values stand for: total (TotalSegmentator), demo, or a dataset.json (default: what a "
+        ".seg.nrrd says, or a dataset.json in a folder)",
+    )
+    evaluate.add_argument("--json", action="store_true", help="the same as JSON")
+
 
 def _add_models(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """Sub-commands about models and hardware."""

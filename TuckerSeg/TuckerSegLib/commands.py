@@ -5,9 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
-import tempfile
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from .run import stop_if
 from .segmentation import Stopwatch
 from .statistics import as_table, structure_table
 from .terminal import JsonReporter, TerminalReporter
+from .text_files import check_writable, write_text
 
 SHOWN_STRUCTURES = 15
 
@@ -35,7 +33,7 @@ def segment(options: argparse.Namespace) -> None:
 
     job = job_of(options, options.output)
     if options.stats:
-        _check_folder(options.stats)
+        check_writable(options.stats)
     reporter = JsonReporter() if options.json else TerminalReporter()
     try:
         result = run_job(job, reporter, options.stopped)
@@ -43,7 +41,7 @@ def segment(options: argparse.Namespace) -> None:
         reporter.close()
     document = to_json(result.statistics)
     if options.stats:
-        _write_text(options.stats, json.dumps(document, indent=1))
+        write_text(options.stats, json.dumps(document, indent=1))
     if options.json:
         reporter({"event": "result", "output": options.output, "statistics": document})
     else:
@@ -84,6 +82,14 @@ def explore(options: argparse.Namespace) -> None:
         Path(options.out),
         lambda: stop_if(options.stopped),
     )
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """``tuckerseg evaluate PRED REF --out CSV``."""
+    from . import evaluating
+
+    spec = evaluating.EvaluationSpec(options.tolerance_mm, options.minimum_voxels, options.labels)
+    evaluating.report(Path(options.prediction), Path(options.reference), spec, options.out, options.json)
 
 
 def compress(options: argparse.Namespace) -> None:
@@ -240,26 +246,5 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
 def _model_output(path: str) -> Path:
     if Path(path).suffix != ".tuckerseg":
         raise OutputError(f"{path}: a compressed model's file name ends in .tuckerseg.")
-    _check_folder(path)
+    check_writable(path)
     return Path(path)
-
-
-def _check_folder(path: str) -> None:
-    """Fail before the work, not after it."""
-    folder = Path(path).absolute().parent
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written in {folder}: {error.strerror}.") from error
-
-
-def _write_text(path: str, text: str) -> None:
-    beside = Path(path).absolute().with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        beside.unlink(missing_ok=True)

@@ -1,10 +1,84 @@
-"""How far two label maps agree, structure by structure."""
+"""How far two label maps agree, structure by structure, and over cases."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
 MINIMUM_VOXELS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Overlap:
+    """Voxels of every label in two maps.
+
+    Attributes:
+        predicted, reference, common: In the one, in the other, and in both at the same place; (values,) int64, by
+            label value.
+    """
+
+    predicted: np.ndarray
+    reference: np.ndarray
+    common: np.ndarray
+
+    def dice(self) -> dict[int, float]:
+        """Dice of every label (but 0) that is in either map, 2|A∩B| / (|A|+|B|)."""
+        sums = self.predicted + self.reference
+        return {value: float(2 * self.common[value] / sums[value]) for value in range(1, len(sums)) if sums[value]}
+
+
+@dataclass(frozen=True)
+class StructureScore:
+    """One structure of one case.
+
+    Attributes:
+        value, name: Its label.
+        dice, nsd: 0 to 1.
+    """
+
+    case: str
+    value: int
+    name: str
+    reference_voxels: int
+    predicted_voxels: int
+    dice: float
+    nsd: float
+    present_in_reference: bool
+
+
+@dataclass(frozen=True)
+class StructureMean:
+    """One structure over all cases.
+
+    Attributes:
+        cases: Whose reference has it; only these count.
+        cases_without: That predict it although their reference has none.
+        dice, nsd: Means; None where no case counts.
+    """
+
+    value: int
+    name: str
+    cases: int
+    cases_without: int
+    dice: float | None
+    nsd: float | None
+
+
+def overlap(labels: np.ndarray, reference: np.ndarray) -> Overlap:
+    """Count the voxels of every label.
+
+    Args:
+        labels, reference: (Z, Y, X), small non-negative integers.
+    """
+    count = int(max(labels.max(), reference.max())) + 1
+    predicted, expected, common = (np.zeros(count, dtype=np.int64) for _ in range(3))
+    for first, second in zip(labels, reference, strict=True):
+        predicted += np.bincount(first.ravel(), minlength=count)
+        expected += np.bincount(second.ravel(), minlength=count)
+        common += np.bincount(first[first == second], minlength=count)
+    return Overlap(predicted, expected, common)
 
 
 def dice_per_label(labels: np.ndarray, reference: np.ndarray) -> dict[int, float]:
@@ -16,19 +90,36 @@ def dice_per_label(labels: np.ndarray, reference: np.ndarray) -> dict[int, float
     Returns:
         Label value to Dice, 2|A∩B| / (|A|+|B|).
     """
-    count = int(max(labels.max(), reference.max())) + 1
-    sizes, reference_sizes, common = (np.zeros(count, dtype=np.int64) for _ in range(3))
-    for first, second in zip(labels, reference, strict=True):
-        sizes += np.bincount(first.ravel(), minlength=count)
-        reference_sizes += np.bincount(second.ravel(), minlength=count)
-        common += np.bincount(first[first == second], minlength=count)
-    present = [value for value in range(1, count) if sizes[value] + reference_sizes[value]]
-    return {value: float(2 * common[value] / (sizes[value] + reference_sizes[value])) for value in present}
+    return overlap(labels, reference).dice()
 
 
 def mean_dice(labels: np.ndarray, reference: np.ndarray, minimum_voxels: int = MINIMUM_VOXELS) -> float:
     """Mean Dice over structures of at least ``minimum_voxels`` voxels in the reference; nan where there are none."""
-    sizes = np.bincount(reference.ravel())
-    dice = dice_per_label(labels, reference)
-    counted = [dice[value] for value in dice if value < len(sizes) and sizes[value] >= minimum_voxels]
+    found = overlap(labels, reference)
+    counted = [dice for value, dice in found.dice().items() if found.reference[value] >= minimum_voxels]
     return float(np.mean(counted)) if counted else float("nan")
+
+
+def means_over_cases(scores: Iterable[StructureScore], minimum_voxels: int) -> tuple[StructureMean, ...]:
+    """Mean of every structure over the cases whose reference has at least ``minimum_voxels`` voxels of it, and any.
+
+    Returns:
+        Worst Dice first; structures that no case counts for come last.
+    """
+    # By name too: each of 3D Slicer's segmentations may number its segments in its own way
+    groups: dict[tuple[int, str], list[StructureScore]] = {}
+    for score in scores:
+        groups.setdefault((score.value, score.name), []).append(score)
+    means = []
+    for (value, name), group in groups.items():
+        counted = [score for score in group if score.reference_voxels >= max(1, minimum_voxels)]
+        without = sum(not score.present_in_reference for score in group)
+        dice, nsd = mean_of(score.dice for score in counted), mean_of(score.nsd for score in counted)
+        means.append(StructureMean(value, name, len(counted), without, dice, nsd))
+    return tuple(sorted(means, key=lambda mean: (mean.dice is None, mean.dice, mean.value)))
+
+
+def mean_of(values: Iterable[float]) -> float | None:
+    """Mean; None of nothing."""
+    values = list(values)
+    return sum(values) / len(values) if values else None

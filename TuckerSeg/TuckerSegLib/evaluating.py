@@ -1,0 +1,234 @@
+"""``tuckerseg evaluate``: predicted label files against reference ones, as numbers, table and CSV.
+
+As the Tucker paper evaluates: Dice and NSD of a structure are means over the cases whose reference has it, and the
+overall figures are means over those structures.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from .errors import ImageError, OutputError, SpecError
+from .evaluation import StructureMean, StructureScore, mean_of, means_over_cases, overlap
+from .image import Geometry
+from .label_files import LabelMap, named_labels, names_beside, pair_files, read_label_map
+from .records import to_json
+from .structures import title_of
+from .surface_distance import check_tolerance, nsd_per_label
+from .text_files import check_writable, write_text
+
+TOLERANCE_MM = 3.0  # the Tucker paper's and TotalSegmentator's, at a spacing of 1.5 mm
+IGNORE = "ignore"  # nnU-Net's name for voxels that nobody labeled
+SHOWN_STRUCTURES = 15
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """How agreement is measured.
+
+    Attributes:
+        tolerance_mm: Surfaces this near agree.
+        minimum_voxels: A structure of fewer voxels in a case's reference does not count there.
+        labels: What ``label_files.named_labels`` takes; None takes the names that come with the files.
+    """
+
+    tolerance_mm: float = TOLERANCE_MM
+    minimum_voxels: int = 0
+    labels: str | None = None
+
+    def __post_init__(self) -> None:
+        check_tolerance(self.tolerance_mm)
+        if self.minimum_voxels < 0:
+            raise SpecError(f"The smallest number of voxels is 0 or more; found {self.minimum_voxels}.")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Label files against their references.
+
+    Attributes:
+        cases: How many were compared.
+        unpaired: Files that have no partner in the other folder, and were left out.
+        dice, nsd: Means over the structures that count; None where there is none.
+        structures: Worst Dice first; those that no case counts for come last.
+        scores: Every structure that a case has in either file.
+    """
+
+    tolerance_mm: float
+    minimum_voxels: int
+    cases: int
+    unpaired: tuple[str, ...]
+    dice: float | None
+    nsd: float | None
+    structures: tuple[StructureMean, ...]
+    scores: tuple[StructureScore, ...]
+
+
+def report(prediction: Path, reference: Path, spec: EvaluationSpec, out: str | None, as_json: bool) -> None:
+    """Evaluate, and print the means and the worst structures, or everything as JSON.
+
+    Args:
+        out: A .csv with every structure of every case; their means go to the file of its name with ``_means``.
+
+    Raises:
+        OutputError: The tables cannot be written.
+    """
+    table = Path(out) if out else None
+    if table:
+        if table.suffix.lower() != ".csv":
+            raise OutputError(f"{table}: the name of a table ends in .csv.")
+        check_writable(table)
+    found = evaluate(prediction, reference, spec, _tell)
+    if table:
+        means = table.with_name(f"{table.stem}_means.csv")
+        write_text(table, as_csv(found.scores, StructureScore))
+        write_text(means, as_csv(found.structures, StructureMean))
+    if as_json:
+        print(json.dumps(to_json(found), indent=1))
+        return
+    print(as_text(found))
+    print(f"Written: {table}, {means}" if table else "All structures of all cases: --out FILE.csv")
+
+
+def evaluate(
+    prediction: Path, reference: Path, spec: EvaluationSpec, on_case: Callable[[str, int, int], None] = lambda *_: None
+) -> Evaluation:
+    """Compare two label files, or the files of two folders.
+
+    Args:
+        on_case: Told the name of each case before it is read, its number from 1, and how many there are.
+
+    Raises:
+        ImageError: A file cannot be read, or the two of a case lie on different grids or name a value differently.
+        SpecError: ``spec.labels`` names no labels.
+    """
+    names = named_labels(spec.labels) if spec.labels else {}
+    pairs, unpaired = pair_files(prediction, reference)
+    beside = names_beside(prediction) | names_beside(reference)
+    scores: list[StructureScore] = []
+    for number, pair in enumerate(pairs, 1):
+        on_case(pair.case, number, len(pairs))
+        maps = read_label_map(pair.prediction), read_label_map(pair.reference)
+        _check_grids(*maps)
+        scores += score_case(pair.case, *maps, names or beside | _own_names(*maps), spec.tolerance_mm)
+    structures = means_over_cases(scores, spec.minimum_voxels)
+    counted = [structure for structure in structures if structure.cases]
+    return Evaluation(
+        spec.tolerance_mm,
+        spec.minimum_voxels,
+        len(pairs),
+        tuple(str(path) for path in unpaired),
+        mean_of(structure.dice for structure in counted),
+        mean_of(structure.nsd for structure in counted),
+        structures,
+        tuple(scores),
+    )
+
+
+def score_case(
+    case: str, prediction: LabelMap, reference: LabelMap, names: dict[int, str], tolerance_mm: float
+) -> list[StructureScore]:
+    """Dice and NSD of every structure that either map has; voxels that the reference ignores count nowhere."""
+    predicted, expected = _without_ignored(prediction.array, reference.array, names)
+    found = overlap(predicted, expected)
+    nsd = nsd_per_label(predicted, expected, reference.geometry.spacing_mm, tolerance_mm)
+    return [
+        StructureScore(
+            case,
+            value,
+            names.get(value, f"label {value}"),
+            int(found.reference[value]),
+            int(found.predicted[value]),
+            dice,
+            nsd[value],
+            bool(found.reference[value]),
+        )
+        for value, dice in found.dice().items()
+    ]
+
+
+def as_csv(rows: Sequence[StructureScore] | Sequence[StructureMean], kind: type) -> str:
+    """Rows of one kind as a table with a header."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [field.name for field in fields(kind)]
+    writer.writerow(names)
+    for row in rows:
+        values = (getattr(row, name) for name in names)
+        writer.writerow([f"{value:.6f}" if isinstance(value, float) else value for value in values])
+    return text.getvalue()
+
+
+def as_text(evaluation: Evaluation, most: int = SHOWN_STRUCTURES) -> str:
+    """Means, and the structures that agree least, for a terminal."""
+    counted = [structure for structure in evaluation.structures if structure.cases]
+    extra = [structure for structure in evaluation.structures if structure.cases_without]
+    lines = [f"{'structure':32}{'label':>7}{'cases':>7}{'Dice':>8}{'NSD':>8}"]
+    lines += [f"{s.name:32}{s.value:7}{s.cases:7}{s.dice:8.3f}{s.nsd:8.3f}" for s in counted[:most]]
+    if len(counted) > most:
+        lines.append(f"... and {len(counted) - most} more that agree better or as well")
+    if counted:
+        title = f"mean of {len(counted)} structures"
+        lines.append(f"{title:39}{evaluation.cases:7}{evaluation.dice:8.3f}{evaluation.nsd:8.3f}")
+    else:
+        lines.append("No structure of the references counts.")
+    lines.append(
+        f"NSD: normalized surface Dice at {evaluation.tolerance_mm:g} mm. Means over the cases whose reference has the "
+        f"structure{f' with {evaluation.minimum_voxels} voxels or more' if evaluation.minimum_voxels > 1 else ''}."
+    )
+    if extra:
+        shown = ", ".join(f"{s.name} ({s.cases_without})" for s in extra[:most])
+        rest = f" and {len(extra) - most} more" if len(extra) > most else ""
+        lines.append(f"Predicted in cases whose reference has none, which counts nowhere: {shown}{rest}")
+    if evaluation.unpaired:
+        lines.append(f"Left out, for want of a partner: {', '.join(evaluation.unpaired)}")
+    return "\n".join(lines)
+
+
+def _without_ignored(
+    predicted: np.ndarray, expected: np.ndarray, names: dict[int, str]
+) -> tuple[np.ndarray, np.ndarray]:
+    ignored = next((value for value, name in names.items() if name == IGNORE), None)
+    if ignored is None or not (outside := expected == ignored).any():
+        return predicted, expected
+    return np.where(outside, 0, predicted), np.where(outside, 0, expected)
+
+
+def _own_names(prediction: LabelMap, reference: LabelMap) -> dict[int, str]:
+    """Names that the files themselves have, the reference's first."""
+    for value in sorted(prediction.names.keys() & reference.names):
+        names = prediction.names[value], reference.names[value]
+        if title_of(names[0]).casefold() != title_of(names[1]).casefold():
+            raise ImageError(
+                f"{prediction.source}: label {value} is '{names[0]}', but '{names[1]}' in {reference.source}. Both "
+                "need the same label values; if they have, and only the names differ, give the names with --labels."
+            )
+    return prediction.names | reference.names
+
+
+def _check_grids(prediction: LabelMap, reference: LabelMap) -> None:
+    if not prediction.geometry.same_grid(reference.geometry):
+        raise ImageError(
+            f"{prediction.source}: not on the grid of {reference.source}; found {_grid(prediction.geometry)} and "
+            f"{_grid(reference.geometry)}. Resample one to the other, labels by the nearest voxel."
+        )
+
+
+def _tell(case: str, number: int, cases: int) -> None:
+    if cases > 1:
+        print(f"case {number} of {cases}: {case}", file=sys.stderr)
+
+
+def _grid(geometry: Geometry) -> str:
+    sizes = "x".join(str(size) for size in geometry.shape[::-1])
+    spacing = " x ".join(f"{value:.4g}" for value in geometry.spacing_mm[::-1])
+    origin = ", ".join(f"{row[3]:.1f}" for row in geometry.affine[:3])
+    return f"{sizes} voxels of {spacing} mm from ({origin})"

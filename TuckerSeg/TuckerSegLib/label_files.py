@@ -1,0 +1,167 @@
+"""Label maps in files: their voxels, what their values stand for, and which of two folders belong together.
+
+Names come from a segmentation of 3D Slicer, from nnU-Net's dataset.json, or from the table of structures.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .catalog import known_models
+from .errors import ImageError, SpecError
+from .image import Geometry, oriented, read_image
+from .image.reading import HEADER_READERS
+from .image.segments import read_segments
+from .structures import LABEL_NAME_TAG, TABLE_FILE
+
+SEGMENTATION = ".seg.nrrd"
+EXTENSIONS = (SEGMENTATION, *HEADER_READERS)  # the first that fits counts
+TOTAL = "total"  # TotalSegmentator's task whose label values the table of structures holds
+DATASET_FILE = "dataset.json"
+LARGEST_LABEL = 65535  # what label files hold; beyond it, these are intensities
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """Labels on their grid.
+
+    Attributes:
+        array: (Z, Y, X), whole numbers from 0, along the axes nearest to right, anterior and superior.
+        geometry: Of that array.
+        source: The file.
+        names: By value, where the file itself has them.
+    """
+
+    array: np.ndarray
+    geometry: Geometry
+    source: Path
+    names: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FilePair:
+    """The two label files of a case."""
+
+    case: str
+    prediction: Path
+    reference: Path
+
+
+def read_label_map(path: Path) -> LabelMap:
+    """Read a label file: NIfTI, NRRD, MetaImage or 3D Slicer's segmentation.
+
+    Raises:
+        ImageError: It cannot be read, or holds something else than labels.
+    """
+    if path.is_dir():
+        raise ImageError(f"{path}: a label file is needed; found a folder.")
+    names = {}
+    if path.name.lower().endswith(SEGMENTATION):
+        names = {segment.value: segment.tags.get(LABEL_NAME_TAG, segment.name) for segment in read_segments(path)}
+    image = read_image(path)
+    array, geometry = oriented(_whole_numbers(image.array[0], path), image.geometry)
+    return LabelMap(array, geometry, path, names)
+
+
+def pair_files(prediction: Path, reference: Path) -> tuple[list[FilePair], list[Path]]:
+    """Find the cases of two label files, or of two folders whose files are named alike but for their extension.
+
+    Returns:
+        Cases in the order of their names, and the label files of either folder that have no partner.
+
+    Raises:
+        ImageError: Nothing there, a file and a folder, two files of one case in a folder, or no pair.
+    """
+    for path in (prediction, reference):
+        if not path.exists():
+            raise ImageError(f"{path}: there is no such file or folder. Check the path.")
+    if not prediction.is_dir() and not reference.is_dir():
+        return [FilePair(case_name(reference) or reference.name, prediction, reference)], []
+    if not (prediction.is_dir() and reference.is_dir()):
+        raise ImageError(f"Two label files or two folders of them are compared; found {prediction} and {reference}.")
+    predictions, references = _cases(prediction), _cases(reference)
+    pairs = [FilePair(case, predictions[case], references[case]) for case in sorted(predictions.keys() & references)]
+    if not pairs:
+        raise ImageError(
+            f"{prediction} ({len(predictions)} label files) and {reference} ({len(references)}) have no case in "
+            f"common: cases are paired by file name, without {', '.join(EXTENSIONS)}."
+        )
+    alone = predictions.keys() ^ references.keys()
+    return pairs, [predictions.get(case) or references[case] for case in sorted(alone)]
+
+
+def case_name(path: Path) -> str | None:
+    """A label file's name without its extension; None where that is not one of a label file."""
+    name = path.name
+    extension = next((known for known in EXTENSIONS if name.lower().endswith(known)), None)
+    return name[: -len(extension)] if extension and not name.startswith(".") else None
+
+
+def named_labels(text: str) -> dict[int, str]:
+    """Names of label values.
+
+    Args:
+        text: ``total``, a known model, a dataset.json, or a folder that holds one.
+
+    Raises:
+        SpecError: None of these, or without a name.
+    """
+    if text == TOTAL:
+        with TABLE_FILE.open(encoding="utf-8", newline="") as file:
+            return {int(row["value"]): row["name"] for row in csv.DictReader(file) if row["value"]}
+    path = Path(text).expanduser()
+    for model in known_models():
+        if model.name == text:
+            path = next(model.path.glob(f"*/{DATASET_FILE}"))
+    path = path / DATASET_FILE if path.is_dir() else path
+    if not path.is_file():
+        known = ", ".join([TOTAL, *(model.name for model in known_models())])
+        raise SpecError(f"'{text}' names no labels; expected {known}, or nnU-Net's {DATASET_FILE} or its folder.")
+    names = _names_in(path)
+    if not names:
+        raise SpecError(f'{path}: expected labels as "liver": 5; found none with a value of its own.')
+    return names
+
+
+def names_beside(folder: Path) -> dict[int, str]:
+    """Names from the dataset.json that nnU-Net leaves with its predictions; none where there is no such file."""
+    return _names_in(folder / DATASET_FILE) if (folder / DATASET_FILE).is_file() else {}
+
+
+def _names_in(path: Path) -> dict[int, str]:
+    """Of a dataset.json, without the background and without regions, which have no value of their own."""
+    try:
+        labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        return {value: name for name, value in labels.items() if isinstance(value, int) and value}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SpecError(
+            f"{path}: nnU-Net's {DATASET_FILE} was expected; its labels cannot be read ({error})."
+        ) from error
+
+
+def _cases(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        case = case_name(path) if path.is_file() else None
+        if case is None:
+            continue
+        if case in found:
+            raise ImageError(f"{path} and {found[case].name} are the same case. Keep one of them in the folder.")
+        found[case] = path
+    return found
+
+
+def _whole_numbers(values: np.ndarray, path: Path) -> np.ndarray:
+    """Label values in a whole-number type; a float that stands for one counts."""
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > LARGEST_LABEL or any((slab != np.rint(slab)).any() for slab in values):
+        raise ImageError(
+            f"{path}: labels are whole numbers from 0 to {LARGEST_LABEL}; found {low:g} to {high:g}"
+            f"{', some of them not whole' if values.dtype.kind == 'f' else ''}. Is it an image instead of a label map?"
+        )
+    return values if values.dtype.kind in "iu" else values.astype(np.int32)
