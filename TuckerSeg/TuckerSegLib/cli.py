@@ -1,4 +1,4 @@
-"""The ``tuckerseg`` command: exit codes and interruption. The work is in ``commands.py``.
+"""The ``tuckerseg`` command: exit codes and interruption. The work is in ``commands/``.
 
 Exit codes: 0 done; 1 an error with one clear message; 2 wrong usage; 130 stopped by the user.
 """
@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 an error with one clear message; 2 wrong usage; 130 stoppe
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import signal
@@ -13,7 +14,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from .command_grammar import build_parser
@@ -32,13 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options.stopped = stopped.is_set
     try:
-        if options.command == "worker":  # tells of itself, and of what is missing, before anything large is imported
-            from .worker import serve
-
-            serve(Path(options.workspace), options.idle)
-        from . import commands
-
-        getattr(commands, options.command)(options)
+        module = importlib.import_module(f".commands.{options.module}", __package__)
+        getattr(module, options.command)(options)
     except (KeyboardInterrupt, Cancelled):
         _exit_stopped(options)
     except BrokenPipeError:  # the reader of our output has gone, as in "| head"

@@ -1,0 +1,84 @@
+"""Options that several sub-commands of ``tuckerseg`` share."""
+
+from __future__ import annotations
+
+import argparse
+
+from .job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS
+
+POLICIES = ("auto", "uniform", "paper", "energy", "evbmf", "fixed")
+
+RANK_HELP = (
+    "rank ratio in (0, 1]: compress the network to this share of its channels' ranks; 1 is the original network. "
+    "Low ranks are faster and lose accuracy: 'tuckerseg demo' and 'tuckerseg compare' show how much"
+)
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "images", metavar="IN", help="NIfTI, NRRD, MHA/MHD file or DICOM folder; more channels: --channel"
+    )
+    parser.add_argument("--channel", action="append", default=[], help="further input channels, in the model's order")
+    parser.add_argument("--timepoint", type=int, help="which volume of a 4D image, counted from 0")
+
+
+def add_model(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--model",
+        default=default,
+        metavar="NAME_OR_PATH",
+        help="name from 'tuckerseg models', nnU-Net v2 folder or zip, or .tuckerseg file (default: %(default)s)",
+    )
+    parser.add_argument("--folds", metavar="0,1", help="folds of the model to average (default: all)")
+
+
+def add_compression(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rank", type=float, metavar="RATIO", help=RANK_HELP + " (default: 1)")
+    add_policy(parser)
+
+
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--policy",
+        choices=POLICIES,
+        default="auto",
+        help="where the ranks come from. auto: the ratio's budget, spread over the layers so that the output changes "
+        "least, by a calibration on the volume where there is one; uniform: the same ratio in every layer, multiples "
+        "of 8; paper: every layer, ranks as in the Tucker paper (rank 0.3 unless --rank); energy: the ratio is the "
+        "share of the weights' energy to keep; evbmf: variational Bayes on the weights; fixed: --minimum-rank "
+        "everywhere (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--budget",
+        choices=("macs", "parameters"),
+        default="macs",
+        help="what --policy auto spares: macs is faster, parameters smaller (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--calibrate",
+        choices=CALIBRATE,
+        default="auto",
+        help="auto: take the calibration of earlier volumes, else calibrate on this one; volume: add this volume to "
+        "it; none: ranks from the weights alone (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rank-mode", choices=("relative", "fixed"), default="relative", help="with --policy paper or uniform"
+    )
+    parser.add_argument("--minimum-rank", type=int, default=8, help="no rank below this (default: %(default)s)")
+
+
+def add_inference(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="an id from 'tuckerseg devices' (default: %(default)s)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="(default: %(default)s)")
+    parser.add_argument("--step", type=float, default=0.5, help="patch step / patch size (default: %(default)s)")
+    parser.add_argument(
+        "--mirror", action="store_true", help="average over mirrored patches, where the model allows it"
+    )
+    parser.add_argument("--batch", type=int, default=1, help="patches at once (default: %(default)s)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all but one, where there are more than two)")
+    parser.add_argument(
+        "--output-grid",
+        choices=OUTPUT_GRIDS,
+        default="native",
+        help="native: smooth, nnU-Net's way; nearest: blocky, TotalSegmentator's way (default: %(default)s)",
+    )

@@ -1,0 +1,35 @@
+"""Sub-commands that measure what compression costs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .. import evaluating, exploring
+from ..command_options import cases_of, folds_of, inference_of, rank_ratios_of
+from ..image import read_image
+from ..loading import load_model
+from ..run import stop_if
+
+
+def explore(options: argparse.Namespace) -> None:
+    """``tuckerseg explore CT... --factors 0.7,0.5 --policies paper,auto --out DIR``."""
+    volumes = [read_image(path) for path in options.ct]
+    references = [read_image(path) for path in options.reference]
+    cases = cases_of(volumes, references)
+    exploring.explore(
+        load_model(options.model, folds_of(options)),
+        cases,
+        rank_ratios_of(options.factors),
+        [name.strip() for name in options.policies.split(",")],
+        inference_of(options),
+        read_image(options.calibrate_on) if options.calibrate_on else None,
+        Path(options.out),
+        lambda: stop_if(options.stopped),
+    )
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """``tuckerseg evaluate PRED REF --out CSV``."""
+    spec = evaluating.EvaluationSpec(options.tolerance_mm, options.minimum_voxels, options.labels)
+    evaluating.report(Path(options.prediction), Path(options.reference), spec, options.out, options.json)

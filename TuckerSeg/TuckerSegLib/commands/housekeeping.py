@@ -1,0 +1,58 @@
+"""Sub-commands about the hardware, the cache, the demonstration and the benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from .. import hardware
+from ..cache import Cache
+from ..records import to_json
+
+
+def devices(options: argparse.Namespace) -> None:
+    """``tuckerseg devices``."""
+    found = hardware.devices()
+    if options.json:
+        print(json.dumps([to_json(device) for device in found], indent=1))
+        return
+    for device in found:
+        state = "usable  " if device.usable else "unusable"
+        print(f"{device.id:14} {state} {device.name}")
+        print(f"{'':14} {device.offers if device.usable else device.reason}")
+    chosen, why = hardware.choose("auto", found)
+    print(f"auto takes {chosen.id}: {why}")
+
+
+def cache(options: argparse.Namespace) -> None:
+    """``tuckerseg cache [list|clear|folder]``."""
+    store = Cache()
+    if options.action == "folder":
+        print(store.folder)
+        return
+    if options.action == "clear":
+        print(f"Freed {store.clear() / 1e6:.1f} MB in {store.folder}")
+        return
+    entries = store.entries()
+    if options.json:
+        print(json.dumps([{**to_json(entry), "path": str(entry.path)} for entry in entries], indent=1))
+        return
+    for entry in entries:
+        print(f"{entry.size_bytes / 1e6:9.1f} MB  {entry.kind:9} {entry.key}")
+    total = sum(entry.size_bytes for entry in entries)
+    print(f"{total / 1e6:9.1f} MB of {store.limit_bytes / 1e6:.0f} MB in {store.folder}")
+
+
+def demo(options: argparse.Namespace) -> None:
+    """``tuckerseg demo``."""
+    from ..demo import run_demo
+
+    run_demo(Path(options.out), options.rank)
+
+
+def benchmark(options: argparse.Namespace) -> None:
+    """``tuckerseg benchmark``."""
+    from ..benchmark import run_benchmark
+
+    run_benchmark(options.volume, Path(options.out), options.totalsegmentator_python, options.runs)

@@ -1,0 +1,49 @@
+"""Sub-commands that take an image through a network, or tell of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from .. import exploring
+from ..command_options import job_of, rank_ratios_of
+from ..records import to_json
+from ..run import run_job
+from ..statistics import as_table, structure_table
+from ..terminal import JsonReporter, TerminalReporter
+from ..text_files import check_writable, write_text
+
+SHOWN_STRUCTURES = 15
+
+
+def segment(options: argparse.Namespace) -> None:
+    """``tuckerseg segment IN OUT``."""
+    job = job_of(options, options.output)
+    if options.stats:
+        check_writable(options.stats)
+    reporter = JsonReporter() if options.json else TerminalReporter()
+    try:
+        result = run_job(job, reporter, options.stopped)
+    finally:
+        reporter.close()
+    document = to_json(result.statistics)
+    if options.stats:
+        write_text(options.stats, json.dumps(document, indent=1))
+    if options.json:
+        reporter({"event": "result", "output": options.output, "statistics": document})
+    else:
+        print(as_table(result.statistics))
+        print(structure_table(result.statistics, most=SHOWN_STRUCTURES))
+        print(f"Written: {options.output}")
+
+
+def plan(options: argparse.Namespace) -> None:
+    """``tuckerseg plan IN``."""
+    exploring.plan(job_of(options), options.measure, options.json, options.stopped)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """``tuckerseg compare IN --ranks 0.85,0.7``."""
+    folder = Path(options.out) if options.out else None
+    exploring.compare(job_of(options), rank_ratios_of(options.ranks), folder, options.json, options.stopped)
