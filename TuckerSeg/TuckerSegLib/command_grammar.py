@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_running(functools.partial(add, "running"))
     _add_accuracy(functools.partial(add, "accuracy"))
+    _add_evaluation(functools.partial(add, "evaluation"))
     _add_models(functools.partial(add, "models"))
     _add_housekeeping(functools.partial(add, "housekeeping"))
     _add_serving(functools.partial(add, "serving"))
@@ -82,6 +83,9 @@ def _add_accuracy(command: Command) -> None:
     add_model(explore, default="demo")
     add_inference(explore)
 
+
+def _add_evaluation(command: Command) -> None:
+    """The sub-command that compares label files."""
     evaluate = command("evaluate", "measure Dice and normalized surface Dice of label files against reference ones")
     evaluate.add_argument("prediction", metavar="PRED", help="label file, or folder of them")
     evaluate.add_argument("reference", metavar="REF", help="label file, or folder with files of the same names")
@@ -93,8 +97,8 @@ def _add_accuracy(command: Command) -> None:
     evaluate.add_argument(
         "--labels",
         metavar="NAMES",
-        help="what label values stand for: total (TotalSegmentator), demo, or a dataset.json (default: what a "
-        ".seg.nrrd says, or a dataset.json in a folder)",
+        help="what label values stand for in all files: total (TotalSegmentator), demo, or a dataset.json (default: "
+        "what a .seg.nrrd or nnU-Net's dataset.json says; where both have names, structures are matched by name)",
     )
     evaluate.add_argument("--json", action="store_true", help="the same as JSON")
 

@@ -19,9 +19,8 @@ import numpy as np
 from .errors import ImageError, OutputError, SpecError
 from .evaluation import StructureMean, StructureScore, mean_of, means_over_cases, overlap
 from .image import Geometry
-from .label_files import LabelMap, named_labels, names_beside, pair_files, read_label_map
+from .label_files import LabelMap, matched, named_labels, pair_files, read_label_map, unnamed
 from .records import to_json
-from .structures import title_of
 from .surface_distance import check_tolerance, nsd_per_label
 from .text_files import check_writable, write_text
 
@@ -37,7 +36,7 @@ class EvaluationSpec:
     Attributes:
         tolerance_mm: Surfaces this near agree.
         minimum_voxels: A structure of fewer voxels in a case's reference does not count there.
-        labels: What ``label_files.named_labels`` takes; None takes the names that come with the files.
+        labels: What ``label_files.named_labels`` takes, for all files; None takes the names that come with them.
     """
 
     tolerance_mm: float = TOLERANCE_MM
@@ -57,6 +56,7 @@ class Evaluation:
     Attributes:
         cases: How many were compared.
         unpaired: Files that have no partner in the other folder, and were left out.
+        notes: What a user should know about the files, one sentence each.
         dice, nsd: Means over the structures that count; None where there is none.
         structures: Worst Dice first; those that no case counts for come last.
         scores: Every structure that a case has in either file.
@@ -66,6 +66,7 @@ class Evaluation:
     minimum_voxels: int
     cases: int
     unpaired: tuple[str, ...]
+    notes: tuple[str, ...]
     dice: float | None
     nsd: float | None
     structures: tuple[StructureMean, ...]
@@ -107,49 +108,52 @@ def evaluate(
         on_case: Told the name of each case before it is read, its number from 1, and how many there are.
 
     Raises:
-        ImageError: A file cannot be read, or the two of a case lie on different grids or name a value differently.
+        ImageError: A file cannot be read, or the two of a case lie on different grids.
         SpecError: ``spec.labels`` names no labels.
     """
-    names = named_labels(spec.labels) if spec.labels else {}
+    names = named_labels(spec.labels) if spec.labels else None
     pairs, unpaired = pair_files(prediction, reference)
-    beside = names_beside(prediction) | names_beside(reference)
     scores: list[StructureScore] = []
+    notes: list[str] = []
     for number, pair in enumerate(pairs, 1):
         on_case(pair.case, number, len(pairs))
-        maps = read_label_map(pair.prediction), read_label_map(pair.reference)
+        maps = read_label_map(pair.prediction, names), read_label_map(pair.reference, names)
         _check_grids(*maps)
-        scores += score_case(pair.case, *maps, names or beside | _own_names(*maps), spec.tolerance_mm)
+        notes += [f"{labels.source}: {note}" for labels in maps for note in labels.notes]
+        scores += score_case(pair.case, *maps, spec.tolerance_mm)
     structures = means_over_cases(scores, spec.minimum_voxels)
-    counted = [structure for structure in structures if structure.cases]
     return Evaluation(
-        spec.tolerance_mm,
-        spec.minimum_voxels,
-        len(pairs),
-        tuple(str(path) for path in unpaired),
-        mean_of(structure.dice for structure in counted),
-        mean_of(structure.nsd for structure in counted),
-        structures,
-        tuple(scores),
+        tolerance_mm=spec.tolerance_mm,
+        minimum_voxels=spec.minimum_voxels,
+        cases=len(pairs),
+        unpaired=tuple(map(str, unpaired)),
+        notes=tuple(notes),
+        dice=mean_of(structure.dice for structure in structures if structure.cases),
+        nsd=mean_of(structure.nsd for structure in structures if structure.cases),
+        structures=structures,
+        scores=tuple(scores),
     )
 
 
-def score_case(
-    case: str, prediction: LabelMap, reference: LabelMap, names: dict[int, str], tolerance_mm: float
-) -> list[StructureScore]:
-    """Dice and NSD of every structure that either map has; voxels that the reference ignores count nowhere."""
-    predicted, expected = _without_ignored(prediction.array, reference.array, names)
+def score_case(case: str, prediction: LabelMap, reference: LabelMap, tolerance_mm: float) -> list[StructureScore]:
+    """Dice and NSD of every structure that either map has; voxels that the reference ignores count nowhere.
+
+    Args:
+        prediction, reference: On one grid.
+    """
+    predicted, names = matched(prediction, reference)
+    predicted, expected = _without_ignored(predicted, reference.array, names)
     found = overlap(predicted, expected)
     nsd = nsd_per_label(predicted, expected, reference.geometry.spacing_mm, tolerance_mm)
     return [
         StructureScore(
-            case,
-            value,
-            names.get(value, f"label {value}"),
-            int(found.reference[value]),
-            int(found.predicted[value]),
-            dice,
-            nsd[value],
-            bool(found.reference[value]),
+            case=case,
+            value=value,
+            name=names.get(value, unnamed(value)),
+            reference_voxels=int(found.reference[value]),
+            predicted_voxels=int(found.predicted[value]),
+            dice=dice,
+            nsd=nsd[value],
         )
         for value, dice in found.dice().items()
     ]
@@ -190,28 +194,19 @@ def as_text(evaluation: Evaluation, most: int = SHOWN_STRUCTURES) -> str:
         lines.append(f"Predicted in cases whose reference has none, which counts nowhere: {shown}{rest}")
     if evaluation.unpaired:
         lines.append(f"Left out, for want of a partner: {', '.join(evaluation.unpaired)}")
+    lines += [f"Note: {note}" for note in evaluation.notes]
     return "\n".join(lines)
 
 
 def _without_ignored(
     predicted: np.ndarray, expected: np.ndarray, names: dict[int, str]
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Background where the reference is ignored, and where the prediction has that label."""
     ignored = next((value for value, name in names.items() if name == IGNORE), None)
-    if ignored is None or not (outside := expected == ignored).any():
+    if ignored is None:
         return predicted, expected
-    return np.where(outside, 0, predicted), np.where(outside, 0, expected)
-
-
-def _own_names(prediction: LabelMap, reference: LabelMap) -> dict[int, str]:
-    """Names that the files themselves have, the reference's first."""
-    for value in sorted(prediction.names.keys() & reference.names):
-        names = prediction.names[value], reference.names[value]
-        if title_of(names[0]).casefold() != title_of(names[1]).casefold():
-            raise ImageError(
-                f"{prediction.source}: label {value} is '{names[0]}', but '{names[1]}' in {reference.source}. Both "
-                "need the same label values; if they have, and only the names differ, give the names with --labels."
-            )
-    return prediction.names | reference.names
+    outside = expected == ignored
+    return np.where(outside | (predicted == ignored), 0, predicted), np.where(outside, 0, expected)
 
 
 def _check_grids(prediction: LabelMap, reference: LabelMap) -> None:

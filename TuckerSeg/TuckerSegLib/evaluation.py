@@ -45,7 +45,6 @@ class StructureScore:
     predicted_voxels: int
     dice: float
     nsd: float
-    present_in_reference: bool
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,7 @@ class StructureMean:
     """One structure over all cases.
 
     Attributes:
+        value: In the first case; segmentations of 3D Slicer may number a structure differently in each.
         cases: Whose reference has it; only these count.
         cases_without: That predict it although their reference has none.
         dice, nsd: Means; None where no case counts.
@@ -106,16 +106,15 @@ def means_over_cases(scores: Iterable[StructureScore], minimum_voxels: int) -> t
     Returns:
         Worst Dice first; structures that no case counts for come last.
     """
-    # By name too: each of 3D Slicer's segmentations may number its segments in its own way
-    groups: dict[tuple[int, str], list[StructureScore]] = {}
+    groups: dict[str, list[StructureScore]] = {}
     for score in scores:
-        groups.setdefault((score.value, score.name), []).append(score)
+        groups.setdefault(score.name, []).append(score)
     means = []
-    for (value, name), group in groups.items():
+    for name, group in groups.items():
         counted = [score for score in group if score.reference_voxels >= max(1, minimum_voxels)]
-        without = sum(not score.present_in_reference for score in group)
+        without = sum(not score.reference_voxels for score in group)
         dice, nsd = mean_of(score.dice for score in counted), mean_of(score.nsd for score in counted)
-        means.append(StructureMean(value, name, len(counted), without, dice, nsd))
+        means.append(StructureMean(group[0].value, name, len(counted), without, dice, nsd))
     return tuple(sorted(means, key=lambda mean: (mean.dice is None, mean.dice, mean.value)))
 
 

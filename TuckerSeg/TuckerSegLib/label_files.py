@@ -1,12 +1,16 @@
 """Label maps in files: their voxels, what their values stand for, and which of two folders belong together.
 
-Names come from a segmentation of 3D Slicer, from nnU-Net's dataset.json, or from the table of structures.
+Names come from a segmentation of 3D Slicer, from nnU-Net's dataset.json, or from the table of structures. Where two
+files have names, their structures are matched by name: every segmentation of 3D Slicer may number them in its own way.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,14 +20,15 @@ from .catalog import known_models
 from .errors import ImageError, SpecError
 from .image import Geometry, oriented, read_image
 from .image.reading import HEADER_READERS
-from .image.segments import read_segments
-from .structures import LABEL_NAME_TAG, TABLE_FILE
+from .image.segments import read_segment_names
+from .structures import TABLE_FILE, anatomy, title_of
 
 SEGMENTATION = ".seg.nrrd"
 EXTENSIONS = (SEGMENTATION, *HEADER_READERS)  # the first that fits counts
 TOTAL = "total"  # TotalSegmentator's task whose label values the table of structures holds
 DATASET_FILE = "dataset.json"
 LARGEST_LABEL = 65535  # what label files hold; beyond it, these are intensities
+WHOLE = 1e-3  # numbers this near to a whole one are: a file's scale factor rounds them
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +39,15 @@ class LabelMap:
         array: (Z, Y, X), whole numbers from 0, along the axes nearest to right, anterior and superior.
         geometry: Of that array.
         source: The file.
-        names: By value, where the file itself has them.
+        names: By value; none where nothing tells them.
+        notes: What a user should know about the file, one sentence each.
     """
 
     array: np.ndarray
     geometry: Geometry
     source: Path
-    names: dict[int, str] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,20 +59,48 @@ class FilePair:
     reference: Path
 
 
-def read_label_map(path: Path) -> LabelMap:
+def read_label_map(path: Path, names: Mapping[int, str] | None = None) -> LabelMap:
     """Read a label file: NIfTI, NRRD, MetaImage or 3D Slicer's segmentation.
+
+    Args:
+        names: By value; None takes those of the segmentation, else those of the dataset.json beside the file.
 
     Raises:
         ImageError: It cannot be read, or holds something else than labels.
+        SpecError: The dataset.json beside it is damaged.
     """
     if path.is_dir():
         raise ImageError(f"{path}: a label file is needed; found a folder.")
-    names = {}
-    if path.name.lower().endswith(SEGMENTATION):
-        names = {segment.value: segment.tags.get(LABEL_NAME_TAG, segment.name) for segment in read_segments(path)}
+    if names is None:
+        names = _segment_names(path) or _names_beside(path)
     image = read_image(path)
     array, geometry = oriented(_whole_numbers(image.array[0], path), image.geometry)
-    return LabelMap(array, geometry, path, names)
+    return LabelMap(array, geometry, path, names, image.notes)
+
+
+def matched(prediction: LabelMap, reference: LabelMap) -> tuple[np.ndarray, dict[int, str]]:
+    """Give the structures of a prediction the values that they have in its reference.
+
+    Structures are the same where their names are, whatever their case and the order of words; where one of the maps
+    has no names, where their values are.
+
+    Returns:
+        The prediction's labels, (Z, Y, X), and the names in both maps.
+    """
+    if not prediction.names or not reference.names or prediction.names == reference.names:
+        return prediction.array, {**prediction.names, **reference.names}
+    predicted, expected = _all_names(prediction), _all_names(reference)
+    values = {_comparable(name): value for value, name in expected.items()}
+    unused = itertools.count(max(*predicted, *expected) + 1)
+    table = np.zeros(max(predicted) + 1, dtype=np.int64)
+    names = dict(expected)
+    for value, name in predicted.items():
+        same = values.get(_comparable(name))
+        if same is None:
+            same = next(unused) if value in expected else value
+            names[same] = name
+        table[value] = same
+    return table.astype(np.min_scalar_type(table.max()))[prediction.array], names
 
 
 def pair_files(prediction: Path, reference: Path) -> tuple[list[FilePair], list[Path]]:
@@ -93,6 +128,11 @@ def pair_files(prediction: Path, reference: Path) -> tuple[list[FilePair], list[
         )
     alone = predictions.keys() ^ references.keys()
     return pairs, [predictions.get(case) or references[case] for case in sorted(alone)]
+
+
+def unnamed(value: int) -> str:
+    """What a structure without a name is called."""
+    return f"label {value}"
 
 
 def case_name(path: Path) -> str | None:
@@ -128,9 +168,34 @@ def named_labels(text: str) -> dict[int, str]:
     return names
 
 
-def names_beside(folder: Path) -> dict[int, str]:
-    """Names from the dataset.json that nnU-Net leaves with its predictions; none where there is no such file."""
-    return _names_in(folder / DATASET_FILE) if (folder / DATASET_FILE).is_file() else {}
+def _all_names(labels: LabelMap) -> dict[int, str]:
+    """Of every value that is named or occurs."""
+    present = {int(value) for slab in labels.array for value in np.flatnonzero(np.bincount(slab.ravel()))}
+    return {**{value: unnamed(value) for value in sorted(present - {0})}, **labels.names}
+
+
+def _comparable(name: str) -> str:
+    return title_of(name).casefold()
+
+
+def _segment_names(path: Path) -> dict[int, str]:
+    """Of a segmentation, standard ones where there are; none of another file."""
+    if not path.name.lower().endswith(SEGMENTATION):
+        return {}
+    names = read_segment_names(path)
+    repeated = [name for name, count in Counter(map(_comparable, names.values())).items() if count > 1]
+    if repeated:
+        raise ImageError(f"{path}: several segments are called '{repeated[0]}'. Rename them in 3D Slicer.")
+    known = {value: anatomy(name) for value, name in names.items()}
+    return {value: known[value].name if known[value] else name for value, name in names.items()}
+
+
+def _names_beside(path: Path) -> dict[int, str]:
+    """Names from the dataset.json that nnU-Net keeps beside its predictions, and above the folders of its labels."""
+    folder = path.absolute().parent
+    folders = (folder, folder.parent) if folder.name.startswith("labels") else (folder,)
+    found = next((place for place in folders if (place / DATASET_FILE).is_file()), None)
+    return _names_in(found / DATASET_FILE) if found else {}
 
 
 def _names_in(path: Path) -> dict[int, str]:
@@ -159,9 +224,10 @@ def _cases(folder: Path) -> dict[str, Path]:
 def _whole_numbers(values: np.ndarray, path: Path) -> np.ndarray:
     """Label values in a whole-number type; a float that stands for one counts."""
     low, high = float(values.min()), float(values.max())
-    if low < 0 or high > LARGEST_LABEL or any((slab != np.rint(slab)).any() for slab in values):
+    fractions = values.dtype.kind == "f" and any((abs(slab - np.rint(slab)) > WHOLE).any() for slab in values)
+    if low < 0 or high > LARGEST_LABEL or fractions:
         raise ImageError(
             f"{path}: labels are whole numbers from 0 to {LARGEST_LABEL}; found {low:g} to {high:g}"
-            f"{', some of them not whole' if values.dtype.kind == 'f' else ''}. Is it an image instead of a label map?"
+            f"{', some of them not whole' if fractions else ''}. Is it an image instead of a label map?"
         )
-    return values if values.dtype.kind in "iu" else values.astype(np.int32)
+    return np.rint(values).astype(np.int32) if values.dtype.kind == "f" else values

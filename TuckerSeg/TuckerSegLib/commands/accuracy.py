@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import evaluating, exploring
+from .. import exploring
 from ..command_options import cases_of, folds_of, inference_of, rank_ratios_of
 from ..image import read_image
 from ..loading import load_model
@@ -27,9 +27,3 @@ def explore(options: argparse.Namespace) -> None:
         Path(options.out),
         lambda: stop_if(options.stopped),
     )
-
-
-def evaluate(options: argparse.Namespace) -> None:
-    """``tuckerseg evaluate PRED REF --out CSV``."""
-    spec = evaluating.EvaluationSpec(options.tolerance_mm, options.minimum_voxels, options.labels)
-    evaluating.report(Path(options.prediction), Path(options.reference), spec, options.out, options.json)

@@ -1,0 +1,14 @@
+"""The sub-command that compares label files. No network is run, so torch is not imported."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .. import evaluating
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """``tuckerseg evaluate PRED REF --out CSV``."""
+    spec = evaluating.EvaluationSpec(options.tolerance_mm, options.minimum_voxels, options.labels)
+    evaluating.report(Path(options.prediction), Path(options.reference), spec, options.out, options.json)
