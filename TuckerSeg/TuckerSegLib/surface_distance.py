@@ -3,8 +3,9 @@
 The normalized surface Dice of Nikolov et al. 2021, "Clinically applicable segmentation of head and neck anatomy"
 (J. Med. Internet Res. 23(7), e26151), as DeepMind's ``surface-distance`` 0.1 computes it: the surface lies between
 voxels, each block of 2x2x2 voxels that it crosses is an element with an area, and the voxels beyond the volume's
-border belong to no structure. Equality with that package is tested. It keeps the surfaces' elements only, not maps of
-distances, so that a whole body's structures fit into a laptop's memory.
+border belong to no structure. Equality with that package is tested; beyond it, what exceeds the tolerance by no more
+than the rounding of a file's spacing is within it. Surfaces' elements are kept only, not maps of distances, so that a
+whole body's structures fit into a laptop's memory.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Point = tuple[float, float, float]
 
 CORNERS = tuple(itertools.product((0, 1), repeat=3))  # (z, y, x) of a block's voxels; bit k of a code is corner k
 ALL_INSIDE = 255
-# Of a voxel: with it, two voxels of 1.5 mm are 3 mm however a file has rounded its spacing
+# Of a voxel: with it, two voxels of 1.5 mm are 3 mm although a file says 1.50000006, which moves NSD by up to 0.05
 ROUNDING = 1e-5
 
 
