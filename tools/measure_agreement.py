@@ -12,7 +12,7 @@ import json
 from TuckerSegLib import InferenceSpec, catalog, compress, load_model, read_image, segment
 from TuckerSegLib.calibrating import calibrate_model
 from TuckerSegLib.compression.tucker import Spec
-from TuckerSegLib.demo import VOLUME
+from TuckerSegLib.catalog import DEMO_VOLUME
 from TuckerSegLib.evaluation import mean_dice
 from TuckerSegLib.job import DEFAULT_COMPRESSION
 
@@ -21,7 +21,7 @@ RANK_RATIOS = [twentieth / 20 for twentieth in range(1, 20)]
 
 
 def main() -> None:
-    model, image = load_model("demo"), read_image(str(VOLUME))
+    model, image = load_model("demo"), read_image(str(DEMO_VOLUME))
     original = segment(image, model, SETTINGS).labels
     calibration = calibrate_model(model, image)
     rows = []

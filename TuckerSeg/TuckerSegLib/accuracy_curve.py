@@ -25,7 +25,10 @@ from .image import Image
 from .job import DEFAULT_COMPRESSION, InferenceSpec
 from .loading import compress
 from .model import SegmentationModel
+from .model_refit import refit_model
+from .model_repair import repair_model
 from .ready_model import prepare
+from .repairing.settings import RepairSettings
 from .segmentation import SegmentationResult, segment
 
 POLICIES = {
@@ -33,6 +36,8 @@ POLICIES = {
     "uniform": "one factor, layers that would not get cheaper dense, ranks in multiples of 8",
     "weights": "the factor's budget spread by the weights alone",
     "auto": "the factor's budget spread by calibration, factors fitted to it",
+    "auto+refit": "auto, then layers fitted once more behind the inputs that they get: a minute",
+    "auto+repair": "auto, then trained on its original's outputs: many minutes",
 }
 WORST = 5
 
@@ -86,6 +91,7 @@ def measure_curve(
     inference: InferenceSpec,
     cache: Cache,
     calibrate_on: Image | None = None,
+    repair: RepairSettings | None = None,
     stop: Callable[[], None] = lambda: None,
 ) -> Iterator[CurvePoint]:
     """Run the original and every compressed network on every volume; points come when they are done.
@@ -96,7 +102,8 @@ def measure_curve(
         model: The original.
         factors: Below 1.
         policies: Of ``POLICIES``.
-        calibrate_on: Volume for the policies that calibrate; None takes the first case.
+        calibrate_on: Volume that is calibrated, fitted and repaired on; None takes the first case.
+        repair: How ``auto+repair`` is done; None takes the defaults.
         stop: Asked between runs; raises to stop.
 
     Raises:
@@ -108,11 +115,13 @@ def measure_curve(
     originals = list(_run_all(model, cases, inference, cache, stop))
     yield from (_point(case, "original", 1.0, found, found, False) for case, found in zip(cases, originals))
     source = calibrate_on or cases[0].volume
-    calibration = calibrate_model(model, source, progress=lambda done: stop()) if "auto" in policies else None
+    calibrates = any(policy.startswith("auto") for policy in policies)
+    calibration = calibrate_model(model, source, progress=lambda done: stop()) if calibrates else None
     for policy in policies:
         for factor in factors:
             spec = policy_spec(policy, factor, calibration)
             smaller = compress(model, spec, cache=cache, calibration=calibration if spec.calibration else None)
+            smaller = _improved(smaller, model, policy, source, calibration, repair or RepairSettings(), stop)
             for case, original, found in zip(cases, originals, _run_all(smaller, cases, inference, cache, stop)):
                 seen = spec.calibration is not None and case.volume.source == source.source
                 yield _point(case, policy, factor, found, original, seen)
@@ -124,7 +133,7 @@ def policy_spec(policy: str, factor: float, calibration: ModelCalibration | None
         return replace(Spec.paper(factor), keep_if_not_cheaper=True)
     if policy == "uniform":
         return Spec(factor)
-    named = calibration.sha256 if policy == "auto" and calibration else None
+    named = calibration.sha256 if policy.startswith("auto") and calibration else None
     return Spec(factor, calibration=named, **DEFAULT_COMPRESSION)
 
 
@@ -142,13 +151,13 @@ def as_csv(points: Sequence[CurvePoint]) -> str:
 
 def as_text(points: Sequence[CurvePoint]) -> str:
     """Policies and factors as lines: agreement on the volumes calibrated on, and the mean of the others."""
-    title = f"{'policy':10}{'factor':>7}{'GMACs':>9}{'M param.':>10}{'network s':>11}{'calibrated on':>15}{'others':>8}"
+    title = f"{'policy':12}{'factor':>7}{'GMACs':>9}{'M param.':>10}{'network s':>11}{'calibrated on':>15}{'others':>8}"
     lines = [title]
     for (policy, factor), group in _grouped(points).items():
         seconds = sum(point.network_seconds for point in group)
         own, others = (_mean(point.agreement for point in group if point.calibrated is seen) for seen in (True, False))
         lines.append(
-            f"{policy:10}{factor:7.2f}{group[0].macs_per_patch / 1e9:9.2f}{group[0].parameters / 1e6:10.3f}"
+            f"{policy:12}{factor:7.2f}{group[0].macs_per_patch / 1e9:9.2f}{group[0].parameters / 1e6:10.3f}"
             f"{seconds:11.2f}{_number(own):>15}{_number(others):>8}"
         )
     return "\n".join([*lines, "agreement: mean Dice against the original network, structures of 20 voxels or more"])
@@ -186,6 +195,30 @@ def _run_all(
         for case in cases:
             stop()
             yield segment(case.volume, ready, inference)
+
+
+def _improved(
+    model: SegmentationModel,
+    original: SegmentationModel,
+    policy: str,
+    volume: Image,
+    calibration: ModelCalibration | None,
+    repair: RepairSettings,
+    stop: Callable[[], None],
+) -> SegmentationModel:
+    """What a policy does after the compression; a model that was not compressed stays as it is."""
+    if not model.recipes:
+        return model
+    if policy == "auto+refit":
+        return refit_model(model, original, [volume], calibration, progress=lambda done: stop())[0]
+    if policy == "auto+repair":
+
+        def cancelled() -> bool:
+            stop()
+            return False
+
+        return repair_model(model, original, [volume], repair, cancelled=cancelled)[0]
+    return model
 
 
 def _point(

@@ -1,13 +1,14 @@
 """Calibration of a model on volumes: which patches, and where the result is kept.
 
-Moments of channels are kept, never voxels of a volume; nothing leaves this computer.
+Moments of channels are kept, never voxels of a volume; nothing leaves this computer. A model of CTs is calibrated on
+the built-in synthetic torso too: a whole trunk keeps the compressed network good beyond the one volume at hand.
 """
 
 from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import numpy as np
 from . import catalog, hardware, model_file
 from .cache import Cache, key_of
 from .errors import ModelFileError, SpecError
-from .image import Image
+from .image import Image, read_image
 from .model import ENGINE_VERSION, SegmentationModel
 from .preprocessing import preprocess
 
@@ -50,13 +51,23 @@ class ModelCalibration:
         return hashlib.sha256("".join(self.folds[fold].sha256 for fold in sorted(self.folds)).encode()).hexdigest()
 
     @property
+    def built_in_alone(self) -> bool:
+        """Whether no volume of the user's is in it."""
+        return self.volumes == (catalog.DEMO_VOLUME.name,)
+
+    @property
     def patches(self) -> int:
         return next(iter(self.folds.values())).patches
 
 
+def has_built_in_volumes(model: SegmentationModel) -> bool:
+    """Whether a model's calibration begins with the synthetic torso: it does for models of one CT."""
+    return model.plans.expects_hounsfield and model.plans.input_channels == 1
+
+
 def calibrate_model(
     model: SegmentationModel,
-    volume: Image,
+    volume: Image | None,
     earlier: ModelCalibration | None = None,
     threads: int | None = None,
     progress: Callable[[float], None] | None = None,
@@ -65,20 +76,24 @@ def calibrate_model(
 
     Args:
         model: The original.
-        volume: Any volume that the model can segment; no labels are needed.
-        earlier: A calibration of the same model whose patches count on.
+        volume: Any volume that the model can segment; no labels are needed. None takes the built-in ones alone.
+        earlier: A calibration of the same model whose patches count on; without one, the built-in volumes count too.
         threads: Of the processor; None leaves a core free where there are more than two.
         progress: Called with the fraction done; may raise to stop.
 
     Raises:
-        SpecError: The model is compressed already.
+        SpecError: The model is compressed already, or there is no volume.
         ImageError: The volume does not fit the model.
     """
     from .compression.calibration import calibrate
 
     if model.recipes:
         raise SpecError(f"{model.name} is compressed already; the original model is what is calibrated.")
-    patches = calibration_patches(model, volume, PATCHES_PER_VOLUME)
+    volumes = [read_image(catalog.DEMO_VOLUME)] if earlier is None and has_built_in_volumes(model) else []
+    volumes += [volume] if volume is not None and volume_id(volume) not in map(volume_id, volumes) else []
+    if not volumes:
+        raise SpecError(f"{model.name}: a calibration needs a volume; found none.")
+    patches = [patch for each in volumes for patch in calibration_patches(model, each, PATCHES_PER_VOLUME)]
     found: dict[str, Calibration] = {}
     with hardware.torch_threads(threads or hardware.default_threads()), hardware.freed_memory_kept():
         for number, fold in enumerate(model.folds):
@@ -86,7 +101,8 @@ def calibrate_model(
             calibration = calibrate(model.network(fold), patches, progress=report)
             found[fold] = earlier.folds[fold].merged(calibration).rounded() if earlier else calibration
     names, ids = (earlier.volumes, earlier.volume_ids) if earlier else ((), ())
-    return ModelCalibration(found, (*names, Path(volume.source).name), (*ids, volume_id(volume)))
+    names, ids = (*names, *(Path(each.source).name for each in volumes)), (*ids, *map(volume_id, volumes))
+    return ModelCalibration(found, names, ids)
 
 
 def volume_id(volume: Image) -> str:
@@ -102,6 +118,8 @@ def calibration_patches(model: SegmentationModel, volume: Image, count: int, see
     smaller than a crop is padded as for inference.
     """
     import torch
+
+    from .crops import padded, random_crop
 
     plans = model.plans
     data = preprocess(volume, plans, catalog.resampling_convention(plans.dataset_name)).data
@@ -175,22 +193,3 @@ def wants_calibration(spec: Any) -> bool:
 
 def _key(model: SegmentationModel) -> str:
     return key_of(engine=ENGINE_VERSION, source=model.source_sha256, folds=list(model.folds))
-
-
-def random_crop(data: torch.Tensor, sizes: Sequence[int], generator: torch.Generator) -> torch.Tensor:
-    """A crop of (C, Z, Y, X); smaller than asked for where the data are."""
-    import torch
-
-    box = [slice(None)]
-    for size, wanted in zip(data.shape[1:], sizes, strict=True):
-        start = int(torch.randint(0, max(1, size - wanted + 1), (1,), generator=generator))
-        box.append(slice(start, start + wanted))
-    return data[tuple(box)]
-
-
-def padded(crop: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
-    """Zeros around a crop that is too small, as before inference."""
-    import torch
-
-    missing = [wanted - size for wanted, size in zip(sizes, crop.shape[1:], strict=True)]
-    return torch.nn.functional.pad(crop, [n for gap in reversed(missing) for n in (gap // 2, gap - gap // 2)])

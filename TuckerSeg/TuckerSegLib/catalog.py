@@ -17,6 +17,8 @@ RESOURCES = _LIBRARY.parent / "Resources"
 if not RESOURCES.is_dir():
     RESOURCES = _LIBRARY / "Resources"
 
+DEMO_VOLUME = RESOURCES / "Data" / "synthetic_torso.nii.gz"
+
 
 @dataclass(frozen=True)
 class CatalogModel:

@@ -11,6 +11,9 @@ import os
 from collections.abc import Callable
 
 from .command_arguments import add_compression, add_images, add_inference, add_model, add_policy
+from .finetuning.settings import FineTuningSettings
+
+THREADS_HELP = "CPU threads (default: all but one, where there are more than two)"
 
 Command = Callable[[str, str], argparse.ArgumentParser]  # takes a name and what help says of it
 
@@ -32,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_accuracy(functools.partial(add, "accuracy"))
     _add_evaluation(functools.partial(add, "evaluation"))
     _add_models(functools.partial(add, "models"))
+    _add_training(functools.partial(add, "training"))
     _add_housekeeping(functools.partial(add, "housekeeping"))
     _add_serving(functools.partial(add, "serving"))
     return parser
@@ -73,8 +77,12 @@ def _add_accuracy(command: Command) -> None:
     explore.add_argument("ct", nargs="+", metavar="CT", help="files or DICOM folders; no labels are needed")
     explore.add_argument("--factors", default="0.7,0.5,0.3", help="rank ratios below 1 (default: %(default)s)")
     explore.add_argument(
-        "--policies", default="paper,auto", help="of paper, uniform, weights, auto (default: %(default)s)"
+        "--policies",
+        default="paper,auto",
+        help="of paper, uniform, weights, auto, auto+refit (a minute per factor), auto+repair (many) "
+        "(default: %(default)s)",
     )
+    explore.add_argument("--repair-steps", type=int, default=300, help="of auto+repair (default: %(default)s)")
     explore.add_argument("--calibrate-on", metavar="CT", help="volume to calibrate on (default: the first)")
     explore.add_argument(
         "--reference", action="append", default=[], metavar="SEG", help="labels taken for true, once per CT: adds Dice"
@@ -111,6 +119,22 @@ def _add_models(command: Command) -> None:
     add_model(compress, default="demo")
     add_compression(compress)
 
+    calibrate = command("calibrate", "show a model a few patches of CTs, so that compression knows what matters")
+    calibrate.add_argument("ct", nargs="+", metavar="CT", help="file or DICOM folder; no labels are needed")
+    calibrate.add_argument("--anew", action="store_true", help="forget the earlier calibration instead of adding to it")
+    add_model(calibrate, default="demo")
+
+    inspect = command("inspect", "show a model's layers, ranks, costs, and why layers stay dense")
+    add_model(inspect, default="demo")
+    add_compression(inspect)
+    inspect.add_argument("--json", action="store_true", help="the same as JSON")
+
+    models = command("models", "list the models that have a name")
+    models.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def _add_training(command: Command) -> None:
+    """Sub-commands that train a compressed model on."""
     repair = command("repair", "compress a model, then let it learn its original's outputs on CTs without labels")
     repair.add_argument("output", metavar="OUT", help=".tuckerseg file to write")
     repair.add_argument(
@@ -124,22 +148,42 @@ def _add_models(command: Command) -> None:
     repair.add_argument("--learning-rate", type=float, default=1e-3, help="(default: %(default)s)")
     repair.add_argument("--seed", type=int, default=0, help="of crops and voxels (default: %(default)s)")
     repair.add_argument("--resume", action="store_true", help="keep a state file beside OUT, and go on from it")
-    repair.add_argument("--threads", type=int, help="CPU threads (default: all but one, where there are more than two)")
+    repair.add_argument("--threads", type=int, help=THREADS_HELP)
     add_model(repair, default="demo")
     add_compression(repair)
 
-    calibrate = command("calibrate", "show a model a few patches of CTs, so that compression knows what matters")
-    calibrate.add_argument("ct", nargs="+", metavar="CT", help="file or DICOM folder; no labels are needed")
-    calibrate.add_argument("--anew", action="store_true", help="forget the earlier calibration instead of adding to it")
-    add_model(calibrate, default="demo")
-
-    inspect = command("inspect", "show a model's layers, ranks, costs, and why layers stay dense")
-    add_model(inspect, default="demo")
-    add_compression(inspect)
-    inspect.add_argument("--json", action="store_true", help="the same as JSON")
-
-    models = command("models", "list the models that have a name")
-    models.add_argument("--json", action="store_true", help="the same as JSON")
+    finetune = command("finetune", "compress a model, then train it on a labeled nnU-Net data set, as the Tucker paper")
+    finetune.add_argument("output", metavar="OUT", help=".tuckerseg file to write")
+    finetune.add_argument(
+        "--dataset",
+        required=True,
+        metavar="FOLDER",
+        help="nnU-Net raw data set (dataset.json, imagesTr, labelsTr) with the labels of the model",
+    )
+    defaults = FineTuningSettings
+    finetune.add_argument("--epochs", type=int, default=defaults.epochs, help="(default: %(default)s)")
+    finetune.add_argument(
+        "--iterations", type=int, default=defaults.iterations, help="batches per epoch (default: %(default)s)"
+    )
+    finetune.add_argument("--learning-rate", type=float, default=defaults.learning_rate, help="(default: %(default)s)")
+    finetune.add_argument(
+        "--batch-size", type=int, default=defaults.batch_size, help="patches per batch (default: %(default)s)"
+    )
+    finetune.add_argument(
+        "--validation-fraction",
+        type=float,
+        default=defaults.validation_fraction,
+        help="share of the cases that is held back to choose the best epoch (default: %(default)s)",
+    )
+    finetune.add_argument("--batch-dice", action="store_true", help="where the model's plans say batch_dice: true")
+    finetune.add_argument(
+        "--seed", type=int, default=defaults.seed, help="of the cases held back and the patches (default: %(default)s)"
+    )
+    finetune.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    finetune.add_argument("--threads", type=int, help=THREADS_HELP)
+    finetune.add_argument("--resume", action="store_true", help="keep a state file beside OUT, and go on from it")
+    add_model(finetune, default="demo")
+    add_compression(finetune)
 
 
 def _add_housekeeping(command: Command) -> None:

@@ -12,6 +12,7 @@ from .cache import Cache
 from .calibrating import (
     ModelCalibration,
     calibrate_model,
+    has_built_in_volumes,
     store_calibration,
     stored_calibration,
     volume_id,
@@ -43,7 +44,7 @@ def compress_as_asked(
 
     Args:
         model: The original.
-        volume: Gives the volume at hand; None where there is none.
+        volume: Gives the volume at hand; None where there is none, so that at best the built-in ones are calibrated on.
         stop: Asked now and then; raises to stop.
 
     Raises:
@@ -57,9 +58,10 @@ def compress_as_asked(
     calibration = None
     if wants_calibration(spec):
         calibration = known_calibration(model, spec, job.calibrate, cache)
-        if spec.calibration is None and volume is not None and _is_due(calibration, job.calibrate, volume):
+        if spec.calibration is None and _is_due(model, calibration, job.calibrate, volume):
             with watch.stage("calibrate"):
-                calibration = calibrate_model(model, volume(), calibration, progress=lambda done: stop())
+                seen = volume() if volume is not None else None
+                calibration = calibrate_model(model, seen, calibration, progress=lambda done: stop())
                 store_calibration(model, calibration, cache)
         spec = with_calibration(spec, calibration)
         if calibration is None:
@@ -108,7 +110,14 @@ def with_calibration(spec: Any, calibration: ModelCalibration | None) -> Any:
     return spec if calibration is None else replace(spec, calibration=calibration.sha256)
 
 
-def _is_due(calibration: ModelCalibration | None, calibrate: str, volume: Callable[[], Image]) -> bool:
-    if calibrate == "none" or calibration is None:
-        return calibrate != "none"
-    return calibrate == "volume" and volume_id(volume()) not in calibration.volume_ids
+def _is_due(
+    model: SegmentationModel, known: ModelCalibration | None, calibrate: str, volume: Callable[[], Image] | None
+) -> bool:
+    """Whether to calibrate before compressing: on the volume at hand, or on the built-in ones for want of it."""
+    if calibrate == "none":
+        return False
+    if known is None:
+        return volume is not None or has_built_in_volumes(model)
+    if volume is None or not (calibrate == "volume" or known.built_in_alone):
+        return False
+    return volume_id(volume()) not in known.volume_ids

@@ -21,7 +21,6 @@ from .segmentation import SegmentationResult
 from .statistics import as_table
 from .terminal import TerminalReporter
 
-VOLUME = catalog.RESOURCES / "Data" / "synthetic_torso.nii.gz"
 RANK_RATIO = 0.85  # the lowest rank at which this small network's picture is still right; see the table it prints
 FURTHER_RANK_RATIOS = (0.7, 0.5)
 
@@ -63,7 +62,7 @@ def run_demo(folder: Path, rank_ratio: float | None = None) -> list[DemoRow]:
 def _run(rank_ratio: float, output: Path | None) -> SegmentationResult:
     reporter = TerminalReporter()
     job = Job(
-        images=(str(VOLUME),),
+        images=(str(catalog.DEMO_VOLUME),),
         output=str(output) if output else None,
         model="demo",
         **compression_of(rank_ratio),
@@ -95,7 +94,7 @@ def _report(rows: list[DemoRow], folder: Path) -> None:
     written = [folder / name for name in ("segmentation.seg.nrrd", "original.seg.nrrd", "statistics.json")]
     try:
         picture = draw_overlays(
-            image.read_image(str(VOLUME)),
+            image.read_image(str(catalog.DEMO_VOLUME)),
             {"original network": original.result.labels, f"rank {chosen.rank_ratio:.2f}": chosen.result.labels},
             original.result.label_names,
             folder / "overlays.png",

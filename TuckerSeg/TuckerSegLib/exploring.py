@@ -17,6 +17,7 @@ from .job import InferenceSpec, Job
 from .model import SegmentationModel
 from .protocol import Estimate
 from .records import to_json
+from .repairing.settings import RepairSettings
 from .terminal import JsonReporter, TerminalReporter
 from .worker.context import Context
 from .worker.runs import Runs
@@ -77,6 +78,7 @@ def explore(
     policies: list[str],
     inference: InferenceSpec,
     calibrate_on: image.Image | None,
+    repair: RepairSettings,
     folder: Path,
     stop: Callable[[], None],
 ) -> None:
@@ -88,6 +90,7 @@ def explore(
         factors: Below 1.
         policies: Of ``accuracy_curve.POLICIES``.
         calibrate_on: None takes the first volume.
+        repair: How ``auto+repair`` is done.
         stop: Asked between runs; raises to stop.
 
     Raises:
@@ -95,7 +98,7 @@ def explore(
     """
     _make(folder)
     points = []
-    for point in measure_curve(model, cases, factors, policies, inference, Cache(), calibrate_on, stop):
+    for point in measure_curve(model, cases, factors, policies, inference, Cache(), calibrate_on, repair, stop):
         points.append(point)
         print(f"{point.volume}: {point.policy} {point.factor:.2f}, agreement {point.agreement:.3f}", file=sys.stderr)
         _write(folder / "curve.csv", as_csv(points))  # what was measured stays, whatever comes

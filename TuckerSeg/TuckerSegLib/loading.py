@@ -136,6 +136,16 @@ def require_original(model: SegmentationModel) -> None:
         raise SpecError(f"{model.name} is compressed already; start from the original model.")
 
 
+def require_pair(compressed: SegmentationModel, original: SegmentationModel) -> None:
+    """Raise SpecError unless the one was made of the other."""
+    if original.recipes:
+        raise SpecError(f"{original.name} is compressed; the original is needed to learn from.")
+    if not compressed.recipes:
+        raise SpecError(f"{compressed.name} is not compressed: there is nothing to gain. Give a rank below 1.")
+    if (compressed.source_sha256, compressed.folds) != (original.source_sha256, original.folds):
+        raise SpecError(f"{compressed.name} was not made of {original.name}; give the original that it was made of.")
+
+
 def _model_of_file(path: Path, folds: tuple[str, ...] | None) -> SegmentationModel:
     model = read_model_file(path)
     if folds and set(folds) != set(model.folds):

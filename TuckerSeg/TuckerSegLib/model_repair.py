@@ -7,20 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from . import catalog, hardware
-from .calibrating import calibration_patches, crop_shape, padded, random_crop, volume_id
+from .calibrating import calibration_patches, crop_shape, has_built_in_volumes, volume_id
 from .errors import SpecError
-from .image import Image
+from .image import Image, read_image
+from .loading import require_pair
 from .model import SegmentationModel
 from .predictor import uses_features
 from .preprocessing import preprocess
 from .records import CompressionRecipe, to_json
 from .repairing.distillation import Pupil, repair_network
+from .repairing.examples import Examples
 from .repairing.loss import Readout
 from .repairing.settings import RepairRecord, RepairSettings
 
+BUILT_IN_SHARE = 0.4  # of the crops
 HELD_BACK_CROPS = 3
 HELD_BACK_SEED = 7  # other crops than those of calibration
 
@@ -35,12 +36,14 @@ def repair_model(
     *,
     state_folder: Path | None = None,
     threads: int | None = None,
+    device: str = "cpu",
     on_event: Listener = lambda event: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> tuple[SegmentationModel, dict[str, RepairRecord]]:
     """Train a compressed model to give its original's outputs on volumes without labels.
 
     With several volumes the last one is held back to measure on; crops of a single one overlap with what is trained on.
+    A model of CTs learns from the built-in synthetic torso too, so that it stays good on other volumes than these.
 
     Args:
         compressed: Made of ``original``.
@@ -48,7 +51,7 @@ def repair_model(
         settings: How.
         state_folder: A state file per fold is kept there, from which an interrupted repair goes on.
         threads: Of the processor; None leaves a core free where there are more than two.
-        on_event, cancelled: See ``repairing.distillation.repair_network``.
+        device, on_event, cancelled: See ``repairing.distillation.repair_network``.
 
     Returns:
         The repaired model, and per fold what was done.
@@ -58,16 +61,11 @@ def repair_model(
         ImageError: A volume does not fit the model.
         Cancelled: ``cancelled`` said so.
     """
-    _check(compressed, original, volumes)
+    require_pair(compressed, original)
+    if not volumes:
+        raise SpecError("A repair needs at least one volume.")
     shown, measured = (volumes[:-1], volumes[-1]) if len(volumes) > 1 else (volumes, volumes[0])
-    convention = catalog.resampling_convention(original.plans.dataset_name)
-    prepared = [preprocess(volume, original.plans, convention).data for volume in shown]
-    sizes = crop_shape(original)
-
-    def draw_crop(generator: torch.Generator) -> torch.Tensor:
-        data = prepared[int(torch.randint(0, len(prepared), (1,), generator=generator))]
-        return padded(random_crop(data, sizes, generator), sizes)[None].clone()
-
+    examples = _examples(original, shown)
     held_back = calibration_patches(original, measured, HELD_BACK_CROPS, seed=HELD_BACK_SEED)
     weights, records = {}, {}
     with hardware.torch_threads(threads or hardware.default_threads()), hardware.freed_memory_kept():
@@ -75,9 +73,10 @@ def repair_model(
             found = repair_network(
                 _pupil(compressed, fold),
                 _pupil(original, fold),
-                draw_crop,
+                examples.draw,
                 held_back,
                 settings,
+                device=device,
                 state_file=state_folder and state_folder / f"repair-{compressed.key}-{fold}.safetensors",
                 on_event=on_event,
                 cancelled=cancelled,
@@ -91,15 +90,14 @@ def repair_model(
     return replace(compressed, recipes=recipes, weights=weights), records
 
 
-def _check(compressed: SegmentationModel, original: SegmentationModel, volumes: Sequence[Image]) -> None:
-    if original.recipes:
-        raise SpecError(f"{original.name} is compressed; a repair needs the original to learn from.")
-    if not compressed.recipes:
-        raise SpecError(f"{compressed.name} is not compressed: there is nothing to repair. Give a rank below 1.")
-    if (compressed.source_sha256, compressed.folds) != (original.source_sha256, original.folds):
-        raise SpecError(f"{compressed.name} was not made of {original.name}; give the original that it was made of.")
-    if not volumes:
-        raise SpecError("A repair needs at least one volume.")
+def _examples(model: SegmentationModel, volumes: Sequence[Image]) -> Examples:
+    convention = catalog.resampling_convention(model.plans.dataset_name)
+    shares = [1 / len(volumes)] * len(volumes)
+    if has_built_in_volumes(model):
+        volumes = [*volumes, read_image(catalog.DEMO_VOLUME)]
+        shares.append(BUILT_IN_SHARE / (1 - BUILT_IN_SHARE))
+    prepared = [preprocess(volume, model.plans, convention).data for volume in volumes]
+    return Examples(prepared, shares, crop_shape(model))
 
 
 def _pupil(model: SegmentationModel, fold: str) -> Pupil:

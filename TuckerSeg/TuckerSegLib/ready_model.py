@@ -90,7 +90,8 @@ def describe(model: SegmentationModel) -> str:
     words = []
     for recipe in model.recipes:
         if recipe.method in compression.RETRAINED:
-            words.append(f"{recipe.method} of {recipe.spec['steps']} steps")
+            steps = recipe.spec.get("steps")
+            words.append(recipe.method if steps is None else f"{recipe.method} of {steps} steps")
             continue
         changed = [change for change in recipe.changes if change.skipped_because is None]
         spec = recipe.spec

@@ -300,7 +300,7 @@ def test_ranks_by_weights_need_their_decomposition(network):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"budget": "time"}, {"calibration": "ab"}, {"rank_mode": "auto", "refit": True}, {"rank_mode": "best"}]
+    "wrong", [{"budget": "time"}, {"calibration": "ab"}, {"rank_mode": "best"}]
 )
 def test_settings_that_do_not_fit_together_are_refused(wrong):
     with pytest.raises(SpecError):

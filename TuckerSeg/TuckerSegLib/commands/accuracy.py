@@ -9,6 +9,7 @@ from .. import exploring
 from ..command_options import cases_of, folds_of, inference_of, rank_ratios_of
 from ..image import read_image
 from ..loading import load_model
+from ..repairing.settings import RepairSettings
 from ..run import stop_if
 
 
@@ -24,6 +25,7 @@ def explore(options: argparse.Namespace) -> None:
         [name.strip() for name in options.policies.split(",")],
         inference_of(options),
         read_image(options.calibrate_on) if options.calibrate_on else None,
+        RepairSettings(options.repair_steps),
         Path(options.out),
         lambda: stop_if(options.stopped),
     )

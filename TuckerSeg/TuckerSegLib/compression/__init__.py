@@ -16,7 +16,9 @@ METHODS = {
     "tucker": "TuckerSegLib.compression.tucker",
 }
 RETRAINED = {  # what a recipe may name after a method: other weights, the same structure
+    "refit": "TuckerSegLib.compression.retraining",
     "repair": "TuckerSegLib.compression.retraining",
+    "finetune": "TuckerSegLib.compression.retraining",
 }
 
 

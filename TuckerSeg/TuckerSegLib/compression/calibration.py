@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ..errors import ModelFileError, SpecError
 from .heads import find_head
 from .layers import convolutions
+from .normalized import NormalizedConvolutions
 from .sampling import POSITIONS, neighborhoods, sample_positions
 
 MOST_TAP_CHANNELS = 1728  # input channels x taps up to which taps are told apart: 64 channels of a 3x3x3 kernel
@@ -168,8 +169,6 @@ class _Gathering:
         self._convs = {path: conv for path, conv in convolutions(network).items() if conv.groups == 1}
         self._generator = torch.Generator().manual_seed(seed)
         self._sums: dict[str, LayerMoments] = {}
-        self._normalized: set[str] = set()
-        self._newest: tuple[str, Tensor] | None = None
         self._handles: list = []
         self._inputs: dict[str, Tensor] = {}
         self._energy, self._patches = 0.0, 0
@@ -179,12 +178,11 @@ class _Gathering:
             self._convs[self._head_path].forward = lambda features: features
         for path, conv in self._convs.items():
             self._handles.append(conv.register_forward_hook(self._recorder(path)))
-        for module in self._network.modules():
-            if isinstance(module, nn.modules.instancenorm._InstanceNorm):
-                self._handles.append(module.register_forward_pre_hook(self._note_normalized))
+        self._normalized = NormalizedConvolutions(self._network, self._convs)
         return self
 
     def __exit__(self, *error) -> None:
+        self._normalized.close()
         for handle in self._handles:
             handle.remove()
         if self._head_path is not None:
@@ -195,7 +193,6 @@ class _Gathering:
         with torch.enable_grad():
             output = self._network(patch.detach().requires_grad_(True))
             last = output[0] if isinstance(output, (list, tuple)) else output
-            self._newest = None
             last.backward(self._pull(last.shape))
         with torch.no_grad():
             for path in list(self._inputs):
@@ -246,16 +243,11 @@ class _Gathering:
                 centering = torch.eye(classes, dtype=torch.float64) - 1 / classes
                 self._add(path, outputs=voxels * centering)
                 return
-            self._newest = (path, output)
             variance = output.detach().flatten(2).var(dim=2, correction=0).mean(dim=0)
             self._add(path, variance=variance.double())
             output.register_hook(lambda gradient: self._add_outputs(path, gradient))
 
         return record
-
-    def _note_normalized(self, module: nn.Module, inputs: tuple) -> None:
-        if self._newest is not None and inputs[0] is self._newest[1]:
-            self._normalized.add(self._newest[0])
 
     def _add_outputs(self, path: str, gradient: Tensor) -> None:
         flat = gradient.detach().transpose(0, 1).flatten(1)
@@ -265,7 +257,7 @@ class _Gathering:
         conv, values = self._convs[path], self._inputs.pop(path)
         positions = sample_positions(conv, values, POSITIONS, self._generator)
         samples = neighborhoods(conv, values, positions, taps=tells_taps_apart(conv)).double()
-        if path in self._normalized:
+        if path in self._normalized.paths:
             samples -= samples.mean(dim=0)
         self._add(path, inputs=samples.T @ samples / len(samples))
 

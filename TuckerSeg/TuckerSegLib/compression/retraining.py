@@ -6,6 +6,7 @@ What was trained, and on what, stands in the recipe's ``spec``; the weights are 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 
@@ -14,3 +15,10 @@ from ..records import LayerChange
 
 def apply(network: nn.Module, changes: Iterable[LayerChange], basis: object | None = None) -> None:
     """Leave the network as it is."""
+
+
+def describe(method: str, spec: dict[str, Any]) -> str:
+    """What was done, in words."""
+    if method == "finetune":
+        return f"fine-tuning of {spec['epochs']} epochs on {spec['dataset']}"
+    return f"{method} of {spec['steps']} steps" if "steps" in spec else method

@@ -63,6 +63,7 @@ def repair_network(
     settings: RepairSettings,
     *,
     state_file: Path | None = None,
+    device: str = "cpu",
     on_event: Listener = lambda event: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Repaired:
@@ -78,6 +79,7 @@ def repair_network(
         held_back: Crops to measure on, never trained on.
         settings: How.
         state_file: Written at every check. If it is there, the run goes on from it.
+        device: Of torch, as ``cpu``, ``cuda:0``. The networks given stay where they are.
         on_event: Receives ``stage``, ``progress`` and ``log`` events of the stage ``repair``.
         cancelled: Asked before every step.
 
@@ -88,7 +90,7 @@ def repair_network(
         Cancelled: ``cancelled`` said so.
     """
     on_event({"event": "stage", "stage": STAGE})
-    run = _Run(compressed, original, draw_crop, held_back, settings)
+    run = _Run(compressed, original, draw_crop, held_back, settings, device)
     run.begin(state_file)
     started, first = time.perf_counter(), run.record.steps_done
     while run.record.steps_done < settings.steps:
@@ -118,13 +120,17 @@ class _Run:
         draw_crop: DrawCrop,
         held_back: Sequence[Tensor],
         settings: RepairSettings,
+        device: str,
     ):
-        self._original, self._readout, self._draw, self._settings = original, compressed.readout, draw_crop, settings
-        self._network = copy.deepcopy(compressed.network).requires_grad_(True)
+        self._draw, self._settings, self._device = draw_crop, settings, device
+        self._original = Pupil(copy.deepcopy(original.network).to(device), original.readout.to(device))
+        self._readout = compressed.readout.to(device)
+        self._network = copy.deepcopy(compressed.network).to(device).requires_grad_(True)
         self._names = [name for name, _ in self._network.named_parameters()]
         self._optimizer = torch.optim.Adam(self._network.parameters(), lr=settings.learning_rate, betas=BETAS)
         with torch.no_grad():
-            self._held_back = [(crop, _labels(original, crop)) for crop in held_back]
+            moved = [crop.to(device) for crop in held_back]
+            self._held_back = [(crop, _labels(self._original, crop)) for crop in moved]
 
     def begin(self, state_file: Path | None) -> None:
         self._start = tensors_of(self._network)
@@ -139,7 +145,7 @@ class _Run:
         for group in self._optimizer.param_groups:
             group["lr"] = settings.learning_rate * _schedule(number, settings.steps)
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
-        crop = self._draw(generator)
+        crop = self._draw(generator).to(self._device)
         with torch.no_grad():
             wanted = self._original.network(crop)[0].flatten(1)
             expected = self._original.readout(wanted)
@@ -179,7 +185,7 @@ class _Run:
 
     def best_network(self) -> nn.Module:
         put_tensors(self._network, self._best)
-        return self._network.requires_grad_(False).eval()
+        return self._network.requires_grad_(False).eval().cpu()
 
     def _read(self, path: Path) -> None:
         tensors, document = read_tensors(path)

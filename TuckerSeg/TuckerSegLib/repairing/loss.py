@@ -31,6 +31,10 @@ class Readout:
         logits = self.weight @ features
         return logits if self.bias is None else logits + self.bias[:, None]
 
+    def to(self, device: str) -> Readout:
+        """The same on another device."""
+        return Readout(*(tensor if tensor is None else tensor.to(device) for tensor in (self.weight, self.bias)))
+
 
 def balanced_voxels(logits: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Indices of voxels, drawn with replacement so that small structures are not lost among large ones.

@@ -1,0 +1,38 @@
+"""MACs and parameters of a convolution, dense and as Tucker-2."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from ..records import Cost
+
+
+def dense_cost(conv: nn.Module, calls: Sequence) -> Cost:
+    if not calls:
+        return Cost(0, 0)
+    voxels_in, voxels_out = _voxels(calls)
+    parameters = sum(parameter.numel() for parameter in conv.parameters())
+    return Cost(parameters, conv.weight.numel() * (voxels_in if conv.transposed else voxels_out))
+
+
+def tucker_cost(conv: nn.Module, ranks: tuple[int, int], calls: Sequence, merged: bool = False) -> Cost:
+    """Cost of the three layers; with ``merged`` a factor at full rank is part of the core and costs nothing."""
+    r, s = ranks
+    voxels_in, voxels_out = _voxels(calls)
+    squeeze = 0 if merged and s == conv.in_channels else conv.in_channels * s
+    expand = 0 if merged and r == conv.out_channels else r * conv.out_channels
+    core = s * r * math.prod(conv.kernel_size)
+    bias = 0 if conv.bias is None else conv.out_channels
+    core_voxels = voxels_in if conv.transposed else voxels_out
+    return Cost(squeeze + core + expand + bias, squeeze * voxels_in + core * core_voxels + expand * voxels_out)
+
+
+def _voxels(calls: Sequence) -> tuple[int, int]:
+    """Input and output voxels over all calls of a layer."""
+    return (
+        sum(math.prod(call.input_shape[2:]) for call in calls),
+        sum(math.prod(call.output_shape[2:]) for call in calls),
+    )

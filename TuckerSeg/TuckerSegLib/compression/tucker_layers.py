@@ -1,0 +1,73 @@
+"""The up to three layers that take a convolution's place: 1x1x1, the core, 1x1x1."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.utils import skip_init
+
+from ..records import LayerChange
+
+
+def build(conv: nn.Module, change: LayerChange) -> nn.Sequential:
+    """The layers with uninitialized weights; skip_init also leaves the random generator alone."""
+    r, s = change.ranks
+    squeezes, expands = outer_layers(conv, change)
+    like = {"device": conv.weight.device, "dtype": conv.weight.dtype}
+    shape = {"kernel_size": conv.kernel_size, "stride": conv.stride, "dilation": conv.dilation}
+    shape |= {"padding": conv.padding, "padding_mode": conv.padding_mode}
+    if conv.transposed:
+        shape |= {"output_padding": conv.output_padding}
+    layers = [skip_init(nn.Conv3d, conv.in_channels, s, 1, bias=False, **like)] if squeezes else []
+    layers.append(skip_init(type(conv), s, r, bias=False, **shape, **like))
+    if expands:
+        layers.append(skip_init(nn.Conv3d, r, conv.out_channels, 1, bias=False, **like))
+    layers[-1].bias = conv.bias
+    return nn.Sequential(*layers).train(conv.training).requires_grad_(conv.weight.requires_grad)
+
+
+def outer_layers(conv: nn.Module, change: LayerChange) -> tuple[bool, bool]:
+    """Whether there is a layer before the core, and one behind it."""
+    r, s = change.ranks
+    return not (change.merged and s == conv.in_channels), not (change.merged and r == conv.out_channels)
+
+
+@torch.no_grad()
+def fill(
+    layers: nn.Sequential,
+    conv: nn.Module,
+    change: LayerChange,
+    core: torch.Tensor,
+    output_factor: torch.Tensor,
+    input_factor: torch.Tensor,
+) -> None:
+    """Write factors into the layers that take a convolution's place.
+
+    Args:
+        core: (r, s, kz, ky, kx).
+        output_factor: (O, r).
+        input_factor: (I, s).
+    """
+    squeezes, expands = outer_layers(conv, change)
+    if squeezes:
+        layers[0].weight.copy_(input_factor.T[..., None, None, None])
+    else:
+        core = torch.einsum("rs...,is->ri...", core, input_factor)
+    if expands:
+        layers[-1].weight.copy_(output_factor[..., None, None, None])
+    else:
+        core = torch.einsum("or,rs...->os...", output_factor, core)
+    middle = layers[1 if squeezes else 0]
+    middle.weight.copy_(core.transpose(0, 1) if middle.transposed else core)
+
+
+def composed(layers: nn.Sequential, conv: nn.Module, change: LayerChange) -> torch.Tensor:
+    """The weight (O, I, kz, ky, kx) that the layers in a convolution's place stand for."""
+    squeezes, expands = outer_layers(conv, change)
+    weight = layers[int(squeezes)].weight
+    weight = weight.transpose(0, 1) if conv.transposed else weight
+    if squeezes:
+        weight = torch.einsum("rs...,si->ri...", weight, layers[0].weight.flatten(1))
+    if expands:
+        weight = torch.einsum("or,rs...->os...", layers[-1].weight.flatten(1), weight)
+    return weight

@@ -1,0 +1,93 @@
+"""What the user asks of a Tucker-2 compression."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..errors import SpecError
+
+RANK_MODES = ("relative", "fixed", "energy", "evbmf", "auto")
+BUDGETS = ("macs", "parameters")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """How far to compress.
+
+    Attributes:
+        rank_ratio: Rank / channels, above 0 up to 1. With the default policy 1 keeps the network as it is.
+        rank_mode: ``relative`` takes ranks from rank_ratio, ``fixed`` gives every layer minimum_rank. ``auto`` has
+            the budget of ``relative`` (by the paper's counts, dearer layers dense) and spreads it so that the summed
+            error is smallest; ranks are then multiples of rank_multiple and not held above minimum_rank.
+            ``energy`` takes the smallest ranks that keep the share rank_ratio of the weight's squared norm along
+            each mode; ``evbmf`` what variational Bayes finds in the weight, whatever rank_ratio is.
+        budget: What ``auto`` spares: ``macs`` (faster) or ``parameters`` (smaller).
+        calibration: SHA-256 of the calibration whose norm ``auto`` minimizes; None takes the weights alone.
+        minimum_rank: No rank falls below it, except where a layer has fewer channels.
+        rank_multiple: Ranks are rounded to the nearest multiple, at least one; processors like 8. 1 = not rounded.
+        keep_stem_and_head: Leave the first convolution and the 1x1x1 output layer dense.
+        keep_pointwise: Leave other 1x1x1 convolutions (projections of residual blocks) dense.
+        keep_if_not_cheaper: Leave a layer dense whose compressed form takes no fewer MACs.
+        sweeps: Sweeps of higher-order orthogonal iteration after truncation.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    rank_ratio: float = 1 / 3
+    rank_mode: str = "relative"
+    budget: str = "macs"
+    calibration: str | None = None
+    minimum_rank: int = 8
+    rank_multiple: int = 8
+    keep_stem_and_head: bool = True
+    keep_pointwise: bool = True
+    keep_if_not_cheaper: bool = True
+    sweeps: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rank_ratio, (int, float)) or not 0 < self.rank_ratio <= 1:
+            raise SpecError(f"rank_ratio must be above 0 and at most 1, not {self.rank_ratio!r}")
+        if self.rank_mode not in RANK_MODES:
+            raise SpecError(f"rank_mode must be one of {RANK_MODES}, not {self.rank_mode!r}")
+        if self.budget not in BUDGETS:
+            raise SpecError(f"budget must be one of {BUDGETS}, not {self.budget!r}")
+        if self.rank_mode != "auto" and self.calibration:
+            raise SpecError(f"a calibration serves the rank mode 'auto' alone, not {self.rank_mode!r}")
+        for name, least in (("minimum_rank", 1), ("rank_multiple", 1), ("sweeps", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise SpecError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+    @classmethod
+    def paper(cls, rank_ratio: float, minimum_rank: int = 8, rank_mode: str = "relative") -> Spec:
+        """The Tucker paper's policy (arXiv:2404.09683): every convolution replaced, ranks not rounded."""
+        return cls(
+            rank_ratio=rank_ratio,
+            rank_mode=rank_mode,
+            minimum_rank=minimum_rank,
+            rank_multiple=1,
+            keep_stem_and_head=False,
+            keep_pointwise=False,
+            keep_if_not_cheaper=False,
+        )
+
+    @property
+    def looks_at_weights(self) -> bool:
+        """Whether the ranks are decided by what decompositions say."""
+        return self.rank_mode in ("energy", "evbmf") or (self.rank_mode == "auto" and self.rank_ratio < 1)
+
+    def rank(self, channels: int) -> int:
+        """The rank of a mode with so many channels."""
+        # The small number keeps 100 * 0.55 = 55.00000000000001 from rising to 56.
+        wanted = self.minimum_rank if self.rank_mode == "fixed" else math.ceil(channels * self.rank_ratio - 1e-9)
+        wanted = max(self.minimum_rank, wanted)
+        return self.rounded(wanted, channels)
+
+    def rounded(self, wanted: int, channels: int) -> int:
+        """The nearest multiple of rank_multiple, at least one; all channels where that many are wanted."""
+        if wanted >= channels:
+            return channels
+        nearest = math.floor(wanted / self.rank_multiple + 0.5) * self.rank_multiple
+        return min(channels, max(self.rank_multiple, nearest))

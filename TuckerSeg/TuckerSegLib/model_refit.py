@@ -1,0 +1,74 @@
+"""Anchored refit of a compressed model on volumes: patches, folds, and the model that comes of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from . import catalog, hardware
+from .calibrating import ModelCalibration, calibration_patches, has_built_in_volumes, volume_id
+from .compression.refitting import distance, refit
+from .errors import SpecError
+from .image import Image, read_image
+from .loading import require_pair
+from .model import SegmentationModel
+from .records import CompressionRecipe
+
+FITTED = 3  # crops per volume
+HELD_BACK = 1  # crops per volume
+SEED = 11  # other crops than those of calibration
+
+
+def refit_model(
+    compressed: SegmentationModel,
+    original: SegmentationModel,
+    volumes: Sequence[Image],
+    calibration: ModelCalibration,
+    threads: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[SegmentationModel, dict[str, tuple[float, float]]]:
+    """Fit a compressed model's layers once more, behind the inputs that they really get. No labels, no gradients.
+
+    A fold whose outputs do not come nearer to the original's on held-back crops stays as it is.
+
+    Args:
+        compressed: Made of ``original`` with this calibration.
+        volumes: Any that the model can segment. For a model of CTs the built-in synthetic torso is added.
+        calibration: Of the original.
+        threads: Of the processor; None leaves a core free where there are more than two.
+        progress: Called with the fraction done; may raise to stop.
+
+    Returns:
+        The model, and per fold its distance from the original on held-back crops before and after: the squared
+        error of the logits, relative to theirs.
+
+    Raises:
+        SpecError: The models do not belong together, or there is no volume.
+        ImageError: A volume does not fit the model.
+    """
+    require_pair(compressed, original)
+    recipe = compressed.recipes[-1]
+    if recipe.spec.get("calibration") != calibration.sha256:
+        raise SpecError(f"{compressed.name} was not compressed with this calibration; a refit goes on from its ranks.")
+    volumes = list(volumes) + ([read_image(catalog.DEMO_VOLUME)] if has_built_in_volumes(original) else [])
+    if not volumes:
+        raise SpecError("A refit needs at least one volume.")
+    crops = [calibration_patches(original, volume, FITTED + HELD_BACK, SEED) for volume in volumes]
+    held_back = [crop for each in crops for crop in each[FITTED:]]
+    patches = [crop for each in crops for crop in each[:FITTED]] + held_back
+    weights, distances = dict(compressed.weights), {}
+    with hardware.torch_threads(threads or hardware.default_threads()), hardware.freed_memory_kept():
+        for number, fold in enumerate(original.folds):
+            report = progress and (lambda done, start=number: progress((start + done) / len(original.folds)))
+            network, fitted = original.network(fold), copy.deepcopy(compressed.network(fold))
+            before = distance(network, fitted, held_back)
+            moments = calibration.folds[fold]
+            refit(network, fitted, recipe.changes, moments, patches, len(held_back), progress=report)
+            after = distance(network, fitted, held_back)
+            if after < before:
+                weights |= {f"{fold}/{name}": value.detach() for name, value in fitted.named_parameters()}
+            distances[fold] = (before, min(before, after))
+    spec = {"volumes": [volume_id(volume) for volume in volumes], "seed": SEED, "patches": len(patches)}
+    recipes = (*compressed.recipes, CompressionRecipe("refit", spec, ()))
+    return replace(compressed, recipes=recipes, weights=weights), distances
