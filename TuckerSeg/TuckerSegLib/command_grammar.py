@@ -135,6 +135,11 @@ def _add_models(command: Command) -> None:
 
 def _add_training(command: Command) -> None:
     """Sub-commands that train a compressed model on."""
+    _add_repair(command)
+    _add_finetune(command)
+
+
+def _add_repair(command: Command) -> None:
     repair = command("repair", "compress a model, then let it learn its original's outputs on CTs without labels")
     repair.add_argument("output", metavar="OUT", help=".tuckerseg file to write")
     repair.add_argument(
@@ -152,13 +157,17 @@ def _add_training(command: Command) -> None:
     add_model(repair, default="demo")
     add_compression(repair)
 
-    finetune = command("finetune", "compress a model, then train it on a labeled nnU-Net data set, as the Tucker paper")
+
+def _add_finetune(command: Command) -> None:
+    finetune = command(
+        "finetune", "compress a model, then train it on a labeled nnU-Net dataset, with the Tucker paper's settings"
+    )
     finetune.add_argument("output", metavar="OUT", help=".tuckerseg file to write")
     finetune.add_argument(
         "--dataset",
         required=True,
         metavar="FOLDER",
-        help="nnU-Net raw data set (dataset.json, imagesTr, labelsTr) with the labels of the model",
+        help="nnU-Net raw dataset (dataset.json, imagesTr, labelsTr) with the labels of the model",
     )
     defaults = FineTuningSettings
     finetune.add_argument("--epochs", type=int, default=defaults.epochs, help="(default: %(default)s)")

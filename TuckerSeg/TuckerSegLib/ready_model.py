@@ -90,8 +90,7 @@ def describe(model: SegmentationModel) -> str:
     words = []
     for recipe in model.recipes:
         if recipe.method in compression.RETRAINED:
-            steps = recipe.spec.get("steps")
-            words.append(recipe.method if steps is None else f"{recipe.method} of {steps} steps")
+            words.append(compression.method(recipe.method).describe(recipe.method, recipe.spec))
             continue
         changed = [change for change in recipe.changes if change.skipped_because is None]
         spec = recipe.spec

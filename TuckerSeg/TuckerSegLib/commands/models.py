@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from .. import catalog, compression
 from ..cache import Cache
@@ -14,30 +13,26 @@ from ..calibrating import calibrate_model, store_calibration, stored_calibration
 from ..command_options import compression_spec, folds_of
 from ..compressing import compress_as_asked, planned_changes
 from ..errors import OutputError
-from ..image import read_image
+from ..image import Image, read_image
 from ..job import Job
 from ..loading import load_model
-from ..model_repair import repair_model
+from ..model import SegmentationModel
 from ..records import to_json
-from ..repairing.settings import RepairSettings
 from ..run import stop_if
 from ..segmentation import Stopwatch
-from ..terminal import TerminalReporter
 from ..text_files import check_writable
 
 
 def compress(options: argparse.Namespace) -> None:
     """``tuckerseg compress OUT --model M --rank R``."""
-    output = _model_output(options.output)
+    output = model_output(options.output)
     model = load_model(options.model, folds_of(options))
-    job = Job(images=(), calibrate=options.calibrate, **_asked(options))
-    volume = (lambda: read_image(options.ct)) if options.ct else None
-    model = compress_as_asked(model, job, Cache(), Stopwatch(), volume, lambda: stop_if(options.stopped))
+    model = compressed(options, model, (lambda: read_image(options.ct)) if options.ct else None)
     model.save(output)
     before, after = model.original_cost, model.cost
     print(f"{model.name}: {before.parameters / 1e6:.3f} -> {after.parameters / 1e6:.3f} million parameters")
     print(f"{before.macs * 2e-9:.2f} -> {after.macs * 2e-9:.2f} GFLOPs per patch (1 multiply-accumulate = 2 FLOPs)")
-    print(f"Written: {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    tell_written(output)
 
 
 def calibrate(options: argparse.Namespace) -> None:
@@ -55,40 +50,11 @@ def calibrate(options: argparse.Namespace) -> None:
     print(f"{model.name}: calibrated on {found.patches} patches of {', '.join(found.volumes)}")
 
 
-def repair(options: argparse.Namespace) -> None:
-    """``tuckerseg repair OUT --ct CT... --rank R``."""
-    output = _model_output(options.output)
-    settings = RepairSettings(options.steps, options.learning_rate, seed=options.seed)
-    original, volumes = load_model(options.model, folds_of(options)), [read_image(path) for path in options.ct]
-    job = Job(images=(), calibrate=options.calibrate, **_asked(options))
-    stop = functools.partial(stop_if, options.stopped)
-    smaller = compress_as_asked(original, job, Cache(), Stopwatch(), lambda: volumes[0], stop)
-    reporter = TerminalReporter()
-    try:
-        repaired, records = repair_model(
-            smaller,
-            original,
-            volumes,
-            settings,
-            state_folder=output.absolute().parent if options.resume else None,
-            threads=options.threads,
-            on_event=reporter,
-            cancelled=options.stopped,
-        )
-    finally:
-        reporter.close()
-    repaired.save(output)
-    for fold, record in records.items():
-        kept = record.agreement[record.best_check]
-        print(f"fold {fold}: agreement on held-back crops {record.agreement[0]:.3f} -> {kept:.3f}")
-    print(f"Written: {output} ({output.stat().st_size / 1e6:.1f} MB)")
-
-
 def inspect(options: argparse.Namespace) -> None:
     """``tuckerseg inspect``: decides, but decomposes nothing."""
     original = load_model(options.model, folds_of(options))
     if original.recipes:
-        changes = original.recipes[-1].changes
+        changes = tuple(change for recipe in original.recipes for change in recipe.changes)  # a training has none
     else:
         spec = compression.method("tucker").Spec(**(compression_spec(options) or {"rank_ratio": 1.0}))
         changes = planned_changes(original, spec, options.calibrate, Cache())
@@ -121,14 +87,31 @@ def models(options: argparse.Namespace) -> None:
     print("Any nnU-Net v2 3D results folder or zip, or .tuckerseg file, can be given by its path: --model PATH")
 
 
-def _asked(options: argparse.Namespace) -> dict[str, Any]:
-    """``method`` and ``compression`` of a job."""
+def compressed(
+    options: argparse.Namespace, model: SegmentationModel, volume: Callable[[], Image] | None
+) -> SegmentationModel:
+    """A model compressed as the options ask, or as it is where they ask for nothing.
+
+    Args:
+        volume: See ``compress_as_asked``.
+    """
     spec = compression_spec(options)
-    return {"method": "tucker" if spec else None, "compression": spec or {}}
+    job = Job((), method="tucker" if spec else None, compression=spec or {}, calibrate=options.calibrate)
+    return compress_as_asked(model, job, Cache(), Stopwatch(), volume, lambda: stop_if(options.stopped))
 
 
-def _model_output(path: str) -> Path:
+def model_output(path: str) -> Path:
+    """The file to write a model to.
+
+    Raises:
+        OutputError: It has another ending, or cannot be written.
+    """
     if Path(path).suffix != ".tuckerseg":
         raise OutputError(f"{path}: a compressed model's file name ends in .tuckerseg.")
     check_writable(path)
     return Path(path)
+
+
+def tell_written(output: Path) -> None:
+    """Print where a model was written."""
+    print(f"Written: {output} ({output.stat().st_size / 1e6:.1f} MB)")

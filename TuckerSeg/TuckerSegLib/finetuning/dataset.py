@@ -7,6 +7,7 @@ dataset.json names.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from ..nnunet.plans import ModelPlans
 EXPECTED = "an nnU-Net v2 raw dataset (dataset.json, imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz)"
 IGNORE = "ignore"  # nnU-Net's name for voxels that nobody labeled
 SHOWN_DIFFERENCES = 5
+READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,23 @@ class RawCase:
     identifier: str
     images: tuple[Path, ...]
     labels: Path
+
+    def content_id(self) -> str:
+        """Short hash of what the files hold.
+
+        Raises:
+            DatasetError: One cannot be read.
+        """
+        digest = hashlib.sha256()
+        for path in (*self.images, self.labels):
+            try:
+                with path.open("rb") as file:
+                    while block := file.read(READ_BYTES):
+                        digest.update(block)
+            except OSError as error:
+                raise DatasetError(f"{path} cannot be read ({error.strerror}).") from error
+            digest.update(b"|")  # so that where one file ends counts
+        return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

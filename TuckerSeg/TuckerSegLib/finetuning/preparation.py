@@ -52,18 +52,25 @@ class TrainingSet:
         Raises:
             DatasetError: Fewer than two cases.
         """
-        if len(self.cases) < 2:
-            raise DatasetError(
-                f"Fine-tuning needs at least 2 labeled cases, as one is held back to see whether it helps; found "
-                f"{len(self.cases)}."
-            )
-        held_back = min(max(1, round(validation_fraction * len(self.cases))), len(self.cases) - 1)
-        order = np.random.default_rng(seed).permutation(len(self.cases))
-        validation = set(order[:held_back].tolist())
+        validation = held_back(len(self.cases), validation_fraction, seed)
         return (
             tuple(case for number, case in enumerate(self.cases) if number not in validation),
             tuple(case for number, case in enumerate(self.cases) if number in validation),
         )
+
+
+def held_back(count: int, validation_fraction: float, seed: int) -> frozenset[int]:
+    """Numbers of the cases to validate with, of ``count`` in the order of the dataset.
+
+    Raises:
+        DatasetError: Fewer than two cases.
+    """
+    if count < 2:
+        raise DatasetError(
+            f"Fine-tuning needs at least 2 labeled cases, as one is held back to see whether it helps; found {count}."
+        )
+    wanted = min(max(1, round(validation_fraction * count)), count - 1)
+    return frozenset(np.random.default_rng(seed).permutation(count)[:wanted].tolist())
 
 
 def prepare_dataset(

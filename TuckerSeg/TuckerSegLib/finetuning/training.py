@@ -65,7 +65,7 @@ def fine_tune(
         settings: How.
         state_file: Written after every epoch. If it is there, the run goes on from it; the result is that of an
             uninterrupted run (on a GPU up to the order of its sums).
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``: a GPU where there is one.
         on_event: Receives ``stage``, ``progress`` (iterations of all epochs) and ``log`` (one per epoch) events of the
             stage ``fine-tune``.
         cancelled: Asked before every batch; the epochs done are in the state file.
@@ -99,12 +99,14 @@ def fine_tune(
 
 
 def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise BackendError(f"Fine-tuning runs on cpu, cuda or cuda:N; found '{name}'.") from error
+        raise BackendError(f"Fine-tuning runs on auto, cpu, cuda or cuda:N; found '{name}'.") from error
     if device.type not in ("cpu", "cuda"):
-        raise BackendError(f"Fine-tuning runs on cpu, cuda or cuda:N; found '{name}'.")
+        raise BackendError(f"Fine-tuning runs on auto, cpu, cuda or cuda:N; found '{name}'.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BackendError(f"{name}: PyTorch finds {torch.cuda.device_count()} CUDA device(s). Choose cpu.")
     return device

@@ -1,0 +1,85 @@
+"""Sub-commands that compress a model and train it on: without labels, or with them."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from ..command_options import folds_of
+from ..finetuning.dataset import read_raw_dataset
+from ..finetuning.settings import FineTuningRecord, FineTuningSettings
+from ..image import read_image
+from ..loading import load_model
+from ..model_finetuning import TrainingPlace, calibration_case, finetune_model
+from ..model_repair import repair_model
+from ..repairing.settings import RepairSettings
+from ..terminal import TerminalReporter
+from .models import compressed, model_output, tell_written
+
+
+def repair(options: argparse.Namespace) -> None:
+    """``tuckerseg repair OUT --ct CT... --rank R``."""
+    output = model_output(options.output)
+    settings = RepairSettings(options.steps, options.learning_rate, seed=options.seed)
+    original, volumes = load_model(options.model, folds_of(options)), [read_image(path) for path in options.ct]
+    smaller = compressed(options, original, lambda: volumes[0])
+    reporter = TerminalReporter()
+    try:
+        repaired, records = repair_model(
+            smaller,
+            original,
+            volumes,
+            settings,
+            state_folder=output.absolute().parent if options.resume else None,
+            threads=options.threads,
+            on_event=reporter,
+            cancelled=options.stopped,
+        )
+    finally:
+        reporter.close()
+    repaired.save(output)
+    for fold, record in records.items():
+        kept = record.agreement[record.best_check]
+        print(f"fold {fold}: agreement on held-back crops {record.agreement[0]:.3f} -> {kept:.3f}")
+    tell_written(output)
+
+
+def finetune(options: argparse.Namespace) -> None:
+    """``tuckerseg finetune OUT --dataset FOLDER --rank R``."""
+    output = model_output(options.output).absolute()
+    settings = FineTuningSettings(
+        epochs=options.epochs,
+        iterations=options.iterations,
+        learning_rate=options.learning_rate,
+        batch_size=options.batch_size,
+        validation_fraction=options.validation_fraction,
+        batch_dice=options.batch_dice,
+        seed=options.seed,
+    )
+    model = load_model(options.model, folds_of(options))
+    dataset = read_raw_dataset(options.dataset, model.plans)
+    example = calibration_case(dataset, settings)
+    model = compressed(options, model, lambda: read_image(example.images))
+    reporter = TerminalReporter()
+    # Beside the result, because the prepared cases are larger than some systems' temporary folder.
+    with tempfile.TemporaryDirectory(prefix="finetune-", dir=output.parent, ignore_cleanup_errors=True) as store:
+        place = TrainingPlace(options.device, options.threads, Path(store), output if options.resume else None)
+        try:
+            tuned, records = finetune_model(model, dataset, settings, place, reporter, options.stopped)
+        finally:
+            reporter.close()
+    tuned.save(output)
+    for fold, record in records.items():
+        print(f"fold {fold}: {_outcome(record)}")
+    tell_written(output)
+    if options.resume:
+        states = ", ".join(str(place.state_file(fold)) for fold in records)
+        print(f"Kept to go on from with more epochs, else to be removed: {states}")
+
+
+def _outcome(record: FineTuningRecord) -> str:
+    dice = f"validation Dice {record.dice_before:.4f} -> {record.dice_after:.4f}"
+    if record.best_epoch == 0:
+        return f"{dice}: no epoch was better than the start, whose weights were kept"
+    return f"{dice} (epoch {record.best_epoch} of {record.epochs_done})"

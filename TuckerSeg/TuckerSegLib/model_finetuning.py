@@ -1,0 +1,130 @@
+"""Labeled fine-tuning of a compressed model: its folds, one after the other, and the model that comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import hardware
+from .errors import Cancelled, SpecError
+from .finetuning.dataset import RawCase, RawDataset
+from .finetuning.preparation import held_back, prepare_dataset
+from .finetuning.settings import FineTuningRecord, FineTuningSettings
+from .finetuning.training import fine_tune
+from .model import SegmentationModel
+from .records import CompressionRecipe, to_json
+from .tensor_states import sha256_of, tensors_of
+
+Listener = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TrainingPlace:
+    """Where a fine-tuning runs and keeps its files; nothing here is part of what it is.
+
+    Attributes:
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: Of the processor; None leaves a core free where there are more than two.
+        store: Folder for the prepared cases, which whoever gives it removes; None keeps them in memory.
+        state_path: Every fold keeps a state ``STATE_PATH.FOLD.state``, from which an interrupted run goes on and a
+            finished one can be given more epochs; None keeps none.
+    """
+
+    device: str = "auto"
+    threads: int | None = None
+    store: Path | None = None
+    state_path: Path | None = None
+
+    def state_file(self, fold: str) -> Path | None:
+        """Where the state of a fold is kept."""
+        path = self.state_path
+        return None if path is None else path.with_name(f"{path.name}.{fold}.state")
+
+
+def finetune_model(
+    compressed: SegmentationModel,
+    dataset: RawDataset,
+    settings: FineTuningSettings,
+    place: TrainingPlace = TrainingPlace(),
+    on_event: Listener = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> tuple[SegmentationModel, dict[str, FineTuningRecord]]:
+    """Train a compressed model on labeled cases, as the Tucker paper does; every fold on the same ones.
+
+    Args:
+        compressed: By any method; it may have been trained on before.
+        dataset: From ``read_raw_dataset`` with the model's plans.
+        settings: How.
+        place: Hardware and files.
+        on_event: See ``prepare_dataset`` and ``fine_tune``.
+        cancelled: Asked between cases and batches.
+
+    Returns:
+        The fine-tuned model, which allows no mirroring because it was trained without, and per fold what was done.
+
+    Raises:
+        SpecError: The model is not compressed, or the training diverges.
+        DatasetError, ImageError: The dataset cannot be read, or does not fit the model.
+        ModelFileError: A state is damaged or of another run.
+        OutputError: A file cannot be written.
+        BackendError, OutOfMemoryError: The device is not there, or too small.
+        Cancelled: ``cancelled`` said so.
+    """
+    if not compressed.recipes:
+        raise SpecError(
+            f"{compressed.name} is not compressed: there is nothing to fine-tune. Give a rank below 1; the original "
+            "network is trained with nnU-Net itself."
+        )
+    plans = replace(compressed.plans, mirror_axes=())
+    weights: dict[str, torch.Tensor] = {}
+    records: dict[str, FineTuningRecord] = {}
+    with hardware.torch_threads(place.threads or hardware.default_threads()), hardware.freed_memory_kept():
+        cases = _case_ids(dataset, cancelled)
+        prepared = prepare_dataset(dataset, plans, place.store, on_event, cancelled)
+        for number, fold in enumerate(compressed.folds, 1):
+            if len(compressed.folds) > 1:
+                on_event({"event": "log", "message": f"Fold {fold}, {number} of {len(compressed.folds)}:"})
+            found = fine_tune(
+                compressed.network(fold),
+                plans,
+                prepared,
+                settings,
+                state_file=place.state_file(fold),
+                device=place.device,
+                on_event=on_event,
+                cancelled=cancelled,
+            )
+            weights |= {f"{fold}/{name}": tensor for name, tensor in tensors_of(found.network).items()}
+            records[fold] = found.record
+    spec = {
+        **to_json(settings),
+        "dataset": dataset.folder.resolve().name,
+        "cases": cases,
+        "weights_sha256": sha256_of(weights),  # on a GPU the same settings do not give quite the same weights
+    }
+    recipes = (*compressed.recipes, CompressionRecipe("finetune", spec, ()))
+    return replace(compressed, plans=plans, recipes=recipes, weights=weights), records
+
+
+def calibration_case(dataset: RawDataset, settings: FineTuningSettings) -> RawCase:
+    """A case to calibrate a compression on before it is fine-tuned: the first that is not held back.
+
+    Raises:
+        DatasetError: Fewer than two cases.
+    """
+    validation = held_back(len(dataset.cases), settings.validation_fraction, settings.seed)
+    return next(case for number, case in enumerate(dataset.cases) if number not in validation)
+
+
+def _case_ids(dataset: RawDataset, cancelled: Callable[[], bool]) -> dict[str, str]:
+    """Each case's name and a hash of its files, in the order that the split depends on."""
+    identifiers = {}
+    for case in dataset.cases:
+        if cancelled():
+            raise Cancelled("The fine-tuning was cancelled.")
+        identifiers[case.identifier] = case.content_id()
+    return identifiers
