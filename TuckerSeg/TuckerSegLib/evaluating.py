@@ -119,8 +119,9 @@ def evaluate(
         on_case(pair.case, number, len(pairs))
         maps = read_label_map(pair.prediction, names), read_label_map(pair.reference, names)
         _check_grids(*maps)
-        notes += [f"{labels.source}: {note}" for labels in maps for note in labels.notes]
-        scores += score_case(pair.case, *maps, spec.tolerance_mm)
+        found = score_case(pair.case, *maps, spec.tolerance_mm)
+        notes += [f"{labels.source}: {note}" for labels in maps for note in labels.notes] + _notes_on(pair.case, found)
+        scores += found
     structures = means_over_cases(scores, spec.minimum_voxels)
     return Evaluation(
         tolerance_mm=spec.tolerance_mm,
@@ -207,6 +208,18 @@ def _without_ignored(
         return predicted, expected
     outside = expected == ignored
     return np.where(outside | (predicted == ignored), 0, predicted), np.where(outside, 0, expected)
+
+
+def _notes_on(case: str, scores: Sequence[StructureScore]) -> list[str]:
+    """That names may be spelled differently, where no structure is in both maps."""
+    predicted = [score.name for score in scores if score.predicted_voxels]
+    expected = [score.name for score in scores if score.reference_voxels]
+    if not predicted or not expected or set(predicted) & set(expected):
+        return []
+    return [
+        f"{case}: no structure is in both files; predicted: {', '.join(predicted)}; reference: {', '.join(expected)}. "
+        "Where these are the same, name their values with --labels."
+    ]
 
 
 def _check_grids(prediction: LabelMap, reference: LabelMap) -> None:
