@@ -21,7 +21,7 @@ from .errors import ImageError, SpecError
 from .image import Geometry, oriented, read_image
 from .image.reading import HEADER_READERS
 from .image.segments import read_segment_names
-from .structures import TABLE_FILE, anatomy, title_of
+from .structures import TABLE_FILE, known_structures, title_of
 
 SEGMENTATION = ".seg.nrrd"
 EXTENSIONS = (SEGMENTATION, *HEADER_READERS)  # the first that fits counts
@@ -186,8 +186,8 @@ def _segment_names(path: Path) -> dict[int, str]:
     repeated = [name for name, count in Counter(map(_comparable, names.values())).items() if count > 1]
     if repeated:
         raise ImageError(f"{path}: several segments are called '{repeated[0]}'. Rename them in 3D Slicer.")
-    known = {value: anatomy(name) for value, name in names.items()}
-    return {value: known[value].name if known[value] else name for value, name in names.items()}
+    standard = {known.title.casefold(): known.name for known in known_structures()}
+    return {value: standard.get(_comparable(name), name) for value, name in names.items()}
 
 
 def _names_beside(path: Path) -> dict[int, str]:

@@ -36,8 +36,9 @@ def write_nifti(path: Path, values: np.ndarray, affine=GRID.affine) -> Path:
 
 
 def write_segmentation(path: Path, names: dict[int, str], labels: np.ndarray | None = None) -> Path:
-    segments = [Segment(value, structures.title_of(name), GRAY) for value, name in names.items()]
-    write_labels(path, labels_of(*names) if labels is None else labels, GRID, segments)
+    segments = [Segment(value, name, GRAY) for value, name in names.items()]
+    labels = labels_of(*names) if labels is None else labels
+    write_labels(path, labels, Geometry(labels.shape, GRID.affine), segments)
     return path
 
 
@@ -99,7 +100,13 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 
 def test_a_segmentation_names_its_values_by_the_standard_where_there_is_one(tmp_path):
-    path = write_segmentation(tmp_path / "case.seg.nrrd", {7: "kidney_left", 3: "My cyst"})
+    total = named_labels("total")
+    titles = {value: structures.title_of(name) for value, name in total.items()}
+    path = write_segmentation(
+        tmp_path / "total.seg.nrrd", titles, np.arange(120, dtype=np.uint8).reshape(4, 5, 6) % 118
+    )
+    assert read_label_map(path).names == total
+    path = write_segmentation(tmp_path / "own.seg.nrrd", {7: "KIDNEY left", 3: "My cyst"})
     assert read_label_map(path).names == {7: "kidney_left", 3: "My cyst"}
 
 
