@@ -96,7 +96,7 @@ def test_where_nothing_gets_better_the_start_is_kept(models, volume):
 
 def test_what_cannot_be_repaired_is_refused(models, volume, make_model_folder):
     original, smaller = models
-    with pytest.raises(SpecError, match="nothing to repair"):
+    with pytest.raises(SpecError, match="nothing to gain"):
         repair_model(original, original, [volume], SETTINGS)
     with pytest.raises(SpecError, match="needs the original"):
         repair_model(smaller, smaller, [volume], SETTINGS)
