@@ -91,6 +91,17 @@ def _add_accuracy(command: Command) -> None:
     add_model(explore, default="demo")
     add_inference(explore)
 
+    reconstruct = command("reconstruct", "measure how well kernels are rebuilt at lower ranks: table, CSV, heat maps")
+    reconstruct.add_argument(
+        "--ct", metavar="FILE", help="CT to calibrate on for this once (default: the calibration that the model has)"
+    )
+    reconstruct.add_argument(
+        "--layer", action="append", default=[], metavar="PATTERN", help="as 'decoder.*'; repeatable (default: all)"
+    )
+    reconstruct.add_argument("--multiple", type=int, default=8, help="step of the ranks (default: %(default)s)")
+    reconstruct.add_argument("--out", default="reconstruct-output", metavar="DIR", help="folder (default: %(default)s)")
+    add_model(reconstruct, default="demo")
+
 
 def _add_evaluation(command: Command) -> None:
     """The sub-command that compares label files."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import exploring
+from .. import exploring, reconstructing
 from ..command_options import cases_of, folds_of, inference_of, rank_ratios_of
 from ..image import read_image
 from ..loading import load_model
+from ..reconstruction import RankGrid
 from ..repairing.settings import RepairSettings
 from ..run import stop_if
 
@@ -26,6 +27,17 @@ def explore(options: argparse.Namespace) -> None:
         inference_of(options),
         read_image(options.calibrate_on) if options.calibrate_on else None,
         RepairSettings(options.repair_steps),
+        Path(options.out),
+        lambda: stop_if(options.stopped),
+    )
+
+
+def reconstruct(options: argparse.Namespace) -> None:
+    """``tuckerseg reconstruct --model M --ct CT --layer PATTERN --multiple 8 --out DIR``."""
+    reconstructing.reconstruct(
+        load_model(options.model, folds_of(options)),
+        RankGrid(options.multiple, tuple(options.layer)),
+        read_image(options.ct) if options.ct else None,
         Path(options.out),
         lambda: stop_if(options.stopped),
     )

@@ -1,0 +1,203 @@
+"""``tuckerseg reconstruct``: errors over a grid of ranks as CSV, as heat maps and as a short table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .cache import Cache
+from .calibrating import ModelCalibration, calibrate_model, stored_calibration
+from .errors import OutputError
+from .image import Image
+from .model import SegmentationModel
+from .reconstruction import LayerReconstruction, RankGrid, RankPair, layers_of, measure_reconstruction
+from .text_files import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ENERGIES = (0.9, 0.95, 0.99)
+COMPARED_ENERGY = 0.9  # at whose ranks the table shows what calibration gains
+COLUMNS = (
+    *("layer", "output_channels", "input_channels", "kernel", "dense_macs", "dense_parameters"),
+    *(field.name for field in fields(RankPair)),
+)
+MAPS = {
+    "relative_error": "weights",
+    "whitened_error_weights": "weights, whitened",
+    "whitened_error_calibrated": "calibrated, whitened",
+}
+SMALLEST_SHOWN_ERROR = 1e-3
+PANELS_PER_ROW = 9
+
+
+def reconstruct(
+    model: SegmentationModel, grid: RankGrid, volume: Image | None, folder: Path, stop: Callable[[], None]
+) -> None:
+    """Measure all rank pairs; print a table, and write ``reconstruction.csv`` and ``reconstruction.png``.
+
+    Args:
+        model: The original.
+        grid: Layers and ranks to look at.
+        volume: Calibrated on for this once; None takes the calibration that the model has, if any.
+        folder: Made where it is missing.
+        stop: Asked now and then; raises to stop.
+
+    Raises:
+        SpecError: The model is compressed already, or a pattern fits no layer.
+        OutputError: The folder cannot be made or written.
+        ImageError: The volume does not fit the model.
+    """
+    count = len(layers_of(model, grid.layers))  # errors before the work, not after it
+    table = _made(folder) / "reconstruction.csv"
+    write_text(table, _as_csv([COLUMNS]))
+    cache, layers = Cache(), []
+    calibration = _calibration(model, volume, cache, stop)
+    for layer in measure_reconstruction(model, grid, cache, calibration, stop):
+        layers.append(layer)
+        _append(table, _as_csv(_rows(layer)))  # what was measured stays, whatever comes
+        print(f"{len(layers)}/{count} {layer.path}: {len(layer.pairs)} rank pairs", file=sys.stderr)
+    print(as_text(layers))
+    try:
+        draw_reconstruction(layers, folder / "reconstruction.png")
+    except ModuleNotFoundError:
+        print("matplotlib is not installed, so no picture was drawn: pip install matplotlib")
+    print(f"Written: {folder}")
+
+
+def as_text(layers: Sequence[LayerReconstruction]) -> str:
+    """Per layer the cheapest ranks that keep shares of the energy, and their MACs relative to the dense layer's."""
+    calibrated = layers[0].pairs[0].whitened_error_calibrated is not None
+    titles = "".join(f"{f'{energy:.0%} energy':>20}" for energy in ENERGIES)
+    lines = [f"{'layer':40}{'weight (O I kernel)':>20}{titles}" + ("  whitened error there" if calibrated else "")]
+    for layer in layers:
+        cheapest = "".join(f"{_ranks_and_ratio(layer, layer.cheapest(energy)):>20}" for energy in ENERGIES)
+        line = f"{layer.path:40}{' '.join(map(str, layer.shape)):>20}{cheapest}"
+        pair = layer.cheapest(COMPARED_ENERGY)
+        if calibrated and pair is not None:
+            line += f"  {pair.whitened_error_weights:.3f} -> {pair.whitened_error_calibrated:.3f}"
+        lines.append(line)
+    dense = sum(layer.dense.macs for layer in layers)
+    totals = [sum((layer.cheapest(energy) or layer.dense).macs for layer in layers) / dense for energy in ENERGIES]
+    lines.append(f"{'MACs of these layers':60}" + "".join(f"{total:>20.2f}" for total in totals))
+    lines.append("Ranks (outputs x inputs) of fewest MACs that keep the share of the weights' energy, and their MACs")
+    lines.append("relative to the dense layer's; dense: no cheaper ranks keep it.")
+    if calibrated:
+        lines.append(
+            f"Whitened error: at {COMPARED_ENERGY:.0%} energy, by the calibration's norm; weights-only factors"
+        )
+        lines.append("-> calibrated ones.")
+    return "\n".join(lines)
+
+
+def draw_reconstruction(layers: Sequence[LayerReconstruction], path: Path) -> None:
+    """Heat maps of the relative errors over both ranks, side by side per layer, as PNG.
+
+    A line parts the rank pairs that are cheaper than the dense layer from the others.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+        OutputError: The file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    calibrated = layers[0].pairs[0].whitened_error_calibrated is not None
+    maps = MAPS if calibrated else {"relative_error": MAPS["relative_error"]}
+    groups = min(PANELS_PER_ROW // len(maps), len(layers))
+    rows = -(-len(layers) // groups)
+    figure = Figure(figsize=(1.75 * len(maps) * groups + 1.2, 2.1 * rows + 0.6), layout="constrained")
+    panels = figure.subplots(rows, len(maps) * groups, squeeze=False).ravel()
+    for number, layer in enumerate(layers):
+        for panel, (name, words) in zip(panels[number * len(maps) :], maps.items(), strict=False):
+            shown = _draw_map(panel, layer, name)
+            panel.set_xlabel(words, fontsize=7)
+        panels[number * len(maps)].set_title(layer.path, fontsize=7, loc="left")
+    for panel in panels[len(layers) * len(maps) :]:
+        panel.set_axis_off()
+    figure.supxlabel("input rank")
+    figure.supylabel("output rank")
+    figure.suptitle("red line: ranks beyond it are no cheaper than the dense layer", fontsize=9)
+    figure.colorbar(shown, ax=panels.tolist(), label="relative error", shrink=min(1.0, 4 / rows), extend="min")
+    try:
+        figure.savefig(path, format="png", dpi=110)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _draw_map(panel: Axes, layer: LayerReconstruction, name: str) -> Any:
+    """The cell of a rank reaches from the rank before it up to itself."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import LogNorm
+
+    rows, columns = (0, *layer.output_ranks), (0, *layer.input_ranks)
+    colors = LogNorm(SMALLEST_SHOWN_ERROR, 1, clip=True)
+    shown = panel.pcolormesh(columns, rows, layer.grid(name), cmap="viridis_r", norm=colors)
+    cheaper = layer.grid("cheaper")
+    borders = [
+        [(columns[j + 1], bottom), (columns[j + 1], top)]
+        for i, (bottom, top) in enumerate(pairwise(rows))
+        for j in range(len(columns) - 2)
+        if cheaper[i, j] != cheaper[i, j + 1]
+    ]
+    borders += [
+        [(left, rows[i + 1]), (right, rows[i + 1])]
+        for j, (left, right) in enumerate(pairwise(columns))
+        for i in range(len(rows) - 2)
+        if cheaper[i, j] != cheaper[i + 1, j]
+    ]
+    panel.add_collection(LineCollection(borders, colors="red", linewidths=1.2))
+    panel.set(xticks=columns[-1:], yticks=rows[-1:])
+    panel.tick_params(labelsize=7)
+    return shown
+
+
+def _calibration(
+    model: SegmentationModel, volume: Image | None, cache: Cache, stop: Callable[[], None]
+) -> ModelCalibration | None:
+    if volume is not None:
+        return calibrate_model(model, volume, progress=lambda done: stop())
+    found = stored_calibration(model, cache)
+    if found is None:
+        print(f"{model.name} is not calibrated: errors of the weights alone. Whitened ones: --ct CT", file=sys.stderr)
+    return found
+
+
+def _ranks_and_ratio(layer: LayerReconstruction, pair: RankPair | None) -> str:
+    if pair is None:
+        return "dense"
+    return f"{pair.output_rank} x {pair.input_rank}{pair.macs / layer.dense.macs:7.2f}"
+
+
+def _rows(layer: LayerReconstruction) -> Iterable[Sequence[Any]]:
+    outputs, inputs, *kernel = layer.shape
+    common = (layer.path, outputs, inputs, "x".join(map(str, kernel)), layer.dense.macs, layer.dense.parameters)
+    for pair in layer.pairs:
+        yield *common, *(f"{value:.6g}" if isinstance(value, float) else value for value in astuple(pair))
+
+
+def _as_csv(rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror}.") from error
+    return folder

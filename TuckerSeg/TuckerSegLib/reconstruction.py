@@ -1,0 +1,231 @@
+"""How well a model's convolutions are rebuilt at lower ranks: what ``tuckerseg reconstruct`` measures.
+
+Errors of the weights at every rank pair of a grid, layer by layer, as the Tucker paper's reconstruction script gives
+them (arXiv:2404.09683). With a calibration the errors are given in its norm too, where they are, to first order,
+errors of the logits: those of the weights-only factors, and those of the factors that are made for it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .cache import Cache
+from .calibrating import ModelCalibration
+from .compression.allocation import rank_steps
+from .compression.basis import Basis
+from .compression.calibrated_basis import CalibratedBasis
+from .compression.layers import convolutions
+from .compression.trace import Call, trace
+from .compression.truncation import calibrated_truncation_errors, truncation_errors
+from .compression.tucker_costs import dense_cost, tucker_cost
+from .decompositions import calibrated_basis, network_basis
+from .errors import SpecError
+from .loading import require_original
+from .model import SegmentationModel
+from .records import Cost
+
+Ranks = tuple[tuple[int, ...], tuple[int, ...]]  # of the outputs, of the inputs
+SquaredErrors = tuple[Tensor, float]  # (output ranks, input ranks), and the squared norm of the weight
+
+
+@dataclass(frozen=True)
+class RankGrid:
+    """Which rank pairs of which layers are looked at.
+
+    Attributes:
+        multiple: Step of the ranks; all channels are the last rank of every mode.
+        layers: Patterns of layer paths as in a shell, ``decoder.*``; none takes all layers.
+    """
+
+    multiple: int = 8
+    layers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.multiple < 1:
+            raise SpecError(f"The step of the ranks is a whole number of at least 1; found {self.multiple}.")
+
+
+@dataclass(frozen=True)
+class RankPair:
+    """One layer at one rank pair.
+
+    Attributes:
+        output_rank, input_rank: r and s.
+        absolute_error: Frobenius norm of what the truncated weights lack.
+        relative_error: The same over the norm of the weights.
+        energy: Share of the squared norm that is kept.
+        whitened_error_weights: Relative error of the same truncation in the norm of the calibration; None without one.
+        whitened_error_calibrated: That of the calibrated factors, before the sweeps that lower it a little more.
+        macs, parameters: Of one fold and one patch. A factor at full rank is merged into the core.
+        cheaper: Whether these are fewer MACs than those of the dense layer.
+    """
+
+    output_rank: int
+    input_rank: int
+    absolute_error: float
+    relative_error: float
+    energy: float
+    whitened_error_weights: float | None
+    whitened_error_calibrated: float | None
+    macs: int
+    parameters: int
+    cheaper: bool
+
+
+@dataclass(frozen=True)
+class LayerReconstruction:
+    """One convolution at every rank pair of a grid.
+
+    Attributes:
+        path: Of the module.
+        shape: Of the weight, output channels first.
+        dense: What the layer costs as it is.
+        output_ranks, input_ranks: The grid; the last of each are all channels.
+        pairs: All pairs, input ranks the fastest.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dense: Cost
+    output_ranks: tuple[int, ...]
+    input_ranks: tuple[int, ...]
+    pairs: tuple[RankPair, ...]
+
+    def grid(self, name: str) -> np.ndarray:
+        """One attribute of all pairs, (output ranks, input ranks)."""
+        values = np.array([getattr(pair, name) for pair in self.pairs])
+        return values.reshape(len(self.output_ranks), len(self.input_ranks))
+
+    def cheapest(self, energy: float) -> RankPair | None:
+        """The pair of fewest MACs that keeps a share of the energy; None where only the dense layer does."""
+        enough = [pair for pair in self.pairs if pair.cheaper and pair.energy >= energy]
+        return min(enough, key=lambda pair: (pair.macs, pair.parameters), default=None)
+
+
+def layers_of(model: SegmentationModel, patterns: Sequence[str] = ()) -> dict[str, tuple[nn.Module, list[Call]]]:
+    """The convolutions that compression can change, without weights, and their runs in one patch.
+
+    Args:
+        model: The original.
+        patterns: See ``RankGrid.layers``.
+
+    Returns:
+        Path to convolution and runs, in the network's order.
+
+    Raises:
+        SpecError: The model is compressed already, or a pattern fits no layer.
+    """
+    require_original(model)
+    structure, plans = model.structure(), model.plans
+    run = trace(structure, plans.patch_shape, plans.input_channels)
+    found = {path: (conv, run.calls_of(path)) for path, conv in convolutions(structure).items() if conv.groups == 1}
+    found = {path: (conv, calls) for path, (conv, calls) in found.items() if calls}
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(path, pattern) for path in found):
+            known = "\n  ".join(found)
+            raise SpecError(f"No layer of {model.name} that can be compressed fits '{pattern}'. There are:\n  {known}")
+    return {
+        path: layer
+        for path, layer in found.items()
+        if not patterns or any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+    }
+
+
+def measure_reconstruction(
+    model: SegmentationModel,
+    grid: RankGrid,
+    cache: Cache,
+    calibration: ModelCalibration | None = None,
+    stop: Callable[[], None] = lambda: None,
+) -> Iterator[LayerReconstruction]:
+    """Errors of every convolution that compression can change; layers come in the network's order when they are done.
+
+    Of several folds, which share their ranks, squared errors and squared norms are summed.
+
+    Args:
+        model: The original.
+        cache: Keeps the decomposition.
+        calibration: Adds the whitened errors.
+        stop: Asked between layers; raises to stop.
+
+    Raises:
+        SpecError: The model is compressed already, or a pattern fits no layer.
+    """
+    layers = layers_of(model, grid.layers)
+    bases = []
+    for fold in model.folds:
+        stop()
+        network = model.network(fold)
+        calibrated = calibrated_basis(fold, network, calibration) if calibration else None
+        bases.append((network_basis(model, fold, network, cache, lambda done: stop()), calibrated))
+    for path, (conv, calls) in layers.items():
+        stop()
+        ranks = tuple(tuple(rank_steps(size, grid.multiple)) for size in (conv.out_channels, conv.in_channels))
+        errors = _summed([truncation_errors(basis.layers[path], *ranks) for basis, _ in bases])
+        whitened = None
+        if calibration:
+            folds = [_whitened_errors(path, *each, ranks) for each in bases]
+            whitened = [_relative(*_summed(found)) for found in zip(*folds, strict=True)]
+        yield _layer(path, conv, calls, errors, whitened, ranks)
+
+
+def _whitened_errors(
+    path: str, basis: Basis, calibrated: CalibratedBasis, ranks: Ranks
+) -> tuple[SquaredErrors, SquaredErrors]:
+    """Of the weights-only factors and of the calibrated ones."""
+    calibration = calibrated.calibration
+    plain, energy = calibrated_truncation_errors(basis.layers[path], calibration.layers[path], *ranks)
+    solved = calibrated.layer(path).errors(ranks[1])
+    solved = torch.stack([row[list(ranks[0])] for row in solved.values()], dim=1)
+    # Compression starts from both input factors and keeps what is better, so it is never worse than the weights'.
+    best = torch.minimum(plain, solved)
+    unit = calibration.logit_energy  # that all folds share
+    return (plain / unit, energy / unit), (best / unit, energy / unit)
+
+
+def _summed(folds: Sequence[SquaredErrors]) -> SquaredErrors:
+    return sum(errors for errors, _ in folds), sum(energy for _, energy in folds)
+
+
+def _relative(errors: Tensor, energy: float) -> np.ndarray:
+    """Not squared any more; of a weight that is zero nothing can be lost."""
+    return (errors / energy if energy > 0 else torch.zeros_like(errors)).sqrt().numpy()
+
+
+def _layer(
+    path: str,
+    conv: nn.Module,
+    calls: Sequence[Call],
+    errors: SquaredErrors,
+    whitened: Sequence[np.ndarray] | None,
+    ranks: Ranks,
+) -> LayerReconstruction:
+    """The record of a layer from its squared errors and, with a calibration, its two relative whitened ones."""
+    dense, pairs = dense_cost(conv, calls), []
+    absolute, relative = errors[0].sqrt().numpy(), _relative(*errors)
+    for row, column in np.ndindex(absolute.shape):
+        pair = (ranks[0][row], ranks[1][column])
+        weights, calibrated = (float(each[row, column]) for each in whitened) if whitened else (None, None)
+        cost = tucker_cost(conv, pair, calls, merged=True)
+        pairs.append(
+            RankPair(
+                output_rank=pair[0],
+                input_rank=pair[1],
+                absolute_error=float(absolute[row, column]),
+                relative_error=float(relative[row, column]),
+                energy=1 - float(relative[row, column]) ** 2,
+                whitened_error_weights=weights,
+                whitened_error_calibrated=calibrated,
+                macs=cost.macs,
+                parameters=cost.parameters,
+                cheaper=cost.macs < dense.macs,
+            )
+        )
+    shape = (conv.out_channels, conv.in_channels, *conv.kernel_size)
+    return LayerReconstruction(path, shape, dense, *ranks, tuple(pairs))
