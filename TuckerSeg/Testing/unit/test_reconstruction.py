@@ -112,9 +112,13 @@ def test_calibrated_factors_are_at_least_as_good_as_said_and_never_worse_than_pl
         assert (layer.grid("whitened_error_calibrated") <= layer.grid("whitened_error_weights")).all()
         whitened = basis.layer(layer.path)
         for pair in layer.pairs:
-            made = whitened.truncated((pair.output_rank, pair.input_rank))
-            made = (max(made.error, 0) / whitened.energy) ** 0.5
+            r, s = pair.output_rank, pair.input_rank
+            made, foretold = (
+                (max(float(error), 0) / whitened.energy) ** 0.5
+                for error in (whitened.truncated((r, s)).error, whitened.errors([s])[s][r])
+            )
             assert made <= pair.whitened_error_calibrated * (1 + 1e-5) + 1e-4
+            assert pair.whitened_error_calibrated <= foretold * (1 + 1e-5) + 1e-4
             gained |= made < 0.9 * pair.whitened_error_weights
     assert gained
 
