@@ -121,7 +121,7 @@ def measure_curve(
         for factor in factors:
             spec = policy_spec(policy, factor, calibration)
             smaller = compress(model, spec, cache=cache, calibration=calibration if spec.calibration else None)
-            smaller = _improved(smaller, model, policy, source, calibration, repair or RepairSettings(), stop)
+            smaller = _improved(smaller, model, policy, source, calibration, cache, repair or RepairSettings(), stop)
             for case, original, found in zip(cases, originals, _run_all(smaller, cases, inference, cache, stop)):
                 seen = spec.calibration is not None and case.volume.source == source.source
                 yield _point(case, policy, factor, found, original, seen)
@@ -203,6 +203,7 @@ def _improved(
     policy: str,
     volume: Image,
     calibration: ModelCalibration | None,
+    cache: Cache,
     repair: RepairSettings,
     stop: Callable[[], None],
 ) -> SegmentationModel:
@@ -210,7 +211,7 @@ def _improved(
     if not model.recipes:
         return model
     if policy == "auto+refit":
-        return refit_model(model, original, [volume], calibration, progress=lambda done: stop())[0]
+        return refit_model(model, original, [volume], calibration, cache, progress=lambda done: stop())
     if policy == "auto+repair":
 
         def cancelled() -> bool:

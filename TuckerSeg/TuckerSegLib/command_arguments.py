@@ -62,6 +62,12 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
         "it; none: ranks from the weights alone (default: %(default)s)",
     )
     parser.add_argument(
+        "--refit",
+        action="store_true",
+        help="with --policy auto: fit the compressed layers once more, to this volume; a minute, and nearer to the "
+        "original on it",
+    )
+    parser.add_argument(
         "--rank-mode", choices=("relative", "fixed"), default="relative", help="with --policy paper or uniform"
     )
     parser.add_argument("--minimum-rank", type=int, default=8, help="no rank below this (default: %(default)s)")

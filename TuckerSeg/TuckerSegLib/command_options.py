@@ -27,6 +27,7 @@ def job_of(options: argparse.Namespace, output: str | None = None) -> Job:
         folds=folds_of(options),
         timepoint=options.timepoint,
         calibrate=options.calibrate,
+        refit=options.refit,
     )
 
 

@@ -24,6 +24,7 @@ from .image import Image
 from .job import Job
 from .loading import compress, require_original
 from .model import SegmentationModel
+from .model_refit import refit_model
 from .records import LayerChange
 from .segmentation import Stopwatch
 
@@ -48,7 +49,8 @@ def compress_as_asked(
         stop: Asked now and then; raises to stop.
 
     Raises:
-        SpecError: The model is compressed already, or the job names a calibration that is not here.
+        SpecError: The model is compressed already, the job names a calibration that is not here, or a refit is asked
+            for where nothing is calibrated.
         ImageError: The volume does not fit the model.
     """
     if job.method is None:
@@ -67,7 +69,14 @@ def compress_as_asked(
         if calibration is None:
             warnings.warn(WEIGHTS_ONLY, stacklevel=2)
     with watch.stage("compress"):
-        return compress(model, spec, job.method, cache, lambda done: stop(), calibration)
+        smaller = compress(model, spec, job.method, cache, lambda done: stop(), calibration)
+    if not (job.refit and smaller.recipes):
+        return smaller
+    if calibration is None:
+        raise SpecError("A refit goes on from a calibrated compression: take the policy auto, and let it calibrate.")
+    with watch.stage("refit"):
+        seen = [volume()] if volume is not None else []
+        return refit_model(smaller, model, seen, calibration, cache, progress=lambda done: stop())
 
 
 def known_calibration(model: SegmentationModel, spec: Any, calibrate: str, cache: Cache) -> ModelCalibration | None:

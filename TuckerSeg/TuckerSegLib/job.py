@@ -64,6 +64,8 @@ class Job:
         compression: Fields of the method's ``Spec``.
         calibrate: Which calibration a compression that wants one uses: ``auto`` takes what was found on earlier
             volumes, else calibrates on this one; ``volume`` adds this volume to it; ``none`` does without.
+        refit: Whether a calibrated compression is fitted once more, to the volume at hand: a minute, and nearer to the
+            original on it.
         folds: Folds of the model; None takes all.
         timepoint: Of a 4D image.
     """
@@ -79,6 +81,7 @@ class Job:
     folds: tuple[str, ...] | None = None
     timepoint: int | None = None
     calibrate: str = "auto"
+    refit: bool = False
 
     def __post_init__(self):
         if self.calibrate not in CALIBRATE:

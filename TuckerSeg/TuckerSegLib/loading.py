@@ -49,7 +49,7 @@ def load_model(path: str | Path, folds: tuple[str, ...] | None = None, cache: Ca
     cache = cache or Cache()
     sha256 = cache.sha256_of_files(_stamped_files(folder), folder.sha256)
     key = key_of(engine=ENGINE_VERSION, source=sha256, folds=folder.folds, recipes=[])
-    model = _cached(cache, key)
+    model = cached_model(cache, key)
     if model is None:
         model = _convert(folder, sha256)
         cache.store("models", key, model.save)
@@ -106,7 +106,7 @@ def compress(
     if named != given:
         raise SpecError(f"the compression names the calibration {named}, but {given} was given")
     asked = replace(model, recipes=(CompressionRecipe(method, to_json(spec), ()),), weights={})
-    if cached := _cached(cache, asked.key):
+    if cached := cached_model(cache, asked.key):
         return replace(cached, name=model.name)
     evidence = rank_evidence(model, spec, cache, calibration, progress)
     changes = module.plan(model.structure(), spec, patch_shape, channels, evidence)
@@ -128,6 +128,19 @@ def compress(
     compressed = replace(asked, recipes=(recipe,), weights=weights, cost=cost, head_path=head_path)
     cache.store("models", compressed.key, compressed.save)
     return compressed
+
+
+def cached_model(cache: Cache, key: str) -> SegmentationModel | None:
+    """A compressed model from the cache; one that cannot be read is discarded with a warning."""
+    path = cache.find("models", key)
+    if path is None:
+        return None
+    try:
+        return read_model_file(path)
+    except ModelFileError as error:
+        cache.discard("models", key)
+        warnings.warn(f"A cached file could not be used and is made again: {error}", stacklevel=3)
+        return None
 
 
 def require_original(model: SegmentationModel) -> None:
@@ -183,18 +196,6 @@ def _convert(folder: ModelFolder, sha256: str) -> SegmentationModel:
     return SegmentationModel(
         _name(folder, plans), plans, folder.folds, (), sha256, cost, cost, head.path if head else None, weights
     )
-
-
-def _cached(cache: Cache, key: str) -> SegmentationModel | None:
-    path = cache.find("models", key)
-    if path is None:
-        return None
-    try:
-        return read_model_file(path)
-    except ModelFileError as error:
-        cache.discard("models", key)
-        warnings.warn(f"A cached file could not be used and is made again: {error}", stacklevel=3)
-        return None
 
 
 def _stamped_files(folder: ModelFolder) -> list[Path]:

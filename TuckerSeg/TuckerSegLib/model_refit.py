@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from . import catalog, hardware
+from .cache import Cache
 from .calibrating import ModelCalibration, calibration_patches, has_built_in_volumes, volume_id
 from .compression.refitting import distance, refit
 from .errors import SpecError
 from .image import Image, read_image
-from .loading import require_pair
+from .loading import cached_model, require_pair
 from .model import SegmentationModel
 from .records import CompressionRecipe
 
@@ -25,9 +26,10 @@ def refit_model(
     original: SegmentationModel,
     volumes: Sequence[Image],
     calibration: ModelCalibration,
+    cache: Cache,
     threads: int | None = None,
     progress: Callable[[float], None] | None = None,
-) -> tuple[SegmentationModel, dict[str, tuple[float, float]]]:
+) -> SegmentationModel:
     """Fit a compressed model's layers once more, behind the inputs that they really get. No labels, no gradients.
 
     A fold whose outputs do not come nearer to the original's on held-back crops stays as it is.
@@ -36,12 +38,9 @@ def refit_model(
         compressed: Made of ``original`` with this calibration.
         volumes: Any that the model can segment. For a model of CTs the built-in synthetic torso is added.
         calibration: Of the original.
+        cache: Where the result is kept, and taken from.
         threads: Of the processor; None leaves a core free where there are more than two.
         progress: Called with the fraction done; may raise to stop.
-
-    Returns:
-        The model, and per fold its distance from the original on held-back crops before and after: the squared
-        error of the logits, relative to theirs.
 
     Raises:
         SpecError: The models do not belong together, or there is no volume.
@@ -54,10 +53,14 @@ def refit_model(
     volumes = list(volumes) + ([read_image(catalog.DEMO_VOLUME)] if has_built_in_volumes(original) else [])
     if not volumes:
         raise SpecError("A refit needs at least one volume.")
+    spec = {"volumes": [volume_id(volume) for volume in volumes], "crops": FITTED, "held_back": HELD_BACK, "seed": SEED}
+    asked = replace(compressed, recipes=(*compressed.recipes, CompressionRecipe("refit", spec, ())), weights={})
+    if known := cached_model(cache, asked.key):
+        return replace(known, name=compressed.name)
     crops = [calibration_patches(original, volume, FITTED + HELD_BACK, SEED) for volume in volumes]
     held_back = [crop for each in crops for crop in each[FITTED:]]
     patches = [crop for each in crops for crop in each[:FITTED]] + held_back
-    weights, distances = dict(compressed.weights), {}
+    weights = dict(compressed.weights)
     with hardware.torch_threads(threads or hardware.default_threads()), hardware.freed_memory_kept():
         for number, fold in enumerate(original.folds):
             report = progress and (lambda done, start=number: progress((start + done) / len(original.folds)))
@@ -65,10 +68,8 @@ def refit_model(
             before = distance(network, fitted, held_back)
             moments = calibration.folds[fold]
             refit(network, fitted, recipe.changes, moments, patches, len(held_back), progress=report)
-            after = distance(network, fitted, held_back)
-            if after < before:
+            if distance(network, fitted, held_back) < before:
                 weights |= {f"{fold}/{name}": value.detach() for name, value in fitted.named_parameters()}
-            distances[fold] = (before, min(before, after))
-    spec = {"volumes": [volume_id(volume) for volume in volumes], "seed": SEED, "patches": len(patches)}
-    recipes = (*compressed.recipes, CompressionRecipe("refit", spec, ()))
-    return replace(compressed, recipes=recipes, weights=weights), distances
+    refitted = replace(asked, weights=weights)
+    cache.store("models", refitted.key, refitted.save)
+    return refitted

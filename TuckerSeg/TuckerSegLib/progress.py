@@ -16,6 +16,7 @@ STARTS = {  # fraction of a cold run at which a stage begins; what is skipped is
     "load": 0.02,
     "calibrate": 0.05,
     "compress": 0.05,
+    "refit": 0.08,
     "prepare": 0.10,
     "preprocess": 0.20,
     "network": 0.25,

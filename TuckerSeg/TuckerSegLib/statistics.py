@@ -14,6 +14,7 @@ STAGE_TITLES = {
     "load": "Loading the model",
     "calibrate": "Calibrating the compression",
     "compress": "Compressing the model",
+    "refit": "Fitting the compressed network to the volume",
     "repair": "Repairing the compressed network",
     "dataset": "Preparing the data set",
     "fine-tune": "Fine-tuning the compressed network",

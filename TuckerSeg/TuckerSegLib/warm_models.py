@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from .cache import Cache
-from .calibrating import calibration_stamp
+from .calibrating import calibration_stamp, volume_id
 from .compressing import compress_as_asked
 from .errors import OutOfMemoryError
 from .image import Image
@@ -60,7 +60,7 @@ class WarmModels:
 
         Args:
             watch: Times the stages that are not warm.
-            volume: What to calibrate on where that is to be done; without one, ranks come from the weights alone.
+            volume: What to calibrate on where that is to be done, and to refit to.
             stop: Asked between the stages and within them where that is possible; raises to stop.
 
         Raises:
@@ -69,7 +69,7 @@ class WarmModels:
         with watch.stage("load"):
             model = self.original(job.model, job.folds)
         stop()
-        asked = self._asked(model, job)
+        asked = self._asked(model, job, volume)
         settings = _device_settings(job.inference)
         key = (self._compressed_keys.get(asked), settings)
         if key not in self._ready:
@@ -85,10 +85,10 @@ class WarmModels:
         self._ready.move_to_end(key)
         return self._ready[key]
 
-    def _asked(self, model: SegmentationModel, job: Job) -> tuple:
+    def _asked(self, model: SegmentationModel, job: Job, volume: Image | None) -> tuple:
         """What a compression depends on; its calibration may change between runs."""
-        settings = json.dumps([job.method, job.compression, job.calibrate], sort_keys=True)
-        return model.key, settings, calibration_stamp(model, self._cache)
+        settings = json.dumps([job.method, job.compression, job.calibrate, job.refit], sort_keys=True)
+        return model.key, settings, calibration_stamp(model, self._cache), volume and volume_id(volume)
 
     def close_all_but(self, kept: ReadyModel) -> bool:
         """Give back the devices' memory that other models hold; whether there were any."""

@@ -96,7 +96,8 @@ def compressed(
         volume: See ``compress_as_asked``.
     """
     spec = compression_spec(options)
-    job = Job((), method="tucker" if spec else None, compression=spec or {}, calibrate=options.calibrate)
+    method = "tucker" if spec else None
+    job = Job((), method=method, compression=spec or {}, calibrate=options.calibrate, refit=options.refit)
     return compress_as_asked(model, job, Cache(), Stopwatch(), volume, lambda: stop_if(options.stopped))
 
 
