@@ -75,7 +75,10 @@ def as_text(layers: Sequence[LayerReconstruction]) -> str:
     """Per layer the cheapest ranks that keep shares of the energy, and their MACs relative to the dense layer's."""
     calibrated = layers[0].pairs[0].whitened_error_calibrated is not None
     titles = "".join(f"{f'{energy:.0%} energy':>20}" for energy in ENERGIES)
-    lines = [f"{'layer':40}{'weight (O I kernel)':>20}{titles}" + ("  whitened error there" if calibrated else "")]
+    lines = [
+        f"{'layer':40}{'weight (O I kernel)':>20}{titles}"
+        + (f"  whitened error at {COMPARED_ENERGY:.0%}" if calibrated else "")
+    ]
     for layer in layers:
         cheapest = "".join(f"{_ranks_and_ratio(layer, layer.cheapest(energy)):>20}" for energy in ENERGIES)
         line = f"{layer.path:40}{' '.join(map(str, layer.shape)):>20}{cheapest}"
@@ -90,9 +93,8 @@ def as_text(layers: Sequence[LayerReconstruction]) -> str:
     lines.append("relative to the dense layer's; dense: no cheaper ranks keep it.")
     if calibrated:
         lines.append(
-            f"Whitened error: at {COMPARED_ENERGY:.0%} energy, by the calibration's norm; weights-only factors"
+            "Whitened error: relative, in the norm of the calibration; weights-only factors -> calibrated ones."
         )
-        lines.append("-> calibrated ones.")
     return "\n".join(lines)
 
 
