@@ -33,6 +33,7 @@ def repair(options: argparse.Namespace) -> None:
             settings,
             state_folder=output.absolute().parent if options.resume else None,
             threads=options.threads,
+            device=options.device,
             on_event=reporter,
             cancelled=options.stopped,
         )

@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import BackendError, Cancelled, OutOfMemoryError, SpecError
+from ..errors import Cancelled, OutOfMemoryError, SpecError
 from ..nnunet.plans import ModelPlans, quiet_import
 from ..tensor_states import moments_of, put_moments, put_tensors, sha256_of, tensors_of
+from ..training_device import training_device
 from .augmentation import Augmentation
 from .patches import Batch, PatchSampler, batches
 from .preparation import TrainingSet
@@ -78,7 +79,7 @@ def fine_tune(
         BackendError, OutOfMemoryError: The device is not there, or too small.
         Cancelled: ``cancelled`` said so.
     """
-    place = _device(device)
+    place = training_device(device)
     on_event({"event": "stage", "stage": STAGE})
     try:
         run = _Run(network, plans, dataset, settings, place, cancelled)
@@ -96,20 +97,6 @@ def fine_tune(
             "Choose a smaller batch size, or the CPU."
         ) from error
     return FineTuneResult(run.best_network(), run.record)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise BackendError(f"Fine-tuning runs on auto, cpu, cuda or cuda:N; found '{name}'.") from error
-    if device.type not in ("cpu", "cuda"):
-        raise BackendError(f"Fine-tuning runs on auto, cpu, cuda or cuda:N; found '{name}'.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise BackendError(f"{name}: PyTorch finds {torch.cuda.device_count()} CUDA device(s). Choose cpu.")
-    return device
 
 
 class _Run:

@@ -22,6 +22,7 @@ from ..evaluation import mean_dice
 from ..model_file import read_tensors, write_tensors
 from ..records import from_json, to_json
 from ..tensor_states import moments_of, put_moments, put_tensors, sha256_of, tensors_of
+from ..training_device import training_device
 from .loss import Readout, balanced_voxels, distillation_loss
 from .settings import RepairRecord, RepairSettings
 
@@ -79,11 +80,12 @@ def repair_network(
         held_back: Crops to measure on, never trained on.
         settings: How.
         state_file: Written at every check. If it is there, the run goes on from it.
-        device: Of torch, as ``cpu``, ``cuda:0``. The networks given stay where they are.
+        device: See ``training_device``. The networks given stay where they are.
         on_event: Receives ``stage``, ``progress`` and ``log`` events of the stage ``repair``.
         cancelled: Asked before every step.
 
     Raises:
+        BackendError: There is no such device.
         SpecError: The loss is not a number any more.
         ModelFileError: The state file is damaged or of another run.
         OutputError: It cannot be written.
@@ -122,6 +124,7 @@ class _Run:
         settings: RepairSettings,
         device: str,
     ):
+        device = training_device(device)
         self._draw, self._settings, self._device = draw_crop, settings, device
         self._original = Pupil(copy.deepcopy(original.network).to(device), original.readout.to(device))
         self._readout = compressed.readout.to(device)

@@ -31,7 +31,7 @@ class Readout:
         logits = self.weight @ features
         return logits if self.bias is None else logits + self.bias[:, None]
 
-    def to(self, device: str) -> Readout:
+    def to(self, device: torch.device) -> Readout:
         """The same on another device."""
         return Readout(*(tensor if tensor is None else tensor.to(device) for tensor in (self.weight, self.bias)))
 

@@ -1,0 +1,26 @@
+"""The device that a network is trained on."""
+
+from __future__ import annotations
+
+import torch
+
+from .errors import BackendError
+
+
+def training_device(name: str) -> torch.device:
+    """PyTorch's device of a name: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        BackendError: Another name, or a device that is not here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BackendError(f"Training runs on auto, cpu, cuda or cuda:N; found '{name}'.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise BackendError(f"Training runs on auto, cpu, cuda or cuda:N; found '{name}'.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BackendError(f"{name}: PyTorch finds {torch.cuda.device_count()} CUDA device(s). Choose cpu.")
+    return device
