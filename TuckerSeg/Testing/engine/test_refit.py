@@ -1,0 +1,131 @@
+"""Anchored refit of a compressed model on a volume, alone and as part of a job."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from TuckerSegLib import InferenceSpec, calibrate_model, catalog, compress, image_from_array, load_model, segment
+from TuckerSegLib.cache import Cache
+from TuckerSegLib.calibrating import calibration_patches, stored_calibration, volume_id
+from TuckerSegLib.compressing import compress_as_asked
+from TuckerSegLib.compression.refitting import distance
+from TuckerSegLib.compression.tucker import Spec
+from TuckerSegLib.errors import SpecError
+from TuckerSegLib.job import Job
+from TuckerSegLib.model import read_model_file
+from TuckerSegLib.model_refit import refit_model
+from TuckerSegLib.ready_model import describe
+from TuckerSegLib.segmentation import Stopwatch
+
+PLAIN = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
+ASKED = {"rank_ratio": 0.4, "rank_mode": "auto", "rank_multiple": 4, "minimum_rank": 4}
+
+
+@pytest.fixture
+def volume():
+    rng = np.random.default_rng(4)
+    smooth = torch.nn.functional.interpolate(torch.from_numpy(rng.normal(size=(1, 1, 6, 6, 6))), size=(40, 44, 36))
+    return image_from_array((300 * smooth[0, 0].numpy()).astype(np.int16), spacing_mm=(3, 3, 3))
+
+
+@pytest.fixture
+def original(make_model_folder):
+    return load_model(make_model_folder())
+
+
+@pytest.fixture
+def calibration(original, volume):
+    return calibrate_model(original, volume, threads=1)
+
+
+@pytest.fixture
+def smaller(original, calibration):
+    return compress(original, Spec(**ASKED), calibration=calibration)
+
+
+def of_other_images(model):
+    """The same networks, said not to be of CTs, so that the built-in volume has no part in it."""
+    channels = tuple(replace(channel, scheme="ZScoreNormalization") for channel in model.plans.normalization)
+    return replace(model, plans=replace(model.plans, normalization=channels))
+
+
+def test_a_refitted_model_is_nearer_to_its_original(original, volume, tmp_path):
+    original = of_other_images(original)
+    calibration = calibrate_model(original, volume, threads=1)
+    smaller = compress(original, Spec(**ASKED), calibration=calibration)
+    model = refit_model(smaller, original, [volume], calibration, Cache(), threads=1)
+    crops = calibration_patches(original, volume, 3, seed=99)
+    networks = [each.network(original.folds[0]) for each in (original, smaller, model)]
+    assert distance(networks[0], networks[2], crops) < distance(networks[0], networks[1], crops)
+    assert model.cost == smaller.cost
+    assert describe(model).endswith("refit")
+    model.save(tmp_path / "refitted.tuckerseg")
+    again = read_model_file(tmp_path / "refitted.tuckerseg")
+    assert again.recipes == model.recipes
+    np.testing.assert_array_equal(*(segment(volume, each, PLAIN).labels for each in (again, model)))
+
+
+def test_the_same_volumes_give_the_same_model_and_the_cache_spares_the_work(original, smaller, calibration, volume):
+    cache, reports = Cache(), []
+    first = refit_model(smaller, original, [volume], calibration, cache, threads=1)
+    again = refit_model(smaller, original, [volume], calibration, cache, threads=1, progress=reports.append)
+    assert not reports
+    cache.discard("models", first.key)
+    anew = refit_model(smaller, original, [volume], calibration, cache, threads=1, progress=reports.append)
+    assert reports[-1] == 1
+    for other in (again, anew):
+        assert other.key == first.key
+        assert all(torch.equal(value, other.weights[name]) for name, value in first.weights.items())
+
+
+def test_a_job_is_calibrated_and_refitted_on_its_volume(original, volume):
+    cache, watch = Cache(), Stopwatch()
+    job = Job(("volume",), method="tucker", compression=ASKED, refit=True)
+    model = compress_as_asked(original, job, cache, watch, lambda: volume, lambda: None)
+    assert [recipe.method for recipe in model.recipes] == ["tucker", "refit"]
+    assert volume_id(volume) in model.recipes[1].spec["volumes"]
+    assert {"calibrate", "compress", "refit"} <= watch.seconds.keys()
+    plain = compress_as_asked(original, replace(job, refit=False), cache, watch, lambda: volume, lambda: None)
+    assert model.key != plain.key
+
+
+def test_a_refit_without_calibration_is_refused(original, smaller, calibration, volume):
+    for fields in (
+        {"calibrate": "none", "compression": ASKED},
+        {"compression": {"rank_ratio": 0.4, "minimum_rank": 4}},
+    ):
+        job = Job(("volume",), method="tucker", refit=True, **fields)
+        with warnings.catch_warnings(), pytest.raises(SpecError, match="goes on from a calibrated compression"):
+            warnings.simplefilter("ignore")  # that the ranks come from the weights alone
+            compress_as_asked(original, job, Cache(), Stopwatch(), lambda: volume, lambda: None)
+    plain = compress(original, Spec(0.4, minimum_rank=4, rank_multiple=4))
+    with pytest.raises(SpecError, match="not compressed with this calibration"):
+        refit_model(plain, original, [volume], calibration, Cache())
+    with pytest.raises(SpecError, match="nothing to gain"):
+        refit_model(original, original, [volume], calibration, Cache())
+
+
+def test_a_model_of_cts_is_calibrated_on_the_built_in_volume_too(original, volume):
+    assert original.plans.expects_hounsfield
+    cache, watch = Cache(), Stopwatch()
+    job = Job((), method="tucker", compression=ASKED)
+    compress_as_asked(original, job, cache, watch, None, lambda: None)
+    assert stored_calibration(original, cache).volumes == (catalog.DEMO_VOLUME.name,)
+    compress_as_asked(original, job, cache, watch, lambda: volume, lambda: None)
+    grown = stored_calibration(original, cache)
+    assert grown.volume_ids[1:] == (volume_id(volume),)
+    at_once = calibrate_model(original, volume, threads=1)
+    assert at_once.volumes == grown.volumes
+    assert at_once.patches == grown.patches == 2 * calibrate_model(original, None, threads=1).patches
+
+
+def test_a_model_of_other_images_needs_a_volume(original, volume):
+    model = of_other_images(original)
+    assert len(calibrate_model(model, volume, threads=1).volumes) == 1
+    with pytest.raises(SpecError, match="needs a volume"):
+        calibrate_model(model, None)
