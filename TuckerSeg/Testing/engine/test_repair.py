@@ -98,7 +98,7 @@ def test_what_cannot_be_repaired_is_refused(models, volume, make_model_folder):
     original, smaller = models
     with pytest.raises(SpecError, match="nothing to gain"):
         repair_model(original, original, [volume], SETTINGS)
-    with pytest.raises(SpecError, match="needs the original"):
+    with pytest.raises(SpecError, match="the original is needed"):
         repair_model(smaller, smaller, [volume], SETTINGS)
     with pytest.raises(SpecError, match="at least one volume"):
         repair_model(smaller, original, [], SETTINGS)
