@@ -164,6 +164,9 @@ def _add_repair(command: Command) -> None:
     repair.add_argument("--learning-rate", type=float, default=1e-3, help="(default: %(default)s)")
     repair.add_argument("--seed", type=int, default=0, help="of crops and voxels (default: %(default)s)")
     repair.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    repair.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the device is faster so"
+    )
     repair.add_argument("--resume", action="store_true", help="keep a state file beside OUT, and go on from it")
     repair.add_argument("--threads", type=int, help=THREADS_HELP)
     add_model(repair, default="demo")

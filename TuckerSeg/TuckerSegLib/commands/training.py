@@ -15,13 +15,17 @@ from ..model_finetuning import TrainingPlace, calibration_case, finetune_model
 from ..model_repair import repair_model
 from ..repairing.settings import RepairSettings
 from ..terminal import TerminalReporter
+from ..training_device import training_device, training_precision
 from .models import compressed, model_output, tell_written
 
 
 def repair(options: argparse.Namespace) -> None:
     """``tuckerseg repair OUT --ct CT... --rank R``."""
     output = model_output(options.output)
-    settings = RepairSettings(options.steps, options.learning_rate, seed=options.seed)
+    precision = (
+        options.precision if options.precision != "auto" else training_precision(training_device(options.device))
+    )
+    settings = RepairSettings(options.steps, options.learning_rate, seed=options.seed, precision=precision)
     original, volumes = load_model(options.model, folds_of(options)), [read_image(path) for path in options.ct]
     smaller = compressed(options, original, lambda: volumes[0])
     reporter = TerminalReporter()

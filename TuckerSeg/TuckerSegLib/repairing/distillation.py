@@ -150,11 +150,13 @@ class _Run:
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
         crop = self._draw(generator).to(self._device)
         with torch.no_grad():
-            wanted = self._original.network(crop)[0].flatten(1)
+            with self._precision():
+                wanted = self._original.network(crop)[0].flatten(1).float()
             expected = self._original.readout(wanted)
             chosen = balanced_voxels(expected, settings.voxels, generator)
         self._optimizer.zero_grad(set_to_none=True)
-        features = self._network(crop)[0].flatten(1)[:, chosen]
+        with self._precision():
+            features = self._network(crop)[0].flatten(1)[:, chosen].float()
         loss = distillation_loss(self._readout(features), expected[:, chosen])
         loss.backward()
         self._optimizer.step()
@@ -207,6 +209,9 @@ class _Run:
         put_tensors(self._network, groups["weights"])
         put_moments(self._optimizer, self._names, groups["moments"])
         self.record, self._best = record, groups["best"]
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._settings.precision == "bf16")
 
     @torch.no_grad()
     def _agreement(self) -> float:

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 from ..errors import SpecError
 
+PRECISIONS = ("fp32", "bf16")
+
 
 @dataclass(frozen=True)
 class RepairSettings:
@@ -18,6 +20,7 @@ class RepairSettings:
         voxels: How many voxels of a crop the loss looks at, rare structures more often than common ones.
         check_every: Steps between two measurements on held-back crops; the best weights are kept.
         seed: Of crops and voxels.
+        precision: Of the passes, ``fp32`` or ``bf16``; weights, loss and optimizer are always fp32.
 
     Raises:
         SpecError: A value is out of its range.
@@ -30,6 +33,7 @@ class RepairSettings:
     voxels: int = 32768
     check_every: int = 25
     seed: int = 0
+    precision: str = "fp32"
 
     def __post_init__(self) -> None:
         for name in ("steps", "voxels", "check_every"):
@@ -37,6 +41,8 @@ class RepairSettings:
                 raise SpecError(f"{name} should be at least 1; found {getattr(self, name)}.")
         if not 0 < self.learning_rate < 1:
             raise SpecError(f"The learning rate should lie in (0, 1), as 1e-3; found {self.learning_rate}.")
+        if self.precision not in PRECISIONS:
+            raise SpecError(f"The precision should be one of {', '.join(PRECISIONS)}; found '{self.precision}'.")
         if self.seed < 0:
             raise SpecError(f"The seed should not be negative; found {self.seed}.")
 
