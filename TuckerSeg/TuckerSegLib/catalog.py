@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import re
@@ -20,52 +21,114 @@ if not RESOURCES.is_dir():
 DEMO_VOLUME = RESOURCES / "Data" / "synthetic_torso.nii.gz"
 
 
+# Its data sets are named so, or end in the number of their subjects, as Dataset789_kidney_cyst_501subj.
+TOTALSEGMENTATOR_NAME = re.compile(r"TotalSegmentator|_\d+subj$")
+CATALOG_FILE = RESOURCES / "Models" / "catalog.json"
+
+
 @dataclass(frozen=True)
-class CatalogModel:
-    """A model with a name.
+class Part:
+    """One nnU-Net network of a task.
+
+    Attributes:
+        dataset: Name of its folder, as ``Dataset291_TotalSegmentator_part1_organs_1559subj``.
+        configuration: Folder in it, ``trainer__plans__configuration``; None where it is not known.
+        folds: Folds that are used; None: all.
+        url: Of its zip; None where there is none to be had.
+        size_bytes: Of that zip; None where it is not known.
+        sha256: Of that zip; None where it is not known.
+        files: SHA-256 of files in the configuration's folder, as far as they are known.
+        labels: Values in the network's output and in the task's label map, background left out; what is not listed
+            becomes background. Empty: the values are the same.
+    """
+
+    dataset: str
+    configuration: str | None = None
+    folds: tuple[str, ...] | None = None
+    url: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    files: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a user picks by name.
 
     Attributes:
         name: What the user types.
         title: One line for people.
-        path: Where its files are.
-        note: Origin, license, limits.
+        modality: ``CT`` or ``MR``.
+        parts: Networks, run one after the other; where they overlap, later ones win.
+        spacing_mm: (Z, Y, X) to which the image is resampled; None: as the network's plans say.
+        resampling: ``aligned`` (as TotalSegmentator does it before nnU-Net) or ``nnunet``.
+        step_fraction: Of the patches.
+        structures: Label values and their official names.
+        license: Of the weights.
+        license_key_required: Their owner gives them away only for a key; they cannot be downloaded here.
+        citation: What to cite.
+        note: Origin and limits.
+        path: Folder of a built-in task; None for the others.
+        crop_task: Name of the fast task that finds boxes; None: there is none.
+        crop_structures: Structures of ``crop_task`` whose box the networks are made for. Empty: the whole image, or
+            the box of the structures that are wanted.
+        crop_margin_mm: Around that box.
     """
 
     name: str
     title: str
-    path: Path
-    note: str
+    modality: str
+    parts: tuple[Part, ...]
+    spacing_mm: tuple[float, float, float] | None
+    resampling: str
+    step_fraction: float
+    structures: tuple[tuple[int, str], ...]
+    license: str
+    license_key_required: bool = False
+    citation: str = ""
+    note: str = ""
+    path: Path | None = None
+    crop_task: str | None = None
+    crop_structures: tuple[str, ...] = ()
+    crop_margin_mm: float = 0.0
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Of all its zips; None where one of them is not known."""
+        sizes = [part.size_bytes for part in self.parts]
+        return None if None in sizes else sum(sizes)
 
 
-# Its data sets are named so, or end in the number of their subjects, as Dataset258_lung_vessels_248subj.
-TOTALSEGMENTATOR_NAME = re.compile(r"TotalSegmentator|_\d+subj$")
-
-DEMO = CatalogModel(
-    "demo",
-    "Demonstration network: 117 CT structures at 3 mm, 5.7 million parameters",
-    RESOURCES / "Models" / "Dataset900_TuckerSegDemo",
-    "A demonstration, not for clinical use. Trained briefly on a handful of volumes.",
-)
-MODELS = (DEMO,)
+@functools.cache
+def tasks() -> tuple[Task, ...]:
+    """Every task of the catalog, the built-in one first."""
+    document = json.loads(CATALOG_FILE.read_text(encoding="utf-8"))
+    return tuple(_task(entry, document) for entry in document["tasks"])
 
 
-def known_models() -> tuple[CatalogModel, ...]:
-    """Every model that can be named instead of giving a path."""
-    return MODELS
+def task(name: str) -> Task | None:
+    """The task of a name; None where there is none."""
+    return next((known for known in tasks() if known.name == name), None)
+
+
+def known_models() -> tuple[Task, ...]:
+    """Every task that is built in."""
+    return tuple(known for known in tasks() if known.path is not None)
 
 
 def model_path(name_or_path: str) -> Path:
     """Path of a model given by name or path; names win.
 
     Raises:
-        ModelFolderError: Neither a known name nor an existing path.
+        ModelFolderError: Neither a built-in model nor an existing path.
     """
-    for model in MODELS:
+    for model in known_models():
         if model.name == name_or_path:
             return model.path
     path = Path(name_or_path).expanduser()
     if not path.exists():
-        names = ", ".join(model.name for model in MODELS)
+        names = ", ".join(model.name for model in known_models())
         raise ModelFolderError(f"'{name_or_path}' is neither a known model ({names}) nor an existing file or folder.")
     return path
 
@@ -102,7 +165,35 @@ def _agreements() -> dict[str, Any]:
 def resampling_convention(dataset_name: str) -> str:
     """How the images of a model were resampled for its training.
 
-    TotalSegmentator resamples with aligned corners (``scipy.ndimage.zoom``) before nnU-Net sees the image; every
-    other nnU-Net model goes through nnU-Net's own edge-aligned resampling.
+    TotalSegmentator resamples with aligned corners (``scipy.ndimage.zoom``) before nnU-Net sees the image, in most of
+    its tasks; every other nnU-Net model goes through nnU-Net's own edge-aligned resampling.
     """
-    return "aligned" if TOTALSEGMENTATOR_NAME.search(dataset_name) else "nnunet"
+    listed = _conventions().get(dataset_name)
+    return listed or ("aligned" if TOTALSEGMENTATOR_NAME.search(dataset_name) else "nnunet")
+
+
+@functools.cache
+def _conventions() -> dict[str, str]:
+    return {part.dataset: known.resampling for known in tasks() for part in known.parts}
+
+
+def _task(entry: dict[str, Any], document: dict[str, Any]) -> Task:
+    known = {field.name for field in dataclasses.fields(Task)}
+    names = document["structure_lists"][entry["structures"]]
+    values = {key: value for key, value in entry.items() if key in known} | {
+        "parts": tuple(map(_part, entry["parts"])),
+        "spacing_mm": tuple(entry["spacing_mm"]) if entry["spacing_mm"] else None,
+        "structures": tuple(enumerate(names, start=1)),
+        "citation": "; ".join(document["citations"][key] for key in entry["citation"]),
+        "path": RESOURCES / "Models" / entry["path"] if "path" in entry else None,
+        "crop_structures": tuple(entry.get("crop_structures", ())),
+    }
+    return Task(**values)
+
+
+def _part(entry: dict[str, Any]) -> Part:
+    """``labels`` holds runs there: first value in the network, first value in the task, how many."""
+    labels = [(first + n, value + n) for first, value, count in entry.get("labels", ()) for n in range(count)]
+    folds = tuple(entry["folds"]) if "folds" in entry else None
+    files = tuple(entry.get("files", {}).items())
+    return Part(**{**entry, "folds": folds, "files": files, "labels": tuple(labels)})

@@ -80,7 +80,10 @@ def models(options: argparse.Namespace) -> None:
     """``tuckerseg models``."""
     known = catalog.known_models()
     if options.json:
-        print(json.dumps([{**to_json(model), "path": str(model.path)} for model in known], indent=1))
+        facts = [
+            {"name": model.name, "title": model.title, "path": str(model.path), "note": model.note} for model in known
+        ]
+        print(json.dumps(facts, indent=1))
         return
     for model in known:
         print(f"{model.name:16} {model.title}\n{'':16} {model.note}\n{'':16} {model.path}")
