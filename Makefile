@@ -2,8 +2,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# TotalSegmentator brings packages of its own, so it has an environment of its own.
+PEERS_VENV ?= .venv-peers
+PEERS_READY := $(PEERS_VENV)/.ready
+PEERS_PYTHON := $(PEERS_VENV)/bin/python
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test test-peers bench lint clean
 
 demo: $(READY)
 	$(BIN)/python TuckerSeg/Testing/gui/demonstration.py --out demo-output
@@ -15,6 +19,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+test-peers: $(READY) $(PEERS_READY)
+	TUCKERSEG_TOTALSEGMENTATOR_PYTHON=$(abspath $(PEERS_PYTHON)) $(BIN)/python -m pytest TuckerSeg/Testing/peers
+
 bench: $(READY)
 	$(BIN)/tuckerseg benchmark --out bench-output $(if $(VOLUME),--volume $(VOLUME))
 
@@ -23,5 +30,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch $(READY)
 
+$(PEERS_READY): constraints-peers.txt
+	$(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_PYTHON) -m pip install --quiet --constraint constraints-peers.txt TotalSegmentator
+	touch $(PEERS_READY)
+
 clean:
-	rm -rf $(VENV) demo-output bench-output
+	rm -rf $(VENV) $(PEERS_VENV) demo-output bench-output

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from TuckerSegLib.benchmark import bench
+from TuckerSegLib.benchmark import bench, totalsegmentator
 from TuckerSegLib.benchmark.peers import Case, Contestant, Outcome, contestants
 from TuckerSegLib.benchmark.volumes import agreement, resample_volume
 from TuckerSegLib.errors import ImageError, SpecError, TuckerSegError
@@ -97,6 +97,15 @@ def test_totalsegmentator_is_left_out_when_it_is_not_there_and_looked_for_where_
     with pytest.raises(SpecError, match="does not exist"):
         bench.find_totalsegmentator(tmp_path / "python")
     assert [one.name for one in contestants(0.25, None) if one.name == "totalsegmentator"] == []
+
+
+def test_totalsegmentator_has_a_home_of_its_own_sends_nothing_and_meets_none_of_our_packages(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", "ours")
+    totalsegmentator.write_settings(tmp_path / "home")
+    settings = json.loads((tmp_path / "home" / "config.json").read_text())
+    assert settings["send_usage_stats"] is False
+    environment = totalsegmentator.environment(tmp_path / "home")
+    assert environment["TOTALSEG_HOME_DIR"] == str(tmp_path / "home") and "PYTHONPATH" not in environment
 
 
 def test_settings_out_of_range_are_errors(volume, tmp_path):

@@ -1,8 +1,4 @@
-"""Who takes part: TuckerSeg, nnU-Net's predictor, TotalSegmentator; each run as its user would, in its own process.
-
-TotalSegmentator is configured, never changed: a home folder of its own holds the weights where it looks for them and
-a config.json that sends no usage statistics, so nothing is downloaded or sent.
-"""
+"""Who takes part: TuckerSeg, nnU-Net's predictor, TotalSegmentator; each run as its user would, in its own process."""
 
 from __future__ import annotations
 
@@ -16,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import TuckerSegError
+from . import totalsegmentator
 from .measure import Measurement, measure
-from .standin import LABEL_COUNT, standin_folder, write_standin
+from .standin import standin_folders, write_standin
 from .volumes import load_volume
 
+LABEL_COUNT = 118  # background and 117 structures
 STEP_FRACTION = 0.8  # TotalSegmentator 2.18's own for this task; given to all, so that all do the same work
 TOTALSEGMENTATOR = "totalsegmentator"
 NNUNET = "nnunet"
@@ -36,7 +34,7 @@ class Case:
 
     @property
     def model(self) -> Path:
-        return standin_folder(self.home / "nnunet" / "results")
+        return standin_folders(totalsegmentator.results_folder(self.home))[0]
 
     def labels(self, contestant: str) -> Path:
         """Where a contestant's labels go."""
@@ -74,14 +72,8 @@ def prepare_home(home: Path) -> None:
     Raises:
         OutputError: The folder cannot be written.
     """
-    write_standin(home / "nnunet" / "results")
-    settings = {
-        "totalseg_id": "benchmark",
-        "send_usage_stats": False,
-        "prediction_counter": 0,
-        "statistics_disclaimer_shown": True,
-    }
-    (home / "config.json").write_text(json.dumps(settings))
+    write_standin(totalsegmentator.results_folder(home))
+    totalsegmentator.write_settings(home)
 
 
 def contestants(rank_ratio: float, totalsegmentator_python: Path | None) -> list[Contestant]:
@@ -153,14 +145,12 @@ def _child_of_ours(module: str, name: str, options: list[str]) -> Callable[[Case
 
 
 def _totalsegmentator(python: Path) -> Callable[[Case], Outcome]:
-    program = python.parent / "TotalSegmentator"
-    start = [program] if program.exists() else [python, "-m", "totalsegmentator.bin.TotalSegmentator"]
+    start = totalsegmentator.start_command(python)
 
     def run(case: Case) -> Outcome:
-        environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
-        environment["TOTALSEG_HOME_DIR"] = str(case.home)
         files = ["-i", case.volume, "-o", case.labels(TOTALSEGMENTATOR)]
-        measured = measure([*start, *files, "--ml", "--fast", "-d", "cpu"], environment)
+        options = ["--ml", "--fast", "-d", "cpu"]
+        measured = measure([*start, *files, *options], totalsegmentator.environment(case.home))
         found = PREDICTED.search(measured.output)
         if not found:
             raise TuckerSegError("TotalSegmentator did not say how long it predicted ('Predicted in ...s').")
