@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import ModelFolderError
-
 _LIBRARY = Path(__file__).resolve().parent
 # Beside the library in a source tree and inside Slicer, within it in an installed wheel.
 RESOURCES = _LIBRARY.parent / "Resources"
@@ -115,22 +113,6 @@ def task(name: str) -> Task | None:
 def known_models() -> tuple[Task, ...]:
     """Every task that is built in."""
     return tuple(known for known in tasks() if known.path is not None)
-
-
-def model_path(name_or_path: str) -> Path:
-    """Path of a model given by name or path; names win.
-
-    Raises:
-        ModelFolderError: Neither a built-in model nor an existing path.
-    """
-    for model in known_models():
-        if model.name == name_or_path:
-            return model.path
-    path = Path(name_or_path).expanduser()
-    if not path.exists():
-        names = ", ".join(model.name for model in known_models())
-        raise ModelFolderError(f"'{name_or_path}' is neither a known model ({names}) nor an existing file or folder.")
-    return path
 
 
 def shipped_agreement(source_sha256: str, method: str, rank_ratio: float) -> tuple[float, str] | None:

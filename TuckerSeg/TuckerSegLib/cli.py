@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options.stopped = stopped.is_set
     try:
+        if getattr(options, "model", None):
+            _bring_model(options)
         module = importlib.import_module(f".commands.{options.module}", __package__)
         getattr(module, options.command)(options)
     except (KeyboardInterrupt, Cancelled):
@@ -45,6 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(options, str(error))
         return _fail(options, f"Unexpected {type(error).__name__}: {error}. Run again with --debug and report it.")
     return 0
+
+
+def _bring_model(options: argparse.Namespace) -> None:
+    """Download the model that is asked for, where that is a task that is not on this computer."""
+    from .commands.library import bring
+
+    bring(options.model, options)
 
 
 def _stop_on_signals() -> threading.Event:

@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_accuracy(functools.partial(add, "accuracy"))
     _add_evaluation(functools.partial(add, "evaluation"))
     _add_models(functools.partial(add, "models"))
+    _add_library(functools.partial(add, "library"))
     _add_training(functools.partial(add, "training"))
     _add_housekeeping(functools.partial(add, "housekeeping"))
     _add_serving(functools.partial(add, "serving"))
@@ -116,7 +117,7 @@ def _add_evaluation(command: Command) -> None:
     evaluate.add_argument(
         "--labels",
         metavar="NAMES",
-        help="what label values stand for in all files: total (TotalSegmentator), demo, or a dataset.json (default: "
+        help="what label values stand for in all files: a task (total, body, ...) or a dataset.json (default: "
         "what a .seg.nrrd or nnU-Net's dataset.json says; where both have names, structures are matched by name)",
     )
     evaluate.add_argument("--json", action="store_true", help="the same as JSON")
@@ -140,8 +141,28 @@ def _add_models(command: Command) -> None:
     add_compression(inspect)
     inspect.add_argument("--json", action="store_true", help="the same as JSON")
 
-    models = command("models", "list the models that have a name")
-    models.add_argument("--json", action="store_true", help="the same as JSON")
+
+def _add_library(command: Command) -> None:
+    """The sub-command about models that have a name."""
+    models = command("models", "list, download, import or remove the models that have a name")
+    models.add_argument("--json", action="store_true", help="the same as JSON; progress as one JSON event per line")
+    models.set_defaults(action="list")
+    actions = models.add_subparsers(title="actions", metavar="ACTION")
+
+    def add(name: str, words: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=words, description=words)
+        added.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
+        added.set_defaults(action=name)
+        return added
+
+    add("list", "list tasks and imported models, and where they lie (default)")
+    download = add("download", "download a task's networks, or go on with a download that was interrupted")
+    download.add_argument("names", nargs="+", metavar="TASK", help="as total_fast")
+    imported = add("import", "give any nnU-Net v2 model a name; it is copied")
+    imported.add_argument("path", metavar="PATH", help="results folder, DatasetXXX folder, or zip of either")
+    imported.add_argument("--name", required=True, help="what --model takes from then on")
+    remove = add("remove", "remove an imported model, or what was downloaded of a task")
+    remove.add_argument("names", nargs="+", metavar="NAME")
 
 
 def _add_training(command: Command) -> None:

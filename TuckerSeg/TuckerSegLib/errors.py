@@ -41,6 +41,10 @@ class OutputError(TuckerSegError):
     """A result cannot be written."""
 
 
+class DownloadError(TuckerSegError):
+    """A model cannot be downloaded: no connection, wrong checksum, full disk, or a license key is needed."""
+
+
 class DependencyError(TuckerSegError):
     """A Python package that the worker needs is missing, broken, or cannot be installed."""
 

@@ -6,7 +6,6 @@ files have names, their structures are matched by name: every segmentation of 3D
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 from collections import Counter
@@ -16,16 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from .catalog import known_models
+from .catalog import task
 from .errors import ImageError, SpecError
 from .image import Geometry, oriented, read_image
 from .image.reading import HEADER_READERS
 from .image.segments import read_segment_names
-from .structures import TABLE_FILE, known_structures, title_of
+from .structures import known_structures, title_of
 
 SEGMENTATION = ".seg.nrrd"
 EXTENSIONS = (SEGMENTATION, *HEADER_READERS)  # the first that fits counts
-TOTAL = "total"  # TotalSegmentator's task whose label values the table of structures holds
 DATASET_FILE = "dataset.json"
 LARGEST_LABEL = 65535  # what label files hold; beyond it, these are intensities
 WHOLE = 1e-3  # numbers this near to a whole one are: a file's scale factor rounds them
@@ -146,22 +144,20 @@ def named_labels(text: str) -> dict[int, str]:
     """Names of label values.
 
     Args:
-        text: ``total``, a known model, a dataset.json, or a folder that holds one.
+        text: A task of the catalog, a dataset.json, or a folder that holds one.
 
     Raises:
         SpecError: None of these, or without a name.
     """
-    if text == TOTAL:
-        with TABLE_FILE.open(encoding="utf-8", newline="") as file:
-            return {int(row["value"]): row["name"] for row in csv.DictReader(file) if row["value"]}
+    if known := task(text):
+        return dict(known.structures)
     path = Path(text).expanduser()
-    for model in known_models():
-        if model.name == text:
-            path = next(model.path.glob(f"*/{DATASET_FILE}"))
     path = path / DATASET_FILE if path.is_dir() else path
     if not path.is_file():
-        known = ", ".join([TOTAL, *(model.name for model in known_models())])
-        raise SpecError(f"'{text}' names no labels; expected {known}, or nnU-Net's {DATASET_FILE} or its folder.")
+        raise SpecError(
+            f"'{text}' names no labels; expected a task as total or body ('tuckerseg models' lists them), or nnU-Net's "
+            f"{DATASET_FILE} or its folder."
+        )
     names = _names_in(path)
     if not names:
         raise SpecError(f'{path}: expected labels as "liver": 5; found none with a value of its own.')

@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import catalog, compression
+from . import compression
 from .cache import Cache, key_of
 from .compression.cost import count
 from .compression.heads import drop_unused_heads, find_head, split_head
 from .decompositions import calibrated_basis, network_basis, rank_evidence
 from .errors import ModelFileError, ModelFolderError, SpecError
+from .installed_models import locate
 from .model import ENGINE_VERSION, SegmentationModel, read_model_file
 from .nnunet.folder import ModelFolder, find_model_folder
 from .nnunet.network import build_network
@@ -33,7 +34,7 @@ def load_model(path: str | Path, folds: tuple[str, ...] | None = None, cache: Ca
     """Load a model as it is on disk.
 
     Args:
-        path: Name in the catalog, nnU-Net v2 results folder, ``DatasetXXX`` folder, zip of either, or a
+        path: Name of a model that is installed, nnU-Net v2 results folder, ``DatasetXXX`` folder, zip of either, or a
             ``.tuckerseg`` file.
         folds: Folds to use; None takes all. Of a ``.tuckerseg`` file, all that it holds.
         cache: Keeps the converted model, so that the next load needs neither nnunetv2's plans nor the checkpoint.
@@ -42,7 +43,7 @@ def load_model(path: str | Path, folds: tuple[str, ...] | None = None, cache: Ca
         ModelFolderError, UnsupportedModelError, ModelFileError: See there.
         SpecError: Not the folds of a ``.tuckerseg`` file.
     """
-    path = catalog.model_path(str(path))
+    path, folds = locate(str(path), folds)
     if path.suffix == ".tuckerseg":
         return _model_of_file(path, folds)
     folder = find_model_folder(path, folds)
@@ -65,7 +66,7 @@ def files_stamp(path: str | Path, folds: tuple[str, ...] | None = None) -> str:
     Raises:
         ModelFolderError, UnsupportedModelError: See there.
     """
-    path = catalog.model_path(str(path))
+    path, folds = locate(str(path), folds)
     files = [path] if path.suffix == ".tuckerseg" else _stamped_files(find_model_folder(path, folds))
     stats = [file.stat() for file in files]
     stamps = [[str(file.resolve()), stat.st_size, stat.st_mtime_ns] for file, stat in zip(files, stats)]

@@ -9,6 +9,8 @@ from typing import ClassVar
 
 PACKAGES = ("tuckerseg", "torch", "openvino", "nnunetv2", "tensorly", "numpy", "SimpleITK")
 STAGE_TITLES = {
+    "download": "Downloading the model",
+    "unpack": "Unpacking the model",
     "hand over": "Handing over the volume",
     "read": "Reading the image",
     "load": "Loading the model",

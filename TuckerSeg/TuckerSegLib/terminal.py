@@ -12,6 +12,7 @@ from .statistics import STAGE_TITLES
 
 BAR_WIDTH = 24
 REFRESH_S = 0.1
+STAGES_OF_BYTES = ("download", "unpack")
 
 
 class JsonReporter:
@@ -70,4 +71,7 @@ def _bar(event: dict[str, Any]) -> str:
     remaining = event.get("remaining_s")
     eta = f", {remaining:.0f} s left" if remaining is not None else ""
     title = STAGE_TITLES.get(event["stage"], event["stage"])
-    return f"{title} [{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {event['done']}/{event['total']}{eta}"
+    done = f"{event['done']}/{event['total']}"
+    if event["stage"] in STAGES_OF_BYTES:
+        done = f"{event['done'] / 1e6:.0f}/{event['total'] / 1e6:.0f} MB"
+    return f"{title} [{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {done}{eta}"

@@ -238,7 +238,7 @@ def test_wrong_input_ends_with_one_message_that_says_what_to_do(evaluate, tmp_pa
             (finer, labels),
             "found 16x16x16 voxels of 1 x 2 x 2 mm from (0.0, 0.0, 0.0) and 16x16x16 voxels of 1 x 2 x 4",
         ),
-        ((labels, labels, "--labels", "lungs"), "'lungs' names no labels; expected total, demo, or"),
+        ((labels, labels, "--labels", "lungs"), "'lungs' names no labels; expected a task as total"),
         ((tmp_path / "no.nii", labels, "--tolerance-mm", -1), "The tolerance is 0 mm or more; found -1."),
         ((labels, labels, "--minimum-voxels", -1), "The smallest number of voxels is 0 or more; found -1."),
         ((labels, labels, "--out", tmp_path / "found.txt"), "the name of a table ends in .csv."),

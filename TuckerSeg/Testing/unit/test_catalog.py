@@ -91,4 +91,5 @@ def test_the_convention_of_a_data_set_is_its_tasks():
 
 def test_the_built_in_task_lies_where_it_says():
     assert [model.name for model in catalog.known_models()] == ["demo"]
-    assert (catalog.model_path("demo") / catalog.task("demo").parts[0].configuration / "plans.json").is_file()
+    demo = catalog.task("demo")
+    assert (demo.path / demo.parts[0].configuration / "plans.json").is_file()

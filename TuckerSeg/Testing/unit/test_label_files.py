@@ -240,7 +240,7 @@ def test_labels_are_named_by_totalsegmentators_task_a_model_or_a_dataset_json(tm
 
 
 def test_what_names_no_labels_is_refused(tmp_path):
-    with pytest.raises(SpecError, match="'liver' names no labels; expected total, demo, or"):
+    with pytest.raises(SpecError, match="'liver' names no labels; expected a task as total"):
         named_labels("liver")
     write_dataset(tmp_path, {"0": "background", "1": "liver"})
     with pytest.raises(SpecError, match=r'dataset\.json: expected labels as "liver": 5'):

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from .. import catalog, compression
+from .. import compression
 from ..cache import Cache
 from ..calibrating import calibrate_model, store_calibration, stored_calibration, volume_id
 from ..command_options import compression_spec, folds_of
@@ -74,20 +74,6 @@ def inspect(options: argparse.Namespace) -> None:
     patch_shape = original.plans.patch_shape
     print(f"Convolutions: {before[0] / 1e9:.3f} -> {after[0] / 1e9:.3f} GMACs for one patch of {patch_shape}")
     print(f"              {before[1] / 1e6:.6f} -> {after[1] / 1e6:.6f} million parameters")
-
-
-def models(options: argparse.Namespace) -> None:
-    """``tuckerseg models``."""
-    known = catalog.known_models()
-    if options.json:
-        facts = [
-            {"name": model.name, "title": model.title, "path": str(model.path), "note": model.note} for model in known
-        ]
-        print(json.dumps(facts, indent=1))
-        return
-    for model in known:
-        print(f"{model.name:16} {model.title}\n{'':16} {model.note}\n{'':16} {model.path}")
-    print("Any nnU-Net v2 3D results folder or zip, or .tuckerseg file, can be given by its path: --model PATH")
 
 
 def compressed(

@@ -1,0 +1,323 @@
+"""Downloads against a real server: whole, cut, changed, refused, cancelled, on a full disk, over TLS and proxies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from TuckerSegLib.download import Patience, WrongChecksum, fetch, part_file
+from TuckerSegLib.errors import Cancelled, DownloadError
+
+CONTENT = random.Random(0).randbytes(3_000_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+QUICK = Patience(attempts=3, first_s=0.01, longest_s=0.02)
+
+
+@pytest.fixture
+def server(file_server):
+    file_server.files["/model.zip"] = CONTENT
+    return file_server
+
+
+@pytest.fixture
+def get(server, tmp_path):
+    """A function that fetches the model into a folder of the test."""
+
+    def run(sha256=SHA256, path="/model.zip", **arguments):
+        return fetch(server.url + path, tmp_path / "model.zip", sha256, patience=QUICK, **arguments)
+
+    return run
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_comes_whole_and_is_counted(server, get, tmp_path):
+    told = []
+    fetched = get(progress=lambda done, total: told.append((done, total)))
+    assert fetched.path.read_bytes() == CONTENT
+    assert (fetched.sha256, fetched.resumed) == (SHA256, False)
+    assert told[0] == (0, len(CONTENT)) and told[-1] == (len(CONTENT), len(CONTENT))
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert names(tmp_path) == ["model.zip"]
+    assert {name for _, headers in server.requests for name in headers} <= {
+        "Accept-Encoding",
+        "Host",
+        "User-Agent",
+        "Connection",
+    }
+
+
+def test_what_came_before_a_cut_is_not_asked_for_again(server, get):
+    server.cuts = [1_000_000, 500_000]
+    assert get().path.read_bytes() == CONTENT
+    ranges = [(headers.get("Range"), headers.get("If-Range")) for _, headers in server.requests]
+    assert ranges == [(None, None), ("bytes=1000000-", '"first"'), ("bytes=1500000-", '"first"')]
+    assert server.sent == len(CONTENT)
+
+
+def test_a_server_without_ranges_sends_it_anew(server, get):
+    server.ranges, server.cuts = False, [1_000_000]
+    assert get().path.read_bytes() == CONTENT
+    assert server.sent == 1_000_000 + len(CONTENT)
+
+
+@pytest.mark.parametrize("validators", [{"ETag": '"first"'}, {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}])
+def test_a_file_that_changed_meanwhile_is_fetched_anew(server, get, validators):
+    server.validators, server.cuts = validators, [1_000_000]
+    other = CONTENT[::-1]
+
+    def change(done, total):
+        if done >= 1_000_000:
+            server.files["/model.zip"] = other
+            server.validators = {
+                name: value.replace("first", "2nd").replace("01", "02") for name, value in validators.items()
+            }
+
+    assert get(sha256=None, progress=change).path.read_bytes() == other
+
+
+def test_a_change_of_length_is_noticed_where_a_server_marks_no_versions(server, get):
+    server.validators, server.cuts = {"ETag": 'W/"weak"'}, [1_000_000]
+    other = CONTENT[::-1][:2_000_000]
+
+    def change(done, total):
+        if done >= 1_000_000:
+            server.files["/model.zip"] = other
+
+    assert get(sha256=None, progress=change).path.read_bytes() == other
+    assert "If-Range" not in server.requests[1][1]
+
+
+def test_a_wrong_checksum_is_an_error_and_leaves_nothing(get, tmp_path):
+    with pytest.raises(WrongChecksum, match=f"Expected SHA-256 {'0' * 64}, found {SHA256}"):
+        get(sha256="0" * 64)
+    assert names(tmp_path) == []
+
+
+def test_a_damaged_beginning_is_fetched_once_more(server, get, tmp_path):
+    server.cuts = [1_000_000]
+    with pytest.raises(Cancelled):
+        get(cancelled=lambda: server.sent > 0)
+    part = tmp_path / "model.zip.part"
+    part.write_bytes(b"\0" * part.stat().st_size)
+    assert get().path.read_bytes() == CONTENT
+
+
+def test_a_loss_of_power_costs_only_what_was_not_safe_yet(server, get, tmp_path):
+    with pytest.raises(Cancelled):
+        get(cancelled=lambda: server.sent > 0)
+    part, note = tmp_path / "model.zip.part", tmp_path / "model.zip.part.json"
+    safe = json.loads(note.read_text())["safe"]
+    with part.open("ab") as file:
+        file.write(b"\0" * 100_000)  # the file was made longer, but its bytes never came to the disk
+    assert get().path.read_bytes() == CONTENT
+    assert server.requests[-1][1]["Range"] == f"bytes={safe}-"
+
+
+def test_bytes_are_made_safe_on_the_way(server, get, tmp_path, monkeypatch):
+    monkeypatch.setattr(part_file, "SYNC_BYTES", 500_000)
+    safe = []
+
+    def look(done, total):
+        safe.append(json.loads((tmp_path / "model.zip.part.json").read_text())["safe"])
+
+    get(progress=look)
+    assert safe[-2] >= 2_000_000
+
+
+def test_a_part_that_is_whole_already_is_taken(server, get, tmp_path):
+    with pytest.raises(Cancelled):
+        get(cancelled=lambda: server.sent > 0)
+    note_file = tmp_path / "model.zip.part.json"
+    (tmp_path / "model.zip.part").write_bytes(CONTENT)
+    note_file.write_text(json.dumps({**json.loads(note_file.read_text()), "safe": len(CONTENT)}))
+    sent = server.sent
+    assert get().path.read_bytes() == CONTENT
+    assert server.sent == sent
+
+
+def test_a_part_of_another_address_is_not_mixed_in(server, get):
+    server.files["/other.zip"] = CONTENT[::-1]
+    with pytest.raises(Cancelled):
+        get(path="/other.zip", cancelled=lambda: server.sent > 0)
+    assert get().path.read_bytes() == CONTENT
+    assert "Range" not in server.requests[-1][1]
+
+
+def test_cancelling_keeps_what_came_and_the_next_time_goes_on(server, get, tmp_path):
+    seen = []
+
+    def stop():
+        seen.append(server.sent)
+        return len(seen) > 3
+
+    with pytest.raises(Cancelled):
+        get(cancelled=stop)
+    kept = (tmp_path / "model.zip.part").stat().st_size
+    assert 0 < kept < len(CONTENT)
+    assert names(tmp_path) == ["model.zip.part", "model.zip.part.json"]
+    fetched = get()
+    assert fetched.path.read_bytes() == CONTENT and fetched.resumed
+    assert server.requests[-1][1]["Range"] == f"bytes={kept}-"
+
+
+def test_a_server_that_is_busy_is_asked_again(server, get):
+    server.statuses = [503, 429]
+    assert get().path.read_bytes() == CONTENT
+    assert len(server.requests) == 3
+
+
+def test_pauses_double_and_a_server_that_stays_busy_is_left(server, tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr("TuckerSegLib.download.fetching._wait", lambda seconds, cancelled: waited.append(seconds))
+    server.statuses = [503] * 9
+    with pytest.raises(DownloadError, match=r"127\.0\.0\.1 cannot be reached \(HTTP status 503\)"):
+        fetch(server.url + "/model.zip", tmp_path / "model.zip", patience=Patience(5, 1.0, 60.0))
+    assert len(waited) == 4 and len(server.requests) == 5
+    assert all(0.5 * 2**n <= seconds <= 2**n for n, seconds in enumerate(waited))
+
+
+def test_a_file_that_is_not_there_is_an_error_at_once(server, get, tmp_path):
+    with pytest.raises(DownloadError, match=r"/none\.zip: the server answered with HTTP status 404"):
+        get(path="/none.zip")
+    assert len(server.requests) == 1
+    assert names(tmp_path) == []
+
+
+def test_a_computer_that_is_off_is_said_to_be(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(DownloadError, match=r"127\.0\.0\.1 cannot be reached \(Connection refused\)"):
+        fetch(f"http://127.0.0.1:{port}/model.zip", tmp_path / "model.zip", patience=QUICK)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "url", ["http://example.org/model.zip", "ftp://127.0.0.1/model.zip", "file:///etc/passwd", "https:///model.zip"]
+)
+def test_only_https_is_asked(url, tmp_path):
+    with pytest.raises(DownloadError, match="https:// addresses only"):
+        fetch(url, tmp_path / "model.zip", patience=QUICK)
+
+
+def test_redirections_are_followed_with_the_range_but_not_to_plain_http(server, get):
+    server.redirections = {"/moved.zip": f"{server.url}/model.zip", "/away.zip": "http://example.org/model.zip"}
+    server.cuts = [1_000_000]
+    assert get(path="/moved.zip").path.read_bytes() == CONTENT
+    assert server.requests[-1][0] == "/model.zip" and server.requests[-1][1]["Range"] == "bytes=1000000-"
+    with pytest.raises(DownloadError, match="https:// addresses only"):
+        get(path="/away.zip")
+
+
+def test_room_is_asked_for_before_anything_is_written(get, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**7, 10**7 - 4000, 4_000_000))
+    assert get().path.read_bytes() == CONTENT
+    with pytest.raises(DownloadError, match="7 MB are needed on this disk, 4 MB are free"):
+        get(spare=lambda total: int(1.3 * total))
+    assert names(tmp_path) == ["model.zip"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 1 MB, where this process may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
+    if done.returncode:
+        pytest.skip("needs the right to mount a small disk")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_that_fills_up_is_an_error_and_what_came_is_kept(server, small_disk, monkeypatch):
+    monkeypatch.setattr("TuckerSegLib.download.fetching.check_space", lambda folder, needed: None)
+    with pytest.raises(DownloadError, match="the disk is full. Make room and try again"):
+        fetch(server.url + "/model.zip", small_disk / "model.zip", SHA256, patience=QUICK)
+    assert (small_disk / "model.zip.part").stat().st_size > 0
+    assert len(server.requests) == 1
+
+
+def test_a_small_disk_is_seen_before_the_download(server, small_disk):
+    with pytest.raises(DownloadError, match="3 MB are needed on this disk, 1 MB are free"):
+        fetch(server.url + "/model.zip", small_disk / "model.zip", SHA256, patience=QUICK)
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A key and a certificate of its own for 127.0.0.1."""
+    key, file = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    arguments = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    arguments += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", file]
+    subprocess.run(arguments, check=True, capture_output=True)
+    return key, file
+
+
+def test_certificates_are_verified_and_one_can_be_added(certificate, tmp_path, monkeypatch):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.end_headers()
+            self.wfile.write(CONTENT)
+
+        def log_message(self, *arguments):
+            pass
+
+    key, file = certificate
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        url = f"https://127.0.0.1:{server.server_port}/model.zip"
+        with pytest.raises(
+            DownloadError, match="certificate cannot be verified .self-signed certificate.*SSL_CERT_FILE"
+        ):
+            fetch(url, tmp_path / "model.zip", SHA256, patience=QUICK)
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        assert fetch(url, tmp_path / "model.zip", SHA256, patience=QUICK).path.read_bytes() == CONTENT
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_the_proxy_of_the_environment_is_asked_but_not_for_this_computer(server, get, tmp_path, monkeypatch):
+    asked = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_CONNECT(self):
+            asked.append(self.path)
+            self.send_error(502)
+
+        def log_message(self, *arguments):
+            pass
+
+    proxy = HTTPServer(("127.0.0.1", 0), Proxy)
+    threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.server_port}")
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        with pytest.raises(DownloadError, match="models.example cannot be reached .*502"):
+            fetch("https://models.example/model.zip", tmp_path / "other.zip", patience=QUICK)
+        assert asked == ["models.example:443"] * 3
+        assert get().path.read_bytes() == CONTENT
+        assert len(asked) == 3
+    finally:
+        proxy.shutdown()
+        proxy.server_close()

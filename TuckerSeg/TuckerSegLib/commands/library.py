@@ -1,0 +1,134 @@
+"""Sub-commands about the models that have a name: what there is, what is here, and how it comes and goes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from .. import catalog, installed_models
+from ..catalog import Task
+from ..errors import SpecError
+from ..installed_models import ImportedModel
+from ..terminal import JsonReporter, TerminalReporter
+
+BUILT_IN, INSTALLED, MISSING, LICENSED, IMPORTED = "built in", "installed", "not installed", "license key", "imported"
+
+
+def models(options: argparse.Namespace) -> None:
+    """``tuckerseg models [list|download|import|remove]``."""
+    {"list": _list, "download": _download, "import": _import, "remove": _remove}[options.action](options)
+
+
+def bring(name: str, options: argparse.Namespace) -> None:
+    """Download a task of the catalog that is not on this computer, and say so first; leave other models alone."""
+    known = catalog.task(name)
+    if known is None or installed_models.is_installed(known):
+        return
+    from ..installed_models.installing import ensure_installed
+
+    with _reporter(options) as reporter:
+        ensure_installed(known, on_event=reporter, cancelled=options.stopped)
+
+
+def _list(options: argparse.Namespace) -> None:
+    tasks, imported = catalog.tasks(), installed_models.imported_models()
+    if options.json:
+        facts = [*map(_task_facts, tasks), *map(_import_facts, imported)]
+        print(json.dumps(facts, indent=1))
+        return
+    for known in tasks:
+        print(f"{known.name:26} {known.title}\n{'':26} {_words(known)}")
+    for model in imported:
+        print(f"{model.name:26} {model.title}\n{'':26} imported, in {model.path}")
+    print(f"Downloads and imports go to {installed_models.models_folder()}")
+    print("Any nnU-Net v2 3D results folder or zip, or .tuckerseg file, can be given by its path: --model PATH")
+
+
+def _download(options: argparse.Namespace) -> None:
+    for name in options.names:
+        known = catalog.task(name)
+        if known is None:
+            raise SpecError(f"'{name}' is not a task that can be downloaded; 'tuckerseg models' lists the tasks.")
+        bring(name, options)
+        _say(options, {"event": "result", **_task_facts(known)}, f"{name}: {_words(known)}")
+
+
+def _import(options: argparse.Namespace) -> None:
+    from ..installed_models.importing import import_model
+
+    model = import_model(options.path, options.name, options.stopped)
+    facts = {"event": "result", **_import_facts(model)}
+    _say(options, facts, f"{model.title}\nImported into {model.path}; use it as --model {model.name}")
+
+
+def _remove(options: argparse.Namespace) -> None:
+    from ..installed_models.importing import remove_model
+
+    for name in options.names:
+        removed = remove_model(name)
+        known = catalog.task(name)
+        words = f"{name}: removed {', '.join(map(str, removed))}" if removed else f"{name}: there is nothing to remove"
+        if known and (left := installed_models.installed(known)):
+            words += f"; {', '.join(map(str, left))} is not TuckerSeg's and stays"
+        _say(options, {"event": "result", "name": name, "removed": [str(path) for path in removed]}, words)
+
+
+def _task_facts(known: Task) -> dict[str, Any]:
+    paths = installed_models.installed(known)
+    return {
+        "name": known.name,
+        "title": known.title,
+        "modality": known.modality,
+        "state": _state(known, paths),
+        "paths": [str(path) for path in paths or ()],
+        "size_bytes": known.size_bytes,
+        "networks": len(known.parts),
+        "structures": [name for _, name in known.structures],
+        "license": known.license,
+        "citation": known.citation,
+        "note": known.note,
+    }
+
+
+def _import_facts(model: ImportedModel) -> dict[str, Any]:
+    facts = {"name": model.name, "title": model.title, "state": IMPORTED, "paths": [str(model.path)]}
+    return {**facts, "source": model.source, "imported_at": model.imported_at}
+
+
+def _state(known: Task, paths: tuple[Any, ...] | None) -> str:
+    if known.license_key_required:
+        return LICENSED
+    if known.path is not None:
+        return BUILT_IN
+    return INSTALLED if paths else MISSING
+
+
+def _words(known: Task) -> str:
+    paths = installed_models.installed(known)
+    state = _state(known, paths)
+    if state == LICENSED:
+        return known.license
+    if state == BUILT_IN:
+        return f"built in. {known.note}"
+    if state == INSTALLED:
+        return "installed in " + ", ".join(dict.fromkeys(str(path.parent.parent) for path in paths))
+    size = f"{known.size_bytes / 1e6:.0f} MB to download" if known.size_bytes else "to download"
+    return " ".join(filter(None, (f"{size}.", known.note)))
+
+
+def _say(options: argparse.Namespace, event: dict[str, Any], words: str) -> None:
+    print(json.dumps(event) if options.json else words)
+
+
+@contextlib.contextmanager
+def _reporter(options: argparse.Namespace) -> Iterator[JsonReporter | TerminalReporter]:
+    """What shows progress: as JSON lines only where events were asked for."""
+    events = getattr(options, "json", False) and options.command in ("segment", "compare", "models")
+    reporter = JsonReporter() if events else TerminalReporter()
+    try:
+        yield reporter
+    finally:
+        reporter.close()

@@ -1,0 +1,136 @@
+"""A file on its way from the web, and a note beside it of what it belongs to; both survive a loss of power."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Mapping
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from ..errors import DownloadError
+
+SYNC_BYTES = 8 * 1024 * 1024  # after so many, what came is made safe; a loss of power costs no more
+
+
+class PartFile:
+    """``target.part``, open for writing at its end.
+
+    Only what the disk was told to keep counts when it is opened again: after a loss of power, a file may be longer
+    than what was really written to it.
+
+    Args:
+        target: Where the file lies when it is whole.
+        url: Where it comes from; a part of another address is thrown away.
+
+    Attributes:
+        size: Bytes that are here.
+        total: Bytes of the whole file; None where the server did not say.
+    """
+
+    def __init__(self, target: Path, url: str):
+        self.path = target.with_name(f"{target.name}.part")
+        self.url = url
+        self.size = 0
+        self.total: int | None = None
+        self._note_file = target.with_name(f"{target.name}.part.json")
+        self._validator: str | None = None
+        self._safe = 0
+        self._file: FileIO | None = None
+
+    def __enter__(self) -> PartFile:
+        note = self._read_note()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "r+b" if self.path.exists() else "w+b", buffering=0)
+            self._safe = self.size = min(note["safe"], os.fstat(self._file.fileno()).st_size)
+            self._file.truncate(self.size)
+            self._file.seek(self.size)
+        except OSError as error:
+            raise self._failure(error) from error
+        self.total, self._validator = note["total"], note["validator"]
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        try:
+            self._sync()
+        finally:
+            self._file.close()
+        if not self.size:
+            self.discard()
+
+    def range_headers(self) -> dict[str, str]:
+        """What to ask for: the rest, if the file is still the same."""
+        if not self.size:
+            return {}
+        same = {"If-Range": self._validator} if self._validator else {}
+        return {"Range": f"bytes={self.size}-", **same}
+
+    def describe(self, headers: Mapping[str, str], total: int | None) -> None:
+        """Take over what a server says of the file."""
+        tag = headers.get("ETag", "")
+        self._validator = tag if tag.startswith('"') else headers.get("Last-Modified")  # a weak tag proves nothing
+        self.total = total
+        self._sync()
+
+    def write(self, chunk: bytes) -> None:
+        """Append.
+
+        Raises:
+            DownloadError: The disk is full, or fails.
+        """
+        left = memoryview(chunk)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            raise self._failure(error) from error
+        self.size += len(chunk)
+        if self.size - self._safe >= SYNC_BYTES:
+            self._sync()
+
+    def restart(self) -> None:
+        """Forget what is here."""
+        self._file.seek(0)
+        self._file.truncate(0)
+        self.size, self.total, self._validator = 0, None, None
+        self._sync()
+
+    def forget(self) -> None:
+        """Remove the note: the file is whole and has moved to its place."""
+        self._note_file.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Remove both."""
+        self.path.unlink(missing_ok=True)
+        self.forget()
+
+    def _sync(self) -> None:
+        """First the bytes, then the note that counts on them."""
+        try:
+            os.fsync(self._file.fileno())
+            self._safe = self.size
+            note = {"url": self.url, "validator": self._validator, "total": self.total, "safe": self._safe}
+            beside = self._note_file.with_suffix(".new")
+            with beside.open("w", encoding="utf-8") as file:
+                json.dump(note, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, self._note_file)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _read_note(self) -> dict[str, Any]:
+        empty = {"validator": None, "total": None, "safe": 0}
+        try:
+            note = json.loads(self._note_file.read_text(encoding="utf-8"))
+            return {key: note[key] for key in empty} if note["url"] == self.url else empty
+        except (OSError, ValueError, KeyError, TypeError):
+            return empty
+
+    def _failure(self, error: OSError) -> DownloadError:
+        if error.errno == errno.ENOSPC:
+            return DownloadError(f"{self.path}: the disk is full. Make room and try again: what came so far is kept.")
+        return DownloadError(f"{self.path} cannot be written: {error.strerror}.")

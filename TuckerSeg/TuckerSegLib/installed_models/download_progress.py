@@ -1,0 +1,71 @@
+"""How far a download of several files is, and how long it will still take."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..catalog import Part
+
+TOLD_EVERY_S = 0.2
+SPEED_OVER_S = 10.0  # connections change; what they did last says most
+
+Listener = Callable[[dict[str, Any]], None]
+
+
+class DownloadProgress:
+    """Makes ``progress`` events of the bytes of the files that come one after the other.
+
+    Args:
+        parts: All that are to come.
+        on_event: Receives the events.
+        clock: Seconds.
+    """
+
+    def __init__(self, parts: Sequence[Part], on_event: Listener, clock: Callable[[], float] = time.monotonic):
+        self._parts, self._on_event, self._clock = parts, on_event, clock
+        self._sizes = [part.size_bytes or 0 for part in parts]
+        self._number = 0
+        self._samples: deque[tuple[float, int]] = deque()
+        self._told_at = -TOLD_EVERY_S
+
+    def begin(self, number: int) -> None:
+        """The next file."""
+        self._number = number
+        self._samples.clear()
+
+    def downloaded(self, done: int, total: int | None) -> None:
+        """Bytes of the present file that are here, and of how many."""
+        self._sizes[self._number] = max(total or self._sizes[self._number], done)
+        if self._samples and done < self._samples[-1][1]:  # it begins again
+            self._samples.clear()
+        now = self._clock()
+        self._samples.append((now, done))
+        while now - self._samples[0][0] > SPEED_OVER_S:
+            self._samples.popleft()
+        before = sum(self._sizes[: self._number])
+        self._tell("download", before + done, sum(self._sizes), self._speed(), done == total)
+
+    def unpacked(self, done: int, total: int) -> None:
+        """Bytes of the present file that are unpacked, and of how many."""
+        self._tell("unpack", done, total, None, done == total)
+
+    def _speed(self) -> float | None:
+        """Bytes per second; None where it is not known yet."""
+        (start, first), (end, last) = self._samples[0], self._samples[-1]
+        return (last - first) / (end - start) if end > start and last > first else None
+
+    def _tell(self, stage: str, done: int, total: int, speed: float | None, last: bool) -> None:
+        now = self._clock()
+        if not last and now - self._told_at < TOLD_EVERY_S:
+            return
+        self._told_at = now
+        event: dict[str, Any] = {"event": "progress", "stage": stage, "done": done, "total": total}
+        if speed:
+            event["remaining_s"] = (total - done) / speed
+        if len(self._parts) > 1:
+            part = self._parts[self._number]
+            event |= {"part": self._number + 1, "parts": len(self._parts), "part_name": part.dataset}
+        self._on_event(event)

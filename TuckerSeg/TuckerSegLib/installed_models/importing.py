@@ -1,0 +1,136 @@
+"""Models that the user gives a name: copied, checked by reading all that a run reads, listed; and removed again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from ..catalog import Task, task
+from ..download import check_space
+from ..errors import Cancelled, ModelFolderError, OutputError, SpecError
+from ..nnunet.folder import ModelFolder, find_model_folder
+from ..nnunet.plans import ModelPlans, read_plans
+from .archives import CHUNK_BYTES, check_archive, sync_folder
+from .places import IMPORTED, NOTE_FILE, ImportedModel, imported_models, models_folder
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def import_model(path: str | Path, name: str, cancelled: Callable[[], bool] = lambda: False) -> ImportedModel:
+    """Copy an nnU-Net v2 model of any 3D configuration and give it a name.
+
+    Args:
+        path: Results folder, ``DatasetXXX`` folder, or zip of either.
+
+    Raises:
+        SpecError: The name cannot be used.
+        ModelFolderError, UnsupportedModelError: Not a model that can be run.
+        DownloadError: The disk is too full.
+        OutputError: The copy cannot be written.
+        Cancelled: ``cancelled`` said so.
+    """
+    _check_name(name)
+    source = Path(path).expanduser().absolute()
+    if source.is_file():
+        check_archive(source)
+    folder = find_model_folder(source)
+    plans = _read_everything(folder)
+    parent = models_folder() / IMPORTED
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        check_space(parent, sum(_size(file) for file in folder.files()))
+        beside = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=parent))
+        try:
+            root = beside / "model"
+            _copy(folder, root / _configuration_name(folder, plans), cancelled)
+            title = f"{plans.dataset_name or source.stem}: {len(plans.labels)} structures"
+            note = {"title": title, "source": str(source), "imported_at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+            (root / NOTE_FILE).write_text(json.dumps(note, indent=1), encoding="utf-8")
+            os.replace(root, parent / name)
+            sync_folder(parent)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"{parent / name} cannot be written: {error.strerror}.") from error
+    return next(model for model in imported_models() if model.name == name)
+
+
+def remove_model(name: str) -> list[Path]:
+    """Remove an imported model, or the networks of a task from TuckerSeg's own folder.
+
+    Returns:
+        What was removed. Models that lie elsewhere, as in TotalSegmentator's folder, are left alone.
+
+    Raises:
+        SpecError: No such name.
+        OutputError: It cannot be removed.
+    """
+    known = task(name)
+    if known is None and name not in [model.name for model in imported_models()]:
+        raise SpecError(f"'{name}' is neither a task nor an imported model; 'tuckerseg models' lists the names.")
+    folders = _own_folders(known) if known else [models_folder() / IMPORTED / name]
+    for folder in folders:
+        gone = folder.with_name(f".{folder.name}-removed")
+        try:
+            shutil.rmtree(gone, ignore_errors=True)
+            os.replace(folder, gone)  # at once, so that nobody finds half a model
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be removed: {error.strerror}.") from error
+        shutil.rmtree(gone, ignore_errors=True)
+    return folders
+
+
+def _own_folders(known: Task) -> list[Path]:
+    folders = dict.fromkeys(models_folder() / part.dataset for part in known.parts)
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise SpecError(f"'{name}' cannot be a model's name: use letters, digits, '.', '_' and '-'.")
+    if task(name):
+        raise SpecError(f"'{name}' is a task of the catalog; choose another name.")
+    if name in [model.name for model in imported_models()]:
+        raise SpecError(f"There is a model '{name}' already: choose another name, or 'tuckerseg models remove {name}'.")
+
+
+def _read_everything(folder: ModelFolder) -> ModelPlans:
+    checkpoints = [folder.read_checkpoint(fold) for fold in folder.folds]
+    plans, dataset = folder.read_json("plans.json"), folder.read_json("dataset.json")
+    return read_plans(plans, dataset, checkpoints[0], str(folder.container))
+
+
+def _configuration_name(folder: ModelFolder, plans: ModelPlans) -> str:
+    """As nnU-Net names it; a folder that was renamed, or a zip without one, gets a name of that form."""
+    name = folder.root.name if isinstance(folder.root, Path) or folder.root.at else ""
+    return name if name.count("__") == 2 else f"nnUNetTrainer__nnUNetPlans__{plans.configuration}"
+
+
+def _size(file: Path | zipfile.Path) -> int:
+    return file.stat().st_size if isinstance(file, Path) else file.root.getinfo(file.at).file_size
+
+
+def _copy(folder: ModelFolder, target: Path, cancelled: Callable[[], bool]) -> None:
+    """Only what a run needs: results folders hold validation images, too."""
+    names = ["plans.json", "dataset.json", *(f"fold_{fold}/{folder.checkpoint}" for fold in folder.folds)]
+    for name in names:
+        place = target / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with (folder.root / name).open("rb") as source, place.open("xb") as file:
+                while chunk := source.read(CHUNK_BYTES):
+                    if cancelled():
+                        raise Cancelled("The import was cancelled.")
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise ModelFolderError(f"{folder.container} is damaged at {name} ({error}).") from error

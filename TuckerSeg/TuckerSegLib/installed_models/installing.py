@@ -1,0 +1,240 @@
+"""Brings the networks of a task to this computer: downloads, checks and unpacks what is missing.
+
+A model appears in its place by one renaming, so it is whole or not there. Nothing is sent but the request for a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..catalog import Part, Task
+from ..download import Fetched, Patience, WrongChecksum, fetch, sha256_of
+from ..errors import DownloadError, ModelFolderError
+from ..nnunet.folder import find_model_folder
+from .archives import sync_folder, unpack
+from .checksums import known_sum, remember_sum
+from .download_progress import DownloadProgress, Listener
+from .locks import exclusive
+from .places import NOTE_FILE, find_part, models_folder, refusal
+
+UNPACKED_SHARE = 1.3  # of a zip of weights, with room to spare; the exact size is checked before unpacking
+
+Stop = Callable[[], bool]
+
+
+def ensure_installed(
+    known: Task,
+    parts: Sequence[Part] | None = None,
+    on_event: Listener = lambda event: None,
+    cancelled: Stop = lambda: False,
+    patience: Patience | None = None,
+) -> list[Path]:
+    """Download the networks of a task that are not on this computer.
+
+    Args:
+        parts: Those that are needed; None: all.
+        on_event: Receives ``log``, ``stage`` and ``progress`` events; of ``download``, ``done`` and ``total`` are bytes
+            of all files together.
+        cancelled: Asked between chunks. What came until then is kept, and the next call goes on from there.
+
+    Returns:
+        The folder of each part's configuration.
+
+    Raises:
+        DownloadError: It cannot be had, with the address and the folder to put the file into by hand.
+        ModelFolderError: What came is not the model.
+        Cancelled: ``cancelled`` said so.
+    """
+    wanted = known.parts if parts is None else tuple(parts)
+    if reason := refusal(known):
+        raise DownloadError(reason)
+    missing = [part for part in wanted if find_part(part) is None]
+    if missing:
+        _announce(known, missing, on_event)
+        progress = DownloadProgress(missing, on_event)
+        for number, part in enumerate(missing):
+            progress.begin(number)
+            _install(part, _Helpers(on_event, progress, cancelled, patience))
+    return [_found(part) for part in wanted]
+
+
+def address_of(part: Part) -> str:
+    """Where a part's zip is: its own address, or the same file name under ``TUCKERSEG_DOWNLOAD_URL``.
+
+    Raises:
+        DownloadError: It has none.
+    """
+    if part.url is None:
+        raise DownloadError(f"{part.dataset} cannot be downloaded: its address is not known.")
+    if base := os.environ.get("TUCKERSEG_DOWNLOAD_URL"):
+        return f"{base.rstrip('/')}/{part.dataset}.zip"
+    return part.url
+
+
+@dataclass(frozen=True)
+class _Helpers:
+    on_event: Listener
+    progress: DownloadProgress
+    cancelled: Stop
+    patience: Patience | None
+
+
+def _announce(known: Task, missing: Sequence[Part], on_event: Listener) -> None:
+    sizes = [part.size_bytes for part in missing]
+    size = f"{sum(sizes) / 1e6:.0f} MB" if None not in sizes else "of unknown size"
+    addresses = "".join(f"\n  {address_of(part)}" for part in missing)
+    message = f"{known.name} is not on this computer: downloading {size} into {models_folder()} from{addresses}"
+    on_event({"event": "log", "message": message})
+
+
+def _found(part: Part) -> Path:
+    path = find_part(part)
+    if path is None:  # removed meanwhile
+        raise ModelFolderError(f"{part.dataset} was installed and is gone again; try once more.")
+    return path
+
+
+def _install(part: Part, helpers: _Helpers) -> None:
+    folder = models_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadError(
+            f"{folder} cannot be made ({error.strerror}): name another by TUCKERSEG_MODELS_DIR."
+        ) from error
+
+    def tell_waiting() -> None:
+        helpers.on_event({"event": "log", "message": f"Another process installs {part.dataset}; waiting for it."})
+
+    with exclusive(folder / "downloads" / f"{part.dataset}.lock", tell_waiting, helpers.cancelled):
+        if find_part(part) is not None:
+            return
+        by_hand = folder / f"{part.dataset}.zip"
+        if by_hand.is_file():
+            _install_file(_checked(by_hand, part, helpers), part, helpers)
+        else:
+            _install_download(part, helpers)
+
+
+def _install_download(part: Part, helpers: _Helpers) -> None:
+    for attempt in ("resumed", "anew"):
+        fetched = _fetch(part, helpers)
+        try:
+            _install_file(fetched, part, helpers)
+            return
+        except ModelFolderError as error:
+            fetched.path.unlink(missing_ok=True)
+            # Where no checksum is known, a part that a loss of power damaged shows only now.
+            if attempt == "anew" or not fetched.resumed:
+                raise ModelFolderError(f"{error} {_advice(part)}") from error
+
+
+def _fetch(part: Part, helpers: _Helpers) -> Fetched:
+    sha256, why = known_sum(part)
+    target = models_folder() / "downloads" / f"{part.dataset}.zip"
+    helpers.on_event({"event": "stage", "stage": "download"})
+    try:
+        return fetch(
+            address_of(part),
+            target,
+            sha256,
+            helpers.progress.downloaded,
+            helpers.cancelled,
+            lambda total: int(UNPACKED_SHARE * total),
+            helpers.patience,
+        )
+    except WrongChecksum as error:
+        raise DownloadError(f"{error} {why}") from error
+    except DownloadError as error:
+        raise DownloadError(f"{error} {_advice(part)}") from error
+
+
+def _checked(by_hand: Path, part: Part, helpers: _Helpers) -> Fetched:
+    """A zip that the user put into the folder."""
+    helpers.on_event({"event": "log", "message": f"Taking {by_hand}"})
+    found, (expected, why) = sha256_of(by_hand, helpers.cancelled), known_sum(part)
+    if expected not in (None, found):
+        raise DownloadError(f"{by_hand}: wrong checksum. Expected SHA-256 {expected}, found {found}. {why}")
+    return Fetched(by_hand, found, resumed=False)
+
+
+def _install_file(fetched: Fetched, part: Part, helpers: _Helpers) -> None:
+    """Unpack beside, check, rename; then the zip is not needed any more."""
+    folder = models_folder()
+    for leftover in folder.glob(f".{part.dataset}-*"):  # of a process that was killed; ours is the lock
+        shutil.rmtree(leftover, ignore_errors=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{part.dataset}-", dir=folder))
+    try:
+        helpers.on_event({"event": "stage", "stage": "unpack"})
+        (beside / "content").mkdir()
+        unpack(fetched.path, beside / "content", helpers.progress.unpacked, helpers.cancelled)
+        root = _dataset_folder(beside / "content", part)
+        _check(root, part, fetched.path)
+        _write_note(root, part, fetched.sha256)
+        _sync_tree(root)
+        _replace(folder / part.dataset, root, beside / "older")
+        sync_folder(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    remember_sum(part, fetched.sha256)
+    fetched.path.unlink(missing_ok=True)
+
+
+def _replace(target: Path, root: Path, older: Path) -> None:
+    """Put a folder in its place; what lies there, without all its files, gives way."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(target, older)
+        os.replace(root, target)
+    except OSError as error:
+        if older.exists() and not target.exists():
+            os.replace(older, target)
+        raise DownloadError(f"{target} cannot be written: {error.strerror}.") from error
+
+
+def _dataset_folder(content: Path, part: Part) -> Path:
+    """The folder that holds the configuration's folder: zips begin with the data set's, or with the configuration's."""
+    for candidate in (content / part.dataset, content, *sorted(content.iterdir())):
+        if candidate.is_dir() and (part.configuration is None or (candidate / part.configuration).is_dir()):
+            return candidate
+    found = ", ".join(sorted(entry.name for entry in content.iterdir())) or "nothing"
+    raise ModelFolderError(f"The zip of {part.dataset} should hold {part.configuration}; found {found}.")
+
+
+def _check(root: Path, part: Part, source: Path) -> None:
+    folder = root / part.configuration if part.configuration else root
+    try:
+        found = find_model_folder(folder, part.folds)
+        for name in ("plans.json", "dataset.json"):
+            found.read_json(name)
+    except ModelFolderError as error:
+        raise ModelFolderError(f"{source.name} does not hold the model: {error}") from error
+    for name, expected in part.files:
+        if sha256_of(folder / name) != expected:
+            raise ModelFolderError(f"{source.name}: {name} has a wrong checksum.")
+
+
+def _write_note(root: Path, part: Part, sha256: str) -> None:
+    note: dict[str, Any] = {"url": part.url, "sha256": sha256, "installed_at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    (root / NOTE_FILE).write_text(json.dumps(note, indent=1), encoding="utf-8")
+
+
+def _sync_tree(root: Path) -> None:
+    for folder, _, _ in os.walk(root):
+        sync_folder(Path(folder))
+
+
+def _advice(part: Part) -> str:
+    return (
+        f"By hand: download {part.url} on any computer, put the file into {models_folder()} as {part.dataset}.zip, "
+        "and try again; it is checked and unpacked from there."
+    )

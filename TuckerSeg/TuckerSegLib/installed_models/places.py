@@ -1,0 +1,161 @@
+"""Where the files of models lie on this computer."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..catalog import Part, Task, task, tasks
+from ..errors import DownloadError, ModelFolderError
+
+CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
+IMPORTED = "imported"  # folder of models that the user named
+NOTE_FILE = "tuckerseg.json"  # in a model's folder: where it came from
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """A model that the user gave a name.
+
+    Attributes:
+        title: One line for people.
+        path: Its folder.
+        source: Where it was imported from.
+        imported_at: ISO date and time.
+    """
+
+    name: str
+    title: str
+    path: Path
+    source: str = ""
+    imported_at: str = ""
+
+
+def models_folder() -> Path:
+    """TuckerSeg's own: ``TUCKERSEG_MODELS_DIR``, else in the platform's folder for data of programs."""
+    if named := os.environ.get("TUCKERSEG_MODELS_DIR"):
+        return Path(named).expanduser().absolute()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "TuckerSeg" / "Models"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "TuckerSeg" / "Models"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tuckerseg" / "models"
+
+
+def search_folders() -> list[Path]:
+    """Folders that may hold ``DatasetXXX`` folders: TuckerSeg's own, TotalSegmentator's and nnU-Net's."""
+    folders = [models_folder()]
+    if weights := os.environ.get("TOTALSEG_WEIGHTS_PATH"):
+        folders.append(Path(weights).expanduser())
+    homes = [os.environ.get("TOTALSEG_HOME_DIR"), Path.home() / ".totalsegmentator"]
+    folders += [Path(home).expanduser() / "nnunet" / "results" for home in homes if home]
+    if results := os.environ.get("nnUNet_results"):  # noqa: SIM112
+        folders.append(Path(results).expanduser())
+    return list(dict.fromkeys(folders))
+
+
+def find_part(part: Part) -> Path | None:
+    """Folder of a network's configuration that has all its files; None where there is none."""
+    for folder in search_folders():
+        dataset = folder / part.dataset
+        for candidate in [dataset / part.configuration] if part.configuration else _subfolders(dataset):
+            if is_whole(candidate, part.folds):
+                return candidate
+    return None
+
+
+def is_whole(folder: Path, folds: tuple[str, ...] | None) -> bool:
+    """Whether a configuration's folder has its plans and a checkpoint of each fold, or of any where none is named."""
+    wanted = [folder / f"fold_{fold}" for fold in folds] if folds else _subfolders(folder)
+    trained = [any((fold / name).is_file() for name in CHECKPOINTS) for fold in wanted]
+    if not (all(trained) if folds else any(trained)):
+        return False
+    return all((folder / name).is_file() for name in ("plans.json", "dataset.json"))
+
+
+def installed(known: Task) -> tuple[Path, ...] | None:
+    """Folders of all networks of a task, in their order; None where one is missing."""
+    if known.path is not None:
+        return tuple(known.path / part.configuration for part in known.parts)
+    found = tuple(find_part(part) for part in known.parts)
+    return None if None in found else found
+
+
+def is_installed(known: Task) -> bool:
+    return installed(known) is not None
+
+
+def imported_models() -> tuple[ImportedModel, ...]:
+    """What the user imported, by name."""
+    found = []
+    for folder in _subfolders(models_folder() / IMPORTED):
+        try:
+            note = json.loads((folder / NOTE_FILE).read_text(encoding="utf-8"))
+            found.append(ImportedModel(folder.name, note["title"], folder, note["source"], note["imported_at"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            found.append(ImportedModel(folder.name, folder.name, folder))
+    return tuple(found)
+
+
+def locate(name_or_path: str, folds: tuple[str, ...] | None = None) -> tuple[Path, tuple[str, ...] | None]:
+    """Find the files of a model of one network by its name or path; names win.
+
+    Args:
+        folds: That are asked for; None: those that the task uses, or all.
+
+    Returns:
+        Its folder or file, and the folds to use.
+
+    Raises:
+        ModelFolderError: Neither a known name nor an existing path, or a task of several networks.
+        DownloadError: A task that is not installed.
+    """
+    if known := task(name_or_path):
+        return _locate_task(known, folds)
+    for model in imported_models():
+        if model.name == name_or_path:
+            return model.path, folds
+    path = Path(name_or_path).expanduser()
+    if not path.exists():
+        raise ModelFolderError(_unknown(name_or_path))
+    return path, folds
+
+
+def refusal(known: Task) -> str | None:
+    """Why a task cannot be had by its name, in words; None where it can."""
+    if not known.license_key_required:
+        return None
+    return (
+        f"{known.name} needs a license key of TotalSegmentator, which TuckerSeg neither asks for nor checks. With a "
+        f"license, download it by TotalSegmentator and give its folder by path: --model .../{known.parts[0].dataset}"
+    )
+
+
+def _locate_task(known: Task, folds: tuple[str, ...] | None) -> tuple[Path, tuple[str, ...] | None]:
+    if reason := refusal(known):
+        raise DownloadError(reason)
+    paths = installed(known)
+    if paths is None:
+        raise DownloadError(f"{known.name} is not installed: run 'tuckerseg models download {known.name}' first.")
+    if len(paths) > 1:
+        folders = ", ".join(path.parent.name for path in paths)
+        raise ModelFolderError(f"{known.name} consists of {len(paths)} networks; name one: {folders}.")
+    return paths[0], folds or known.parts[0].folds
+
+
+def _unknown(name: str) -> str:
+    names = [known.name for known in tasks()] + [model.name for model in imported_models()]
+    near = difflib.get_close_matches(name, names, n=3)
+    hint = f" Did you mean {' or '.join(near)}?" if near else " 'tuckerseg models' lists the names."
+    return f"'{name}' is neither a known model nor an existing file or folder.{hint}"
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:
+        return []
