@@ -11,8 +11,8 @@ import json
 
 from TuckerSegLib import InferenceSpec, catalog, compress, load_model, read_image, segment
 from TuckerSegLib.calibrating import calibrate_model
-from TuckerSegLib.compression.tucker import Spec
 from TuckerSegLib.catalog import DEMO_VOLUME
+from TuckerSegLib.compression.tucker import Spec
 from TuckerSegLib.evaluation import mean_dice
 from TuckerSegLib.job import DEFAULT_COMPRESSION
 

@@ -32,6 +32,26 @@ def add_model(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--folds", metavar="0,1", help="folds of the model to average (default: all)")
 
 
+def add_model_actions(parser: argparse.ArgumentParser) -> None:
+    """What can be done with models that have a name."""
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+
+    def add(name: str, words: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=words, description=words)
+        added.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
+        added.set_defaults(action=name)
+        return added
+
+    add("list", "list tasks and imported models, and where they lie (default)")
+    download = add("download", "download a task's networks, or go on with a download that was interrupted")
+    download.add_argument("names", nargs="+", metavar="TASK", help="as total_fast")
+    imported = add("import", "give any nnU-Net v2 model a name; it is copied")
+    imported.add_argument("path", metavar="PATH", help="results folder, DatasetXXX folder, or zip of either")
+    imported.add_argument("--name", required=True, help="what --model takes from then on")
+    remove = add("remove", "remove an imported model, or what was downloaded of a task")
+    remove.add_argument("names", nargs="+", metavar="NAME")
+
+
 def add_compression(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rank", type=float, metavar="RATIO", help=RANK_HELP + " (default: 1)")
     add_policy(parser)

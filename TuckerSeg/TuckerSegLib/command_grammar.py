@@ -10,7 +10,7 @@ import functools
 import os
 from collections.abc import Callable
 
-from .command_arguments import add_compression, add_images, add_inference, add_model, add_policy
+from .command_arguments import add_compression, add_images, add_inference, add_model, add_model_actions, add_policy
 from .finetuning.settings import FineTuningSettings
 
 THREADS_HELP = "CPU threads (default: all but one, where there are more than two)"
@@ -147,22 +147,7 @@ def _add_library(command: Command) -> None:
     models = command("models", "list, download, import or remove the models that have a name")
     models.add_argument("--json", action="store_true", help="the same as JSON; progress as one JSON event per line")
     models.set_defaults(action="list")
-    actions = models.add_subparsers(title="actions", metavar="ACTION")
-
-    def add(name: str, words: str) -> argparse.ArgumentParser:
-        added = actions.add_parser(name, help=words, description=words)
-        added.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
-        added.set_defaults(action=name)
-        return added
-
-    add("list", "list tasks and imported models, and where they lie (default)")
-    download = add("download", "download a task's networks, or go on with a download that was interrupted")
-    download.add_argument("names", nargs="+", metavar="TASK", help="as total_fast")
-    imported = add("import", "give any nnU-Net v2 model a name; it is copied")
-    imported.add_argument("path", metavar="PATH", help="results folder, DatasetXXX folder, or zip of either")
-    imported.add_argument("--name", required=True, help="what --model takes from then on")
-    remove = add("remove", "remove an imported model, or what was downloaded of a task")
-    remove.add_argument("names", nargs="+", metavar="NAME")
+    add_model_actions(models)
 
 
 def _add_training(command: Command) -> None:

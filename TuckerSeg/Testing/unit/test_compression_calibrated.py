@@ -299,9 +299,7 @@ def test_ranks_by_weights_need_their_decomposition(network):
     assert all(change.ranks is None for change in plan(network, Spec(1.0, rank_mode="auto"), PATCH))
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"budget": "time"}, {"calibration": "ab"}, {"rank_mode": "best"}]
-)
+@pytest.mark.parametrize("wrong", [{"budget": "time"}, {"calibration": "ab"}, {"rank_mode": "best"}])
 def test_settings_that_do_not_fit_together_are_refused(wrong):
     with pytest.raises(SpecError):
         Spec(0.5, **wrong)

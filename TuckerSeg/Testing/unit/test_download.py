@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -134,6 +138,29 @@ def test_bytes_are_made_safe_on_the_way(server, get, tmp_path, monkeypatch):
 
     get(progress=look)
     assert safe[-2] >= 2_000_000
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from TuckerSegLib.download import fetch, part_file
+part_file.SYNC_BYTES = 500_000
+def kill(done, total):
+    if done > 1_500_000:
+        os.kill(os.getpid(), signal.SIGKILL)
+fetch(sys.argv[1], Path(sys.argv[2]), progress=kill)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a signal that nobody can catch")
+def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_from(server, get, tmp_path):
+    library = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", KILLED, f"{server.url}/model.zip", tmp_path / "model.zip"]
+    assert subprocess.run(command, cwd=library, capture_output=True).returncode == -signal.SIGKILL
+    assert not (tmp_path / "model.zip").exists()
+    fetched = get()
+    assert fetched.path.read_bytes() == CONTENT and fetched.resumed
+    assert int(server.requests[-1][1]["Range"].removeprefix("bytes=").removesuffix("-")) >= 1_000_000
 
 
 def test_a_part_that_is_whole_already_is_taken(server, get, tmp_path):

@@ -6,7 +6,9 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -155,7 +157,7 @@ def test_cancelling_while_unpacking_leaves_no_half_model(server, entries, own_mo
         install(cancelled=stop, on_event=lambda event: stages.append(event.get("stage")))
     assert left_in(own_models) == [f"{PART.dataset}.zip"]
     install()
-    assert installed(TASK)
+    assert installed(TASK) and len(server.requests) == 1
 
 
 def with_sum(content: bytes) -> Task:
@@ -283,6 +285,36 @@ def test_leftovers_of_a_killed_process_and_incomplete_models_give_way(server, en
     install()
     assert left_in(own_models) == [PART.dataset, f"{PART.dataset}.zip.sha256"]
     assert installed(TASK)
+
+
+KILLED = """
+import os, signal
+from TuckerSegLib.catalog import task
+from TuckerSegLib.installed_models.installing import ensure_installed
+def kill(event):
+    if event["event"] == "progress" and event["stage"] == "unpack":
+        os.kill(os.getpid(), signal.SIGKILL)
+ensure_installed(task("total_fastest"), on_event=kill)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a signal that nobody can catch")
+def test_a_process_that_is_killed_while_unpacking_leaves_no_half_model(server, entries, own_models):
+    serve(server, PART, stand_in(PART, entries))
+    done = subprocess.run([sys.executable, "-c", KILLED], cwd=LIBRARY_FOLDER, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert any(name.startswith(f".{PART.dataset}-") for name in left_in(own_models))
+    assert installed(TASK) is None
+    install()
+    assert len(server.requests) == 1
+    assert left_in(own_models) == [PART.dataset, f"{PART.dataset}.zip.sha256"]
+
+
+def test_a_damaged_zip_of_an_earlier_run_is_fetched_anew(server, entries, own_models):
+    serve(server, PART, stand_in(PART, entries))
+    (own_models / "downloads").mkdir()
+    (own_models / "downloads" / f"{PART.dataset}.zip").write_bytes(b"damaged")
+    assert install() and len(server.requests) == 1
 
 
 def test_two_processes_at_once_download_once(server, entries, own_models):

@@ -141,6 +141,10 @@ def _install_download(part: Part, helpers: _Helpers) -> None:
 def _fetch(part: Part, helpers: _Helpers) -> Fetched:
     sha256, why = known_sum(part)
     target = models_folder() / "downloads" / f"{part.dataset}.zip"
+    if target.is_file():  # from a run that ended while it was unpacked
+        found = sha256_of(target, helpers.cancelled)
+        if sha256 in (None, found):
+            return Fetched(target, found, resumed=True)
     helpers.on_event({"event": "stage", "stage": "download"})
     try:
         return fetch(
