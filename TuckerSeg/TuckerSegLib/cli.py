@@ -50,10 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _bring_model(options: argparse.Namespace) -> None:
-    """Download the model that is asked for, where that is a task that is not on this computer."""
+    """Download the model that is asked for, where that is a task of one network that is not on this computer.
+
+    Which networks of several are needed is known only to the run.
+    """
+    from .catalog import task
     from .commands.library import bring
 
-    bring(options.model, options)
+    known = task(options.model)
+    if known is not None and len(known.parts) == 1:
+        bring(options.model, options)
 
 
 def _stop_on_signals() -> threading.Event:
