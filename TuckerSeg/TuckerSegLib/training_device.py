@@ -27,8 +27,8 @@ def training_device(name: str) -> torch.device:
 
 
 def training_precision(device: torch.device) -> str:
-    """``bf16`` where the device multiplies such numbers faster than ``fp32``, in matrix units of its own."""
+    """``bf16`` where the device has instructions that multiply such numbers; elsewhere they are slower than ``fp32``."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # newer than the oldest PyTorch that we support
-    return "bf16" if capabilities.get("amx_bf16") else "fp32"
+    return "bf16" if capabilities.get("amx_bf16") or capabilities.get("avx512_bf16") else "fp32"

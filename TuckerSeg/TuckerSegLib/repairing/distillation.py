@@ -30,6 +30,7 @@ STAGE = "repair"
 KIND = "repair"
 WARM_UP = 0.05  # share of the steps until the learning rate is at its highest
 BETAS = (0.9, 0.99)
+LAYOUT = torch.channels_last_3d  # gradients of half precision take two thirds of the time so, on a CPU
 
 Listener = Callable[[dict[str, Any]], None]
 DrawCrop = Callable[[torch.Generator], Tensor]
@@ -126,13 +127,13 @@ class _Run:
     ):
         device = training_device(device)
         self._draw, self._settings, self._device = draw_crop, settings, device
-        self._original = Pupil(copy.deepcopy(original.network).to(device), original.readout.to(device))
+        self._original = Pupil(_copied(original.network, device), original.readout.to(device))
         self._readout = compressed.readout.to(device)
-        self._network = copy.deepcopy(compressed.network).to(device).requires_grad_(True)
+        self._network = _copied(compressed.network, device).requires_grad_(True)
         self._names = [name for name, _ in self._network.named_parameters()]
         self._optimizer = torch.optim.Adam(self._network.parameters(), lr=settings.learning_rate, betas=BETAS)
         with torch.no_grad():
-            moved = [crop.to(device) for crop in held_back]
+            moved = [crop.to(device, memory_format=LAYOUT) for crop in held_back]
             self._held_back = [(crop, _labels(self._original, crop)) for crop in moved]
 
     def begin(self, state_file: Path | None) -> None:
@@ -148,7 +149,7 @@ class _Run:
         for group in self._optimizer.param_groups:
             group["lr"] = settings.learning_rate * _schedule(number, settings.steps)
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
-        crop = self._draw(generator).to(self._device)
+        crop = self._draw(generator).to(self._device, memory_format=LAYOUT)
         with torch.no_grad():
             with self._precision():
                 wanted = self._original.network(crop)[0].flatten(1).float()
@@ -190,7 +191,7 @@ class _Run:
 
     def best_network(self) -> nn.Module:
         put_tensors(self._network, self._best)
-        return self._network.requires_grad_(False).eval().cpu()
+        return self._network.requires_grad_(False).eval().to("cpu", memory_format=torch.contiguous_format)
 
     def _read(self, path: Path) -> None:
         tensors, document = read_tensors(path)
@@ -219,6 +220,10 @@ class _Run:
         scores = [mean_dice(_labels(pupil, crop), wanted) for crop, wanted in self._held_back]
         known = [score for score in scores if not math.isnan(score)]
         return sum(known) / len(known) if known else 0.0
+
+
+def _copied(network: nn.Module, device: torch.device) -> nn.Module:
+    return copy.deepcopy(network).to(device, memory_format=LAYOUT)
 
 
 def _labels(pupil: Pupil, crop: Tensor) -> np.ndarray:
