@@ -60,6 +60,8 @@ class TuckerSegParameterNode:
         structuresChoice: ``all``, ``group:NAME`` or ``selected`` (those in ``selectedStructures``).
         rankRatio: Share of the ranks that is kept; 1 is the original network.
         threads: 0 is automatic.
+        calibrate: See ``TuckerSegLib.job.Job``.
+        refit: Whether a compressed network is fitted once more to the volume.
     """
 
     inputVolume: slicer.vtkMRMLScalarVolumeNode
@@ -75,6 +77,8 @@ class TuckerSegParameterNode:
     mirroring: bool = False
     threads: Annotated[int, WithinRange(0, 256)] = 0
     outputGrid: Annotated[str, Choice(["native", "nearest"])] = "native"
+    calibrate: Annotated[str, Choice(["auto", "volume", "none"])] = "auto"
+    refit: bool = False
     standardNames: bool = True
     show3D: bool = False
     keepWorkerWarm: bool = True
@@ -173,8 +177,8 @@ class TuckerSegLogic(ScriptedLoadableModuleLogic):
             volumeNode: CT volume in Hounsfield units.
             segmentationNode: Node to fill; None makes a new one, then found as ``logic.segmentationNode``.
             rank: Rank ratio; 1 is the original network.
-            options: ``model``, ``structures`` (names), ``standardNames``, ``onEvent``, and the fields of
-                ``InferenceSpec``: ``device``, ``precision``, ``step_fraction``, ``mirroring``, ``threads``,
+            options: ``model``, ``structures`` (names), ``standardNames``, ``calibrate``, ``refit``, ``onEvent``, and
+                the fields of ``InferenceSpec``: ``device``, ``precision``, ``step_fraction``, ``mirroring``, ``threads``,
                 ``output_grid``, ``batch_size``.
 
         Returns:
@@ -222,7 +226,7 @@ class TuckerSegLogic(ScriptedLoadableModuleLogic):
         return settings, onEvent
 
 
-OPTION_FIELDS = {"model": "model", "standardNames": "standard_names"}
+OPTION_FIELDS = {"model": "model", "standardNames": "standard_names", "calibrate": "calibrate", "refit": "refit"}
 
 
 class TuckerSegTest(ScriptedLoadableModuleTest):

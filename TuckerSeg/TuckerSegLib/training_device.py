@@ -27,7 +27,7 @@ def training_device(name: str) -> torch.device:
 
 
 def training_precision(device: torch.device) -> str:
-    """``bf16`` where the device has instructions that multiply such numbers; elsewhere they are slower than ``fp32``."""
+    """``bf16`` where the device has instructions that multiply such numbers; elsewhere ``fp32`` is faster."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # newer than the oldest PyTorch that we support

@@ -179,3 +179,25 @@ def test_what_a_comparison_measured_is_shown_with_the_rank(ready, until):
     ready.ui.rankSlider.value = 0.4
     until(lambda: "measured on ct" in ready.ui.estimateNoteLabel.text, shown=lambda: ready.ui.estimateNoteLabel.text)
     assert float(ready.ui.agreementLabel.text) <= 1
+
+
+def test_calibration_and_refit_are_asked_for_and_told_in_the_statistics(ready, until):
+    from TuckerSegLib.slicer_bridge.statistics_nodes import statistics_of
+
+    ui = ready.ui
+    assert not ui.refitCheckBox.enabled  # the original network has nothing to fit
+    ui.rankSlider.value = 0.5
+    assert ui.calibrateComboBox.enabled and ui.refitCheckBox.enabled
+    ui.refitCheckBox.checked = True
+    ui.applyButton.click()
+    until(lambda: not ready.running.running)
+    statistics = statistics_of(ready.parameters.outputSegmentation)
+    assert "calibrated" in statistics.compression and "refit" in statistics.compression
+    ui.calibrateComboBox.currentIndex = ui.calibrateComboBox.findData("none")
+    ui.calibrateComboBox.activated.emit(ui.calibrateComboBox.currentIndex)
+    assert ready.parameters.calibrate == "none"
+    assert not ui.refitCheckBox.enabled
+    ui.applyButton.click()
+    until(lambda: not ready.running.running)
+    statistics = statistics_of(ready.parameters.outputSegmentation)
+    assert "by weights alone" in statistics.compression and "refit" not in statistics.compression

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import qt
@@ -97,7 +97,7 @@ class Preview:
         worker.request(
             "preview",
             lambda event: self._on_event(wanted, labels, event),
-            job=to_json(wanted.settings.job()),
+            job=to_json(replace(wanted.settings.job(), refit=False)),  # a minute is too long for a look
             volume=to_json(file),
             point=list(wanted.point),
             labels=str(labels),

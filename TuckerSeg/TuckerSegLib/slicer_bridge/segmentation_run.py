@@ -33,6 +33,8 @@ class RunSettings:
         rank_ratio: 1 is the original network.
         structures: Names of the structures to keep; None keeps all.
         standard_names: Titles and terminology of the structures; else the model's own names.
+        calibrate: See ``Job``.
+        refit: Whether a calibrated network is fitted once more to the volume; of no meaning for any other.
     """
 
     model: str = "demo"
@@ -40,10 +42,19 @@ class RunSettings:
     structures: tuple[str, ...] | None = None
     inference: InferenceSpec = InferenceSpec()
     standard_names: bool = True
+    calibrate: str = "auto"
+    refit: bool = False
 
     def job(self) -> Job:
         """The same for the worker."""
-        return Job(images=(), model=self.model, inference=self.inference, **compression_of(self.rank_ratio))
+        return Job(
+            images=(),
+            model=self.model,
+            inference=self.inference,
+            calibrate=self.calibrate,
+            refit=self.refit and self.calibrate != "none",
+            **compression_of(self.rank_ratio),
+        )
 
 
 class SegmentationRun:

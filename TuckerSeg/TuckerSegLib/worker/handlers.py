@@ -63,7 +63,8 @@ class Handlers:
     def estimate(self, request: Request, context: Context) -> Fields:
         """What a run would cost; with ``measure``, one patch is run where this computer's speed is not known."""
         inference = from_json(InferenceSpec, request["inference"])
-        job = Job((), None, request["model"], request["method"], request["compression"], inference, _folds(request))
+        asked = (request["model"], request["method"], request["compression"], inference, _folds(request))
+        job = Job((), None, *asked, calibrate=request.get("calibrate", "auto"))
         geometry = image.Geometry(tuple(request["shape"]), request["affine"])
         return {"estimate": to_json(self._runs.estimate(job, geometry, bool(request.get("measure")), context))}
 

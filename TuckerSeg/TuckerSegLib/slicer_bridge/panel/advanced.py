@@ -1,4 +1,4 @@
-"""Advanced: precision, output grid and the cache. Plain fields are bound to the parameter node in the .ui file."""
+"""Advanced: precision, output grid, calibration, cache. Plain fields are bound to the parameter node in the .ui file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...cache import Cache
-from ...job import OUTPUT_GRIDS, PRECISIONS
+from ...job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS
 from .words import bytes_in_words
 
 if TYPE_CHECKING:
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 GRID_TITLES = {"native": "Smooth, on the volume's voxels", "nearest": "Nearest voxel (blocky)"}
 PRECISION_TITLES = {"auto": "Automatic"}
+CALIBRATE_TITLES = {
+    "auto": "On the first volume",
+    "volume": "On this volume too",
+    "none": "None: by the weights alone",
+}
 
 
 class AdvancedSection:
@@ -30,8 +35,11 @@ class AdvancedSection:
             ui.precisionComboBox.addItem(_(PRECISION_TITLES.get(precision, precision)), precision)
         for grid in OUTPUT_GRIDS:
             ui.outputGridComboBox.addItem(_(GRID_TITLES[grid]), grid)
+        for calibrate in CALIBRATE:
+            ui.calibrateComboBox.addItem(_(CALIBRATE_TITLES[calibrate]), calibrate)
         ui.precisionComboBox.connect("activated(int)", self._on_precision)
         ui.outputGridComboBox.connect("activated(int)", self._on_grid)
+        ui.calibrateComboBox.connect("activated(int)", self._on_calibrate)
         ui.cacheOpenButton.connect("clicked(bool)", self._on_open_cache)
         ui.cacheClearButton.connect("clicked(bool)", self._on_clear_cache)
         ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", self._on_collapsed)
@@ -41,8 +49,12 @@ class AdvancedSection:
         for box, value in (
             (self._ui.precisionComboBox, parameters.precision),
             (self._ui.outputGridComboBox, parameters.outputGrid),
+            (self._ui.calibrateComboBox, parameters.calibrate),
         ):
             box.currentIndex = max(0, box.findData(value))
+        compressed = parameters.rankRatio < 1
+        self._ui.calibrateComboBox.enabled = compressed
+        self._ui.refitCheckBox.enabled = compressed and parameters.calibrate != "none"
 
     def enter(self) -> None:
         self._show_cache()
@@ -66,6 +78,9 @@ class AdvancedSection:
 
     def _on_grid(self, index: int) -> None:
         self._panel.change(outputGrid=self._ui.outputGridComboBox.itemData(index))
+
+    def _on_calibrate(self, index: int) -> None:
+        self._panel.change(calibrate=self._ui.calibrateComboBox.itemData(index))
 
     def _on_open_cache(self) -> None:
         folder = Cache().folder

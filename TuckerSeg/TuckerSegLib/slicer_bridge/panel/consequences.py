@@ -93,6 +93,7 @@ class ConsequencesSection:
         return {
             "model": settings.model,
             **compression_of(settings.rank_ratio),
+            "calibrate": settings.calibrate,
             "inference": to_json(settings.inference),
             "shape": list(shape_of(volume_node)),
             "affine": [list(row) for row in affine_of(volume_node)],

@@ -137,7 +137,15 @@ class Panel(VTKObservationMixin):
             threads=p.threads or None,
             output_grid=p.outputGrid,
         )
-        return RunSettings(p.model, round(p.rankRatio, 4), self.inputs.structures(), inference, p.standardNames)
+        return RunSettings(
+            p.model,
+            round(p.rankRatio, 4),
+            self.inputs.structures(),
+            inference,
+            p.standardNames,
+            p.calibrate,
+            p.refit,
+        )
 
     def enter(self, parameters: Any) -> None:
         """The module was opened: follow a parameter node, and look anew at what may have changed meanwhile."""
