@@ -178,8 +178,8 @@ class TuckerSegLogic(ScriptedLoadableModuleLogic):
             segmentationNode: Node to fill; None makes a new one, then found as ``logic.segmentationNode``.
             rank: Rank ratio; 1 is the original network.
             options: ``model``, ``structures`` (names), ``standardNames``, ``calibrate``, ``refit``, ``onEvent``, and
-                the fields of ``InferenceSpec``: ``device``, ``precision``, ``step_fraction``, ``mirroring``, ``threads``,
-                ``output_grid``, ``batch_size``.
+                the fields of ``InferenceSpec``: ``device``, ``precision``, ``step_fraction``, ``mirroring``,
+                ``threads``, ``output_grid``, ``batch_size``.
 
         Returns:
             RunStatistics: what it cost and found.

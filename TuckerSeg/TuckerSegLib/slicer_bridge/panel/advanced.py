@@ -1,4 +1,4 @@
-"""Advanced: precision, output grid, calibration, cache. Plain fields are bound to the parameter node in the .ui file."""
+"""Advanced: precision, grid, calibration, cache. Plain fields are bound to the parameter node in the .ui file."""
 
 from __future__ import annotations
 
