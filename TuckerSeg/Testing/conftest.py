@@ -56,6 +56,52 @@ def make_model_folder(tmp_path):
     return functools.partial(write_model_folder, tmp_path)
 
 
+@pytest.fixture(scope="session")
+def total_networks(tmp_path_factory) -> Path:
+    """Small networks with the names and class counts of those of the task ``total``, in a folder of results."""
+    return write_networks(tmp_path_factory.mktemp("results"), "total")
+
+
+@pytest.fixture
+def installed_total(total_networks, own_models, monkeypatch) -> Path:
+    """The same, where the program looks for them."""
+    monkeypatch.setenv("nnUNet_results", str(total_networks))
+    return total_networks
+
+
+def write_networks(root: Path, task_name: str, **settings) -> Path:
+    """Networks of a task of the catalog, each normalized in its own way, and each finding much background.
+
+    Args:
+        settings: See ``write_model_folder``.
+    """
+    import json
+
+    import torch
+
+    from TuckerSegLib.catalog import task
+
+    known = task(task_name)
+    names = dict(known.structures)
+    for number, part in enumerate(known.parts):
+        labels = {"background": 0, **{names[value]: own for own, value in part.labels}}
+        folder = write_model_folder(root, part.dataset, labels=labels, spacing=known.spacing_mm, **settings)
+        plans = json.loads((folder / "plans.json").read_text())
+        plans["foreground_intensity_properties_per_channel"]["0"] |= {"mean": 100.0 * number, "std": 200.0}
+        (folder / "plans.json").write_text(json.dumps(plans))
+        for file in folder.glob("fold_*/checkpoint_final.pth"):
+            checkpoint = torch.load(file, weights_only=False)
+            generator = torch.Generator().manual_seed(number)
+            for name, weight in checkpoint["network_weights"].items():
+                if weight.ndim == 5:
+                    weight.copy_(torch.randn(weight.shape, generator=generator) / weight[0].numel() ** 0.5)
+                elif "seg_layers" in name:
+                    weight[0] += 1.0
+            torch.save(checkpoint, file)
+        folder.rename(folder.with_name(part.configuration))
+    return root
+
+
 def write_model_folder(
     parent: Path,
     name: str = "Dataset001_Small",

@@ -3,6 +3,7 @@
 Public names, imported on first use (importing the package imports neither torch nor nnunetv2):
 
 * :func:`load_model`, :func:`compress`, :class:`TuckerSpec`: a model and its compressed form;
+* :func:`load_task`: one or several networks that make one label map, or some structures of it;
 * :func:`calibrate_model`: what lets a compressed model keep its accuracy, from a CT without labels;
 * :func:`read_image`, :func:`image_from_array`: an image;
 * :func:`segment`, :func:`prepare`, :class:`InferenceSpec`: its labels;
@@ -30,6 +31,7 @@ _HOME = {
     "compress": ("loading", "compress"),
     "compress_predictor": ("nnunet_predictor", "compress_predictor"),
     "load_model": ("loading", "load_model"),
+    "load_task": ("segmentation_task", "load_task"),
     "image_from_array": ("image", "image_from_array"),
     "read_image": ("image", "read_image"),
     "run_job": ("run", "run_job"),

@@ -19,6 +19,8 @@ from typing import NoReturn
 from .command_grammar import build_parser
 from .errors import Cancelled, TuckerSegError
 
+BRING_WHAT_THEY_NEED = ("segment", "compare", "plan")  # of a task's networks; a plan downloads nothing
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options.stopped = stopped.is_set
     try:
-        if getattr(options, "model", None):
+        if getattr(options, "model", None) and options.command not in BRING_WHAT_THEY_NEED:
             _bring_model(options)
         module = importlib.import_module(f".commands.{options.module}", __package__)
         getattr(module, options.command)(options)

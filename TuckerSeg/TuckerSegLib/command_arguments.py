@@ -52,6 +52,15 @@ def add_model_actions(parser: argparse.ArgumentParser) -> None:
     remove.add_argument("names", nargs="+", metavar="NAME")
 
 
+def add_structures(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--structures",
+        metavar="NAMES",
+        help="structures or groups to keep, as liver,left kidney,ribs,lungs; of a task of several networks, only those "
+        "that know one of them are run (default: all)",
+    )
+
+
 def add_compression(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rank", type=float, metavar="RATIO", help=RANK_HELP + " (default: 1)")
     add_policy(parser)
@@ -96,7 +105,9 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
 def add_inference(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="an id from 'tuckerseg devices' (default: %(default)s)")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="(default: %(default)s)")
-    parser.add_argument("--step", type=float, default=0.5, help="patch step / patch size (default: %(default)s)")
+    parser.add_argument(
+        "--step", type=float, help="patch step / patch size (default: 0.8 for TotalSegmentator's total tasks, else 0.5)"
+    )
     parser.add_argument(
         "--mirror", action="store_true", help="average over mirrored patches, where the model allows it"
     )

@@ -10,7 +10,15 @@ import functools
 import os
 from collections.abc import Callable
 
-from .command_arguments import add_compression, add_images, add_inference, add_model, add_model_actions, add_policy
+from .command_arguments import (
+    add_compression,
+    add_images,
+    add_inference,
+    add_model,
+    add_model_actions,
+    add_policy,
+    add_structures,
+)
 from .finetuning.settings import FineTuningSettings
 
 THREADS_HELP = "CPU threads (default: all but one, where there are more than two)"
@@ -50,6 +58,7 @@ def _add_running(command: Command) -> None:
     segment.add_argument("--stats", metavar="FILE", help="write the statistics as JSON")
     segment.add_argument("--json", action="store_true", help="one JSON event per line on standard output")
     add_model(segment, default="demo")
+    add_structures(segment)
     add_compression(segment)
     add_inference(segment)
 
@@ -58,6 +67,7 @@ def _add_running(command: Command) -> None:
     plan.add_argument("--measure", action="store_true", help="run a patch where this computer's speed is not known")
     plan.add_argument("--json", action="store_true", help="the same as JSON")
     add_model(plan, default="demo")
+    add_structures(plan)
     add_compression(plan)
     add_inference(plan)
 
@@ -67,6 +77,7 @@ def _add_running(command: Command) -> None:
     compare.add_argument("--out", metavar="DIR", help="folder for the label maps and comparison.json")
     compare.add_argument("--json", action="store_true", help="one JSON event per line on standard output")
     add_model(compare, default="demo")
+    add_structures(compare)
     add_inference(compare)
     add_policy(compare)
     compare.set_defaults(rank=None)

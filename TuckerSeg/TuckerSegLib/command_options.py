@@ -28,6 +28,7 @@ def job_of(options: argparse.Namespace, output: str | None = None) -> Job:
         timepoint=options.timepoint,
         calibrate=options.calibrate,
         refit=options.refit,
+        structures=structures_of(options),
     )
 
 
@@ -97,6 +98,11 @@ def compression_spec(options: argparse.Namespace) -> dict[str, Any] | None:
 def folds_of(options: argparse.Namespace) -> tuple[str, ...] | None:
     """Folds to use; None for all."""
     return tuple(fold.strip() for fold in options.folds.split(",")) if options.folds else None
+
+
+def structures_of(options: argparse.Namespace) -> tuple[str, ...] | None:
+    """Structures as typed; None for all."""
+    return None if options.structures is None else tuple(options.structures.split(","))
 
 
 def rank_ratios_of(text: str) -> list[float]:

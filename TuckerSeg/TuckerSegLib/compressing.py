@@ -26,7 +26,7 @@ from .loading import compress, require_original
 from .model import SegmentationModel
 from .model_refit import refit_model
 from .records import LayerChange
-from .segmentation import Stopwatch
+from .stopwatch import Stopwatch
 
 WEIGHTS_ONLY = (
     "The ranks were chosen by the weights alone: no volume was calibrated on, so more accuracy is lost than need be."

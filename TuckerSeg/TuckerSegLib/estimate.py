@@ -24,7 +24,7 @@ from .preprocessing import grid_shape
 from .protocol import Estimate
 from .records import CompressionRecipe, Cost, to_json
 from .sliding_window import StreamSpec, patch_count
-from .timing import INTERPOLATED, Timing, setting_of
+from .timing import INTERPOLATED, Timing, planned_setting
 
 if TYPE_CHECKING:
     from .compression.basis import RankEvidence
@@ -74,7 +74,7 @@ class Estimator:
             SpecError: A setting out of its range, or the model is compressed already.
             BackendError: The device is not usable.
         """
-        plans, folds, inference = self._model.plans, len(self._model.folds), job.inference
+        plans, folds, inference = self._model.plans, len(self._model.folds), job.inference.with_step()
         device, _ = hardware.choose(inference.device, hardware.devices())
         precision, _ = hardware.choose_precision(inference.precision, device)
         compressed = self._compressed(job)
@@ -82,7 +82,7 @@ class Estimator:
         shape = grid_shape(geometry, plans, catalog.resampling_convention(plans.dataset_name))
         patches = patch_count(shape, StreamSpec(plans.patch_shape, inference.step_fraction))
         passes = patches * (2 ** len(plans.mirror_axes) if inference.mirroring else 1)
-        timing = Timing(self._measurements, setting_of(self._model.source_sha256, device, precision, inference))
+        timing = Timing(self._measurements, planned_setting(plans, device, precision, inference))
         beside_s = timing.beside_network_seconds(geometry, plans)
         macs = {"original": original.macs * folds, "compressed": compressed.cost.macs * folds}
         patch_s = {name: timing.patch_seconds(count) for name, count in macs.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from .errors import SpecError
@@ -10,6 +10,7 @@ from .errors import SpecError
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CALIBRATE = ("auto", "volume", "none")
 OUTPUT_GRIDS = ("native", "nearest")
+DEFAULT_STEP_FRACTION = 0.5  # nnU-Net's
 # What a mere rank ratio means, as fields of the Tucker method's Spec: its budget, spread where it hurts least.
 DEFAULT_COMPRESSION = {"rank_mode": "auto", "rank_multiple": 4}
 
@@ -19,7 +20,8 @@ class InferenceSpec:
     """How a model is run.
 
     Attributes:
-        step_fraction: Patch step / patch size, in (0, 1]; nnU-Net's ``tile_step_size``.
+        step_fraction: Patch step / patch size, in (0, 1]; nnU-Net's ``tile_step_size``. None takes the task's own, see
+            :meth:`with_step`.
         mirroring: Average over flips along the axes that the model allows.
         device: ``auto``, or an id that ``tuckerseg devices`` lists.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
@@ -31,7 +33,7 @@ class InferenceSpec:
 
     VERSION: ClassVar[int] = 1
 
-    step_fraction: float = 0.5
+    step_fraction: float | None = None
     mirroring: bool = False
     device: str = "auto"
     precision: str = "auto"
@@ -40,7 +42,7 @@ class InferenceSpec:
     output_grid: str = "native"
 
     def __post_init__(self):
-        if not 0 < self.step_fraction <= 1:
+        if self.step_fraction is not None and not 0 < self.step_fraction <= 1:
             raise SpecError(f"The step fraction should lie in (0, 1]; found {self.step_fraction}.")
         if self.precision not in PRECISIONS:
             raise SpecError(f"The precision should be one of {', '.join(PRECISIONS)}; found '{self.precision}'.")
@@ -50,6 +52,12 @@ class InferenceSpec:
             raise SpecError(f"The batch size should be at least 1; found {self.batch_size}.")
         if self.threads is not None and self.threads < 1:
             raise SpecError(f"The number of threads should be at least 1; found {self.threads}.")
+
+    def with_step(self, usual: float | None = None) -> InferenceSpec:
+        """The same with a step fraction: the one asked for, else the task's usual one, else nnU-Net's."""
+        if self.step_fraction is not None:
+            return self
+        return replace(self, step_fraction=DEFAULT_STEP_FRACTION if usual is None else usual)
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,8 @@ class Job:
             original on it.
         folds: Folds of the model; None takes all.
         timepoint: Of a 4D image.
+        structures: Names or groups of the structures that are wanted, see
+            ``structure_selection.select``; only the networks that know one of them are run. None keeps all.
     """
 
     VERSION: ClassVar[int] = 1
@@ -82,6 +92,7 @@ class Job:
     timepoint: int | None = None
     calibrate: str = "auto"
     refit: bool = False
+    structures: tuple[str, ...] | None = None
 
     def __post_init__(self):
         if self.calibrate not in CALIBRATE:

@@ -18,7 +18,7 @@ from .compression.heads import drop_unused_heads, find_head, split_head
 from .decompositions import calibrated_basis, network_basis, rank_evidence
 from .errors import ModelFileError, ModelFolderError, SpecError
 from .installed_models import locate
-from .model import ENGINE_VERSION, SegmentationModel, read_model_file
+from .model import ENGINE_VERSION, SegmentationModel, read_model_facts, read_model_file
 from .nnunet.folder import ModelFolder, find_model_folder
 from .nnunet.network import build_network
 from .nnunet.plans import ModelPlans, read_plans
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import torch
 
     from .calibrating import ModelCalibration
+
+Read = Callable[[Path], SegmentationModel]
 
 
 def load_model(path: str | Path, folds: tuple[str, ...] | None = None, cache: Cache | None = None) -> SegmentationModel:
@@ -43,14 +45,29 @@ def load_model(path: str | Path, folds: tuple[str, ...] | None = None, cache: Ca
         ModelFolderError, UnsupportedModelError, ModelFileError: See there.
         SpecError: Not the folds of a ``.tuckerseg`` file.
     """
+    return _loaded(path, folds, cache or Cache(), read_model_file)
+
+
+def load_facts(path: str | Path, folds: tuple[str, ...] | None = None, cache: Cache | None = None) -> SegmentationModel:
+    """A model without its weights: little is read, and little memory taken, where it was loaded here before.
+
+    Args:
+        path, folds, cache: As for :func:`load_model`.
+
+    Raises:
+        ModelFolderError, UnsupportedModelError, ModelFileError, SpecError: See there.
+    """
+    return _loaded(path, folds, cache or Cache(), read_model_facts).without_weights()
+
+
+def _loaded(path: str | Path, folds: tuple[str, ...] | None, cache: Cache, read: Read) -> SegmentationModel:
     path, folds = locate(str(path), folds)
     if path.suffix == ".tuckerseg":
-        return _model_of_file(path, folds)
+        return _model_of_file(path, folds, read)
     folder = find_model_folder(path, folds)
-    cache = cache or Cache()
     sha256 = cache.sha256_of_files(_stamped_files(folder), folder.sha256)
     key = key_of(engine=ENGINE_VERSION, source=sha256, folds=folder.folds, recipes=[])
-    model = cached_model(cache, key)
+    model = cached_model(cache, key, read)
     if model is None:
         model = _convert(folder, sha256)
         cache.store("models", key, model.save)
@@ -131,13 +148,17 @@ def compress(
     return compressed
 
 
-def cached_model(cache: Cache, key: str) -> SegmentationModel | None:
-    """A compressed model from the cache; one that cannot be read is discarded with a warning."""
+def cached_model(cache: Cache, key: str, read: Read = read_model_file) -> SegmentationModel | None:
+    """A compressed model from the cache; one that cannot be read is discarded with a warning.
+
+    Args:
+        read: The whole file, or its facts alone.
+    """
     path = cache.find("models", key)
     if path is None:
         return None
     try:
-        return read_model_file(path)
+        return read(path)
     except ModelFileError as error:
         cache.discard("models", key)
         warnings.warn(f"A cached file could not be used and is made again: {error}", stacklevel=3)
@@ -160,8 +181,8 @@ def require_pair(compressed: SegmentationModel, original: SegmentationModel) -> 
         raise SpecError(f"{compressed.name} was not made of {original.name}; give the original that it was made of.")
 
 
-def _model_of_file(path: Path, folds: tuple[str, ...] | None) -> SegmentationModel:
-    model = read_model_file(path)
+def _model_of_file(path: Path, folds: tuple[str, ...] | None, read: Read) -> SegmentationModel:
+    model = read(path)
     if folds and set(folds) != set(model.folds):
         raise SpecError(
             f"{path} was made of the folds {', '.join(model.folds)}, which are used together; asked for: "

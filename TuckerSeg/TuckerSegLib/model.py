@@ -6,9 +6,9 @@ where models come from (``loading.py``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import compression, model_file
 from .cache import key_of
@@ -63,6 +63,14 @@ class SegmentationModel:
     @property
     def weight_bytes(self) -> int:
         return sum(tensor.numel() * tensor.element_size() for tensor in self.weights.values())
+
+    def without_weights(self) -> SegmentationModel:
+        """The same facts and shapes, no memory: it can be told of and planned, not run."""
+        import torch
+
+        return replace(
+            self, weights={name: torch.empty_like(each, device="meta") for name, each in self.weights.items()}
+        )
 
     def network(self, fold: str, features: bool = False) -> torch.nn.Module:
         """Build one fold's network with its weights.
@@ -135,7 +143,19 @@ def read_model_file(path: str | Path) -> SegmentationModel:
     Raises:
         ModelFileError: Damaged, newer, or not such a file.
     """
-    tensors, document = model_file.read_tensors(Path(path))
+    return _model_of(path, *model_file.read_tensors(Path(path)))
+
+
+def read_model_facts(path: str | Path) -> SegmentationModel:
+    """Read a ``.tuckerseg`` file but for its weights; see :meth:`SegmentationModel.without_weights`.
+
+    Raises:
+        ModelFileError: See :func:`read_model_file`.
+    """
+    return _model_of(path, *model_file.read_shapes(Path(path)))
+
+
+def _model_of(path: str | Path, tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> SegmentationModel:
     try:
         return SegmentationModel(
             name=document["name"],

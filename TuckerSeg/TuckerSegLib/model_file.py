@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 HEADER_KEY = "tuckerseg"
+DTYPES = {  # safetensors' names to torch's
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> None:
@@ -59,6 +72,22 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     Raises:
         ModelFileError: Missing, damaged, not such a file, or of a newer format.
     """
+    tensors, document = _read(path, lambda file, name: file.get_tensor(name))
+    if _sha256(tensors, document) != document.get("sha256"):
+        raise ModelFileError(f"{path} is damaged: its checksum does not match. Make it again.")
+    return tensors, document
+
+
+def read_shapes(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The same without the tensors' values: they lie on the meta device and take no memory. Their damage is not seen.
+
+    Raises:
+        ModelFileError: See :func:`read_tensors`.
+    """
+    return _read(path, _shape_of)
+
+
+def _read(path: Path, read: Callable[[Any, str], torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -72,12 +101,16 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
                 )
             document = json.loads(text)
             _check_format(path, document)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return {name: read(file, name) for name in file.keys()}, document  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelFileError(f"{path} is damaged or not a .tuckerseg file ({error}). Make it again.") from error
-    if _sha256(tensors, document) != document.get("sha256"):
-        raise ModelFileError(f"{path} is damaged: its checksum does not match. Make it again.")
-    return tensors, document
+
+
+def _shape_of(file: Any, name: str) -> torch.Tensor:
+    import torch
+
+    part = file.get_slice(name)
+    return torch.empty(part.get_shape(), dtype=getattr(torch, DTYPES[part.get_dtype()]), device="meta")
 
 
 def checksum_of(path: Path) -> str | None:

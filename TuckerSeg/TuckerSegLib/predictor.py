@@ -112,7 +112,7 @@ def predict(
         OutOfMemoryError: Even the smallest step needs more memory than there is.
         Cancelled: ``cancelled`` said so.
     """
-    plans = model.plans
+    plans, spec = model.plans, spec.with_step()
     notes: list[str] = []
     for batch_size, accumulator, words in _steps_down(spec.batch_size, network.output_device):
         if words:

@@ -7,6 +7,7 @@ Everything on the way is a view until the small resampled volume is made.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .image import Geometry, Image
 
 Shape = tuple[int, int, int]
+ResampleAligned = Callable[[np.ndarray, Shape, ResamplingSpec], "torch.Tensor"]
 TOTALSEGMENTATOR_ORDER = 1  # its default since 2.18 for images and, in "native" output, ours for features
 
 
@@ -51,13 +53,26 @@ class PreparedVolume:
         return view.transpose(self.transpose)[self.crop]
 
 
-def preprocess(image: Image, plans: ModelPlans, convention: str) -> PreparedVolume:
+def resample_hounsfield(volume: np.ndarray, shape: Shape, spec: ResamplingSpec) -> torch.Tensor:
+    """Resample as TotalSegmentator does, before any normalization; float32 (C, Z, Y, X) that nobody else holds."""
+    import torch
+
+    data = torch.stack([resample(values[None], shape, spec)[0] for values in volume])
+    if data.shape != volume.shape:
+        data.trunc_()  # TotalSegmentator 2.18 keeps resampled HU as integers, cut towards zero
+    return data
+
+
+def preprocess(
+    image: Image, plans: ModelPlans, convention: str, resample_aligned: ResampleAligned = resample_hounsfield
+) -> PreparedVolume:
     """Prepare an image for a model.
 
     Args:
         image: As read; it is not changed.
         plans: Of the model.
         convention: ``nnunet`` or ``aligned``, see ``catalog.resampling_convention``.
+        resample_aligned: What resamples in the convention ``aligned``; several models may share its work.
 
     Raises:
         ImageError: The number of channels differs from the model's, or nothing of the image is left.
@@ -81,9 +96,12 @@ def preprocess(image: Image, plans: ModelPlans, convention: str) -> PreparedVolu
     if min(shape) < 1:
         raise ImageError(f"{image.source}: at {plans.spacing_mm} mm the image has only {shape} voxels (Z Y X).")
     spec = _resampling(plans.image_resampling, convention, spacing, plans.spacing_mm)
-    make = _resample_then_normalize if convention == "aligned" else _normalize_then_resample
+    if convention == "aligned":
+        data = _normalized(resample_aligned(cropped, shape, spec), plans)
+    else:
+        data = _normalize_then_resample(cropped, plans, shape, spec)
     return PreparedVolume(
-        make(cropped, plans, shape, spec),
+        data,
         image.geometry,
         plans.orientation,
         plans.transpose_forward,
@@ -146,12 +164,8 @@ def _normalize_then_resample(cropped: np.ndarray, plans: ModelPlans, shape: Shap
     return torch.cat(channels)
 
 
-def _resample_then_normalize(volume: np.ndarray, plans: ModelPlans, shape: Shape, spec: ResamplingSpec):
-    import torch
-
-    data = torch.stack([resample(values[None], shape, spec)[0] for values in volume])
-    if data.shape != volume.shape:
-        data.trunc_()  # TotalSegmentator 2.18 keeps resampled HU as integers, cut towards zero
+def _normalized(data: torch.Tensor, plans: ModelPlans) -> torch.Tensor:
+    """Normalize in place, channel by channel."""
     for values, plan in zip(data.numpy(), plans.normalization, strict=True):
         mapping = intensity_map(values, plan, _filled_mask(values[None]) if plan.use_mask else None)
         mapping.apply_(values)

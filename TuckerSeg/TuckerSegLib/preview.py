@@ -16,12 +16,13 @@ from .image import Box, Geometry, Image, cropped, oriented
 from .job import InferenceSpec
 from .nnunet.plans import ModelPlans
 from .ready_model import ReadyModel
+from .ready_task import ReadyTask
 from .segmentation import SegmentationResult, segment
 
 
 def preview(
     volume: Image,
-    ready: ReadyModel,
+    model: ReadyModel | ReadyTask,
     inference: InferenceSpec,
     point_mm: Sequence[float],
     cancelled: Callable[[], bool] = lambda: False,
@@ -29,6 +30,7 @@ def preview(
     """Segment the one patch around a point, once, whatever ``inference`` says of mirroring.
 
     Args:
+        model: Of a task of several networks, the patch of the first counts.
         point_mm: RAS.
 
     Returns:
@@ -38,9 +40,10 @@ def preview(
         ImageError: The point lies outside the image.
         Cancelled: ``cancelled`` said so.
     """
-    box = patch_box(volume.geometry, ready.model.plans, point_mm)
+    first = model.begin().ready if isinstance(model, ReadyTask) else model
+    box = patch_box(volume.geometry, first.model.plans, point_mm)
     quick = replace(inference, mirroring=False)
-    return segment(cropped(volume, box), ready, quick, cancelled=cancelled), box
+    return segment(cropped(volume, box), model, quick, cancelled=cancelled), box
 
 
 def patch_box(geometry: Geometry, plans: ModelPlans, point_mm: Sequence[float]) -> Box:

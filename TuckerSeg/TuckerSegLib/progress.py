@@ -1,7 +1,8 @@
 """How far a whole run is and how long it will still take, for a bar that never goes back.
 
 Network and labeling take turns and differ much from volume to volume, so each is timed on its own. The stages before
-them cannot be timed from within; they have typical shares of the bar.
+them cannot be timed from within; they have typical shares of the bar. Of a task of several networks each has an equal
+part of the bar, and is expected to take as long as those before it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ STARTS = {  # fraction of a cold run at which a stage begins; what is skipped is
     "preprocess": 0.20,
     "network": 0.25,
 }
+MEASURED = ("network", "finish")
 
 
 class ProgressTracker:
     """Adds ``fraction`` (0 to 1) and ``remaining_s`` to the events of a run, and passes them on.
 
-    While patches still come, labeled planes are timed but not told: a status line would jump between the two.
+    While patches still come, labeled planes are timed but not told: a status line would jump between the two. Of a
+    ``part`` event (its ``number`` from 0, ``count`` and ``name``) the events after it tell: they get ``part`` (from 1),
+    ``parts`` and ``part_name``.
 
     Args:
         on_event: Receives the events.
@@ -35,28 +39,55 @@ class ProgressTracker:
 
     def __init__(self, on_event: Callable[[Event], None], clock: Callable[[], float] = time.perf_counter):
         self._on_event, self._clock = on_event, clock
+        self._number, self._count, self._name = 0, 1, ""
         self._fraction = 0.0
-        self._started = self._last = clock()
-        self._seconds: dict[str, float] = {}
-        self._done: dict[str, int] = {}
-        self._left_s: dict[str, float] = {}
-        self._patches_left = True
+        self._expected_finish_s: float | None = None
+        self._done_s = 0.0
+        self._begin()
 
     def expect_finish(self, seconds: float) -> None:
-        """Count on so many seconds of labeling, until the first plane is labeled."""
-        self._left_s["finish"] = seconds
+        """Count on so many seconds of labeling for each network, until its first plane is labeled."""
+        self._expected_finish_s = seconds
+        self._left_s.setdefault("finish", seconds)
 
     def __call__(self, event: Event) -> None:
-        if event["event"] == "progress":
+        if event["event"] == "part":
+            self._next(event)
+            return
+        if event["event"] == "progress" and event["stage"] in MEASURED:
             event = self._measured(event)
             if event["stage"] == "finish" and self._patches_left:
                 return
         elif event.get("stage") in STARTS:
-            self._fraction = max(self._fraction, STARTS[event["stage"]])
-            event = {**event, "fraction": self._fraction}
+            event = {**event, "fraction": self._overall(STARTS[event["stage"]])}
             if event["stage"] == "network":
                 self._started = self._last = self._clock()
+        if self._count > 1 and event["event"] in ("stage", "progress"):
+            event = {**event, "part": self._number + 1, "parts": self._count, "part_name": self._name}
         self._on_event(event)
+
+    def _begin(self) -> None:
+        """A network of which nothing is known yet."""
+        self._began = self._started = self._last = self._clock()
+        self._seconds: dict[str, float] = {}
+        self._done: dict[str, int] = {}
+        self._left_s: dict[str, float] = {}
+        if self._expected_finish_s is not None:
+            self._left_s["finish"] = self._expected_finish_s
+        self._patches_left = True
+
+    def _next(self, event: Event) -> None:
+        if event["number"]:
+            self._done_s += self._clock() - self._began
+            self._begin()
+        else:  # what came before, such as reading the image, belongs to the first; or the run begins again
+            self._done_s = 0.0
+        self._number, self._count, self._name = event["number"], event["count"], event["name"]
+
+    def _overall(self, fraction: float) -> float:
+        """Fraction of the whole run at a fraction of this network."""
+        self._fraction = max(self._fraction, (self._number + fraction) / self._count)
+        return self._fraction
 
     def _measured(self, event: Event) -> Event:
         stage, done, total, now = event["stage"], event["done"], event["total"], self._clock()
@@ -67,7 +98,9 @@ class ProgressTracker:
         self._left_s[stage] = self._seconds[stage] / done * (total - done)
         if stage == "network":
             self._patches_left = done < total
-        remaining_s, elapsed_s = sum(self._left_s.values()), now - self._started
-        share = elapsed_s / max(elapsed_s + remaining_s, 1e-9)
-        self._fraction = max(self._fraction, STARTS["network"] + (1 - STARTS["network"]) * share)
-        return {**event, "fraction": self._fraction, "remaining_s": remaining_s}
+        left_s, elapsed_s = sum(self._left_s.values()), now - self._started
+        share = elapsed_s / max(elapsed_s + left_s, 1e-9)
+        fraction = self._overall(STARTS["network"] + (1 - STARTS["network"]) * share)
+        mean_s = (self._done_s + now - self._began + left_s) / (self._number + 1)
+        remaining_s = left_s + mean_s * (self._count - self._number - 1)
+        return {**event, "fraction": fraction, "remaining_s": remaining_s}

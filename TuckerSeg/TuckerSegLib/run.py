@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,15 +11,14 @@ from pathlib import Path
 
 from . import image
 from .cache import Cache
-from .compressing import compress_as_asked
 from .errors import Cancelled, OutputError
 from .job import Job
-from .loading import load_model
 from .measurements import Measurements
-from .model import SegmentationModel
 from .progress import ProgressTracker
-from .ready_model import prepare
-from .segmentation import Listener, SegmentationResult, Stopwatch, segment
+from .ready_task import ready_task
+from .segmentation import SegmentationResult, segment
+from .segmentation_task import bring_networks, task_of
+from .stopwatch import Listener, Stopwatch
 from .timing import remember_run
 
 
@@ -28,7 +28,7 @@ def run_job(
     cancelled: Callable[[], bool] = lambda: False,
     cache: Cache | None = None,
 ) -> SegmentationResult:
-    """Do a job. The image is read while the model is loaded and prepared.
+    """Do a job: download networks that are missing, read the image while the first network is loaded and prepared.
 
     Args:
         on_event: Receives ``stage``, ``progress`` and ``log`` events.
@@ -43,24 +43,27 @@ def run_job(
         image.check_output(job.output)
         _keep_inputs(job)
     cache = cache or Cache()
+    bring_networks(job, on_event, cancelled)
     on_event = ProgressTracker(on_event)
     watch = Stopwatch(on_event)
     reader = ThreadPoolExecutor(1)
     try:
         with warnings_as_events(on_event) as warned:
             reading = reader.submit(_read, job, watch)
-            model = _load(job, cache, watch, reading.result, cancelled)
-            stop_if(cancelled)
-            with watch.stage("prepare"):
-                ready = prepare(model, job.inference, cache)
+            with watch.stage("load"):
+                task = task_of(job, cache)
+            stop = functools.partial(stop_if, cancelled)
+            ready = ready_task(task, job.inference, cache, watch, reading.result, stop, on_event)
             with contextlib.closing(ready):
+                ready.begin()
                 images = [reading.result()]
                 del reading
-                stop_if(cancelled)
+                stop()
                 if job.output:
-                    image.check_space(job.output, images[0].geometry, 1 if model.plans.logit_channels <= 256 else 2)
+                    label_bytes = 1 if max(task.label_names, default=0) < 256 else 2
+                    image.check_space(job.output, images[0].geometry, label_bytes)
                 result = segment(images.pop(), ready, job.inference, watch, on_event, cancelled, warned)
-                remember_run(result, ready, job.inference, Measurements(cache))
+                remember_run(result.statistics, job.inference, Measurements(cache))
     finally:
         reader.shutdown(wait=False)  # a user who stops the run does not wait for the file to be read
     stop_if(cancelled)
@@ -77,14 +80,6 @@ def _keep_inputs(job: Job) -> None:
             raise OutputError(f"{output} is the image that is read; name another file for the labels.")
         if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
             raise OutputError(f"{output} lies in the folder of the image that is read; name another folder.")
-
-
-def _load(
-    job: Job, cache: Cache, watch: Stopwatch, volume: Callable[[], image.Image], cancelled: Callable[[], bool]
-) -> SegmentationModel:
-    with watch.stage("load"):
-        model = load_model(job.model, job.folds, cache)
-    return compress_as_asked(model, job, cache, watch, volume, lambda: stop_if(cancelled))
 
 
 def _read(job: Job, watch: Stopwatch) -> image.Image:

@@ -39,18 +39,53 @@ class Structure:
 
 
 @dataclass(frozen=True)
+class PartStatistics:
+    """What one network of a run cost and found; see :class:`RunStatistics`.
+
+    Attributes:
+        name: Of the part of the task; of the model where it is alone.
+        key: Changes with anything that changes the network's output.
+        architecture: Key of what the original network is built like, see ``timing.architecture_key``.
+        grid_voxels: Of the volume on the network's grid.
+        seconds: Wall-clock seconds per stage that were spent on this network.
+        structures: How many it found.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    name: str
+    key: str
+    architecture: str
+    source_sha256: str
+    compression: str
+    grid_voxels: int
+    original_parameters: int
+    parameters: int
+    original_macs_per_patch: int
+    macs_per_patch: int
+    original_macs_per_volume: int
+    macs_per_volume: int
+    patches: int
+    seconds: dict[str, float]
+    structures: int
+
+
+@dataclass(frozen=True)
 class RunStatistics:
     """Attributes say units. ``original_*`` is the model before compression; 1 MAC = 2 FLOPs.
+
+    Of a task of several networks, parameters, multiply-accumulates and patches are those of all of them together.
 
     Attributes:
         seconds: Wall-clock seconds per stage. Reading the image and loading the model overlap, so ``total`` is
             less than the sum.
-        macs_per_patch: One patch through all folds, without mirroring.
+        macs_per_patch: One patch through all networks and folds, without mirroring.
         macs_per_volume: Patches times folds times mirrored copies.
         voxels: Of the input volume.
         peak_memory_bytes: Of the whole process so far.
         device_reason: Why this device and this precision.
         notes: What the user should know of this run: warnings, steps down, skipped layers.
+        parts: The same per network, in the order in which they ran.
     """
 
     VERSION: ClassVar[int] = 1
@@ -85,6 +120,7 @@ class RunStatistics:
     versions: dict[str, str]
     structures: tuple[Structure, ...]
     notes: tuple[str, ...]
+    parts: tuple[PartStatistics, ...] = ()
 
     @property
     def voxels_per_second(self) -> float:
@@ -128,7 +164,24 @@ def run_rows(statistics: RunStatistics) -> list[tuple[str, str]]:
         ("threads", str(s.threads)),
         ("model", f"{s.model}, {s.compression}"),
         ("structures found", str(len(s.structures))),
+        *((f"part {part.name}", part_words(part)) for part in _several(s)),
     ]
+
+
+def part_words(part: PartStatistics) -> str:
+    """One network of a run in a line."""
+    ratio = part.original_macs_per_volume / max(part.macs_per_volume, 1)
+    total_s, network_s = sum(part.seconds.values()), part.seconds.get("network", 0.0)
+    return (
+        f"{total_s:.2f} s ({network_s:.2f} s network), {part.patches} patches, "
+        f"{part.parameters / 1e6:.2f} million parameters, {part.macs_per_volume * 2e-9:.2f} GFLOPs "
+        f"({ratio:.2f}x fewer), {part.structures} structures"
+    )
+
+
+def _several(statistics: RunStatistics) -> tuple[PartStatistics, ...]:
+    """The networks of a task that has more than one."""
+    return statistics.parts if len(statistics.parts) > 1 else ()
 
 
 def as_table(statistics: RunStatistics) -> str:
@@ -147,6 +200,7 @@ def as_table(statistics: RunStatistics) -> str:
         f"Total        {s.seconds['total']:.2f} s, {s.patches} patches, "
         f"{s.voxels_per_second / 1e6:.2f} million voxels/s, peak memory {s.peak_memory_bytes / 1e9:.2f} GB",
         f"Structures   {len(s.structures)} found, {sum(found.volume_ml for found in s.structures):.0f} ml in all",
+        *(f"Part         {part.name}: {part_words(part)}" for part in _several(s)),
     ]
     return "\n".join([*lines, *(f"Note         {note}" for note in s.notes)])
 

@@ -48,7 +48,7 @@ class TerminalReporter:
             self._clear()
             print(event["message"], file=self._stream, flush=True)
         elif kind == "stage":
-            self._show(STAGE_TITLES.get(event["stage"], event["stage"]) + " ...", now=True)
+            self._show(_part(event) + STAGE_TITLES.get(event["stage"], event["stage"]) + " ...", now=True)
         elif kind == "progress":
             self._show(_bar(event), now=event["done"] == event["total"])
 
@@ -74,4 +74,9 @@ def _bar(event: dict[str, Any]) -> str:
     done = f"{event['done']}/{event['total']}"
     if event["stage"] in STAGES_OF_BYTES:
         done = f"{event['done'] / 1e6:.0f}/{event['total'] / 1e6:.0f} MB"
-    return f"{title} [{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {done}{eta}"
+    return f"{_part(event)}{title} [{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {done}{eta}"
+
+
+def _part(event: dict[str, Any]) -> str:
+    """Which network of a task that has several."""
+    return f"{event['part']} of {event['parts']}, {event['part_name']}: " if "part" in event else ""

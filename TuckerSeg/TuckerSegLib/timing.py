@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 
 from . import catalog, hardware
+from .cache import key_of
 from .image import Geometry
 from .job import InferenceSpec
 from .measurements import Measurements
 from .nnunet.plans import ModelPlans
 from .preprocessing import grid_shape
 from .ready_model import ReadyModel
-from .segmentation import SegmentationResult
+from .statistics import RunStatistics
 
 GRID_VOXEL_WEIGHT = 6  # labeling one voxel of the model's grid takes as long as six of the image; the built-in model
 USUAL_SECONDS = 0.03  # per million voxels so weighted; the built-in model on two cores of a 2023 server processor
+SAME_COST = 0.02  # networks of a task differ in their heads, and in what a calibration makes of their ranks
 INTERPOLATED = "The time is interpolated between ranks that were measured."
 
 
@@ -30,7 +33,7 @@ class Timing:
 
     Args:
         measurements: What was measured on this computer.
-        setting: See :func:`setting_of`.
+        setting: See :func:`planned_setting`.
     """
 
     def __init__(self, measurements: Measurements, setting: str):
@@ -38,34 +41,53 @@ class Timing:
         self._voxel_s = measurements.voxel_seconds(setting)
 
     def patch_seconds(self, macs_per_patch: int) -> float | None:
-        """Of a patch; None where neither this cost nor costs on both sides of it were measured."""
-        if macs_per_patch in self._patch_s:
-            return self._patch_s[macs_per_patch]
+        """Of a patch; None where neither this cost, nearly, nor costs on both sides of it were measured."""
         costs = sorted(self._patch_s)
+        nearest = min(costs, key=lambda cost: abs(cost - macs_per_patch), default=0)
+        if abs(nearest - macs_per_patch) <= SAME_COST * macs_per_patch:
+            return self._patch_s[nearest] * macs_per_patch / nearest
         if len(costs) < 2 or not costs[0] < macs_per_patch < costs[-1]:
             return None
         return float(np.interp(macs_per_patch, costs, [self._patch_s[cost] for cost in costs]))
 
     def interpolates(self, macs_per_patch: int) -> bool:
         """Whether the seconds of such a patch are read off between two measurements."""
-        return macs_per_patch not in self._patch_s and self.patch_seconds(macs_per_patch) is not None
+        same = any(abs(cost - macs_per_patch) <= SAME_COST * macs_per_patch for cost in self._patch_s)
+        return not same and self.patch_seconds(macs_per_patch) is not None
 
     def beside_network_seconds(self, geometry: Geometry, plans: ModelPlans) -> float:
         """Of resampling a volume and labeling it."""
         per_million = USUAL_SECONDS if self._voxel_s is None else self._voxel_s
-        return per_million * weighted_voxels(geometry, plans) / 1e6
+        return per_million * weighted_voxels(math.prod(geometry.shape), grid_voxels(geometry, plans)) / 1e6
 
 
-def setting_of(source_sha256: str, device: hardware.Device, precision: str, inference: InferenceSpec) -> str:
-    """What seconds depend on beside the rank and the volume: the original model, the device, and how it is run."""
+def architecture_key(plans: ModelPlans) -> str:
+    """Same for networks that are built alike, and so take equal time: the weights and the labels do not matter."""
+    architecture = plans.architecture
+    return key_of(network=architecture.class_name, kwargs=architecture.kwargs, patch=plans.patch_shape)[:16]
+
+
+def setting_of(
+    architecture: str, device_id: str, device_name: str, precision: str, threads: int, batch_size: int
+) -> str:
+    """What seconds depend on beside the rank and the volume: the original network, the device, and how it is run."""
+    return f"{architecture} {device_id} {device_name} {precision} {threads} {batch_size}"
+
+
+def planned_setting(plans: ModelPlans, device: hardware.Device, precision: str, inference: InferenceSpec) -> str:
+    """The setting of a run to come."""
     threads = inference.threads or hardware.default_threads()
-    return f"{source_sha256[:16]} {device.id} {device.name} {precision} {threads} {inference.batch_size}"
+    return setting_of(architecture_key(plans), device.id, device.name, precision, threads, inference.batch_size)
 
 
-def weighted_voxels(geometry: Geometry, plans: ModelPlans) -> int:
+def grid_voxels(geometry: Geometry, plans: ModelPlans) -> int:
+    """Voxels of a volume on the model's grid."""
+    return math.prod(grid_shape(geometry, plans, catalog.resampling_convention(plans.dataset_name)))
+
+
+def weighted_voxels(voxels: int, on_grid: int) -> int:
     """Voxels of a volume, those on the model's grid weighted by what they take."""
-    shape = grid_shape(geometry, plans, catalog.resampling_convention(plans.dataset_name))
-    return math.prod(geometry.shape) + GRID_VOXEL_WEIGHT * math.prod(shape)
+    return voxels + GRID_VOXEL_WEIGHT * on_grid
 
 
 def measure_patch(ready: ReadyModel, inference: InferenceSpec, measurements: Measurements) -> None:
@@ -80,20 +102,19 @@ def measure_patch(ready: ReadyModel, inference: InferenceSpec, measurements: Mea
         ready.network.run(patch).flatten()[0].item()  # a GPU has finished when a number has come
         seconds = time.perf_counter() - started
     macs = ready.model.cost.macs * len(ready.model.folds)
-    measurements.add_patch_seconds(_setting_of(ready, inference), macs, seconds)
+    setting = planned_setting(plans, ready.device, ready.precision, replace(inference, threads=ready.threads))
+    measurements.add_patch_seconds(setting, macs, seconds)
 
 
-def remember_run(
-    result: SegmentationResult, ready: ReadyModel, inference: InferenceSpec, measurements: Measurements
-) -> None:
-    """Remember what a run took, so that the next one is foretold better."""
-    statistics, setting = result.statistics, _setting_of(ready, inference)
-    passes = statistics.macs_per_volume / statistics.macs_per_patch
-    measurements.add_patch_seconds(setting, statistics.macs_per_patch, statistics.seconds["network"] / passes)
-    beside_s = statistics.seconds["preprocess"] + statistics.seconds["finish"]
-    weighted = weighted_voxels(result.geometry, ready.model.plans)
-    measurements.add_voxel_seconds(setting, beside_s / weighted * 1e6)
-
-
-def _setting_of(ready: ReadyModel, inference: InferenceSpec) -> str:
-    return setting_of(ready.model.source_sha256, ready.device, ready.precision, inference)
+def remember_run(statistics: RunStatistics, inference: InferenceSpec, measurements: Measurements) -> None:
+    """Remember what the networks of a run took, so that the next one is foretold better."""
+    s = statistics
+    for part in s.parts:
+        setting = setting_of(part.architecture, s.device, s.device_name, s.precision, s.threads, inference.batch_size)
+        passes = part.macs_per_volume / part.macs_per_patch
+        if not passes:
+            continue
+        measurements.add_patch_seconds(setting, part.macs_per_patch, part.seconds["network"] / passes)
+        beside_s = part.seconds["preprocess"] + part.seconds["finish"]
+        weighted = weighted_voxels(s.voxels, part.grid_voxels)
+        measurements.add_voxel_seconds(setting, beside_s / weighted * 1e6)

@@ -16,7 +16,9 @@ from .job import InferenceSpec, Job
 from .loading import files_stamp, load_model
 from .model import SegmentationModel
 from .ready_model import ReadyModel, prepare
-from .segmentation import Stopwatch
+from .ready_task import ReadyTask, ready_single, ready_task
+from .segmentation_task import only_part, task_of
+from .stopwatch import Listener, Stopwatch, deaf
 
 MOST_READY = 2  # the original and one rank: what a user switches between
 MOST_LOADED = 3
@@ -35,6 +37,7 @@ class WarmModels:
         self._lock = threading.Lock()
         self._originals: OrderedDict[str, SegmentationModel] = OrderedDict()
         self._ready: OrderedDict[tuple, ReadyModel] = OrderedDict()
+        self._latest: tuple | None = None
         self._compressed_keys: OrderedDict[tuple, str] = OrderedDict()
 
     def original(self, name_or_path: str, folds: tuple[str, ...] | None = None) -> SegmentationModel:
@@ -67,7 +70,7 @@ class WarmModels:
             TuckerSegError: The model, the compression or the device is not possible.
         """
         with watch.stage("load"):
-            model = self.original(job.model, job.folds)
+            model = only_part(task_of(job, self._cache, self.original)).load()
         stop()
         asked = self._asked(model, job, volume)
         settings = _device_settings(job.inference)
@@ -83,16 +86,42 @@ class WarmModels:
             with watch.stage("prepare"):
                 self._ready[key] = self._prepare(model, job.inference)
         self._ready.move_to_end(key)
+        self._latest = key
         return self._ready[key]
+
+    def task(
+        self,
+        job: Job,
+        watch: Stopwatch,
+        stop: Callable[[], None] = lambda: None,
+        volume: Image | None = None,
+        on_event: Listener = deaf,
+    ) -> ReadyTask:
+        """The job's networks, one after the other. A single one stays ready; several are too much to be kept.
+
+        Args:
+            watch, stop, volume: See :meth:`ready`.
+            on_event: See ``ready_task``.
+
+        Raises:
+            TuckerSegError: See :meth:`ready`; of later networks when their turn comes.
+        """
+        with watch.stage("load"):
+            task = task_of(job, self._cache, self.original)
+        if len(task.parts) == 1:
+            return ready_single(self.ready(job, watch, stop, volume), task)
+        self._latest = None
+        task = task_of(job, self._cache)  # whose networks do not crowd out the originals that are kept
+        return ready_task(task, job.inference, self._cache, watch, volume and (lambda: volume), stop, on_event)
 
     def _asked(self, model: SegmentationModel, job: Job, volume: Image | None) -> tuple:
         """What a compression depends on; its calibration may change between runs."""
         settings = json.dumps([job.method, job.compression, job.calibrate, job.refit], sort_keys=True)
         return model.key, settings, calibration_stamp(model, self._cache), volume and volume_id(volume)
 
-    def close_all_but(self, kept: ReadyModel) -> bool:
-        """Give back the devices' memory that other models hold; whether there were any."""
-        others = [key for key, ready in self._ready.items() if ready is not kept]
+    def close_unused(self) -> bool:
+        """Give back the devices' memory that models hold beside the one asked for last; whether there were any."""
+        others = [key for key in self._ready if key != self._latest]
         for key in others:
             self._ready.pop(key).close()
         return bool(others)

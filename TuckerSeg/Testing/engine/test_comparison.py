@@ -12,7 +12,7 @@ from TuckerSegLib.measurements import Measurements
 from TuckerSegLib.model import SegmentationModel
 from TuckerSegLib.protocol import ComparisonRow
 from TuckerSegLib.records import from_json
-from TuckerSegLib.segmentation import Stopwatch
+from TuckerSegLib.stopwatch import Stopwatch
 
 SHAPE = (40, 36, 44)
 RANKS = [0.75, 0.25]

@@ -17,7 +17,7 @@ from TuckerSegLib.job import DEFAULT_COMPRESSION, compression_of
 from TuckerSegLib.measurements import Measurements
 from TuckerSegLib.protocol import Estimate
 from TuckerSegLib.records import from_json, to_json
-from TuckerSegLib.segmentation import Stopwatch
+from TuckerSegLib.stopwatch import Stopwatch
 from TuckerSegLib.timing import INTERPOLATED, measure_patch
 
 PROCESSOR = InferenceSpec(device="torch:cpu", threads=1)
@@ -136,7 +136,7 @@ def test_between_two_measured_ranks_seconds_are_interpolated_and_said_to_be(make
     estimator = Estimator(model, measurements)
     slow, between, fast = (estimator.estimate(geometry, job_at(rank)) for rank in (1.0, 0.5, 0.3))
     assert fast.macs_per_patch < between.macs_per_patch < slow.macs_per_patch
-    setting = module.setting_of(model.source_sha256, *device_of(slow), PROCESSOR)
+    setting = module.planned_setting(model.plans, *device_of(slow), PROCESSOR)
     measurements.add_voxel_seconds(setting, 0.0)
     measurements.add_patch_seconds(setting, slow.macs_per_patch, 4.0)
     assert estimator.estimate(geometry, job_at(0.5)).seconds is None

@@ -44,10 +44,11 @@ def ct(tmp_path) -> Path:
 
 
 def test_a_task_is_downloaded_when_it_is_asked_for_and_listed_from_then_on(
-    file_server, model, ct, tmp_path, own_models, monkeypatch
+    file_server, make_model_folder, ct, tmp_path, own_models, monkeypatch
 ):
-    published = tmp_path / PART.dataset / PART.configuration
-    shutil.copytree(model, published)
+    labels = {"background": 0, **{name: value for value, name in catalog.task("total_fastest").structures}}
+    published = make_model_folder(name=PART.dataset, labels=labels)
+    published.rename(published.with_name(PART.configuration))
     archive = Path(shutil.make_archive(str(tmp_path / "zip"), "zip", tmp_path, PART.dataset))
     file_server.files[f"/{PART.dataset}.zip"] = archive.read_bytes()
     monkeypatch.setenv("TUCKERSEG_DOWNLOAD_URL", file_server.url)

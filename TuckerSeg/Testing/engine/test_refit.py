@@ -20,7 +20,7 @@ from TuckerSegLib.job import Job
 from TuckerSegLib.model import read_model_file
 from TuckerSegLib.model_refit import FITTED, HELD_BACK, SEED, refit_model
 from TuckerSegLib.ready_model import describe
-from TuckerSegLib.segmentation import Stopwatch
+from TuckerSegLib.stopwatch import Stopwatch
 
 PLAIN = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
 ASKED = {"rank_ratio": 0.4, "rank_mode": "auto", "rank_multiple": 4, "minimum_rank": 4}

@@ -10,7 +10,7 @@ import pytest
 from TuckerSegLib import InferenceSpec, Job, image_from_array, warm_models
 from TuckerSegLib.errors import Cancelled, OutOfMemoryError
 from TuckerSegLib.hardware import torch_cpu
-from TuckerSegLib.segmentation import Stopwatch
+from TuckerSegLib.stopwatch import Stopwatch
 from TuckerSegLib.warm_models import MOST_READY, WarmModels
 from TuckerSegLib.worker.context import Context
 from TuckerSegLib.worker.runs import Runs
@@ -150,3 +150,37 @@ def test_compressing_can_be_stopped_between_layers_and_leaves_nothing_half_done(
         models.ready(at(job, 0.5), Stopwatch(), stop_in_the_middle)
     assert ready(models, at(job, 0.5)).model.recipes
     models.close()
+
+
+def test_a_task_of_several_networks_leaves_what_is_warm_alone(job, opened, installed_total, image, context):
+    runs = Runs()
+    runs.segment(job, image, context)
+    warm = ready(runs._models, job)
+    several = replace(job, model="total", structures=("liver", "ribs"))
+    assert len(runs.segment(several, image, context).statistics.parts) == 2
+    assert opened == [1]
+    assert ready(runs._models, job) is warm
+    organs = replace(several, structures=("liver",))  # one network: kept as any other
+    runs.segment(organs, image, context)
+    assert opened == [2]
+    assert ready(runs._models, organs) is ready(runs._models, organs)
+    runs.close()
+    assert opened == [0]
+
+
+def test_a_network_of_several_that_fills_the_device_is_run_again_without_what_is_warm(
+    job, opened, installed_total, image, context, monkeypatch
+):
+    runs, whole = Runs(), torch_cpu.prepare
+    several = replace(job, model="total", structures=("liver", "ribs"))
+    expected = runs.segment(several, image, context).labels
+    runs.segment(job, image, context)
+
+    def small(load_network, device, spec):
+        if opened[0]:
+            raise MemoryError
+        return whole(load_network, device, spec)
+
+    monkeypatch.setattr(torch_cpu, "prepare", small)
+    np.testing.assert_array_equal(runs.segment(several, image, context).labels, expected)
+    assert opened == [0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from TuckerSegLib import compress, image_from_array, load_model, segment
+from TuckerSegLib import InferenceSpec, compress, image_from_array, load_model, load_task, segment
 from TuckerSegLib.compression.tucker import Spec
 from TuckerSegLib.records import from_json
 from TuckerSegLib.statistics import RunStatistics
@@ -68,9 +68,36 @@ def test_only_the_structures_that_were_asked_for_are_kept(
     answer = worker.ask("segment", **request, structures=[smallest.name])
     np.testing.assert_array_equal(labels_of(answer, volume.voxels.shape) > 0, expected.labels == smallest.value)
     assert np.load(answer["labels"]["path"]).size < expected.labels.size, "too large to tell a box from the volume"
-    absent = worker.ask("segment", **request, structures=["no such structure"])
-    assert absent["labels"] is None
-    assert absent["statistics"]["structures"] == []
+    names = {found.name for found in expected.statistics.structures}
+    absent = next(name for name in expected.label_names.values() if name not in names)
+    answer = worker.ask("segment", **request, structures=[absent])
+    assert answer["labels"] is None
+    assert answer["statistics"]["structures"] == []
+    answer = worker.ask("segment", **request, structures=["no such structure"])
+    assert (answer["event"], answer["kind"]) == ("error", "SpecError")
+    assert "no such structure" in answer["message"]
+
+
+def test_a_task_of_several_networks_is_run_whole_and_in_part(
+    start_worker, hand_over, installed_total, job_for, tmp_path
+):
+    volume, worker = hand_over((24, 30, 28)), start_worker()
+    job = job_for("total", device="torch:cpu", precision="fp32")
+    request = {"job": job, "volume": volume.document, "labels": str(tmp_path / "labels.npy")}
+    image = image_from_array(volume.voxels, affine=np.asarray(volume.file.affine))
+    expected = segment(image, load_task("total"), InferenceSpec(device="torch:cpu", precision="fp32"))
+    answer = worker.ask("segment", **request, structures=None)
+    np.testing.assert_array_equal(labels_of(answer, volume.voxels.shape), expected.labels)
+    statistics = from_json(RunStatistics, answer["statistics"])
+    assert [part.key for part in statistics.parts] == [part.key for part in expected.statistics.parts]
+    told = [event for event in worker.said if "fraction" in event]
+    assert [event["fraction"] for event in told] == sorted(event["fraction"] for event in told)
+    assert told[-1]["fraction"] == pytest.approx(1)
+    assert {event["part"] for event in told if event["event"] == "progress"} == {1, 2, 3, 4, 5}
+    answer = worker.ask("segment", **request, structures=["liver", "spleen"])
+    alone = segment(image, load_task("total", ["liver", "spleen"]), InferenceSpec(device="torch:cpu", precision="fp32"))
+    np.testing.assert_array_equal(labels_of(answer, volume.voxels.shape), alone.labels)
+    assert [part["name"] for part in answer["statistics"]["parts"]] == ["organs"]
 
 
 def test_progress_grows_and_stages_are_told(start_worker, hand_over, make_model_folder, job_for, tmp_path):

@@ -116,3 +116,50 @@ def test_stages_it_does_not_know_and_other_events_pass_unchanged(tracker, seen):
     for event in events:
         tracker(event)
     assert seen == events
+
+
+def part(number, count, name="part"):
+    return {"event": "part", "number": number, "count": count, "name": f"{name} {number + 1}"}
+
+
+def run_parts(tracker, clock, count=3, load_s=1.0, **sizes):
+    for number in range(count):
+        tracker(part(number, count))
+        tracker(stage("load"))
+        clock.now += load_s
+        run(tracker, clock, **sizes)
+
+
+def test_the_bar_grows_over_several_networks(tracker, seen, clock):
+    run_parts(tracker, clock)
+    fractions = [event["fraction"] for event in seen]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1)
+    ends = [event["fraction"] for event in seen if event.get("remaining_s") is not None and event["stage"] == "finish"]
+    assert ends[4::5] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert [event["part_name"] for event in seen if event["event"] == "stage" and event["stage"] == "load"] == [
+        "part 1",
+        "part 2",
+        "part 3",
+    ]
+    assert {(event["part"], event["parts"]) for event in seen} == {(1, 3), (2, 3), (3, 3)}
+
+
+def test_networks_to_come_are_expected_to_take_as_long_as_those_before(clock):
+    told = []
+    tracker = ProgressTracker(lambda event: told.append((clock.now, event)), clock)
+    run_parts(tracker, clock)
+    ends_at = clock.now
+    known = [(now, event) for now, event in told if event["event"] == "progress"][4:]  # its first labels are known
+    for now, event in known:
+        if event["part"] == 1:
+            assert event["remaining_s"] == pytest.approx(ends_at - now), event
+    assert known[-1][1]["remaining_s"] == 0
+
+
+def test_a_run_of_several_networks_that_begins_again_keeps_the_bar(tracker, seen, clock):
+    run_parts(tracker, clock, count=2)
+    run_parts(tracker, clock, count=2)
+    fractions = [event["fraction"] for event in seen]
+    assert fractions == sorted(fractions)
+    assert seen[-1]["remaining_s"] == 0

@@ -29,7 +29,8 @@ def segment_twice(options: argparse.Namespace) -> dict[str, float]:
     from ..job import InferenceSpec
     from ..loading import compress, load_model
     from ..ready_model import prepare
-    from ..segmentation import Stopwatch, segment
+    from ..segmentation import segment
+    from ..stopwatch import Stopwatch
 
     inference = InferenceSpec(step_fraction=options.step, output_grid="nearest")
     model = load_model(options.model)

@@ -19,7 +19,7 @@ from ..loading import load_model
 from ..model import SegmentationModel
 from ..records import to_json
 from ..run import stop_if
-from ..segmentation import Stopwatch
+from ..stopwatch import Stopwatch
 from ..text_files import check_writable
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,9 @@ class Handlers:
     def segment(self, request: Request, context: Context) -> Fields:
         """A whole volume."""
         job = from_json(Job, request["job"])
-        result = self._runs.segment(job, self._read(request), context)
         if request.get("structures") is not None:
-            result = result.keeping(request["structures"])
+            job = replace(job, structures=tuple(request["structures"]))
+        result = self._runs.segment(job, self._read(request), context)
         return {
             "statistics": to_json(result.statistics),
             "labels": _plain(write_box(result.labels, Path(request["labels"]))),

@@ -5,6 +5,7 @@ Knows images and results; knows nothing of requests, files and lines.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,8 +23,11 @@ from ..progress import ProgressTracker
 from ..protocol import Estimate
 from ..ready_model import ReadyModel
 from ..run import warnings_as_events
-from ..segmentation import SegmentationResult, Stopwatch, segment
-from ..timing import Timing, measure_patch, remember_run, setting_of
+from ..run_record import together
+from ..segmentation import SegmentationResult, segment
+from ..segmentation_task import bring_networks
+from ..stopwatch import Stopwatch
+from ..timing import Timing, measure_patch, planned_setting, remember_run
 from ..warm_models import WarmModels
 from .context import Context
 
@@ -55,29 +59,35 @@ class Runs:
             TuckerSegError: See ``segmentation.segment``.
             Cancelled: The context said so.
         """
+        bring_networks(job, context.on_event, context.cancelled)
+        try:
+            result = self._segment(job, volume, context)
+        except OutOfMemoryError:
+            if not self._models.close_unused():
+                raise
+            result = self._segment(job, volume, context)  # what was kept warm may have been what filled the device
+        remember_run(result.statistics, job.inference, self._measurements)
+        return result
+
+    def _segment(self, job: Job, volume: Image, context: Context) -> SegmentationResult:
         tracker = ProgressTracker(context.on_event)
         watch = Stopwatch(tracker)
         with warnings_as_events(context.on_event) as warned:
-            ready = self._models.ready(job, watch, context.stop_if_cancelled, volume)
-            context.stop_if_cancelled()
-            tracker.expect_finish(self._beside_network_s(ready, job.inference, volume.geometry))
-            arguments = (volume, ready, job.inference, watch, tracker, context.cancelled, warned)
-            try:
-                result = segment(*arguments)
-            except OutOfMemoryError:
-                if not self._models.close_all_but(ready):
-                    raise
-                result = segment(*arguments)  # what was kept warm may have been what filled the device
-        remember_run(result, ready, job.inference, self._measurements)
-        return result
+            task = self._models.task(job, watch, context.stop_if_cancelled, volume, tracker)
+            with contextlib.closing(task):
+                first = task.begin().ready
+                context.stop_if_cancelled()
+                tracker.expect_finish(self._beside_network_s(first, job.inference, volume.geometry))
+                return segment(volume, task, job.inference, watch, tracker, context.cancelled, warned)
 
     def preview(
         self, job: Job, volume: Image, point_mm: Sequence[float], context: Context
     ) -> tuple[SegmentationResult, Box]:
         """The one patch around a point; see ``preview.preview``."""
-        ready = self._models.ready(job, Stopwatch(context.on_event), context.stop_if_cancelled, volume)
-        context.stop_if_cancelled()
-        return preview(volume, ready, job.inference, point_mm, context.cancelled)
+        task = self._models.task(job, Stopwatch(context.on_event), context.stop_if_cancelled, volume)
+        with contextlib.closing(task):
+            context.stop_if_cancelled()
+            return preview(volume, task, job.inference, point_mm, context.cancelled)
 
     def compare(
         self, job: Job, volume: Image, rank_ratios: Sequence[float], context: Context, remember: bool
@@ -96,8 +106,8 @@ class Runs:
 
         for row in comparison.compare(rank_ratios, run):
             if remember and row.agreement is not None:
-                model = self._models.ready(comparison.at_rank(job, row.rank_ratio), Stopwatch(), volume=volume).model
-                self._measurements.add_agreement(model.key, volume.source, row.agreement)
+                key = together([part.key for part in row.result.statistics.parts])
+                self._measurements.add_agreement(key, volume.source, row.agreement)
             yield row
 
     def estimate(self, job: Job, geometry: Geometry, measure: bool, context: Context) -> Estimate:
@@ -128,8 +138,9 @@ class Runs:
         self._models.close()
 
     def _beside_network_s(self, ready: ReadyModel, inference: InferenceSpec, geometry: Geometry) -> float:
-        setting = setting_of(ready.model.source_sha256, ready.device, ready.precision, inference)
-        return Timing(self._measurements, setting).beside_network_seconds(geometry, ready.model.plans)
+        plans = ready.model.plans
+        setting = planned_setting(plans, ready.device, ready.precision, inference)
+        return Timing(self._measurements, setting).beside_network_seconds(geometry, plans)
 
     def _estimator(self, model: SegmentationModel) -> Estimator:
         estimator = self._estimators.setdefault(model.key, Estimator(model, self._measurements, self._cache))

@@ -1,0 +1,65 @@
+"""Labels of several networks on one grid become one label map: later networks overwrite earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+
+class MergedLabels:
+    """A label map that grows with every network.
+
+    Args:
+        largest_value: Of the labels that may come; up to 255 they are uint8.
+    """
+
+    def __init__(self, largest_value: int):
+        self._dtype = np.dtype(np.uint8 if largest_value < 256 else np.uint16)
+        self.labels: np.ndarray | None = None
+
+    def add(self, labels: np.ndarray, values: Mapping[int, int] | None) -> int:
+        """Write a network's structures over those that are there.
+
+        Args:
+            labels: (Z, Y, X), of the network; given away.
+            values: Network's value to value here; others count as background. None: they are the same.
+
+        Returns:
+            How many structures the network found.
+        """
+        table = _table(labels.dtype, self._dtype, values)
+        if self.labels is None and values is None and labels.dtype == self._dtype:
+            self.labels = labels
+            return int(np.count_nonzero(_present(labels)[1:]))
+        if self.labels is None:
+            self.labels = np.zeros(labels.shape, self._dtype)
+        found = np.zeros(len(table), dtype=bool)
+        for target, plane in zip(self.labels, labels, strict=True):  # a plane at a time: no second copy of the volume
+            found |= _present(plane)
+            mapped = table[plane]
+            np.copyto(target, mapped, where=mapped != 0)
+        return int(np.count_nonzero(found & (table != 0)))
+
+    def keep(self, values: Iterable[int]) -> None:
+        """Make everything but these values background."""
+        table = _table(self._dtype, self._dtype, {value: value for value in values})
+        for plane in self.labels:
+            plane[...] = table[plane]
+
+
+def _table(source: np.dtype, target: np.dtype, values: Mapping[int, int] | None) -> np.ndarray:
+    """Value to value; what is not named becomes 0."""
+    table = np.zeros(np.iinfo(source).max + 1, target)
+    if values is None:
+        return np.arange(len(table)).astype(target)
+    table[list(values)] = list(values.values())
+    return table
+
+
+def _present(labels: np.ndarray) -> np.ndarray:
+    """Which values occur, by value."""
+    size = np.iinfo(labels.dtype).max + 1
+    if labels.ndim < 3:
+        return np.bincount(labels.ravel(), minlength=size) > 0
+    return np.any([_present(plane) for plane in labels], axis=0)

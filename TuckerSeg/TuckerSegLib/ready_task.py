@@ -1,0 +1,152 @@
+"""The networks of a task on their device, one after the other.
+
+While one runs, the weights of the next are read; before the next is prepared, the one before is closed. So a task of
+five networks needs hardly more memory than its largest one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .cache import Cache
+from .compressing import compress_as_asked
+from .errors import ModelFolderError
+from .image import Image
+from .job import InferenceSpec
+from .model import SegmentationModel
+from .ready_model import ReadyModel, prepare
+from .segmentation_task import SegmentationTask, TaskPart
+from .stopwatch import Stopwatch
+
+ASK_S = 0.2  # how often a wait asks whether the run is still wanted
+
+
+@dataclass(frozen=True)
+class ReadyPart:
+    """One network of a task, ready for a volume.
+
+    Attributes:
+        values: See ``TaskPart``.
+    """
+
+    name: str
+    ready: ReadyModel
+    values: Mapping[int, int] | None
+
+
+class ReadyTask:
+    """A task whose networks become ready one after the other; to be iterated once, and closed.
+
+    Args:
+        count: Of the networks.
+        parts: Gives them; closes each before it makes the next.
+    """
+
+    def __init__(self, task: SegmentationTask, parts: Iterator[ReadyPart]):
+        self.name, self.count = task.name, len(task.parts)
+        self.label_names, self.structures = task.label_names, task.structures
+        self.step_fraction = task.step_fraction
+        self._parts = self._rest = parts
+
+    def __iter__(self) -> Iterator[ReadyPart]:
+        return self._rest
+
+    def begin(self) -> ReadyPart:
+        """Make the first network ready now; it comes again when the task is iterated."""
+        first = next(self._rest)
+        self._rest = itertools.chain([first], self._rest)
+        return first
+
+    def close(self) -> None:
+        """Give the device's memory back."""
+        close = getattr(self._parts, "close", None)
+        if close is not None:
+            close()
+
+
+def ready_single(ready: ReadyModel, task: SegmentationTask) -> ReadyTask:
+    """A task of one network that is ready already, and stays so when the task is closed."""
+    return ReadyTask(task, iter([ReadyPart(task.parts[0].name, ready, task.parts[0].values)]))
+
+
+def ready_task(
+    task: SegmentationTask,
+    inference: InferenceSpec,
+    cache: Cache,
+    watch: Stopwatch,
+    volume: Callable[[], Image] | None = None,
+    stop: Callable[[], None] = lambda: None,
+    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> ReadyTask:
+    """A task whose networks are loaded, compressed and prepared when their turn comes.
+
+    Args:
+        inference: Device, precision, threads and batch size.
+        volume: Gives the volume that compressions are calibrated on; not held once the last network is compressed.
+        stop: Asked between the steps; raises to stop.
+        on_event: Receives a ``part`` event before each of several networks.
+    """
+    return ReadyTask(task, _ready_parts(task, inference, cache, watch, [volume], stop, on_event))
+
+
+def _ready_parts(
+    task: SegmentationTask,
+    inference: InferenceSpec,
+    cache: Cache,
+    watch: Stopwatch,
+    volume: list[Callable[[], Image] | None],
+    stop: Callable[[], None],
+    on_event: Callable[[dict[str, Any]], None],
+) -> Iterator[ReadyPart]:
+    loader, count = ThreadPoolExecutor(1), len(task.parts)
+    try:
+        loading = loader.submit(_load, task.parts[0])
+        for number, part in enumerate(task.parts):
+            last = number + 1 == count
+            if count > 1:
+                on_event({"event": "part", "number": number, "count": count, "name": part.name})
+            with watch.stage("load"):
+                model = _wait_for(loading, stop)
+            loading = None if last else loader.submit(_load, task.parts[number + 1])
+            model = compress_as_asked(model, task.job, cache, watch, volume[0], stop)
+            if last:
+                volume.clear()
+            stop()
+            with watch.stage("prepare"):
+                ready = prepare(model, inference, cache)
+            with contextlib.closing(ready):
+                if count > 1:
+                    ready = replace(ready, model=model.without_weights())
+                del model
+                yield ReadyPart(part.name, ready, part.values)
+            del ready
+    finally:
+        loader.shutdown(wait=False, cancel_futures=True)
+
+
+def _load(part: TaskPart) -> SegmentationModel:
+    """A part's model, after a look at whether it is the one that the task means.
+
+    Raises:
+        ModelFolderError: It has not the structures that the task names.
+    """
+    model = part.load()
+    if part.values is not None:
+        known = {label.value for label in model.plans.labels}
+        if not set(part.values) <= known:
+            raise ModelFolderError(
+                f"{part.name}: a network of {len(part.values)} structures is expected; {model.name} has "
+                f"{len(known)}. Another model lies in its folder: remove it, and get the right one."
+            )
+    return model
+
+
+def _wait_for(loading: Future, stop: Callable[[], None]) -> Any:
+    while not wait([loading], timeout=ASK_S).done:
+        stop()
+    return loading.result()

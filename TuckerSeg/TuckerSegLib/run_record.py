@@ -1,0 +1,165 @@
+"""What a run says of itself: the statistics of its networks and of all together, and what the user should know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from . import hardware, image
+from .cache import key_of
+from .job import InferenceSpec
+from .nnunet.plans import ModelPlans
+from .ready_model import describe
+from .ready_task import ReadyPart
+from .statistics import PartStatistics, RunStatistics, Structure, versions
+from .stopwatch import Stopwatch
+from .timing import architecture_key, grid_voxels
+
+
+@dataclass(frozen=True)
+class VolumeFacts:
+    """What the statistics say of a volume whose voxels are no longer held."""
+
+    source: str
+    geometry: image.Geometry
+
+
+@dataclass(frozen=True)
+class PartRun:
+    """What one network took, and where it ran; the network itself is not held."""
+
+    statistics: PartStatistics
+    device: hardware.Device
+    reason: str
+    precision: str
+    threads: int
+
+    @classmethod
+    def of(
+        cls,
+        part: ReadyPart,
+        facts: VolumeFacts,
+        inference: InferenceSpec,
+        patches: int,
+        seconds: dict[str, float],
+        structures: int,
+    ) -> PartRun:
+        """Count what a network did with so many patches of a volume."""
+        ready, model = part.ready, part.ready.model
+        folds = len(model.folds)
+        runs = patches * folds * (2 ** len(model.plans.mirror_axes) if inference.mirroring else 1)
+        record = PartStatistics(
+            name=part.name,
+            key=model.key,
+            architecture=architecture_key(model.plans),
+            source_sha256=model.source_sha256,
+            compression=describe(model),
+            grid_voxels=grid_voxels(facts.geometry, model.plans),
+            original_parameters=model.original_cost.parameters * folds,
+            parameters=model.cost.parameters * folds,
+            original_macs_per_patch=model.original_cost.macs * folds,
+            macs_per_patch=model.cost.macs * folds,
+            original_macs_per_volume=model.original_cost.macs * runs,
+            macs_per_volume=model.cost.macs * runs,
+            patches=patches,
+            seconds={stage: taken for stage, taken in seconds.items() if taken},
+            structures=structures,
+        )
+        return cls(record, ready.device, ready.reason, ready.precision, ready.threads)
+
+
+def statistics_of(
+    name: str,
+    runs: Sequence[PartRun],
+    inference: InferenceSpec,
+    facts: VolumeFacts,
+    structures: tuple[Structure, ...],
+    notes: Sequence[str],
+    watch: Stopwatch,
+) -> RunStatistics:
+    """The record of a whole run.
+
+    Args:
+        name: Of the model or the task.
+        runs: Of all its networks.
+        notes: Repeated ones count once.
+    """
+    parts, first = tuple(run.statistics for run in runs), runs[0]
+    parameters = sum(part.parameters for part in parts)
+    original_parameters = sum(part.original_parameters for part in parts)
+    return RunStatistics(
+        model=name,
+        source_sha256=together([part.source_sha256 for part in parts]),
+        compression=_compression(parts),
+        volume=facts.source,
+        volume_shape=facts.geometry.shape,
+        volume_spacing_mm=tuple(round(float(spacing), 4) for spacing in facts.geometry.spacing_mm),
+        original_parameters=original_parameters,
+        parameters=parameters,
+        original_macs_per_patch=sum(part.original_macs_per_patch for part in parts),
+        macs_per_patch=sum(part.macs_per_patch for part in parts),
+        original_macs_per_volume=sum(part.original_macs_per_volume for part in parts),
+        macs_per_volume=sum(part.macs_per_volume for part in parts),
+        original_model_bytes=original_parameters * 4,
+        model_bytes=parameters * 4,
+        patches=sum(part.patches for part in parts),
+        voxels=math.prod(facts.geometry.shape),
+        seconds=watch.with_total(),
+        peak_memory_bytes=hardware.peak_memory_bytes(),
+        backend=first.device.backend,
+        device=first.device.id,
+        device_name=first.device.name,
+        device_reason=first.reason,
+        precision=first.precision,
+        threads=first.threads,
+        step_fraction=inference.step_fraction,
+        mirroring=inference.mirroring,
+        output_grid=inference.output_grid,
+        versions=versions(),
+        structures=structures,
+        notes=tuple(dict.fromkeys(notes)),
+        parts=parts,
+    )
+
+
+def together(keys: Sequence[str]) -> str:
+    """One key of several networks; a single network's own."""
+    return keys[0] if len(keys) == 1 else key_of(parts=list(keys))
+
+
+def doubts_of(volume_image: image.Image, plans: ModelPlans) -> Iterator[str]:
+    """What of an image may be wrong for a model."""
+    doubt = image.check_hounsfield(volume_image) if plans.expects_hounsfield else None
+    if doubt:
+        yield doubt
+
+
+def limits_of(shape: Sequence[int], plans: ModelPlans, inference: InferenceSpec) -> Iterator[str]:
+    """What of the request the model cannot do, or does badly."""
+    if inference.mirroring and not plans.mirror_axes:
+        yield "The model allows no mirroring, so none was done."
+    if any(size < patch / 2 for size, patch in zip(shape, plans.patch_shape)):
+        yield (
+            f"On the model's grid the image has {tuple(shape)} voxels (Z Y X), less than half the network's patch "
+            f"{plans.patch_shape} along an axis, and was padded as nnU-Net does; such small fields of view may be "
+            "segmented badly."
+        )
+
+
+def why_nothing(facts: VolumeFacts, doubts: Sequence[str]) -> str:
+    """That nothing was found, and what may be the reason."""
+    extent = " x ".join(
+        f"{size * spacing:.0f}" for size, spacing in zip(facts.geometry.shape, facts.geometry.spacing_mm)
+    )
+    reason = doubts[-1] if doubts else f"the volume of {extent} mm may show none of the model's structures."
+    return f"No structures were found. Possible reason: {reason}"
+
+
+def _compression(parts: Sequence[PartStatistics]) -> str:
+    """What was done to the networks, in words; what they have in common once."""
+    words = dict.fromkeys(part.compression for part in parts)
+    if len(words) == 1:
+        return next(iter(words))
+    common = dict.fromkeys(part.compression.rpartition(",")[0] for part in parts)  # before the number of layers
+    return next(iter(common)) if len(common) == 1 and next(iter(common)) else "each part in its own way"

@@ -1,0 +1,211 @@
+"""What gives one label map: a network, or several whose structures go together, as those of ``total``.
+
+One type for both, so that whoever runs a task need not know of how many networks it consists. Of several networks no
+weights are held: they are loaded when a network's turn comes.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import catalog, installed_models
+from .cache import Cache
+from .errors import DownloadError, SpecError
+from .job import Job, compression_of
+from .loading import load_facts, load_model
+from .model import SegmentationModel
+from .nnunet.folder import find_model_folder
+from .stopwatch import Listener, deaf
+from .structure_selection import select
+
+Load = Callable[[str | Path, tuple[str, ...] | None], SegmentationModel]
+
+AS_IT_IS = Job(())
+
+
+@dataclass(frozen=True)
+class TaskPart:
+    """One network of a task.
+
+    Attributes:
+        name: For people.
+        load: Gives the model as it is on disk.
+        facts: Gives the same without weights, see ``loading.load_facts``.
+        values: Network's label value to the task's, of every structure; None: they are the same.
+    """
+
+    name: str
+    load: Callable[[], SegmentationModel]
+    facts: Callable[[], SegmentationModel]
+    values: Mapping[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class SegmentationTask:
+    """Networks whose structures make one label map.
+
+    Attributes:
+        name: For people.
+        parts: In the order in which they run; later ones overwrite.
+        label_names: Every label value to its name.
+        job: How the networks are compressed; what else it says is not looked at.
+        step_fraction: Where a run does not say; None: nnU-Net's.
+        structures: Names of the structures that are wanted; None: all.
+    """
+
+    name: str
+    parts: tuple[TaskPart, ...]
+    label_names: Mapping[int, str]
+    job: Job = AS_IT_IS
+    step_fraction: float | None = None
+    structures: tuple[str, ...] | None = None
+
+
+def load_task(
+    name: str,
+    structures: Sequence[str] | None = None,
+    rank_ratio: float = 1.0,
+    folds: tuple[str, ...] | None = None,
+    cache: Cache | None = None,
+) -> SegmentationTask:
+    """A task for ``segment``.
+
+    Args:
+        name: A task of the catalog that is installed, or name or path of a model.
+        structures: Names or groups of what is wanted, see ``structure_selection.select``; None takes all.
+        rank_ratio: Compresses every network; 1 runs the originals.
+        folds: Of every network; None takes all.
+        cache: None takes the user's.
+
+    Raises:
+        ModelFolderError, UnsupportedModelError, ModelFileError: See ``loading.load_model``.
+        DownloadError: A network is not on this computer.
+        SpecError: No such structure, or a rank ratio out of its range.
+    """
+    wanted = None if structures is None else tuple(structures)
+    job = Job((), model=name, folds=folds, structures=wanted, **compression_of(rank_ratio))
+    return task_of(job, cache or Cache())
+
+
+def task_of(job: Job, cache: Cache, load: Load | None = None) -> SegmentationTask:
+    """The task of a job. A model of the user's is loaded at once, networks of the catalog when their turn comes.
+
+    Args:
+        load: Loads a model that is to stay in memory; None reads it.
+
+    Raises:
+        See :func:`load_task`.
+    """
+    load = load or (lambda path, folds: load_model(path, folds, cache))
+    known = catalog.task(job.model)
+    if known is None or known.path is not None:
+        task = single_task(load(job.model, job.folds), job)
+        return replace(task, structures=wanted_structures(job, task.label_names, task.name))
+    names = dict(known.structures)
+    wanted = wanted_structures(job, names, known.name)
+    parts = parts_with(known, wanted)
+    located = [
+        _located(part, names, folder, job.folds or part.folds, cache, load)
+        for part, folder in zip(parts, _folders(known, parts))
+    ]
+    return SegmentationTask(known.name, tuple(located), names, job, known.step_fraction, wanted)
+
+
+def bring_networks(job: Job, on_event: Listener = deaf, cancelled: Callable[[], bool] = lambda: False) -> None:
+    """Download the networks that a job needs and that are not on this computer.
+
+    Args:
+        on_event: Receives what is told of a download.
+
+    Raises:
+        DownloadError: They cannot be had.
+        Cancelled: ``cancelled`` said so.
+        SpecError: No such structure.
+    """
+    known = catalog.task(job.model)
+    if known is None or known.path is not None:
+        return
+    parts = parts_with(known, wanted_structures(job, dict(known.structures), known.name))
+    if None in map(installed_models.find_part, parts):
+        from .installed_models.installing import ensure_installed
+
+        ensure_installed(known, parts, on_event, cancelled)
+
+
+def wanted_structures(job: Job, names: Mapping[int, str], where: str) -> tuple[str, ...] | None:
+    """Names of the labels that a job asks for; None for all.
+
+    Raises:
+        SpecError: No such structure.
+    """
+    return None if job.structures is None else tuple(select(job.structures, names.values(), where))
+
+
+def parts_with(task: catalog.Task, structures: Sequence[str] | None) -> list[catalog.Part]:
+    """The networks of a task that know one of some structures; all of them for None."""
+    if structures is None:
+        return list(task.parts)
+    values = {value for value, name in task.structures if name in structures}
+    return [part for part in task.parts if not part.labels or values & {value for _, value in part.labels}]
+
+
+def part_title(dataset: str) -> str:
+    """What a network of the catalog is called: ``ribs`` of ``Dataset295_TotalSegmentator_part5_ribs_1559subj``."""
+    short = re.sub(r"^Dataset\d+_|_\d+subj.*$", "", dataset)
+    return re.sub(r"^.*_part\d+_", "", short).replace("_", " ")
+
+
+def _folders(known: catalog.Task, parts: Sequence[catalog.Part]) -> list[Path]:
+    """Where networks lie.
+
+    Raises:
+        DownloadError: One of them is not here.
+    """
+    if reason := installed_models.refusal(known):
+        raise DownloadError(reason)
+    folders = [installed_models.find_part(part) for part in parts]
+    missing = [part.dataset for part, folder in zip(parts, folders) if folder is None]
+    if missing:
+        raise DownloadError(
+            f"{known.name} needs {len(parts)} network(s), of which {', '.join(missing)} is not on this computer: run "
+            f"'tuckerseg models download {known.name}' first."
+        )
+    return folders
+
+
+def _located(
+    part: catalog.Part,
+    names: Mapping[int, str],
+    folder: Path,
+    folds: tuple[str, ...] | None,
+    cache: Cache,
+    load: Load,
+) -> TaskPart:
+    find_model_folder(folder, folds)  # a network that cannot be read is told before the others have run
+    values = dict(part.labels) or {value: value for value in names}
+    facts = functools.partial(load_facts, folder, folds, cache)
+    return TaskPart(part_title(part.dataset), lambda: load(folder, folds), facts, values)
+
+
+def single_task(model: SegmentationModel, job: Job = AS_IT_IS) -> SegmentationTask:
+    """A model as a task of one network."""
+    names = {label.value: label.name for label in model.plans.labels}
+    return SegmentationTask(model.name, (TaskPart(model.name, lambda: model, lambda: model),), names, job)
+
+
+def only_part(task: SegmentationTask) -> TaskPart:
+    """The network of a task that has but one.
+
+    Raises:
+        SpecError: It has several.
+    """
+    if len(task.parts) != 1:
+        raise SpecError(
+            f"{task.name} has {len(task.parts)} networks ({', '.join(part.name for part in task.parts)}), and this "
+            "works on one: give the folder of one of them as the model."
+        )
+    return task.parts[0]
