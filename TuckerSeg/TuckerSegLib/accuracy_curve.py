@@ -38,6 +38,7 @@ POLICIES = {
     "auto": "the factor's budget spread by calibration, factors fitted to it",
     "auto+refit": "auto, then layers fitted once more behind the inputs that they get: a minute",
     "auto+repair": "auto, then trained on its original's outputs: many minutes",
+    "auto+refit+repair": "auto, fitted once more, then trained",
 }
 WORST = 5
 
@@ -103,7 +104,7 @@ def measure_curve(
         factors: Below 1.
         policies: Of ``POLICIES``.
         calibrate_on: Volume that is calibrated, fitted and repaired on; None takes the first case.
-        repair: How ``auto+repair`` is done; None takes the defaults.
+        repair: How a policy with ``+repair`` trains; None takes the defaults.
         stop: Asked between runs; raises to stop.
 
     Raises:
@@ -210,15 +211,16 @@ def _improved(
     """What a policy does after the compression; a model that was not compressed stays as it is."""
     if not model.recipes:
         return model
-    if policy == "auto+refit":
-        return refit_model(model, original, [volume], calibration, cache, progress=lambda done: stop())
-    if policy == "auto+repair":
 
-        def cancelled() -> bool:
-            stop()
-            return False
+    def cancelled() -> bool:
+        stop()
+        return False
 
-        return repair_model(model, original, [volume], repair, cancelled=cancelled)[0]
+    steps = policy.split("+")[1:]
+    if "refit" in steps:
+        model = refit_model(model, original, [volume], calibration, cache, progress=lambda done: stop())
+    if "repair" in steps:
+        model = repair_model(model, original, [volume], repair, device="auto", cancelled=cancelled)[0]
     return model
 
 

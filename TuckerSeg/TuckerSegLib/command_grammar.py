@@ -91,10 +91,10 @@ def _add_accuracy(command: Command) -> None:
     explore.add_argument(
         "--policies",
         default="paper,auto",
-        help="of paper, uniform, weights, auto, auto+refit (a minute per factor), auto+repair (many) "
-        "(default: %(default)s)",
+        help="of paper, uniform, weights, auto, auto+refit (a minute per factor), auto+repair (many), "
+        "auto+refit+repair (default: %(default)s)",
     )
-    explore.add_argument("--repair-steps", type=int, default=300, help="of auto+repair (default: %(default)s)")
+    explore.add_argument("--repair-steps", type=int, default=300, help="of +repair (default: %(default)s)")
     explore.add_argument("--calibrate-on", metavar="CT", help="volume to calibrate on (default: the first)")
     explore.add_argument(
         "--reference", action="append", default=[], metavar="SEG", help="labels taken for true, once per CT: adds Dice"

@@ -90,7 +90,7 @@ def explore(
         factors: Below 1.
         policies: Of ``accuracy_curve.POLICIES``.
         calibrate_on: None takes the first volume.
-        repair: How ``auto+repair`` is done.
+        repair: How a policy with ``+repair`` trains.
         stop: Asked between runs; raises to stop.
 
     Raises:

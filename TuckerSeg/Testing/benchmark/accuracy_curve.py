@@ -20,7 +20,7 @@ OPTIONS = (
     "--factors",
     "0.85,0.7,0.5,0.3",
     "--policies",
-    "paper,weights,auto,auto+refit,auto+repair",
+    "paper,weights,auto,auto+refit,auto+refit+repair",
 )
 
 if __name__ == "__main__":

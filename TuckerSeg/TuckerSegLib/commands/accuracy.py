@@ -12,6 +12,7 @@ from ..loading import load_model
 from ..reconstruction import RankGrid
 from ..repairing.settings import RepairSettings
 from ..run import stop_if
+from ..training_device import training_device, training_precision
 
 
 def explore(options: argparse.Namespace) -> None:
@@ -26,7 +27,7 @@ def explore(options: argparse.Namespace) -> None:
         [name.strip() for name in options.policies.split(",")],
         inference_of(options),
         read_image(options.calibrate_on) if options.calibrate_on else None,
-        RepairSettings(options.repair_steps),
+        RepairSettings(options.repair_steps, precision=training_precision(training_device("auto"))),
         Path(options.out),
         lambda: stop_if(options.stopped),
     )
