@@ -7,11 +7,8 @@ that calibration never saw are different questions; every row says which it answ
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +20,10 @@ from .errors import SpecError
 from .evaluation import dice_per_label, mean_dice
 from .image import Image
 from .job import DEFAULT_COMPRESSION, InferenceSpec
-from .loading import compress
+from .loading import cached_model, compress
 from .model import SegmentationModel
 from .model_refit import refit_model
-from .model_repair import repair_model
+from .model_repair import repair_model, to_be_repaired
 from .ready_model import prepare
 from .repairing.settings import RepairSettings
 from .segmentation import SegmentationResult, segment
@@ -138,56 +135,6 @@ def policy_spec(policy: str, factor: float, calibration: ModelCalibration | None
     return Spec(factor, calibration=named, **DEFAULT_COMPRESSION)
 
 
-def as_csv(points: Sequence[CurvePoint]) -> str:
-    """Points as a table with a header."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [field.name for field in fields(CurvePoint)]
-    writer.writerow(names)
-    for point in points:
-        values = (getattr(point, name) for name in names)
-        writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
-    return text.getvalue()
-
-
-def as_text(points: Sequence[CurvePoint]) -> str:
-    """Policies and factors as lines: agreement on the volumes calibrated on, and the mean of the others."""
-    title = f"{'policy':12}{'factor':>7}{'GMACs':>9}{'M param.':>10}{'network s':>11}{'calibrated on':>15}{'others':>8}"
-    lines = [title]
-    for (policy, factor), group in _grouped(points).items():
-        seconds = sum(point.network_seconds for point in group)
-        own, others = (_mean(point.agreement for point in group if point.calibrated is seen) for seen in (True, False))
-        lines.append(
-            f"{policy:12}{factor:7.2f}{group[0].macs_per_patch / 1e9:9.2f}{group[0].parameters / 1e6:10.3f}"
-            f"{seconds:11.2f}{_number(own):>15}{_number(others):>8}"
-        )
-    return "\n".join([*lines, "agreement: mean Dice against the original network, structures of 20 voxels or more"])
-
-
-def draw_curve(points: Sequence[CurvePoint], path: Path) -> None:
-    """Agreement over operations per patch, one panel per volume, one line per policy, as PNG.
-
-    Raises:
-        ModuleNotFoundError: matplotlib is not installed.
-    """
-    from matplotlib.figure import Figure
-
-    volumes = list(dict.fromkeys(point.volume for point in points))
-    figure = Figure(figsize=(4.2 * len(volumes), 3.8), layout="constrained")
-    panels = figure.subplots(1, len(volumes), sharey=True, squeeze=False)[0]
-    policies = [name for name in dict.fromkeys(point.policy for point in points) if name != "original"]
-    for panel, volume in zip(panels, volumes):
-        for policy in policies:
-            own = [point for point in points if (point.volume, point.policy) == (volume, policy)]
-            label = f"{policy}, calibrated on it" if own[0].calibrated else policy
-            panel.plot([p.macs_per_patch / 1e9 for p in own], [p.agreement for p in own], marker="o", label=label)
-        panel.set(title=volume, xlabel="GMACs per patch", ylim=(0, 1.02))
-        panel.grid(alpha=0.3)
-        panel.legend(loc="lower right", fontsize=8)
-    panels[0].set_ylabel("agreement with the original")
-    figure.savefig(path, format="png", dpi=110)
-
-
 def _run_all(
     model: SegmentationModel, cases: Sequence[Case], inference: InferenceSpec, cache: Cache, stop: Callable[[], None]
 ) -> Iterator[SegmentationResult]:
@@ -211,17 +158,32 @@ def _improved(
     """What a policy does after the compression; a model that was not compressed stays as it is."""
     if not model.recipes:
         return model
+    steps = policy.split("+")[1:]
+    if "refit" in steps:
+        model = refit_model(model, original, [volume], calibration, cache, progress=lambda done: stop())
+    return _repaired(model, original, volume, cache, repair, stop) if "repair" in steps else model
+
+
+def _repaired(
+    model: SegmentationModel,
+    original: SegmentationModel,
+    volume: Image,
+    cache: Cache,
+    settings: RepairSettings,
+    stop: Callable[[], None],
+) -> SegmentationModel:
+    """A repaired model, kept: an exploration that was stopped does not train anew."""
 
     def cancelled() -> bool:
         stop()
         return False
 
-    steps = policy.split("+")[1:]
-    if "refit" in steps:
-        model = refit_model(model, original, [volume], calibration, cache, progress=lambda done: stop())
-    if "repair" in steps:
-        model = repair_model(model, original, [volume], repair, device="auto", cancelled=cancelled)[0]
-    return model
+    key = to_be_repaired(model, [volume], settings).key
+    if known := cached_model(cache, key):
+        return known
+    repaired = repair_model(model, original, [volume], settings, device="auto", cancelled=cancelled)[0]
+    cache.store("models", key, repaired.save)
+    return repaired
 
 
 def _point(
@@ -243,19 +205,3 @@ def _point(
         network_seconds=statistics.seconds["network"],
         total_seconds=statistics.seconds["total"],
     )
-
-
-def _grouped(points: Sequence[CurvePoint]) -> dict[tuple[str, float], list[CurvePoint]]:
-    groups: dict[tuple[str, float], list[CurvePoint]] = {}
-    for point in points:
-        groups.setdefault((point.policy, point.factor), []).append(point)
-    return groups
-
-
-def _mean(values: Iterator[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.3f}"

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import image
-from .accuracy_curve import Case, as_csv, as_text, draw_curve, measure_curve
+from .accuracy_curve import Case, measure_curve
+from .accuracy_report import as_csv, as_text, draw_curve
 from .cache import Cache
 from .comparison import RankResult
 from .errors import OutputError

@@ -85,9 +85,15 @@ def repair_model(
             trained = dict(found.network.named_parameters())
             weights |= {f"{fold}/{name}": value.detach() for name, value in trained.items()}
             records[fold] = found.record
+    return replace(to_be_repaired(compressed, volumes, settings), weights=weights), records
+
+
+def to_be_repaired(
+    compressed: SegmentationModel, volumes: Sequence[Image], settings: RepairSettings
+) -> SegmentationModel:
+    """What a repair makes, without its weights: its recipes, and its key."""
     spec = {**to_json(settings), "volumes": [volume_id(volume) for volume in volumes]}
-    recipes = (*compressed.recipes, CompressionRecipe("repair", spec, ()))
-    return replace(compressed, recipes=recipes, weights=weights), records
+    return replace(compressed, recipes=(*compressed.recipes, CompressionRecipe("repair", spec, ())), weights={})
 
 
 def _examples(model: SegmentationModel, volumes: Sequence[Image]) -> Examples:

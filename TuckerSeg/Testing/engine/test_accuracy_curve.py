@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import nibabel
 import numpy as np
 import pytest
 
-from TuckerSegLib import Cache, InferenceSpec, load_model, read_image, segment
+from TuckerSegLib import Cache, InferenceSpec, accuracy_curve, load_model, read_image, segment
 from TuckerSegLib.accuracy_curve import Case, measure_curve, policy_spec
 from TuckerSegLib.calibrating import stored_calibration
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.evaluation import mean_dice
 from TuckerSegLib.loading import compress
+from TuckerSegLib.repairing.settings import RepairSettings
 
 from .test_command_line import tuckerseg
 
@@ -69,3 +71,22 @@ def test_unknown_policies_are_refused_with_the_known_ones(make_model_folder, vol
     model = load_model(make_model_folder())
     with pytest.raises(SpecError, match="magic; known: paper"):
         next(measure_curve(model, [Case(read_image(volumes[0]))], [0.5], ["magic"], SETTINGS, Cache()))
+
+
+def test_an_exploration_that_was_stopped_does_not_repair_anew(make_model_folder, volumes, monkeypatch):
+    model, cases, cache = load_model(make_model_folder()), [Case(read_image(volumes[0]))], Cache()
+    arguments = (model, cases, [0.5], ["auto+repair"], SETTINGS, cache)
+    repair = RepairSettings(steps=4, check_every=2, voxels=500)
+    first = list(measure_curve(*arguments, repair=repair))[-1]
+    repaired_again = []
+    plain = accuracy_curve.repair_model
+
+    def counted(*given, **named):
+        repaired_again.append(given)
+        return plain(*given, **named)
+
+    monkeypatch.setattr(accuracy_curve, "repair_model", counted)
+    assert list(measure_curve(*arguments, repair=repair))[-1].agreement == first.agreement
+    assert not repaired_again
+    list(measure_curve(*arguments, repair=replace(repair, steps=6)))
+    assert len(repaired_again) == 1

@@ -1,0 +1,78 @@
+"""Points of an accuracy curve as a table, as text and as a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from .accuracy_curve import CurvePoint
+
+
+def as_csv(points: Sequence[CurvePoint]) -> str:
+    """Points as a table with a header."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [field.name for field in fields(CurvePoint)]
+    writer.writerow(names)
+    for point in points:
+        values = (getattr(point, name) for name in names)
+        writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
+    return text.getvalue()
+
+
+def as_text(points: Sequence[CurvePoint]) -> str:
+    """Policies and factors as lines: agreement on the volumes calibrated on, and the mean of the others."""
+    title = f"{'policy':12}{'factor':>7}{'GMACs':>9}{'M param.':>10}{'network s':>11}{'calibrated on':>15}{'others':>8}"
+    lines = [title]
+    for (policy, factor), group in _grouped(points).items():
+        seconds = sum(point.network_seconds for point in group)
+        own, others = (_mean(point.agreement for point in group if point.calibrated is seen) for seen in (True, False))
+        lines.append(
+            f"{policy:12}{factor:7.2f}{group[0].macs_per_patch / 1e9:9.2f}{group[0].parameters / 1e6:10.3f}"
+            f"{seconds:11.2f}{_number(own):>15}{_number(others):>8}"
+        )
+    return "\n".join([*lines, "agreement: mean Dice against the original network, structures of 20 voxels or more"])
+
+
+def draw_curve(points: Sequence[CurvePoint], path: Path) -> None:
+    """Agreement over operations per patch, one panel per volume, one line per policy, as PNG.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    from matplotlib.figure import Figure
+
+    volumes = list(dict.fromkeys(point.volume for point in points))
+    figure = Figure(figsize=(4.2 * len(volumes), 3.8), layout="constrained")
+    panels = figure.subplots(1, len(volumes), sharey=True, squeeze=False)[0]
+    policies = [name for name in dict.fromkeys(point.policy for point in points) if name != "original"]
+    for panel, volume in zip(panels, volumes):
+        for policy in policies:
+            own = [point for point in points if (point.volume, point.policy) == (volume, policy)]
+            label = f"{policy}, calibrated on it" if own[0].calibrated else policy
+            panel.plot([p.macs_per_patch / 1e9 for p in own], [p.agreement for p in own], marker="o", label=label)
+        panel.set(title=volume, xlabel="GMACs per patch", ylim=(0, 1.02))
+        panel.grid(alpha=0.3)
+        panel.legend(loc="lower right", fontsize=8)
+    panels[0].set_ylabel("agreement with the original")
+    figure.savefig(path, format="png", dpi=110)
+
+
+def _grouped(points: Sequence[CurvePoint]) -> dict[tuple[str, float], list[CurvePoint]]:
+    groups: dict[tuple[str, float], list[CurvePoint]] = {}
+    for point in points:
+        groups.setdefault((point.policy, point.factor), []).append(point)
+    return groups
+
+
+def _mean(values: Iterator[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3f}"
