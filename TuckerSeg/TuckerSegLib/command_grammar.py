@@ -242,6 +242,10 @@ def _add_housekeeping(command: Command) -> None:
 
     benchmark = command("benchmark", "time this program against nnUNetPredictor and TotalSegmentator")
     benchmark.add_argument("--volume", metavar="FILE", help="CT to run (default: the built-in volume)")
+    benchmark.add_argument(
+        "--task", choices=("total_fast", "total"), default="total_fast", help="whose networks (default: %(default)s)"
+    )
+    benchmark.add_argument("--one-volume", action="store_true", help="leave out the larger one made of it")
     benchmark.add_argument("--out", default="bench-output", metavar="DIR", help="folder for results")
     benchmark.add_argument("--runs", type=int, default=3, help="rounds; medians are shown")
     benchmark.add_argument(

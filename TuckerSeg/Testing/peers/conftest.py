@@ -41,26 +41,36 @@ class Programs:
     home: Path
     folder: Path
 
-    def theirs(self, image: Path, *options: str, single_precision: bool = False) -> Path:
+    def theirs(self, image: Path, *options: str, single_precision: bool = False, library: bool = False) -> Path:
         """Label map that TotalSegmentator writes of an image.
 
         Args:
             single_precision: Let nnU-Net sum logits in float32; it does in float16, which decides nearly tied voxels.
+            library: Let its Python find this program's package, as where it is installed beside TotalSegmentator.
         """
         output = self.folder / "theirs.nii.gz"
         start = totalsegmentator.start_command(self.python)
         if single_precision:
             start = [self.python, SINGLE_PRECISION]
         command = [*start, "-i", image, "-o", output, "--ml", "-d", "cpu", *options]
-        measure(command, totalsegmentator.environment(self.home))
+        found = {"PYTHONPATH": str(LIBRARY_FOLDER)} if library else {}
+        measure(command, {**totalsegmentator.environment(self.home), **found})
         return output
 
     def ours(self, image: Path, model: str | Path, *options: str) -> Path:
-        """Label map that this program writes of an image, in fp32 and on TotalSegmentator's grid."""
+        """Label map that this program writes of an image, in fp32 and on TotalSegmentator's grid.
+
+        Args:
+            model: Path, or the name of a task that lies in the home.
+        """
         output = self.folder / "ours.nii.gz"
         command = [sys.executable, "-m", "TuckerSegLib", "segment", image, output, "--model", model]
-        settings = ["--precision", "fp32", "--output-grid", "nearest", "--step", "0.8"]
-        measure([*command, *settings, *options], {**os.environ, "PYTHONPATH": str(LIBRARY_FOLDER)})
+        settings = ["--precision", "fp32", "--output-grid", "nearest"]
+        if isinstance(model, Path):  # which does not tell what the task's steps are
+            settings += ["--step", "0.8"]
+        models = str(totalsegmentator.results_folder(self.home))
+        environment = {**os.environ, "PYTHONPATH": str(LIBRARY_FOLDER), "TUCKERSEG_MODELS_DIR": models}
+        measure([*command, *settings, *options], environment)
         return output
 
 

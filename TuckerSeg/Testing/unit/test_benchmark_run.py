@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -73,7 +74,7 @@ def test_rounds_are_interleaved_and_a_wrong_answer_and_a_failure_are_visible(vol
         Contestant("wrong", "ours, wrong", writer("wrong", right * 2, 2.0, log)),
     ]
     monkeypatch.setattr(bench, "contestants", lambda *_: everybody)
-    monkeypatch.setattr(bench, "prepare_home", lambda home: None)
+    monkeypatch.setattr(bench, "prepare_home", lambda home, task: None)
     python = sys.executable
     document = bench.run_benchmark(volume, tmp_path / "out", python, 2, bench.BenchmarkSpec(spacing_mm=(3, 3, 3)))
     first_volume = ["once", "totalsegmentator", "wrong", "totalsegmentator", "wrong"]
@@ -99,6 +100,17 @@ def test_totalsegmentator_is_left_out_when_it_is_not_there_and_looked_for_where_
     assert [one.name for one in contestants(0.25, None) if one.name == "totalsegmentator"] == []
 
 
+def test_of_five_networks_nobody_is_warm_and_nnunet_runs_inside_totalsegmentator():
+    names = [one.name for one in contestants(0.25, Path(sys.executable), "total")]
+    assert names == ["original_first_use", "tucker_first_use", "totalsegmentator", "original_cold", "tucker_cold"]
+    assert {"nnunet", "tucker_warm"} < {one.name for one in contestants(0.25, Path(sys.executable))}
+
+
+def test_the_case_of_a_task_has_the_folders_of_its_networks(tmp_path):
+    folders = Case(tmp_path / "ct.nii.gz", tmp_path, tmp_path, "total").models
+    assert [folder.parent.name[:10] for folder in folders] == [f"Dataset29{number}" for number in range(1, 6)]
+
+
 def test_totalsegmentator_has_a_home_of_its_own_sends_nothing_and_meets_none_of_our_packages(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", "ours")
     totalsegmentator.write_settings(tmp_path / "home")
@@ -113,6 +125,8 @@ def test_settings_out_of_range_are_errors(volume, tmp_path):
         bench.run_benchmark(volume, tmp_path, runs=0)
     with pytest.raises(SpecError, match="rank"):
         bench.BenchmarkSpec(rank_ratio=1.0)
+    with pytest.raises(SpecError, match="total_fast"):
+        bench.BenchmarkSpec("total_mr")
     with pytest.raises(SpecError, match="spacing"):
         resample_volume(volume, tmp_path / "larger.nii.gz", (1.0, 0.0, 1.0))
     with pytest.raises(ImageError, match="nothing.nii"):

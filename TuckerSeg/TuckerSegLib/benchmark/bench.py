@@ -21,6 +21,7 @@ from ..statistics import versions
 from .measure import measure
 from .peers import NNUNET, STEP_FRACTION, TOTALSEGMENTATOR, Case, Contestant, Outcome, contestants, prepare_home
 from .peers import total_memory_bytes as memory_of_machine
+from .standin import FAST, SHAPES
 from .table import Row, VolumeResult, as_json, as_text
 from .volumes import BUILT_IN, agreement, load_volume, resample_volume
 
@@ -33,12 +34,14 @@ class BenchmarkSpec:
     """What is measured beside the volume as it is.
 
     Attributes:
-        rank_ratio: Of the compressed network.
+        task: ``total_fast``, one network at 3 mm, or ``total``, five at 1.5 mm.
+        rank_ratio: Of the compressed networks.
         spacing_mm: Voxels (Z, Y, X) of the second, larger volume; None leaves it out.
         repeats: How often the volume is stacked along its z axis in the larger one, mirrored in turn. 2 makes of the
             3 mm example CT (336 mm tall) the 458 x 379 x 672 voxels of a tall CT in thin slices.
     """
 
+    task: str = FAST
     rank_ratio: float = 1 / 3
     spacing_mm: tuple[float, float, float] | None = (1.0, 0.8, 0.8)
     repeats: int = 2
@@ -46,6 +49,8 @@ class BenchmarkSpec:
     def __post_init__(self) -> None:
         if not 0 < self.rank_ratio < 1:
             raise SpecError(f"The rank ratio of the benchmark should lie between 0 and 1; found {self.rank_ratio}.")
+        if self.task not in SHAPES:
+            raise SpecError(f"The benchmark knows the tasks {', '.join(SHAPES)}; found '{self.task}'.")
 
 
 def run_benchmark(
@@ -81,11 +86,12 @@ def run_benchmark(
     load_volume(volume)
     python = find_totalsegmentator(totalsegmentator_python)
     _say(f"TotalSegmentator: {python or 'not found, so it is left out'}")
-    everybody = contestants(spec.rank_ratio, python)
+    everybody = contestants(spec.rank_ratio, python, spec.task)
     cases = _prepare(volume, out, spec)
     later = [contestant for contestant in everybody if not contestant.once]  # the first use is over by then
     results = [_measure_case(case, later if case is not cases[0] else everybody, runs) for case in cases]
-    facts = {**_facts(python), "rounds": runs, "rank_ratio": spec.rank_ratio, "step_fraction": STEP_FRACTION}
+    asked = {"task": spec.task, "rounds": runs, "rank_ratio": spec.rank_ratio, "step_fraction": STEP_FRACTION}
+    facts = {**_facts(python), **asked}
     line = as_json(results, facts)
     (out / "benchmark.json").write_text(line + "\n")
     print(f"\n{_heading(facts)}\n\n{as_text(results)}\n\n{NOTES}\n\n{line}", flush=True)
@@ -124,14 +130,14 @@ def _prepare(volume: Path, out: Path, spec: BenchmarkSpec) -> list[Case]:
     try:
         shutil.rmtree(home / "cache", ignore_errors=True)  # else "first use" would not be the first
         home.mkdir(parents=True, exist_ok=True)
-        _say("Writing the stand-in model")
-        prepare_home(home)
-        cases = [Case(volume, out / "volume", home)]
+        _say("Writing the stand-in models")
+        prepare_home(home, spec.task)
+        cases = [Case(volume, out / "volume", home, spec.task)]
         if spec.spacing_mm is not None:
             larger = out / "larger.nii.gz"
             shape = resample_volume(volume, larger, spec.spacing_mm, spec.repeats)
             _say(f"Wrote {larger} with {' x '.join(map(str, shape))} voxels (Z Y X)")
-            cases.append(Case(larger, out / "larger", home))
+            cases.append(Case(larger, out / "larger", home, spec.task))
         for case in cases:
             case.folder.mkdir(exist_ok=True)
     except OSError as error:

@@ -14,11 +14,12 @@ from pathlib import Path
 from ..errors import TuckerSegError
 from . import totalsegmentator
 from .measure import Measurement, measure
-from .standin import standin_folders, write_standin
+from .standin import FAST, standin_folders, write_standin
 from .volumes import load_volume
 
 LABEL_COUNT = 118  # background and 117 structures
-STEP_FRACTION = 0.8  # TotalSegmentator 2.18's own for this task; given to all, so that all do the same work
+STEP_FRACTION = 0.8  # TotalSegmentator 2.18's own for these tasks; given to all, so that all do the same work
+OPTIONS = {"total": [], FAST: ["--fast"]}  # of TotalSegmentator, for a task
 TOTALSEGMENTATOR = "totalsegmentator"
 NNUNET = "nnunet"
 PREDICTED = re.compile(r"Predicted in ([\d.]+)s")
@@ -26,15 +27,17 @@ PREDICTED = re.compile(r"Predicted in ([\d.]+)s")
 
 @dataclass(frozen=True)
 class Case:
-    """One volume and where its results go. ``home`` holds the model, the caches and TotalSegmentator's settings."""
+    """One volume and where its results go. ``home`` holds the models, the caches and TotalSegmentator's settings."""
 
     volume: Path
     folder: Path
     home: Path
+    task: str = FAST
 
     @property
-    def model(self) -> Path:
-        return standin_folders(totalsegmentator.results_folder(self.home))[0]
+    def models(self) -> tuple[Path, ...]:
+        """Folders of the task's networks."""
+        return standin_folders(totalsegmentator.results_folder(self.home), self.task)
 
     def labels(self, contestant: str) -> Path:
         """Where a contestant's labels go."""
@@ -66,18 +69,22 @@ class Contestant:
     once: bool = False
 
 
-def prepare_home(home: Path) -> None:
-    """Write the stand-in model and TotalSegmentator's settings.
+def prepare_home(home: Path, task: str = FAST) -> None:
+    """Write the stand-in models of a task and TotalSegmentator's settings.
 
     Raises:
         OutputError: The folder cannot be written.
     """
-    write_standin(totalsegmentator.results_folder(home))
+    write_standin(totalsegmentator.results_folder(home), task)
     totalsegmentator.write_settings(home)
 
 
-def contestants(rank_ratio: float, totalsegmentator_python: Path | None) -> list[Contestant]:
-    """Everybody who can take part, in the order of a round: first uses come first and fill the caches."""
+def contestants(rank_ratio: float, totalsegmentator_python: Path | None, task: str = FAST) -> list[Contestant]:
+    """Everybody who can take part, in the order of a round: first uses come first and fill the caches.
+
+    Of a task of several networks there is no warm run, since only one of them is held, and no nnU-Net's own predictor,
+    which runs one: TotalSegmentator runs it on each.
+    """
     ours = [(1.0, "original", "original network"), (rank_ratio, "tucker", f"rank {rank_ratio:.2f}")]
     first = [
         Contestant(f"{name}_first_use", f"TuckerSeg, {words}, first use", _ours_cold(ratio, f"{name}_first_use"), True)
@@ -91,11 +98,13 @@ def contestants(rank_ratio: float, totalsegmentator_python: Path | None) -> list
         Contestant(f"{name}_warm", f"TuckerSeg, {words}, warm", _ours_warm(ratio, f"{name}_warm"))
         for ratio, name, words in ours
     ]
-    peers = [Contestant(NNUNET, "nnUNetPredictor", _nnunet)]
+    peers = []
     if totalsegmentator_python is not None:
         run = _totalsegmentator(totalsegmentator_python)
-        peers.insert(0, Contestant(TOTALSEGMENTATOR, "TotalSegmentator --fast", run))
-    return [*first, *peers, *cold, *warm]
+        peers.append(Contestant(TOTALSEGMENTATOR, " ".join(["TotalSegmentator", *OPTIONS[task]]), run))
+    if task != FAST:
+        return [*first, *peers, *cold]
+    return [*first, *peers, Contestant(NNUNET, "nnUNetPredictor", _nnunet), *cold, *warm]
 
 
 def _ours_cold(rank_ratio: float, name: str) -> Callable[[Case], Outcome]:
@@ -103,7 +112,7 @@ def _ours_cold(rank_ratio: float, name: str) -> Callable[[Case], Outcome]:
         report = case.folder / f"{name}.json"
         command = [
             *(sys.executable, "-m", "TuckerSegLib", "segment", case.volume, case.labels(name)),
-            *("--model", case.model, "--rank", f"{rank_ratio:g}", "--step", str(STEP_FRACTION)),
+            *("--model", case.task, "--rank", f"{rank_ratio:g}", "--calibrate", "none", "--step", str(STEP_FRACTION)),
             *("--device", "auto", "--output-grid", "nearest", "--stats", report),
         ]
         measured = measure(command, _our_environment(case.home))
@@ -114,7 +123,11 @@ def _ours_cold(rank_ratio: float, name: str) -> Callable[[Case], Outcome]:
 
 
 def _ours_warm(rank_ratio: float, name: str) -> Callable[[Case], Outcome]:
-    return _child_of_ours("TuckerSegLib.benchmark.warm_child", name, ["--rank", f"{rank_ratio:g}"])
+    def run(case: Case) -> Outcome:
+        options = ["--rank", f"{rank_ratio:g}"]
+        return _run_child("TuckerSegLib.benchmark.warm_child", case.models[0], case, name, options)
+
+    return run
 
 
 def _nnunet(case: Case) -> Outcome:
@@ -126,22 +139,18 @@ def _nnunet(case: Case) -> Outcome:
             f"left out: its logits on this grid take {logits_bytes / 1e9:.0f} GB, "
             f"and the machine has {memory_bytes / 1e9:.0f} GB"
         )
-    return _child_of_ours("TuckerSegLib.benchmark.nnunet_child", NNUNET, [])(case)
+    return _run_child("TuckerSegLib.benchmark.nnunet_child", case.models[0], case, NNUNET, [])
 
 
-def _child_of_ours(module: str, name: str, options: list[str]) -> Callable[[Case], Outcome]:
-    """A module of this package that takes MODEL IN OUT REPORT and reports the seconds of ``predict``."""
-
-    def run(case: Case) -> Outcome:
-        report = case.folder / f"{name}.json"
-        command = [
-            *(sys.executable, "-m", module, case.model, case.volume, case.labels(name), report),
-            *("--step", str(STEP_FRACTION), *options),
-        ]
-        measured = measure(command, _our_environment(case.home))
-        return _outcome(measured, _read_report(report)["predict"])
-
-    return run
+def _run_child(module: str, model: Path | str, case: Case, name: str, options: list[str]) -> Outcome:
+    """Run a module of this package that takes MODEL IN OUT REPORT and reports the seconds of ``predict``."""
+    report = case.folder / f"{name}.json"
+    command = [
+        *(sys.executable, "-m", module, model, case.volume, case.labels(name), report),
+        *("--step", str(STEP_FRACTION), *options),
+    ]
+    measured = measure(command, _our_environment(case.home))
+    return _outcome(measured, _read_report(report)["predict"])
 
 
 def _totalsegmentator(python: Path) -> Callable[[Case], Outcome]:
@@ -149,7 +158,7 @@ def _totalsegmentator(python: Path) -> Callable[[Case], Outcome]:
 
     def run(case: Case) -> Outcome:
         files = ["-i", case.volume, "-o", case.labels(TOTALSEGMENTATOR)]
-        options = ["--ml", "--fast", "-d", "cpu"]
+        options = ["--ml", "-d", "cpu", *OPTIONS[case.task]]
         measured = measure([*start, *files, *options], totalsegmentator.environment(case.home))
         found = PREDICTED.search(measured.output)
         if not found:
@@ -160,10 +169,15 @@ def _totalsegmentator(python: Path) -> Callable[[Case], Outcome]:
 
 
 def _our_environment(home: Path) -> Mapping[str, str]:
-    """The caller's environment, with this library to be found and a cache of its own."""
+    """The caller's environment, with this library to be found, a cache of its own, and no models but the stand-ins."""
     library = str(Path(__file__).resolve().parents[2])
     paths = [library, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TUCKERSEG_CACHE_DIR": str(home / "cache")}
+    folders = {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "TUCKERSEG_CACHE_DIR": str(home / "cache"),
+        "TUCKERSEG_MODELS_DIR": str(totalsegmentator.results_folder(home)),
+    }
+    return {**os.environ, **folders}
 
 
 def _outcome(measured: Measurement, predict_s: float) -> Outcome:

@@ -53,6 +53,7 @@ def demo(options: argparse.Namespace) -> None:
 
 def benchmark(options: argparse.Namespace) -> None:
     """``tuckerseg benchmark``."""
-    from ..benchmark import run_benchmark
+    from ..benchmark import BenchmarkSpec, run_benchmark
 
-    run_benchmark(options.volume, Path(options.out), options.totalsegmentator_python, options.runs)
+    spec = BenchmarkSpec(options.task, spacing_mm=None) if options.one_volume else BenchmarkSpec(options.task)
+    run_benchmark(options.volume, Path(options.out), options.totalsegmentator_python, options.runs, spec)
