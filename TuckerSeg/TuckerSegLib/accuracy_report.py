@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from .accuracy_curve import CurvePoint
-
-
-def as_csv(points: Sequence[CurvePoint]) -> str:
-    """Points as a table with a header."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [field.name for field in fields(CurvePoint)]
-    writer.writerow(names)
-    for point in points:
-        values = (getattr(point, name) for name in names)
-        writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
-    return text.getvalue()
 
 
 def as_text(points: Sequence[CurvePoint]) -> str:

@@ -6,12 +6,10 @@ overall figures are means over those structures.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,7 @@ from .image import Geometry
 from .label_files import LabelMap, matched, named_labels, pair_files, read_label_map, unnamed
 from .records import to_json
 from .surface_distance import check_tolerance, nsd_per_label
-from .text_files import check_writable, write_text
+from .text_files import as_csv, check_writable, write_text
 
 TOLERANCE_MM = 3.0  # the Tucker paper's and TotalSegmentator's, at a spacing of 1.5 mm
 IGNORE = "ignore"  # nnU-Net's name for voxels that nobody labeled
@@ -158,18 +156,6 @@ def score_case(case: str, prediction: LabelMap, reference: LabelMap, tolerance_m
         )
         for value, dice in found.dice().items()
     ]
-
-
-def as_csv(rows: Sequence[StructureScore] | Sequence[StructureMean], kind: type) -> str:
-    """Rows of one kind as a table with a header."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [field.name for field in fields(kind)]
-    writer.writerow(names)
-    for row in rows:
-        values = (getattr(row, name) for name in names)
-        writer.writerow([f"{value:.6f}" if isinstance(value, float) else value for value in values])
-    return text.getvalue()
 
 
 def as_text(evaluation: Evaluation, most: int = SHOWN_STRUCTURES) -> str:

@@ -9,17 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import image
-from .accuracy_curve import Case, measure_curve
-from .accuracy_report import as_csv, as_text, draw_curve
+from .accuracy_curve import Case, CurvePoint, measure_curve
+from .accuracy_report import as_text, draw_curve
 from .cache import Cache
 from .comparison import RankResult
-from .errors import OutputError
 from .job import InferenceSpec, Job
 from .model import SegmentationModel
 from .protocol import Estimate
 from .records import to_json
 from .repairing.settings import RepairSettings
 from .terminal import JsonReporter, TerminalReporter
+from .text_files import as_csv, make_folder, write_text
 from .worker.context import Context
 from .worker.runs import Runs
 
@@ -54,7 +54,7 @@ def compare(
         OutputError: The folder cannot be made or written.
     """
     if folder is not None:
-        _make(folder)
+        make_folder(folder)
     volume = image.read_image(job.images if len(job.images) > 1 else job.images[0], job.timepoint)
     reporter = JsonReporter() if as_json else TerminalReporter()
     documents, lines = [], []
@@ -66,7 +66,7 @@ def compare(
                 row.result.save(str(folder / f"{_name(row.rank_ratio)}.seg.nrrd"))
             reporter({"event": "row", "row": documents[-1]})
     if folder is not None:
-        _write(folder / "comparison.json", json.dumps(documents, indent=1))
+        write_text(folder / "comparison.json", json.dumps(documents, indent=1))
     if not as_json:
         print("\n".join([COMPARISON_TITLES, *lines, "agreement: mean Dice against the original network"]))
         print(f"Written: {folder}" if folder else "Label maps are kept with --out DIR.")
@@ -97,13 +97,13 @@ def explore(
     Raises:
         OutputError: The folder cannot be made or written.
     """
-    _make(folder)
+    make_folder(folder)
     points = []
     for point in measure_curve(model, cases, factors, policies, inference, Cache(), calibrate_on, repair, stop):
         points.append(point)
         print(f"{point.volume}: {point.policy} {point.factor:.2f}, agreement {point.agreement:.3f}", file=sys.stderr)
-        _write(folder / "curve.csv", as_csv(points))  # what was measured stays, whatever comes
-    _write(folder / "curve.json", json.dumps([to_json(point) for point in points], indent=1))
+        write_text(folder / "curve.csv", as_csv(points, CurvePoint))  # what was measured stays, whatever comes
+    write_text(folder / "curve.json", json.dumps([to_json(point) for point in points], indent=1))
     print(as_text(points))
     try:
         draw_curve(points, folder / "curve.png")
@@ -159,17 +159,3 @@ def _pair(title: str, before: float | None, after: float | None) -> str:
 
 def _name(rank_ratio: float) -> str:
     return "original" if rank_ratio >= 1 else f"rank-{rank_ratio:g}"
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror}.") from error
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error

@@ -17,7 +17,7 @@ from .errors import OutputError
 from .image import Image
 from .model import SegmentationModel
 from .reconstruction import LayerReconstruction, RankGrid, RankPair, layers_of, measure_reconstruction
-from .text_files import write_text
+from .text_files import make_folder, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def reconstruct(
         ImageError: The volume does not fit the model.
     """
     count = len(layers_of(model, grid.layers))  # errors before the work, not after it
-    table = _made(folder) / "reconstruction.csv"
+    table = make_folder(folder) / "reconstruction.csv"
     write_text(table, _as_csv([COLUMNS]))
     cache, layers = Cache(), []
     calibration = _calibration(model, volume, cache, stop)
@@ -195,11 +195,3 @@ def _append(path: Path, text: str) -> None:
             file.write(text)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror}.") from error
-    return folder
