@@ -73,7 +73,7 @@ class TuckerSegParameterNode:
     rankRatio: Annotated[float, WithinRange(0.05, 1.0)] = 1.0
     device: str = "auto"
     precision: Annotated[str, Choice(["auto", "fp32", "bf16", "fp16"])] = "auto"
-    stepFraction: Annotated[float, WithinRange(0.1, 1.0)] = 0.5
+    stepFraction: Annotated[float, WithinRange(0.0, 1.0)] = 0.0  # 0: what is usual for the model
     mirroring: bool = False
     threads: Annotated[int, WithinRange(0, 256)] = 0
     outputGrid: Annotated[str, Choice(["native", "nearest"])] = "native"

@@ -19,7 +19,7 @@ from typing import NoReturn
 from .command_grammar import build_parser
 from .errors import Cancelled, TuckerSegError
 
-BRING_WHAT_THEY_NEED = ("segment", "compare", "plan")  # of a task's networks; a plan downloads nothing
+BRING_WHAT_THEY_NEED = ("segment", "compare", "plan", "compress")  # of a task's networks; a plan downloads nothing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ import argparse
 from .job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS
 
 POLICIES = ("auto", "uniform", "paper", "energy", "evbmf", "fixed")
+SMALL_BLOB_MM3 = 200.0  # TotalSegmentator's
 
 RANK_HELP = (
     "rank ratio in (0, 1]: compress the network to this share of its channels' ranks; 1 is the original network. "
@@ -22,12 +23,17 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timepoint", type=int, help="which volume of a 4D image, counted from 0")
 
 
-def add_model(parser: argparse.ArgumentParser, default: str) -> None:
+def add_model(parser: argparse.ArgumentParser, default: str, preset: bool = True) -> None:
+    """Options that name a model.
+
+    Args:
+        preset: Put the default in where no model is named; else the command does.
+    """
     parser.add_argument(
         "--model",
-        default=default,
+        default=default if preset else None,
         metavar="NAME_OR_PATH",
-        help="name from 'tuckerseg models', nnU-Net v2 folder or zip, or .tuckerseg file (default: %(default)s)",
+        help=f"name from 'tuckerseg models', nnU-Net v2 folder or zip, or .tuckerseg file (default: {default})",
     )
     parser.add_argument("--folds", metavar="0,1", help="folds of the model to average (default: all)")
 
@@ -102,9 +108,15 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minimum-rank", type=int, default=8, help="no rank below this (default: %(default)s)")
 
 
-def add_inference(parser: argparse.ArgumentParser) -> None:
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Where a network runs, as far as its compiled form depends on it."""
     parser.add_argument("--device", default="auto", help="an id from 'tuckerseg devices' (default: %(default)s)")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="(default: %(default)s)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all but one, where there are more than two)")
+
+
+def add_inference(parser: argparse.ArgumentParser) -> None:
+    add_place(parser)
     parser.add_argument(
         "--step", type=float, help="patch step / patch size (default: 0.8 for TotalSegmentator's total tasks, else 0.5)"
     )
@@ -112,10 +124,19 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
         "--mirror", action="store_true", help="average over mirrored patches, where the model allows it"
     )
     parser.add_argument("--batch", type=int, default=1, help="patches at once (default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all but one, where there are more than two)")
     parser.add_argument(
         "--output-grid",
         choices=OUTPUT_GRIDS,
         default="native",
         help="native: smooth, nnU-Net's way; nearest: blocky, TotalSegmentator's way (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--remove-small-blobs",
+        type=float,
+        nargs="?",
+        const=SMALL_BLOB_MM3,
+        default=0.0,
+        metavar="MM3",
+        help="remove separate blobs of a structure of up to this volume (%(const)g mm3 where none is given, as "
+        "TotalSegmentator does)",
     )

@@ -16,6 +16,7 @@ from .command_arguments import (
     add_inference,
     add_model,
     add_model_actions,
+    add_place,
     add_policy,
     add_structures,
 )
@@ -136,10 +137,17 @@ def _add_evaluation(command: Command) -> None:
 
 def _add_models(command: Command) -> None:
     """Sub-commands that make models and tell of them."""
-    compress = command("compress", "compress a model to a .tuckerseg file")
-    compress.add_argument("output", metavar="OUT", help=".tuckerseg file to write")
+    compress = command("compress", "compress a model to a .tuckerseg file, or all networks of a task into the cache")
+    compress.add_argument(
+        "output",
+        nargs="?",
+        metavar="OUT",
+        help=".tuckerseg file to write; or a model's name or path, to prepare it in the cache for runs to come",
+    )
     compress.add_argument("--ct", metavar="FILE", help="CT to calibrate on, where the model is not calibrated yet")
-    add_model(compress, default="demo")
+    add_model(compress, default="demo", preset=False)
+    add_structures(compress)
+    add_place(compress)
     add_compression(compress)
 
     calibrate = command("calibrate", "show a model a few patches of CTs, so that compression knows what matters")

@@ -32,6 +32,23 @@ def job_of(options: argparse.Namespace, output: str | None = None) -> Job:
     )
 
 
+def compression_job(options: argparse.Namespace) -> Job:
+    """A job that says how to compress, and where what is compressed will run; no image and no output."""
+    spec = compression_spec(options)
+    place = {name: getattr(options, name) for name in ("device", "precision", "threads") if name in options}
+    return Job(
+        (),
+        model=options.model,
+        method="tucker" if spec else None,
+        compression=spec or {},
+        inference=InferenceSpec(**place),
+        folds=folds_of(options),
+        calibrate=options.calibrate,
+        refit=options.refit,
+        structures=structures_of(options),
+    )
+
+
 def inference_of(options: argparse.Namespace) -> InferenceSpec:
     """How the options want a model run."""
     return InferenceSpec(
@@ -42,6 +59,7 @@ def inference_of(options: argparse.Namespace) -> InferenceSpec:
         batch_size=options.batch,
         threads=options.threads,
         output_grid=options.output_grid,
+        remove_blobs_mm3=options.remove_small_blobs,
     )
 
 
@@ -102,7 +120,8 @@ def folds_of(options: argparse.Namespace) -> tuple[str, ...] | None:
 
 def structures_of(options: argparse.Namespace) -> tuple[str, ...] | None:
     """Structures as typed; None for all."""
-    return None if options.structures is None else tuple(options.structures.split(","))
+    named = getattr(options, "structures", None)
+    return None if named is None else tuple(named.split(","))
 
 
 def rank_ratios_of(text: str) -> list[float]:

@@ -5,7 +5,7 @@ Nothing is run here; the weights are not touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +21,16 @@ from .measurements import Measurements
 from .memory_estimate import peak_memory_bytes
 from .model import SegmentationModel
 from .preprocessing import grid_shape
-from .protocol import Estimate
+from .protocol import Estimate, PartEstimate
 from .records import CompressionRecipe, Cost, to_json
 from .sliding_window import StreamSpec, patch_count
-from .timing import INTERPOLATED, Timing, planned_setting
+from .timing import ABOUT_COST, INTERPOLATED, SAME_COST, Timing, grid_voxels, planned_setting
 
 if TYPE_CHECKING:
     from .compression.basis import RankEvidence
 
 NOT_MEASURED = "not measured"
+MODEL_BYTES = 4  # of a parameter, in the file of a model and in that of its compiled form
 
 
 @dataclass(frozen=True)
@@ -41,25 +42,35 @@ class _Compressed:
         key: Of the compressed model, see ``SegmentationModel.key``.
         agreement: With the original network, and on what it was measured before; None where it was not.
         about: Whether the ranks are yet to be settled, so that the cost is what they may cost at most, or nearly so.
+        decomposed: Whether the weights are decomposed as a whole for it.
     """
 
     cost: Cost
     key: str
     agreement: tuple[float, str] | None
     about: bool = False
+    decomposed: bool = False
 
 
 class Estimator:
     """Estimates for one model; what is slow to count is counted once per compression.
 
     Args:
-        model: As it is on disk.
+        model: As it is on disk, with its weights or without.
         measurements: What this computer was measured to need.
         cache: Where calibrations are; None takes the user's.
+        load: Gives the model with its weights, for policies that look at them; None: it has them.
     """
 
-    def __init__(self, model: SegmentationModel, measurements: Measurements, cache: Cache | None = None):
+    def __init__(
+        self,
+        model: SegmentationModel,
+        measurements: Measurements,
+        cache: Cache | None = None,
+        load: Callable[[], SegmentationModel] | None = None,
+    ):
         self._model, self._measurements, self._cache = model, measurements, cache or Cache()
+        self._load = load or (lambda: model)
         self._structure: Any = None
         self._known: dict[str, _Compressed] = {}
 
@@ -85,7 +96,8 @@ class Estimator:
         timing = Timing(self._measurements, planned_setting(plans, device, precision, inference))
         beside_s = timing.beside_network_seconds(geometry, plans)
         macs = {"original": original.macs * folds, "compressed": compressed.cost.macs * folds}
-        patch_s = {name: timing.patch_seconds(count) for name, count in macs.items()}
+        about = ABOUT_COST if compressed.about else SAME_COST
+        patch_s = {name: timing.patch_seconds(count, about) for name, count in macs.items()}
         seconds = {name: None if each is None else each * passes + beside_s for name, each in patch_s.items()}
         interpolated = any(timing.interpolates(count) for count in macs.values())
         agreement, source = self._agreement(compressed)
@@ -106,7 +118,43 @@ class Estimator:
             device=device.id,
             precision=precision,
             notes=tuple(_notes(interpolated, device, compressed.about)),
+            cache_bytes=self._cache_bytes(compressed, device),
+            parts=(
+                PartEstimate(
+                    self._model.name,
+                    patches,
+                    compressed.cost.parameters * folds,
+                    macs["compressed"] * passes,
+                    seconds["compressed"],
+                ),
+            ),
         )
+
+    def key_of(self, job: Job) -> str:
+        """Of the network that a job runs, see ``SegmentationModel.key``."""
+        return self._compressed(job).key
+
+    def is_original(self, job: Job) -> bool:
+        """Whether a job runs the network as it was trained."""
+        return not self._model.recipes and self.key_of(job) == self._model.key
+
+    def grid_voxels(self, geometry: Geometry) -> int:
+        """Voxels of a volume on the model's grid."""
+        return grid_voxels(geometry, self._model.plans)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of the model as it is on disk."""
+        return self._model.weight_bytes
+
+    def _cache_bytes(self, compressed: _Compressed, device: hardware.Device) -> int:
+        """What a run would add: the compressed network, its decomposition, its compiled form."""
+        parameters, cache, stored = compressed.cost.parameters * len(self._model.folds), self._cache, 0
+        if not cache.path("models", compressed.key).exists():
+            stored = parameters * MODEL_BYTES + compressed.decomposed * self._model.weight_bytes
+        if device.backend == "openvino" and not cache.path("compiled", compressed.key).exists():
+            stored += parameters * MODEL_BYTES
+        return stored
 
     def _compressed(self, job: Job) -> _Compressed:
         if job.method is None:
@@ -155,15 +203,15 @@ class Estimator:
         recipe = CompressionRecipe(method, to_json(spec), changes)
         key = replace(self._model, recipes=(recipe,)).key
         shipped = None if calibrate == "none" else self._shipped(method, spec)
-        return _Compressed(cost, key, shipped, about)
+        return _Compressed(cost, key, shipped, about, decomposed=not about and spec.calibration is None)
 
     def _evidence(self, spec: Any, calibrate: str) -> tuple[Any, RankEvidence | None]:
         """The spec with its calibration, and what the ranks are decided by, where finding out is quick."""
         if not wants_calibration(spec):
-            return spec, rank_evidence(self._model, spec, self._cache, None)
+            return spec, rank_evidence(self._load(), spec, self._cache, None) if spec.looks_at_weights else None
         calibration = known_calibration(self._model, spec, calibrate, self._cache)
         if calibration is None:
-            return spec, rank_evidence(self._model, spec, self._cache, None) if calibrate == "none" else None
+            return spec, rank_evidence(self._load(), spec, self._cache, None) if calibrate == "none" else None
         spec = with_calibration(spec, calibration)
         return spec, kept_evidence(self._model, spec, self._cache, calibration)
 

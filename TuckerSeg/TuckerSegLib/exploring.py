@@ -15,7 +15,7 @@ from .cache import Cache
 from .comparison import RankResult
 from .job import InferenceSpec, Job
 from .model import SegmentationModel
-from .protocol import Estimate
+from .protocol import Estimate, PartEstimate
 from .records import to_json
 from .repairing.settings import RepairSettings
 from .terminal import JsonReporter, TerminalReporter
@@ -128,11 +128,23 @@ def estimate_table(estimate: Estimate) -> str:
         "(1 multiply-accumulate = 2 FLOPs; convolutions only)",
         "",
         f"Memory       {e.peak_memory_bytes / 1e9:.1f} GB at most; {free}" + ("" if e.fits else ": TOO LITTLE"),
+        f"Disk         {e.cache_bytes / 1e6:.0f} MB more in the cache",
         f"Agreement    {'' if e.agreement is None else f'{e.agreement:.3f}, '}{e.agreement_source}",
     ]
+    if len(e.parts) > 1:
+        lines += [f"Part         {part_line(part)}" for part in e.parts]
     if e.seconds is None:
         lines.append("Note         Seconds are not known before a run here, or --measure.")
     return "\n".join([*lines, *(f"Note         {note}" for note in e.notes)])
+
+
+def part_line(part: PartEstimate) -> str:
+    """One network of an estimate as a line."""
+    seconds = "not measured" if part.seconds is None else f"{part.seconds:.1f} s"
+    return (
+        f"{part.name}: {part.patches} patches, {part.parameters / 1e6:.2f} million parameters, "
+        f"{part.macs_per_volume * 2e-9:.1f} GFLOPs, {seconds}"
+    )
 
 
 COMPARISON_TITLES = (

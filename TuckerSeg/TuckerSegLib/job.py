@@ -29,6 +29,7 @@ class InferenceSpec:
         threads: Threads on a CPU; None leaves one core free where there are more than two.
         output_grid: ``native``: features interpolated to the input's grid, then argmax (nnU-Net's way, smooth).
             ``nearest``: argmax on the model's grid, then the nearest voxel (TotalSegmentator's way, blocky).
+        remove_blobs_mm3: Separate blobs of a structure of up to this volume are removed; 0 keeps all.
     """
 
     VERSION: ClassVar[int] = 1
@@ -40,6 +41,7 @@ class InferenceSpec:
     batch_size: int = 1
     threads: int | None = None
     output_grid: str = "native"
+    remove_blobs_mm3: float = 0.0
 
     def __post_init__(self):
         if self.step_fraction is not None and not 0 < self.step_fraction <= 1:
@@ -50,6 +52,8 @@ class InferenceSpec:
             raise SpecError(f"The output grid should be one of {', '.join(OUTPUT_GRIDS)}; found '{self.output_grid}'.")
         if self.batch_size < 1:
             raise SpecError(f"The batch size should be at least 1; found {self.batch_size}.")
+        if not 0 <= self.remove_blobs_mm3 < float("inf"):
+            raise SpecError(f"The volume of blobs to remove should be 0 mm3 or more; found {self.remove_blobs_mm3}.")
         if self.threads is not None and self.threads < 1:
             raise SpecError(f"The number of threads should be at least 1; found {self.threads}.")
 

@@ -42,7 +42,7 @@ def preview(
     """
     first = model.begin().ready if isinstance(model, ReadyTask) else model
     box = patch_box(volume.geometry, first.model.plans, point_mm)
-    quick = replace(inference, mirroring=False)
+    quick = replace(inference, mirroring=False, remove_blobs_mm3=0.0)  # a patch cuts structures
     return segment(cropped(volume, box), model, quick, cancelled=cancelled), box
 
 

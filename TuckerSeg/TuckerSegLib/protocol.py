@@ -58,8 +58,24 @@ class BoxFile:
 
 
 @dataclass(frozen=True)
+class PartEstimate:
+    """What one network of a run would cost; see :class:`Estimate`."""
+
+    VERSION: ClassVar[int] = 1
+
+    name: str
+    patches: int
+    parameters: int
+    macs_per_volume: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What a run would cost and save; ``original_*`` is the network before compression. 1 MAC = 2 FLOPs.
+
+    Of a task of several networks, parameters, operations, patches and seconds are those of all of them together, and
+    memory that of the largest: they run one after the other.
 
     Attributes:
         seconds, original_seconds: Of a run with a warm worker; None where this computer was not measured.
@@ -68,6 +84,8 @@ class Estimate:
         agreement: Mean Dice against the original network; None where it was not measured.
         agreement_source: On what it was measured.
         notes: What the user should know.
+        cache_bytes: What the run will add to the cache of compressed and compiled networks, about.
+        parts: The same per network, in the order in which they run.
     """
 
     VERSION: ClassVar[int] = 1
@@ -88,6 +106,8 @@ class Estimate:
     device: str
     precision: str
     notes: tuple[str, ...] = ()
+    cache_bytes: int = 0
+    parts: tuple[PartEstimate, ...] = ()
 
     @property
     def fits(self) -> bool:

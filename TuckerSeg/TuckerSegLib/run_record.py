@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from . import hardware, image
@@ -12,6 +12,7 @@ from .job import InferenceSpec
 from .nnunet.plans import ModelPlans
 from .ready_model import describe
 from .ready_task import ReadyPart
+from .small_blobs import Removed
 from .statistics import PartStatistics, RunStatistics, Structure, versions
 from .stopwatch import Stopwatch
 from .timing import architecture_key, grid_voxels
@@ -154,6 +155,16 @@ def why_nothing(facts: VolumeFacts, doubts: Sequence[str]) -> str:
     )
     reason = doubts[-1] if doubts else f"the volume of {extent} mm may show none of the model's structures."
     return f"No structures were found. Possible reason: {reason}"
+
+
+def blobs_note(removed: Removed, largest_mm3: float, geometry: image.Geometry, names: Mapping[int, str]) -> str:
+    """What the removal of small blobs took away."""
+    count, ml = sum(removed.blobs.values()), removed.voxels * geometry.voxel_volume_ml
+    gone = f"; nothing is left of {', '.join(names[value] for value in removed.gone)}" if removed.gone else ""
+    return (
+        f"{count} blobs of up to {largest_mm3:g} mm3 were removed ({removed.blobs_before} blobs before, "
+        f"{removed.blobs_before - count} after; {ml:.2f} ml of {len(removed.blobs)} structures){gone}."
+    )
 
 
 def _compression(parts: Sequence[PartStatistics]) -> str:

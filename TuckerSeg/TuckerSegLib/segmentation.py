@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,9 +22,10 @@ from .predictor import Progress, predict
 from .preprocessing import preprocess
 from .ready_model import ReadyModel
 from .ready_task import ReadyPart, ReadyTask, ready_single, ready_task
-from .run_record import PartRun, VolumeFacts, doubts_of, limits_of, statistics_of, why_nothing
+from .run_record import PartRun, VolumeFacts, blobs_note, doubts_of, limits_of, statistics_of, why_nothing
 from .segmentation_task import SegmentationTask, single_task
 from .shared_resampling import SharedResampling
+from .small_blobs import remove_small_blobs
 from .statistics import RunStatistics, Structure
 from .stopwatch import Listener, Stopwatch, deaf
 
@@ -115,7 +116,7 @@ def segment(
             raise Cancelled("The run was cancelled.")
 
     with contextlib.closing(_ready(model, inference, cache, watch, held, stop, on_event)) as task:
-        run = _Run(task, inference.with_step(task.step_fraction), watch, on_event, cancelled)
+        run = _Run(task, inference.with_step(task.step_fraction), watch, on_event, cancelled, stop)
         return run.over(held, notes)
 
 
@@ -147,9 +148,10 @@ class _Run:
         watch: Stopwatch,
         on_event: Listener,
         cancelled: Callable[[], bool],
+        stop: Callable[[], None],
     ):
         self._task, self._inference, self._watch = task, inference, watch
-        self._on_event, self._cancelled = on_event, cancelled
+        self._on_event, self._cancelled, self._stop = on_event, cancelled, stop
         self._resampling = SharedResampling()
         self._merged = MergedLabels(max(task.label_names, default=0))
         self._done: list[PartRun] = []
@@ -202,6 +204,7 @@ class _Run:
         if self._task.structures is not None:
             self._merged.keep(value for value, name in names.items() if name in self._task.structures)
         labels = self._merged.labels
+        self._remove_blobs(labels, facts, names)
         volumes = image.segment_volumes_ml(labels, facts.geometry, sorted(names))
         found = tuple(Structure(value, names[value], volume) for value, volume in volumes.items() if volume)
         if not found:
@@ -209,6 +212,14 @@ class _Run:
         told = (*notes, *self._doubts, *self._events)
         record = statistics_of(self._task.name, self._done, self._inference, facts, found, told, self._watch)
         return SegmentationResult(labels, facts.geometry, names, record)
+
+    def _remove_blobs(self, labels: np.ndarray, facts: VolumeFacts, names: Mapping[int, str]) -> None:
+        largest_mm3 = self._inference.remove_blobs_mm3
+        if not largest_mm3:
+            return
+        with self._watch.stage("clean"):
+            removed = remove_small_blobs(labels, largest_mm3 / (facts.geometry.voxel_volume_ml * 1000), self._stop)
+        self._events.append(blobs_note(removed, largest_mm3, facts.geometry, names))
 
 
 def _progress(on_event: Listener) -> Progress:

@@ -168,11 +168,13 @@ def _folders(known: catalog.Task, parts: Sequence[catalog.Part]) -> list[Path]:
     if reason := installed_models.refusal(known):
         raise DownloadError(reason)
     folders = [installed_models.find_part(part) for part in parts]
-    missing = [part.dataset for part, folder in zip(parts, folders) if folder is None]
+    missing = [part for part, folder in zip(parts, folders) if folder is None]
     if missing:
+        names, sizes = ", ".join(part_title(part.dataset) for part in missing), [part.size_bytes for part in missing]
+        size = "of unknown size" if None in sizes else f"{sum(sizes) / 1e6:.0f} MB"
         raise DownloadError(
-            f"{known.name} needs {len(parts)} network(s), of which {', '.join(missing)} is not on this computer: run "
-            f"'tuckerseg models download {known.name}' first."
+            f"{len(missing)} of {len(parts)} networks of {known.name} ({names}) are not on this computer ({size} to "
+            f"download): a first segmentation brings them, or 'tuckerseg models download {known.name}'."
         )
     return folders
 

@@ -24,6 +24,7 @@ STAGE_TITLES = {
     "preprocess": "Resampling",
     "network": "Running the network",
     "finish": "Finishing the labels",
+    "clean": "Removing small blobs",
     "write": "Writing the result",
     "import": "Loading the result",
 }

@@ -25,6 +25,7 @@ from .statistics import RunStatistics
 GRID_VOXEL_WEIGHT = 6  # labeling one voxel of the model's grid takes as long as six of the image; the built-in model
 USUAL_SECONDS = 0.03  # per million voxels so weighted; the built-in model on two cores of a 2023 server processor
 SAME_COST = 0.02  # networks of a task differ in their heads, and in what a calibration makes of their ranks
+ABOUT_COST = 0.25  # of networks whose ranks are yet to be settled
 INTERPOLATED = "The time is interpolated between ranks that were measured."
 
 
@@ -40,11 +41,15 @@ class Timing:
         self._patch_s = measurements.patch_seconds(setting)
         self._voxel_s = measurements.voxel_seconds(setting)
 
-    def patch_seconds(self, macs_per_patch: int) -> float | None:
-        """Of a patch; None where neither this cost, nearly, nor costs on both sides of it were measured."""
+    def patch_seconds(self, macs_per_patch: int, nearly: float = SAME_COST) -> float | None:
+        """Of a patch; None where neither this cost, nearly, nor costs on both sides of it were measured.
+
+        Args:
+            nearly: How far apart, relative to it, two costs are taken for one.
+        """
         costs = sorted(self._patch_s)
         nearest = min(costs, key=lambda cost: abs(cost - macs_per_patch), default=0)
-        if abs(nearest - macs_per_patch) <= SAME_COST * macs_per_patch:
+        if abs(nearest - macs_per_patch) <= nearly * macs_per_patch:
             return self._patch_s[nearest] * macs_per_patch / nearest
         if len(costs) < 2 or not costs[0] < macs_per_patch < costs[-1]:
             return None

@@ -17,7 +17,7 @@ from .loading import files_stamp, load_model
 from .model import SegmentationModel
 from .ready_model import ReadyModel, prepare
 from .ready_task import ReadyTask, ready_single, ready_task
-from .segmentation_task import only_part, task_of
+from .segmentation_task import SegmentationTask, only_part, task_of
 from .stopwatch import Listener, Stopwatch, deaf
 
 MOST_READY = 2  # the original and one rank: what a user switches between
@@ -70,7 +70,12 @@ class WarmModels:
             TuckerSegError: The model, the compression or the device is not possible.
         """
         with watch.stage("load"):
-            model = only_part(task_of(job, self._cache, self.original)).load()
+            model = only_part(self.described(job)).load()
+        return self._ready_model(model, job, watch, stop, volume)
+
+    def _ready_model(
+        self, model: SegmentationModel, job: Job, watch: Stopwatch, stop: Callable[[], None], volume: Image | None
+    ) -> ReadyModel:
         stop()
         asked = self._asked(model, job, volume)
         settings = _device_settings(job.inference)
@@ -107,12 +112,21 @@ class WarmModels:
             TuckerSegError: See :meth:`ready`; of later networks when their turn comes.
         """
         with watch.stage("load"):
-            task = task_of(job, self._cache, self.original)
-        if len(task.parts) == 1:
-            return ready_single(self.ready(job, watch, stop, volume), task)
+            task = self.described(job)
+            model = task.parts[0].load() if len(task.parts) == 1 else None
+        if model is not None:
+            return ready_single(self._ready_model(model, job, watch, stop, volume), task)
         self._latest = None
-        task = task_of(job, self._cache)  # whose networks do not crowd out the originals that are kept
         return ready_task(task, job.inference, self._cache, watch, volume and (lambda: volume), stop, on_event)
+
+    def described(self, job: Job) -> SegmentationTask:
+        """The job's task. A single network of it is loaded to stay in memory, several are not.
+
+        Raises:
+            TuckerSegError: See ``segmentation_task.task_of``.
+        """
+        task = task_of(job, self._cache, self.original)
+        return task if len(task.parts) == 1 else task_of(job, self._cache)
 
     def _asked(self, model: SegmentationModel, job: Job, volume: Image | None) -> tuple:
         """What a compression depends on; its calibration may change between runs."""

@@ -34,6 +34,7 @@ from TuckerSegLib.errors import Cancelled, DownloadError, ModelFolderError, Spec
 from TuckerSegLib.hardware import torch_cpu
 from TuckerSegLib.job import compression_of
 from TuckerSegLib.records import from_json, to_json
+from TuckerSegLib.small_blobs import remove_small_blobs
 from TuckerSegLib.statistics import RunStatistics
 from TuckerSegLib.stopwatch import Stopwatch
 
@@ -193,8 +194,8 @@ def without_ribs(networks, tmp_path, monkeypatch) -> str:
 
 
 def test_a_missing_network_is_told_before_any_runs(image, networks, tmp_path, monkeypatch):
-    missing = without_ribs(networks, tmp_path, monkeypatch)
-    with pytest.raises(DownloadError, match=rf"total needs 5 network\(s\), of which {missing} is not on this computer"):
+    without_ribs(networks, tmp_path, monkeypatch)
+    with pytest.raises(DownloadError, match=r"1 of 5 networks of total \(ribs\) are not on this computer \(234 MB"):
         load_task("total")
     assert len(load_task("total", ["liver", "heart"]).parts) == 2
 
@@ -243,6 +244,24 @@ def test_the_step_fraction_is_the_task_s_unless_one_is_given(image, make_model_f
     finer = segment(image, load_task("total", ["liver"]), replace(PROCESSOR, step_fraction=0.4)).statistics
     assert finer.step_fraction == 0.4
     assert segment(image, load_task(str(make_model_folder())), PROCESSOR).statistics.step_fraction == 0.5
+
+
+def test_small_blobs_are_removed_where_that_is_asked_for_and_told(image):
+    task = load_task("total", ["liver", "spleen", "kidneys"])
+    whole = segment(image, task, PROCESSOR)
+    cleaned = segment(image, task, replace(PROCESSOR, remove_blobs_mm3=100.0))
+    expected = whole.labels.copy()
+    removed = remove_small_blobs(expected, 100.0 / (2.0 * 1.5 * 1.8))
+    assert removed.voxels
+    np.testing.assert_array_equal(cleaned.labels, expected)
+    before, after = removed.blobs_before, removed.blobs_before - sum(removed.blobs.values())
+    assert f"of up to 100 mm3 were removed ({before} blobs before, {after} after" in " ".join(cleaned.statistics.notes)
+    assert cleaned.statistics.seconds["clean"] > 0
+    volumes = {each.value: each.volume_ml for each in cleaned.statistics.structures}
+    assert volumes == pytest.approx({v: (expected == v).sum() * 5.4e-3 for v in np.unique(expected) if v})
+    assert "blobs" not in " ".join(whole.statistics.notes)
+    with pytest.raises(SpecError, match="blobs"):
+        replace(PROCESSOR, remove_blobs_mm3=-1.0)
 
 
 def test_cancelling_between_networks_ends_the_run_and_frees_everything(ct, prepared, tmp_path):

@@ -3,41 +3,96 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
-from .. import compression
+from .. import catalog, compression
 from ..cache import Cache
 from ..calibrating import calibrate_model, store_calibration, stored_calibration, volume_id
-from ..command_options import compression_spec, folds_of
+from ..command_options import compression_job, compression_spec, folds_of
 from ..compressing import compress_as_asked, planned_changes
-from ..errors import OutputError
+from ..errors import OutputError, SpecError
 from ..image import Image, read_image
 from ..job import Job
 from ..loading import load_model
 from ..model import SegmentationModel
+from ..progress import ProgressTracker
+from ..ready_task import ready_task
 from ..records import to_json
 from ..run import stop_if
+from ..segmentation_task import bring_networks, task_of
 from ..stopwatch import Stopwatch
+from ..terminal import TerminalReporter
 from ..text_files import check_writable
+from .library import bring
+
+DEFAULT_MODEL = "demo"
 
 
 def compress(options: argparse.Namespace) -> None:
-    """``tuckerseg compress OUT --model M --rank R``."""
+    """``tuckerseg compress OUT --model M --rank R``; ``tuckerseg compress MODEL --rank R`` prepares the cache."""
+    named = options.output
+    if named is not None and (options.model is not None or Path(named).suffix == ".tuckerseg"):
+        options.model = options.model or DEFAULT_MODEL
+        _compress_to_file(options)
+    else:
+        options.model = options.model or named or DEFAULT_MODEL
+        _compress_into_cache(options)
+
+
+def _compress_to_file(options: argparse.Namespace) -> None:
     output = model_output(options.output)
+    known = catalog.task(options.model)
+    if known is not None and len(known.parts) > 1:
+        raise SpecError(
+            f"{known.name} has {len(known.parts)} networks, and a file holds one. Leave {options.output} out: "
+            f"'tuckerseg compress {known.name}' prepares all of them in the cache."
+        )
+    bring(options.model, options)
     model = load_model(options.model, folds_of(options))
     model = compressed(options, model, (lambda: read_image(options.ct)) if options.ct else None)
     model.save(output)
-    before, after = model.original_cost, model.cost
-    print(f"{model.name}: {before.parameters / 1e6:.3f} -> {after.parameters / 1e6:.3f} million parameters")
-    print(f"{before.macs * 2e-9:.2f} -> {after.macs * 2e-9:.2f} GFLOPs per patch (1 multiply-accumulate = 2 FLOPs)")
+    print(f"{model.name}: {cost_words(model)} (1 multiply-accumulate = 2 FLOPs)")
     tell_written(output)
 
 
+def _compress_into_cache(options: argparse.Namespace) -> None:
+    """Every network of a task is compressed and compiled, so that segmenting finds it ready."""
+    job, cache = compression_job(options), Cache()
+    before = sum(entry.size_bytes for entry in cache.entries())
+    with contextlib.closing(TerminalReporter()) as reporter:
+        bring_networks(job, reporter, options.stopped)
+        watch, stop = Stopwatch(reporter), lambda: stop_if(options.stopped)
+        volume = (lambda: read_image(options.ct)) if options.ct else None
+        task = ready_task(task_of(job, cache), job.inference, cache, watch, volume, stop, ProgressTracker(reporter))
+        with contextlib.closing(task):
+            for part in task:
+                reporter.close()
+                print(f"{part.name}: {cost_words(part.ready.model)} [{part.ready.device.id}, {part.ready.precision}]")
+    added = sum(entry.size_bytes for entry in cache.entries()) - before
+    count = "1 network" if task.count == 1 else f"{task.count} networks"
+    print(f"{task.name}: {count} ready in {cache.folder}, {added / 1e6:.0f} MB more")
+
+
+def cost_words(model: SegmentationModel) -> str:
+    """What a compression made of a model."""
+    before, after = model.original_cost, model.cost
+    return (
+        f"{before.parameters / 1e6:.3f} -> {after.parameters / 1e6:.3f} million parameters, "
+        f"{before.macs * 2e-9:.2f} -> {after.macs * 2e-9:.2f} GFLOPs per patch"
+    )
+
+
 def calibrate(options: argparse.Namespace) -> None:
-    """``tuckerseg calibrate CT...``: adds volumes to a model's calibration."""
-    model, cache = load_model(options.model, folds_of(options)), Cache()
+    """``tuckerseg calibrate CT...``: adds volumes to the calibration of a model, or of each network of a task."""
+    job, cache = Job((), model=options.model, folds=folds_of(options)), Cache()
+    for part in task_of(job, cache).parts:
+        _calibrate(part.load(), options, cache)
+
+
+def _calibrate(model: SegmentationModel, options: argparse.Namespace, cache: Cache) -> None:
     found = None if options.anew else stored_calibration(model, cache)
     for path in options.ct:
         volume = read_image(path)
@@ -84,9 +139,7 @@ def compressed(
     Args:
         volume: See ``compress_as_asked``.
     """
-    spec = compression_spec(options)
-    method = "tucker" if spec else None
-    job = Job((), method=method, compression=spec or {}, calibrate=options.calibrate, refit=options.refit)
+    job = compression_job(options)
     return compress_as_asked(model, job, Cache(), Stopwatch(), volume, lambda: stop_if(options.stopped))
 
 

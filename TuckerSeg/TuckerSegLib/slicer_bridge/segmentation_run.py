@@ -53,6 +53,7 @@ class RunSettings:
             inference=self.inference,
             calibrate=self.calibrate,
             refit=self.refit and self.calibrate != "none",
+            structures=self.structures,
             **compression_of(self.rank_ratio),
         )
 

@@ -17,6 +17,7 @@ from ..job import InferenceSpec, Job
 from ..protocol import BoxFile, ComparisonRow, VolumeFile
 from ..records import from_json, to_json
 from .context import Context
+from .description import describe
 from .runs import Runs
 
 Request = dict[str, Any]
@@ -35,21 +36,8 @@ class Handlers:
         self._volume: tuple[str, image.Image] | None = None
 
     def describe_model(self, request: Request, context: Context) -> Fields:
-        """Facts of a model for a panel."""
-        model = self._runs.original(request["model"], _folds(request))
-        plans, folds = model.plans, len(model.folds)
-        return {
-            "name": model.name,
-            "labels": [{"value": label.value, "name": label.name} for label in plans.labels],
-            "patch_shape": list(plans.patch_shape),
-            "spacing_mm": list(plans.spacing_mm),
-            "input_channels": plans.input_channels,
-            "expects_hounsfield": plans.expects_hounsfield,
-            "mirroring_allowed": bool(plans.mirror_axes),
-            "parameters": model.cost.parameters * folds,
-            "macs_per_patch": model.cost.macs * folds,
-            "model_bytes": model.weight_bytes,
-        }
+        """Facts of a model or a task for a panel."""
+        return describe(request["model"], _folds(request), self._runs.described)
 
     def devices(self, request: Request, context: Context) -> Fields:
         """Every device, usable or not, and which one ``auto`` takes."""
@@ -65,7 +53,7 @@ class Handlers:
         """What a run would cost; with ``measure``, one patch is run where this computer's speed is not known."""
         inference = from_json(InferenceSpec, request["inference"])
         asked = (request["model"], request["method"], request["compression"], inference, _folds(request))
-        job = Job((), None, *asked, calibrate=request.get("calibrate", "auto"))
+        job = Job((), None, *asked, calibrate=request.get("calibrate", "auto"), structures=_structures(request))
         geometry = image.Geometry(tuple(request["shape"]), request["affine"])
         return {"estimate": to_json(self._runs.estimate(job, geometry, bool(request.get("measure")), context))}
 
@@ -73,7 +61,7 @@ class Handlers:
         """A whole volume."""
         job = from_json(Job, request["job"])
         if request.get("structures") is not None:
-            job = replace(job, structures=tuple(request["structures"]))
+            job = replace(job, structures=_structures(request))
         result = self._runs.segment(job, self._read(request), context)
         return {
             "statistics": to_json(result.statistics),
@@ -158,3 +146,7 @@ def _plain(box: BoxFile | None) -> Fields | None:
 
 def _folds(request: Request) -> tuple[str, ...] | None:
     return tuple(request["folds"]) if request.get("folds") else None
+
+
+def _structures(request: Request) -> tuple[str, ...] | None:
+    return tuple(request["structures"]) if request.get("structures") is not None else None

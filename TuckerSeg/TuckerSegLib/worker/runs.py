@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
 
 from .. import comparison
 from ..cache import Cache
@@ -17,21 +17,22 @@ from ..estimate import Estimator
 from ..image import Box, Geometry, Image
 from ..job import InferenceSpec, Job
 from ..measurements import Measurements
-from ..model import SegmentationModel
 from ..preview import preview
 from ..progress import ProgressTracker
 from ..protocol import Estimate
 from ..ready_model import ReadyModel
+from ..ready_task import ready_task
 from ..run import warnings_as_events
 from ..run_record import together
 from ..segmentation import SegmentationResult, segment
-from ..segmentation_task import bring_networks
+from ..segmentation_task import SegmentationTask, TaskPart, bring_networks
 from ..stopwatch import Stopwatch
+from ..task_estimate import TaskEstimator
 from ..timing import Timing, measure_patch, planned_setting, remember_run
 from ..warm_models import WarmModels
 from .context import Context
 
-MOST_ESTIMATORS = 4
+MOST_ESTIMATORS = 12  # they hold no weights
 
 
 class Runs:
@@ -48,9 +49,9 @@ class Runs:
         self._measurements = Measurements(cache)
         self._estimators: OrderedDict[str, Estimator] = OrderedDict()
 
-    def original(self, name_or_path: str | Path, folds: tuple[str, ...] | None = None) -> SegmentationModel:
-        """The model as it is on disk; see ``WarmModels.original``."""
-        return self._models.original(name_or_path, folds)
+    def described(self, job: Job) -> SegmentationTask:
+        """A job's task; see ``WarmModels.described``."""
+        return self._models.described(job)
 
     def segment(self, job: Job, volume: Image, context: Context) -> SegmentationResult:
         """A whole volume.
@@ -96,7 +97,8 @@ class Runs:
 
         Args:
             rank_ratios: Below 1.
-            remember: Keep the agreements as the models', for estimates; not for a mere part of a volume.
+            remember: Keep the agreements as the models', for estimates; not for a mere part of a volume. Agreements of
+                some structures are never kept.
         """
         numbers = iter(range(len(rank_ratios) + 1))
 
@@ -105,7 +107,7 @@ class Runs:
             return self.segment(comparison.at_rank(job, rank_ratio), volume, part)
 
         for row in comparison.compare(rank_ratios, run):
-            if remember and row.agreement is not None:
+            if remember and row.agreement is not None and job.structures is None:
                 key = together([part.key for part in row.result.statistics.parts])
                 self._measurements.add_agreement(key, volume.source, row.agreement)
             yield row
@@ -120,18 +122,29 @@ class Runs:
             SpecError: A setting out of its range.
             BackendError: The device is not usable.
         """
-        estimator = self._estimator(self.original(job.model, job.folds))
-        estimate = estimator.estimate(geometry, job)
-        if not measure or None not in (estimate.seconds, estimate.original_seconds):
-            return estimate
-        wanted = [job] if estimate.seconds is None else []
-        if estimate.original_seconds is None and job.method is not None:
-            wanted.append(comparison.at_rank(job, 1.0))
-        for each in wanted:
-            ready = self._models.ready(each, Stopwatch(), context.stop_if_cancelled)
-            context.stop_if_cancelled()
-            measure_patch(ready, job.inference, self._measurements)
+        task = self.described(job)
+        estimator = TaskEstimator(task, self._estimator, self._measurements)
+        if measure:
+            for each in (job, comparison.at_rank(job, 1.0)) if job.method is not None else (job,):
+                for _ in task.parts:
+                    part = estimator.unmeasured(geometry, each)
+                    if part is None:
+                        break
+                    self._measure(replace(task, parts=(part,), job=each), len(task.parts) == 1, context)
         return estimator.estimate(geometry, job)
+
+    def _measure(self, task: SegmentationTask, keep: bool, context: Context) -> None:
+        """Run a patch of one network; what is built alike is known then, too.
+
+        Args:
+            keep: Leave the network ready for the run that may follow.
+        """
+        job, watch, stop = task.job, Stopwatch(), context.stop_if_cancelled
+        if keep:
+            measure_patch(self._models.ready(job, watch, stop), job.inference, self._measurements)
+            return
+        with contextlib.closing(ready_task(task, job.inference, self._cache, watch, stop=stop)) as alone:
+            measure_patch(alone.begin().ready, job.inference, self._measurements)
 
     def close(self) -> None:
         """Give all devices' memory back."""
@@ -142,8 +155,11 @@ class Runs:
         setting = planned_setting(plans, ready.device, ready.precision, inference)
         return Timing(self._measurements, setting).beside_network_seconds(geometry, plans)
 
-    def _estimator(self, model: SegmentationModel) -> Estimator:
-        estimator = self._estimators.setdefault(model.key, Estimator(model, self._measurements, self._cache))
+    def _estimator(self, part: TaskPart) -> Estimator:
+        model = part.facts()
+        estimator = Estimator(model.without_weights(), self._measurements, self._cache, part.load)
+        estimator = self._estimators.setdefault(model.key, estimator)
+        self._estimators.move_to_end(model.key)
         while len(self._estimators) > MOST_ESTIMATORS:
             self._estimators.popitem(last=False)
         return estimator

@@ -95,6 +95,7 @@ class ConsequencesSection:
             **compression_of(settings.rank_ratio),
             "calibrate": settings.calibrate,
             "inference": to_json(settings.inference),
+            "structures": list(settings.structures) if settings.structures is not None else None,
             "shape": list(shape_of(volume_node)),
             "affine": [list(row) for row in affine_of(volume_node)],
         }

@@ -23,6 +23,8 @@ from .previewing import PreviewingSection
 from .results import ResultsSection
 from .running import RunningSection
 
+SMALLEST_STEP = 0.1  # below it, the slider means what is usual for the model
+
 
 class Section(Protocol):
     """A part of the panel."""
@@ -130,7 +132,7 @@ class Panel(VTKObservationMixin):
         """
         p = self.parameters
         inference = InferenceSpec(
-            step_fraction=round(p.stepFraction, 4),
+            step_fraction=round(p.stepFraction, 4) if p.stepFraction >= SMALLEST_STEP else None,
             mirroring=p.mirroring,
             device=p.device,
             precision=p.precision,

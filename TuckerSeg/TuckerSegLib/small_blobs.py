@@ -1,0 +1,59 @@
+"""Removes small separate blobs of structures from a label map: what a network found where nothing is.
+
+As TotalSegmentator's ``--remove_small_blobs``: voxels that share a face belong together, and blobs of up to a volume
+go. It does so on the network's grid, this on the image's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What was taken away.
+
+    Attributes:
+        blobs_before: Of all structures, before.
+        blobs: How many, by label value.
+        voxels: In all.
+        gone: Values of which nothing is left.
+    """
+
+    blobs_before: int
+    blobs: dict[int, int]
+    voxels: int
+    gone: tuple[int, ...]
+
+
+def remove_small_blobs(labels: np.ndarray, largest_voxels: float, stop: Callable[[], None] = lambda: None) -> Removed:
+    """Make blobs background, in place.
+
+    Args:
+        labels: (Z, Y, X), whole numbers.
+        largest_voxels: Blobs of up to so many voxels go.
+        stop: Asked before each structure; raises to stop.
+    """
+    blobs: dict[int, int] = {}
+    before, voxels, gone = 0, 0, []
+    for value, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        stop()
+        part = labels[box]
+        numbers, count = ndimage.label(part == value)
+        before += count
+        sizes = np.bincount(numbers.ravel(), minlength=count + 1)
+        small = sizes <= largest_voxels
+        small[0] = False  # the background
+        if small.any():
+            blobs[value] = int(small.sum())
+            voxels += int(sizes[small].sum())
+            part[small[numbers]] = 0
+            if small[1:].all():
+                gone.append(value)
+    return Removed(before, blobs, voxels, tuple(gone))

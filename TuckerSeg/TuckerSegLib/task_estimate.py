@@ -1,0 +1,88 @@
+"""What a run of a task will cost and save: the estimates of its networks, put together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from .estimate import NOT_MEASURED, Estimator
+from .image import Geometry
+from .job import Job
+from .measurements import Measurements
+from .memory_estimate import LABEL_BYTES
+from .protocol import Estimate
+from .run_record import together
+from .segmentation_task import SegmentationTask, TaskPart
+
+SHARED_BYTES = 2  # of a voxel on the networks' grid, which the volume is kept on for the next network
+
+
+class TaskEstimator:
+    """Estimates for one task; of its networks, facts are held but no weights.
+
+    Args:
+        estimator_of: Gives the estimator of a network; it may be one that was made before.
+        measurements: What this computer was measured to need.
+    """
+
+    def __init__(
+        self, task: SegmentationTask, estimator_of: Callable[[TaskPart], Estimator], measurements: Measurements
+    ):
+        self._task, self._measurements = task, measurements
+        self._estimators = [estimator_of(part) for part in task.parts]
+
+    def estimate(self, geometry: Geometry, job: Job) -> Estimate:
+        """Count and foretell a run; see ``Estimator.estimate``."""
+        job = replace(job, inference=job.inference.with_step(self._task.step_fraction))
+        found = [estimator.estimate(geometry, job) for estimator in self._estimators]
+        named = [
+            replace(each, parts=tuple(replace(own, name=part.name) for own in each.parts))
+            for each, part in zip(found, self._task.parts)
+        ]
+        return named[0] if len(named) == 1 else self._sum(named, geometry, job)
+
+    def unmeasured(self, geometry: Geometry, job: Job) -> TaskPart | None:
+        """The first network whose seconds are not known for a job."""
+        seconds = [part.seconds for part in self.estimate(geometry, job).parts]
+        return self._task.parts[seconds.index(None)] if None in seconds else None
+
+    def _sum(self, found: Sequence[Estimate], geometry: Geometry, job: Job) -> Estimate:
+        agreement, source = self._agreement(job)
+        on_grid = max(estimator.grid_voxels(geometry) for estimator in self._estimators)
+        beside = max(estimator.weight_bytes for estimator in self._estimators)  # of the network that is read meanwhile
+        beside += math.prod(geometry.shape) * LABEL_BYTES + on_grid * SHARED_BYTES
+        first = found[0]
+        return replace(
+            first,
+            **{name: sum(getattr(each, name) for each in found) for name in SUMMED},
+            **{name: _total([getattr(each, name) for each in found]) for name in ("seconds", "original_seconds")},
+            peak_memory_bytes=max(each.peak_memory_bytes for each in found) + beside,
+            agreement=agreement,
+            agreement_source=source,
+            notes=tuple(dict.fromkeys(note for each in found for note in each.notes)),
+            parts=tuple(part for each in found for part in each.parts),
+        )
+
+    def _agreement(self, job: Job) -> tuple[float | None, str]:
+        keys = [estimator.key_of(job) for estimator in self._estimators]
+        if all(estimator.is_original(job) for estimator in self._estimators):
+            return 1.0, "these are the original networks"
+        own = self._measurements.agreement(together(keys))
+        return (None, NOT_MEASURED) if own is None else (own[0], f"measured on {own[1]} with Compare ranks")
+
+
+SUMMED = (
+    "original_parameters",
+    "parameters",
+    "original_macs_per_patch",
+    "macs_per_patch",
+    "patches",
+    "original_macs_per_volume",
+    "macs_per_volume",
+    "cache_bytes",
+)
+
+
+def _total(seconds: Sequence[float | None]) -> float | None:
+    return None if None in seconds else sum(seconds)

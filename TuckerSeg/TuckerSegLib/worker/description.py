@@ -1,0 +1,64 @@
+"""Facts of a model, or of a task of several networks, for a panel; of a task that is not here, those of the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .. import catalog, installed_models
+from ..job import Job
+from ..segmentation_task import SegmentationTask, part_title
+
+Fields = dict[str, Any]
+
+
+def describe(model: str, folds: tuple[str, ...] | None, described: Callable[[Job], SegmentationTask]) -> Fields:
+    """What a panel shows of a model.
+
+    Args:
+        model: Name or path.
+        described: Gives the task of a job.
+
+    Raises:
+        TuckerSegError: It cannot be read.
+    """
+    known = catalog.task(model)
+    if known is not None and not installed_models.refusal(known) and not installed_models.is_installed(known):
+        return _from_catalog(known)
+    task = described(Job((), model=model, folds=folds))
+    models = [part.facts() for part in task.parts]
+    plans, counts = models[0].plans, [len(each.folds) for each in models]
+    return {
+        "name": task.name,
+        "labels": [{"value": value, "name": name} for value, name in task.label_names.items()],
+        "patch_shape": list(plans.patch_shape),
+        "spacing_mm": list(plans.spacing_mm),
+        "input_channels": plans.input_channels,
+        "expects_hounsfield": plans.expects_hounsfield,
+        "mirroring_allowed": any(each.plans.mirror_axes for each in models),
+        "parameters": sum(each.cost.parameters * folds for each, folds in zip(models, counts)),
+        "macs_per_patch": sum(each.cost.macs * folds for each, folds in zip(models, counts)),
+        "model_bytes": sum(each.weight_bytes for each in models),
+        "parts": [part.name for part in task.parts],
+        "download_bytes": 0,
+    }
+
+
+def _from_catalog(known: catalog.Task) -> Fields:
+    """What is known of a task before its networks are here; the rest is None."""
+    missing = [part for part in known.parts if installed_models.find_part(part) is None]
+    sizes = [part.size_bytes for part in missing]
+    return {
+        "name": known.name,
+        "labels": [{"value": value, "name": name} for value, name in known.structures],
+        "patch_shape": None,
+        "spacing_mm": list(known.spacing_mm) if known.spacing_mm else None,
+        "input_channels": 1,
+        "expects_hounsfield": known.modality == "CT",
+        "mirroring_allowed": False,
+        "parameters": None,
+        "macs_per_patch": None,
+        "model_bytes": None,
+        "parts": [part_title(part.dataset) for part in known.parts],
+        "download_bytes": None if None in sizes else sum(sizes),
+    }
