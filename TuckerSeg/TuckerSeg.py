@@ -56,8 +56,9 @@ class TuckerSegParameterNode:
     """What the panel shows, kept in the scene.
 
     Attributes:
-        model: Name in the catalog, or path of an nnU-Net v2 model.
+        model: Name of a task or of an imported model, or path of an nnU-Net v2 model.
         structuresChoice: ``all``, ``group:NAME`` or ``selected`` (those in ``selectedStructures``).
+        recommendedStep: Whether the model's own step is taken instead of ``stepFraction``.
         rankRatio: Share of the ranks that is kept; 1 is the original network.
         threads: 0 is automatic.
         calibrate: See ``TuckerSegLib.job.Job``.
@@ -73,7 +74,8 @@ class TuckerSegParameterNode:
     rankRatio: Annotated[float, WithinRange(0.05, 1.0)] = 1.0
     device: str = "auto"
     precision: Annotated[str, Choice(["auto", "fp32", "bf16", "fp16"])] = "auto"
-    stepFraction: Annotated[float, WithinRange(0.0, 1.0)] = 0.0  # 0: what is usual for the model
+    recommendedStep: bool = True
+    stepFraction: Annotated[float, WithinRange(0.1, 1.0)] = 0.5
     mirroring: bool = False
     threads: Annotated[int, WithinRange(0, 256)] = 0
     outputGrid: Annotated[str, Choice(["native", "nearest"])] = "native"
@@ -152,7 +154,7 @@ class TuckerSegLogic(ScriptedLoadableModuleLogic):
     Example::
 
         logic = slicer.util.getModuleLogic("TuckerSeg")
-        statistics = logic.segment(volumeNode, rank=0.85)
+        statistics = logic.segment(volumeNode, model="total", structures=["liver", "ribs"])
     """
 
     def __init__(self):
@@ -173,13 +175,16 @@ class TuckerSegLogic(ScriptedLoadableModuleLogic):
     def segment(self, volumeNode, segmentationNode=None, rank=1.0, **options):
         """Segment a volume and wait for the result; the application stays responsive.
 
+        Networks that are not on this computer are downloaded first, which ``onEvent`` is told of.
+
         Args:
             volumeNode: CT volume in Hounsfield units.
             segmentationNode: Node to fill; None makes a new one, then found as ``logic.segmentationNode``.
             rank: Rank ratio; 1 is the original network.
-            options: ``model``, ``structures`` (names), ``standardNames``, ``calibrate``, ``refit``, ``onEvent``, and
-                the fields of ``InferenceSpec``: ``device``, ``precision``, ``step_fraction``, ``mirroring``,
-                ``threads``, ``output_grid``, ``batch_size``.
+            options: ``model`` (a task such as ``total``, an imported model, or a path), ``structures`` (names or
+                groups; of several networks, only those that know one of them are run), ``standardNames``,
+                ``calibrate``, ``refit``, ``onEvent``, and the fields of ``InferenceSpec``: ``device``, ``precision``,
+                ``step_fraction``, ``mirroring``, ``threads``, ``output_grid``, ``batch_size``.
 
         Returns:
             RunStatistics: what it cost and found.
@@ -216,6 +221,8 @@ class TuckerSegLogic(ScriptedLoadableModuleLogic):
         options = dict(options)
         onEvent = options.pop("onEvent", lambda event: None)
         structures = options.pop("structures", None)
+        if isinstance(structures, str):
+            structures = structures.split(",")
         named = {name: options.pop(key) for key, name in OPTION_FIELDS.items() if key in options}
         settings = RunSettings(
             rank_ratio=rank,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shutil
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -84,7 +85,7 @@ def write_networks(root: Path, task_name: str, **settings) -> Path:
     known = task(task_name)
     names = dict(known.structures)
     for number, part in enumerate(known.parts):
-        labels = {"background": 0, **{names[value]: own for own, value in part.labels}}
+        labels = {"background": 0, **{names[value]: own for own, value in part.labels or zip(names, names)}}
         folder = write_model_folder(root, part.dataset, labels=labels, spacing=known.spacing_mm, **settings)
         plans = json.loads((folder / "plans.json").read_text())
         plans["foreground_intensity_properties_per_channel"]["0"] |= {"mean": 100.0 * number, "std": 200.0}
@@ -215,6 +216,8 @@ class FileServer:
         redirections: Path to address.
         requests: (path, headers) of what was asked for.
         sent: Bytes of content that were sent.
+        stop_after: Bytes of content after which it sends nothing more, and leaves the connection open until
+            ``go_on`` is set; None: it does not.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -226,6 +229,8 @@ class FileServer:
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     sent: int = 0
     url: str = ""
+    stop_after: int | None = None
+    go_on: threading.Event = field(default_factory=threading.Event)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -255,6 +260,10 @@ class _Handler(BaseHTTPRequestHandler):
         cut = behavior.cuts.pop(0) if behavior.cuts else None
         piece = content[start:] if cut is None else content[start : start + cut]
         behavior.sent += len(piece)
+        if behavior.stop_after is not None:
+            self.wfile.write(piece[: behavior.stop_after])
+            behavior.go_on.wait()
+            return
         self.wfile.write(piece)
 
     def _answer(self, status: int, headers: dict[str, str]) -> None:
@@ -273,6 +282,23 @@ class _Server(ThreadingHTTPServer):
 
 
 @pytest.fixture
+def serve_task(file_server, tmp_path_factory, monkeypatch):
+    """A function that puts small networks of a task of the catalog onto the server, from where they are downloaded."""
+
+    def serve(task_name: str) -> FileServer:
+        from TuckerSegLib.catalog import task
+
+        root = write_networks(tmp_path_factory.mktemp("published"), task_name)
+        for part in task(task_name).parts:
+            archive = shutil.make_archive(str(root / part.dataset), "zip", root, part.dataset)
+            file_server.files[f"/{part.dataset}.zip"] = Path(archive).read_bytes()
+        monkeypatch.setenv("TUCKERSEG_DOWNLOAD_URL", file_server.url)
+        return file_server
+
+    return serve
+
+
+@pytest.fixture
 def file_server():
     """A running server; its ``url`` ends without a slash."""
     server = _Server(("127.0.0.1", 0), _Handler)
@@ -280,6 +306,7 @@ def file_server():
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     yield server.behavior
+    server.behavior.go_on.set()
     server.shutdown()
     server.server_close()
 

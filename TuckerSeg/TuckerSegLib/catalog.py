@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,12 @@ class Part:
     sha256: str | None = None
     files: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def title(self) -> str:
+        """For people: ``ribs`` of ``Dataset295_TotalSegmentator_part5_ribs_1559subj``."""
+        short = re.sub(r"^Dataset\d+_|_\d+subj.*$", "", self.dataset)
+        return re.sub(r"^.*_part\d+_", "", short).replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,13 @@ class Task:
         """Of all its zips; None where one of them is not known."""
         sizes = [part.size_bytes for part in self.parts]
         return None if None in sizes else sum(sizes)
+
+    def parts_with(self, structures: Collection[str] | None) -> list[Part]:
+        """The networks that know one of some structures; all of them for None."""
+        if structures is None:
+            return list(self.parts)
+        values = {value for value, name in self.structures if name in structures}
+        return [part for part in self.parts if not part.labels or values & {value for _, value in part.labels}]
 
 
 @functools.cache

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 from .statistics import RunStatistics
 
 PROTOCOL_VERSION = 1
-REQUESTS = ("describe_model", "devices", "estimate", "segment", "preview", "compare")  # "cancel", "shutdown": no answer
+REQUESTS = ("describe_model", "devices", "estimate", "segment", "preview", "compare", "import_model")
+# Besides, "cancel" and "shutdown", which are not answered.
 FINAL_EVENTS = ("result", "error", "cancelled", "dropped")
 LATEST_WINS = ("estimate", "preview")  # a newer request of these kinds makes the older ones worthless
 

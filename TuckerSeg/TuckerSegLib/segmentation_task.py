@@ -7,7 +7,6 @@ weights are held: they are loaded when a network's turn comes.
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,7 +106,7 @@ def task_of(job: Job, cache: Cache, load: Load | None = None) -> SegmentationTas
         return replace(task, structures=wanted_structures(job, task.label_names, task.name))
     names = dict(known.structures)
     wanted = wanted_structures(job, names, known.name)
-    parts = parts_with(known, wanted)
+    parts = known.parts_with(wanted)
     located = [
         _located(part, names, folder, job.folds or part.folds, cache, load)
         for part, folder in zip(parts, _folders(known, parts))
@@ -129,7 +128,7 @@ def bring_networks(job: Job, on_event: Listener = deaf, cancelled: Callable[[], 
     known = catalog.task(job.model)
     if known is None or known.path is not None:
         return
-    parts = parts_with(known, wanted_structures(job, dict(known.structures), known.name))
+    parts = known.parts_with(wanted_structures(job, dict(known.structures), known.name))
     if None in map(installed_models.find_part, parts):
         from .installed_models.installing import ensure_installed
 
@@ -145,20 +144,6 @@ def wanted_structures(job: Job, names: Mapping[int, str], where: str) -> tuple[s
     return None if job.structures is None else tuple(select(job.structures, names.values(), where))
 
 
-def parts_with(task: catalog.Task, structures: Sequence[str] | None) -> list[catalog.Part]:
-    """The networks of a task that know one of some structures; all of them for None."""
-    if structures is None:
-        return list(task.parts)
-    values = {value for value, name in task.structures if name in structures}
-    return [part for part in task.parts if not part.labels or values & {value for _, value in part.labels}]
-
-
-def part_title(dataset: str) -> str:
-    """What a network of the catalog is called: ``ribs`` of ``Dataset295_TotalSegmentator_part5_ribs_1559subj``."""
-    short = re.sub(r"^Dataset\d+_|_\d+subj.*$", "", dataset)
-    return re.sub(r"^.*_part\d+_", "", short).replace("_", " ")
-
-
 def _folders(known: catalog.Task, parts: Sequence[catalog.Part]) -> list[Path]:
     """Where networks lie.
 
@@ -170,7 +155,7 @@ def _folders(known: catalog.Task, parts: Sequence[catalog.Part]) -> list[Path]:
     folders = [installed_models.find_part(part) for part in parts]
     missing = [part for part, folder in zip(parts, folders) if folder is None]
     if missing:
-        names, sizes = ", ".join(part_title(part.dataset) for part in missing), [part.size_bytes for part in missing]
+        names, sizes = ", ".join(part.title for part in missing), [part.size_bytes for part in missing]
         size = "of unknown size" if None in sizes else f"{sum(sizes) / 1e6:.0f} MB"
         raise DownloadError(
             f"{len(missing)} of {len(parts)} networks of {known.name} ({names}) are not on this computer ({size} to "
@@ -190,7 +175,7 @@ def _located(
     find_model_folder(folder, folds)  # a network that cannot be read is told before the others have run
     values = dict(part.labels) or {value: value for value in names}
     facts = functools.partial(load_facts, folder, folds, cache)
-    return TaskPart(part_title(part.dataset), lambda: load(folder, folds), facts, values)
+    return TaskPart(part.title, lambda: load(folder, folds), facts, values)
 
 
 def single_task(model: SegmentationModel, job: Job = AS_IT_IS) -> SegmentationTask:

@@ -16,7 +16,13 @@ def finish(panel, until):
 def test_a_saved_scene_brings_back_choices_and_results(ready, until, tmp_path, small_model):
     import slicer
 
-    ready.change(rankRatio=0.7, stepFraction=0.8, structuresChoice="selected", selectedStructures=["liver", "aorta"])
+    ready.change(
+        rankRatio=0.7,
+        recommendedStep=False,
+        stepFraction=0.8,
+        structuresChoice="selected",
+        selectedStructures=["liver", "aorta"],
+    )
     ready.ui.applyButton.click()
     finish(ready, until)
     node = ready.parameters.outputSegmentation
@@ -90,7 +96,7 @@ def test_reloading_the_module_keeps_the_scene_and_ends_the_worker(
     assert sys.modules["TuckerSegLib.slicer_bridge.worker_process"].WorkerProcess is not WorkerProcess
     assert new.panel.parameters.rankRatio == 0.6
     assert new.panel.parameters.inputVolume.GetName() == "ct"
-    new.panel.change(stepFraction=1.0)
+    new.panel.change(recommendedStep=False, stepFraction=1.0)
     new.ui.applyButton.click()
     finish(new.panel, until)
     assert new.panel.parameters.outputSegmentation is not None

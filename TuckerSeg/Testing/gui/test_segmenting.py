@@ -87,7 +87,7 @@ def test_cancel_leaves_the_scene_and_a_rerun_works(ready, until, slow_model, rec
     assert scene_ids() == before
     assert "Cancelled" in ready.ui.statusLabel.text
     assert files_of(ready) == []
-    ready.change(inputVolume=make_ct(), stepFraction=1.0)
+    ready.change(inputVolume=make_ct(), recommendedStep=False, stepFraction=1.0)
     ready.ui.applyButton.click()
     finish(ready, until)
     assert len(nodes()) == 1, ready.ui.statusLabel.text
@@ -148,7 +148,7 @@ def test_removing_the_volume_during_a_run_loses_nothing(ready, until, slow_model
     import slicer
 
     volume_node = make_ct((64, 64, 64))
-    ready.change(inputVolume=volume_node, model=slow_model, stepFraction=1.0)
+    ready.change(inputVolume=volume_node, model=slow_model, recommendedStep=False, stepFraction=1.0)
     ready.ui.applyButton.click()
     run_the_network(ready, until)
     slicer.mrmlScene.RemoveNode(volume_node)

@@ -68,7 +68,7 @@ def test_by_default_only_the_current_frame_is_segmented(ready, until, proxy):
 def test_all_frames_become_a_sequence_of_segmentations(ready, until, proxy):
     import slicer
 
-    ready.change(inputVolume=proxy, allFrames=True, stepFraction=1.0)
+    ready.change(inputVolume=proxy, allFrames=True, recommendedStep=False, stepFraction=1.0)
     ready.ui.applyButton.click()
     finish(ready, until)
     assert browser().GetSelectedItemNumber() == 1

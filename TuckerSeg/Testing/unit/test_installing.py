@@ -109,7 +109,7 @@ def test_several_networks_are_counted_together(server, entries):
     assert len(installed(task)) == 2
     told = [event for event in events if event["event"] == "progress" and event["stage"] == "download"]
     assert [event["part"] for event in told] == sorted(event["part"] for event in told)
-    assert {(event["parts"], event["part_name"]) for event in told} == {(2, part.dataset) for part in task.parts}
+    assert {(event["parts"], event["part_name"]) for event in told} == {(2, part.title) for part in task.parts}
     first = len(server.files[f"/{task.parts[0].dataset}.zip"])
     assert told[0]["total"] == first + task.parts[1].size_bytes  # until the server tells the second's size
     assert told[-1]["done"] == told[-1]["total"] == server.sent

@@ -67,5 +67,5 @@ class DownloadProgress:
             event["remaining_s"] = (total - done) / speed
         if len(self._parts) > 1:
             part = self._parts[self._number]
-            event |= {"part": self._number + 1, "parts": len(self._parts), "part_name": part.dataset}
+            event |= {"part": self._number + 1, "parts": len(self._parts), "part_name": part.title}
         self._on_event(event)

@@ -117,9 +117,7 @@ class Preview:
             return
         if self._node is None or self._node.GetScene() is None:
             self._node = _temporary_node()
-        keep = wanted.settings.structures
-        names = {int(value): name for value, name in event["label_names"].items()}
-        found = [FoundLabel(value, name) for value, name in names.items() if keep is None or name in keep]
+        found = [FoundLabel(int(value), name) for value, name in event["label_names"].items()]
         show_labels(self._node, wanted.volume_node, read_box(event["labels"]), found, wanted.settings.standard_names)
         self._on_status(f"{event['seconds']:.1f} s, {len(found)} structures")
 

@@ -31,7 +31,7 @@ class RunSettings:
     Attributes:
         model: Name in the catalog, or path.
         rank_ratio: 1 is the original network.
-        structures: Names of the structures to keep; None keeps all.
+        structures: Names or groups of the structures that are wanted; None: all.
         standard_names: Titles and terminology of the structures; else the model's own names.
         calibrate: See ``Job``.
         refit: Whether a calibrated network is fitted once more to the volume; of no meaning for any other.
@@ -112,7 +112,6 @@ class SegmentationRun:
             job=to_json(self._settings.job()),
             volume=to_json(file),
             labels=str(self._labels),
-            structures=list(self._settings.structures) if self._settings.structures is not None else None,
         )
 
     def _on_worker(self, event: Event) -> None:

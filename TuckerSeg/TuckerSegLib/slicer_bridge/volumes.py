@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -68,6 +69,12 @@ def affine_of(volume_node: slicer.vtkMRMLScalarVolumeNode) -> tuple[tuple[float,
 def shape_of(volume_node: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, int, int]:
     """Number of voxels, (Z, Y, X)."""
     return tuple(volume_node.GetImageData().GetDimensions()[::-1])
+
+
+def grid_voxels(volume_node: slicer.vtkMRMLScalarVolumeNode, spacing_mm: Sequence[float]) -> int:
+    """About how many voxels of a spacing fill a volume, whichever way it is turned."""
+    sides_mm = np.linalg.norm(np.asarray(affine_of(volume_node))[:3, :3], axis=0) * shape_of(volume_node)[::-1]
+    return round(float(np.prod(sides_mm) / np.prod(spacing_mm)))
 
 
 def volume_file(volume_node: slicer.vtkMRMLScalarVolumeNode, folder: Path) -> VolumeFile:

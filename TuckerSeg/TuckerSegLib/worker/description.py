@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import catalog, installed_models
 from ..job import Job
-from ..segmentation_task import SegmentationTask, part_title
+from ..segmentation_task import SegmentationTask
 
 Fields = dict[str, Any]
 
@@ -59,6 +59,6 @@ def _from_catalog(known: catalog.Task) -> Fields:
         "parameters": None,
         "macs_per_patch": None,
         "model_bytes": None,
-        "parts": [part_title(part.dataset) for part in known.parts],
+        "parts": [part.title for part in known.parts],
         "download_bytes": None if None in sizes else sum(sizes),
     }

@@ -13,6 +13,7 @@ from .. import hardware, image
 from ..cache import Cache
 from ..comparison import RankResult
 from ..errors import ImageError
+from ..installed_models.importing import import_model
 from ..job import InferenceSpec, Job
 from ..protocol import BoxFile, ComparisonRow, VolumeFile
 from ..records import from_json, to_json
@@ -95,6 +96,11 @@ class Handlers:
             record = _write_row(row, Path(request["folder"]), number, lower)
             context.on_event({"event": "row", "row": to_json(record)})
         return {}
+
+    def import_model(self, request: Request, context: Context) -> Fields:
+        """Copy a model and give it a name."""
+        model = import_model(request["path"], request["name"], context.cancelled)
+        return {"name": model.name, "title": model.title, "path": str(model.path)}
 
     def close(self) -> None:
         """Give all devices' memory back."""

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from ...cache import Cache
 from ...job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS
-from .words import bytes_in_words
+from ..words import bytes_in_words
 
 if TYPE_CHECKING:
     from .panel import Panel
@@ -52,6 +52,7 @@ class AdvancedSection:
             (self._ui.calibrateComboBox, parameters.calibrate),
         ):
             box.currentIndex = max(0, box.findData(value))
+        self._ui.stepSlider.enabled = not parameters.recommendedStep
         compressed = parameters.rankRatio < 1
         self._ui.calibrateComboBox.enabled = compressed
         self._ui.refitCheckBox.enabled = compressed and parameters.calibrate != "none"

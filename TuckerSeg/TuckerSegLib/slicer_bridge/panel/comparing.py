@@ -12,10 +12,10 @@ from ...errors import SpecError, TuckerSegError
 from ...protocol import FINAL_EVENTS, ComparisonRow
 from ...structures import title_of
 from ..comparison import Comparison
+from ..words import amount, seconds_in_words
 from ..worker_process import Event
 from .previewing import crosshair_position
 from .results import ROW_HEIGHT
-from .words import amount, seconds_in_words
 
 if TYPE_CHECKING:
     from .panel import Panel

@@ -13,11 +13,11 @@ from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
 from ...job import compression_of
-from ...protocol import Estimate
+from ...protocol import Estimate, PartEstimate
 from ...records import from_json, to_json
-from ..volumes import affine_of, shape_of
+from ..volumes import affine_of, grid_voxels, shape_of
+from ..words import amount, bytes_in_words, seconds_in_words
 from ..worker_process import Event
-from .words import amount, bytes_in_words, seconds_in_words
 
 if TYPE_CHECKING:
     from .panel import Panel
@@ -26,6 +26,7 @@ PRESETS = {"original": 1.0, "careful": 0.85, "balanced": 0.7, "fastest": 0.5}
 COUNT_DELAY_MS = 80
 MEASURE_DELAY_MS = 900
 GOOD_AGREEMENT, FAIR_AGREEMENT = 0.95, 0.85
+SMALLEST_TOLD_BYTES = 10**6
 COLORS = {"good": "#2e7d32", "fair": "#b26a00", "bad": "#c62828"}
 
 
@@ -53,6 +54,8 @@ class ConsequencesSection:
             self._measuring.stop()
             if question is not None:
                 self._counting.start()
+        if self._panel.downloading.pending is not None:
+            self._ui.estimateNoteLabel.text = self._known_words()
 
     def enter(self) -> None:
         self._asked = None
@@ -85,6 +88,8 @@ class ConsequencesSection:
         """What the consequences depend on; None where they cannot be known."""
         if not self._panel.dependencies.ready or self._panel.inputs.problem() is not None:
             return None
+        if self._panel.downloading.pending is not None:
+            return None
         try:
             settings = self._panel.settings()
         except TuckerSegError:
@@ -99,6 +104,18 @@ class ConsequencesSection:
             "shape": list(shape_of(volume_node)),
             "affine": [list(row) for row in affine_of(volume_node)],
         }
+
+    def _known_words(self) -> str:
+        """What is known of a task that is not on this computer."""
+        known, wanted = self._panel.models.task(), self._panel.inputs.structures()
+        count, words = len(known.parts_with(wanted)), []
+        if len(known.parts) > 1:
+            words.append(_("{count} of {all} networks run.").format(count=count, all=len(known.parts)))
+        if self._panel.inputs.problem() is None and known.spacing_mm:
+            voxels = grid_voxels(self._panel.parameters.inputVolume, known.spacing_mm)
+            words.append(_("The volume has {voxels} voxels at the model's spacing.").format(voxels=amount(voxels)))
+        words.append(_("Time, memory and FLOPs are told once it is downloaded."))
+        return " ".join(words)
 
     def _ask(self, measure: bool) -> None:
         question = self._asked
@@ -131,7 +148,8 @@ class ConsequencesSection:
             self.estimate = None
             for name in ("parameters", "flops", "seconds"):
                 self._row(name, "", "", "")
-            ui.memoryLabel.text = ui.agreementLabel.text = ui.estimateNoteLabel.text = ""
+            for label in (ui.memoryLabel, ui.agreementLabel, ui.patchesLabel, ui.estimateNoteLabel):
+                label.text = ""
             return
         self._row("parameters", *_pair(e.original_parameters, e.parameters, amount))
         self._row("flops", *_pair(e.original_macs_per_volume * 2, e.macs_per_volume * 2, amount))
@@ -147,8 +165,9 @@ class ConsequencesSection:
         free = _("{free} are free").format(free=bytes_in_words(e.free_memory_bytes)) if known else ""
         ui.memoryLabel.toolTip = free
         self._show_agreement(e)
+        self._show_patches(e)
         source = _("Agreement: {source}.").format(source=e.agreement_source) if e.agreement is not None else ""
-        ui.estimateNoteLabel.text = " ".join(filter(None, (source, *e.notes)))
+        ui.estimateNoteLabel.text = " ".join(filter(None, (source, _cache_words(e), *e.notes)))
 
     def _show_agreement(self, estimate: Estimate) -> None:
         label = self._ui.agreementLabel
@@ -169,9 +188,30 @@ class ConsequencesSection:
         )
         label.styleSheet = f"color: {COLORS[word]}"
 
+    def _show_patches(self, estimate: Estimate) -> None:
+        label, parts = self._ui.patchesLabel, estimate.parts
+        several = len(parts) > 1
+        words = _("{patches} in {count} networks").format(patches=estimate.patches, count=len(parts))
+        label.text = words if several else str(estimate.patches)
+        label.toolTip = "\n".join(map(_part_words, parts)) if several else ""
+
     def _row(self, name: str, original: str, now: str, ratio: str) -> None:
         for suffix, text in (("OriginalLabel", original), ("Label", now), ("RatioLabel", ratio)):
             getattr(self._ui, name + suffix).text = text
+
+
+def _cache_words(estimate: Estimate) -> str:
+    if estimate.cache_bytes < SMALLEST_TOLD_BYTES:
+        return ""
+    return _("The run adds about {size} to the cache.").format(size=bytes_in_words(estimate.cache_bytes))
+
+
+def _part_words(part: PartEstimate) -> str:
+    """One network before the run."""
+    words = _("{name}: {patches} patches, {flops}FLOPs").format(
+        name=part.name, patches=part.patches, flops=amount(part.macs_per_volume * 2)
+    )
+    return words if part.seconds is None else f"{words}, {seconds_in_words(part.seconds)}"
 
 
 def _pair(before: float, after: float, words: Any) -> tuple[str, str, str]:

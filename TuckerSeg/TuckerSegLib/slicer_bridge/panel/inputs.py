@@ -1,19 +1,17 @@
-"""Inputs: the volume, the model, and which of its structures are wanted."""
+"""Inputs: the volume, and which of the model's structures are wanted."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ... import catalog, structures
+from ... import structures
 from ...errors import ImageError
 from ..sequences import browser_of
 from ..volumes import check_volume
-from ..worker_process import Event
 
 if TYPE_CHECKING:
     from .panel import Panel
@@ -22,26 +20,19 @@ ALL, SELECTED, GROUP = "all", "selected", "group:"
 
 
 class InputsSection:
-    """Volume, model and structures."""
+    """Volume and structures."""
 
     def __init__(self, panel: Panel):
         self._panel, self._ui = panel, panel.ui
-        self._described: str | None = None
         self._listed: tuple[str, ...] | None = None
         ui = self._ui
-        ui.modelComboBox.connect("activated(int)", self._on_model)
-        ui.modelFolderButton.connect("clicked(bool)", self._on_model_folder)
-        ui.modelFileButton.connect("clicked(bool)", self._on_model_file)
         ui.structuresComboBox.connect("activated(int)", self._on_structures)
         ui.structureSearchBox.connect("textChanged(QString)", self._on_search)
         ui.structureList.connect("itemChanged(QListWidgetItem*)", self._on_item)
 
     def refresh(self) -> None:
-        parameters = self._panel.parameters
-        self._show_models(parameters.model)
-        self._ui.sequenceCheckBox.visible = browser_of(parameters.inputVolume) is not None
+        self._ui.sequenceCheckBox.visible = browser_of(self._panel.parameters.inputVolume) is not None
         self._show_structures()
-        self._describe(parameters.model)
 
     def enter(self) -> None:
         parameters = self._panel.parameters
@@ -51,7 +42,7 @@ class InputsSection:
             parameters.inputVolume = plain[0] if plain else None
 
     def close(self) -> None:
-        self._described = None
+        """Nothing of it is temporary."""
 
     def problem(self) -> str | None:
         """Why these inputs cannot be run, in words; None where they can."""
@@ -59,80 +50,33 @@ class InputsSection:
             check_volume(self._panel.parameters.inputVolume)
         except ImageError as error:
             return str(error)
-        if self._panel.parameters.structuresChoice == SELECTED and not self._panel.parameters.selectedStructures:
-            return _("Check at least one structure.")
-        return None
+        if self.structures() == ():
+            chosen = self._panel.parameters.structuresChoice
+            if chosen == SELECTED:
+                return _("Check at least one structure.")
+            return _("This model has no {group}: choose other structures.").format(group=chosen.removeprefix(GROUP))
+        return self._panel.models.problem()
 
     def structures(self) -> tuple[str, ...] | None:
-        """Names of the structures that are wanted; None for all."""
-        choice = self._panel.parameters.structuresChoice
+        """Names of the structures that are wanted and that the model has; None for all."""
+        choice, names = self._panel.parameters.structuresChoice, self._panel.models.names()
         if choice == SELECTED:
-            return tuple(self._panel.parameters.selectedStructures)
+            wanted = tuple(self._panel.parameters.selectedStructures)
+            return tuple(name for name in wanted if name in names) if names else wanted
         if choice.startswith(GROUP):
-            return tuple(structures.groups(self._names()).get(choice.removeprefix(GROUP), ()))
+            group = choice.removeprefix(GROUP)
+            return tuple(structures.groups(names).get(group, ())) if names else (group,)
         return None
 
-    def _names(self) -> tuple[str, ...]:
-        """Names of the model's structures, once the worker has told them."""
-        facts = self._panel.model_facts
-        return tuple(label["name"] for label in facts["labels"]) if facts else ()
-
-    def _describe(self, model: str) -> None:
-        if model == self._described or not self._panel.dependencies.ready:
-            return
-        self._described = model
-        self._panel.model_facts = None
-        self._ui.modelNoteLabel.text = _("Reading the model…")
-        self._panel.ask("describe_model", lambda event: self._on_facts(model, event), self._on_bad_model, model=model)
-
-    def _on_facts(self, model: str, event: Event) -> None:
-        if model != self._described:
-            return
-        self._panel.model_facts = event
-        spacing = " × ".join(f"{size:g}" for size in event["spacing_mm"][::-1])
-        self._ui.modelNoteLabel.text = _("{count} structures, voxels of {spacing} mm, {size:.0f} MB").format(
-            count=len(event["labels"]), spacing=spacing, size=event["model_bytes"] / 1e6
-        )
-        self._panel.refresh()
-
-    def _on_bad_model(self, event: Event) -> None:
-        self._ui.modelNoteLabel.text = event["message"]
-        self._panel.running.log_error(event)
-
-    def _show_models(self, model: str) -> None:
-        box = self._ui.modelComboBox
-        if box.count == 0:
-            for known in catalog.known_models():
-                box.addItem(known.title, known.name)
-                box.setItemData(box.count - 1, known.note, qt.Qt.ToolTipRole)
-        if box.findData(model) < 0:
-            box.addItem(Path(model).name, model)
-            box.setItemData(box.count - 1, model, qt.Qt.ToolTipRole)
-        box.currentIndex = box.findData(model)
-        box.toolTip = box.itemData(box.currentIndex, qt.Qt.ToolTipRole)
-
-    def _on_model(self, index: int) -> None:
-        self._panel.change(model=self._ui.modelComboBox.itemData(index))
-
-    def _on_model_folder(self) -> None:
-        self._take(qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("nnU-Net v2 model folder")))
-
-    def _on_model_file(self) -> None:
-        kinds = _("Models (*.zip *.tuckerseg)")
-        self._take(qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("nnU-Net v2 model"), "", kinds))
-
-    def _take(self, path: Any) -> None:
-        if path:
-            self._panel.change(model=str(path))
-
     def _show_structures(self) -> None:
-        names = self._names()
+        names = self._panel.models.names()
         if names != self._listed:
             self._listed = names
             self._fill(names)
         box, choice = self._ui.structuresComboBox, self._panel.parameters.structuresChoice
-        index = box.findData(choice)
-        box.currentIndex = index if index >= 0 else 0
+        if box.findData(choice) < 0:  # of another model
+            box.addItem(choice.removeprefix(GROUP).capitalize(), choice)
+        box.currentIndex = box.findData(choice)
         self._ui.structuresFrame.visible = choice == SELECTED
         self._show_checks()
 
@@ -166,7 +110,7 @@ class InputsSection:
         self._panel.change(structuresChoice=self._ui.structuresComboBox.itemData(index))
 
     def _on_search(self, words: str) -> None:
-        shown = set(structures.find(words, self._names())) if words.strip() else None
+        shown = set(structures.find(words, self._panel.models.names())) if words.strip() else None
         entries = self._ui.structureList
         for row in range(entries.count):
             item = entries.item(row)

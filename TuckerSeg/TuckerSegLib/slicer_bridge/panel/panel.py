@@ -17,13 +17,14 @@ from .advanced import AdvancedSection
 from .comparing import ComparingSection
 from .consequences import ConsequencesSection
 from .dependencies_section import DependenciesSection
+from .downloading import DownloadingSection
 from .hardware import HardwareSection
+from .importing import ImportingSection
 from .inputs import InputsSection
+from .models import ModelsSection
 from .previewing import PreviewingSection
 from .results import ResultsSection
 from .running import RunningSection
-
-SMALLEST_STEP = 0.1  # below it, the slider means what is usual for the model
 
 
 class Section(Protocol):
@@ -51,12 +52,15 @@ class Panel(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.ui, self.session = ui, session
         self.parameters: Any = None
-        self.model_facts: dict[str, Any] | None = None  # of describe_model, once the worker has told
+        self.model_facts: dict[str, Any] | None = None  # its labels and more, once they are known
         self._binding: Any = None
         self._refreshing = False
         self._crosshair_observed = False
         self.running = RunningSection(self)
+        self.models = ModelsSection(self)
+        self.importing = ImportingSection(self)
         self.inputs = InputsSection(self)
+        self.downloading = DownloadingSection(self)
         self.consequences = ConsequencesSection(self)
         self.hardware = HardwareSection(self)
         self.previewing = PreviewingSection(self)
@@ -65,7 +69,10 @@ class Panel(VTKObservationMixin):
         self.advanced = AdvancedSection(self)
         self.dependencies = DependenciesSection(self)
         self.sections: tuple[Section, ...] = (
+            self.models,
+            self.importing,
             self.inputs,
+            self.downloading,
             self.consequences,
             self.hardware,
             self.previewing,
@@ -132,7 +139,7 @@ class Panel(VTKObservationMixin):
         """
         p = self.parameters
         inference = InferenceSpec(
-            step_fraction=round(p.stepFraction, 4) if p.stepFraction >= SMALLEST_STEP else None,
+            step_fraction=None if p.recommendedStep else round(p.stepFraction, 4),
             mirroring=p.mirroring,
             device=p.device,
             precision=p.precision,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
 from ..preview import Preview, Wanted
@@ -29,6 +30,10 @@ class PreviewingSection:
             return
         if self._panel.inputs.problem() is not None:
             self.preview.clear()
+            return
+        if self._panel.downloading.pending is not None:
+            self.preview.clear()
+            self._on_status(_("not downloaded yet"))
             return
         try:
             settings = self._panel.settings()

@@ -15,7 +15,7 @@ from ...errors import OutputError, TuckerSegError
 from ...statistics import RunStatistics
 from ..segmentations import rename_segments
 from ..statistics_nodes import COST_ROLE, STRUCTURES_ROLE, cost_columns, statistics_of, structure_columns, table_of
-from .words import seconds_in_words
+from ..words import seconds_in_words
 
 if TYPE_CHECKING:
     from .panel import Panel

@@ -12,13 +12,14 @@ from ...errors import TuckerSegError
 from ...protocol import FINAL_EVENTS
 from ...statistics import STAGE_TITLES
 from ..sequences import SequenceRun, browser_of
+from ..words import bytes_in_words, seconds_in_words
 from ..worker_process import Event
-from .words import seconds_in_words
 
 if TYPE_CHECKING:
     from .panel import Panel
 
 BAR_STEPS = 1000
+STAGES_OF_BYTES = ("download", "unpack")  # before the run, with a bar of their own
 LOG_LINES = 2000
 
 
@@ -28,6 +29,7 @@ class RunningSection:
     def __init__(self, panel: Panel):
         self._panel, self._ui = panel, panel.ui
         self._running = False
+        self._stage: str | None = None
         self._ui.logText.maximumBlockCount = LOG_LINES
         self._ui.applyButton.connect("clicked(bool)", self._on_button)
         self._ui.copyLogButton.connect("clicked(bool)", self._on_copy)
@@ -42,7 +44,7 @@ class RunningSection:
         if self._running:
             return
         problem = self._problem()
-        button.text = _("Segment")
+        button.text = _("Download and segment") if self._panel.downloading.pending else _("Segment")
         button.enabled = problem is None
         button.toolTip = problem or _("Segment the volume")
 
@@ -98,6 +100,7 @@ class RunningSection:
 
     def _show_running(self, running: bool) -> None:
         self._running = running
+        self._stage = None
         self._ui.progressBar.visible = running
         self._ui.progressBar.value = 0
         self._ui.progressBar.format = ""
@@ -116,21 +119,27 @@ class RunningSection:
 
     def show_progress(self, event: Event) -> None:
         """Show a stage or progress event in bar and status."""
-        bar = self._ui.progressBar
-        title = _(STAGE_TITLES.get(event["stage"], event["stage"]))
-        if event.get("fraction") is not None and event["stage"] != "hand over":
-            bar.value = max(bar.value, round(BAR_STEPS * event["fraction"]))
-        frame = (
-            _("Frame {number} of {count}: ").format(number=event["frame"] + 1, count=event["frames"])
-            if ("frame" in event)
-            else ""
-        )
-        patches = f" ({event['done']}/{event['total']})" if event.get("total") else ""
+        stage = event["stage"]
+        self._move_bar(event)
+        place = _place(event)
+        title = _(STAGE_TITLES.get(stage, stage))
         remaining = event.get("remaining_s")
         left = _(", {time} left").format(time=seconds_in_words(remaining)) if remaining is not None else ""
-        if event["event"] == "stage":
-            self.log(f"{frame}{title}")
-        self.status(f"{frame}{title}{patches}{left}")
+        if event["event"] == "stage" and stage != "hand over":
+            self.log(f"{place}{title}")
+        self.status(f"{place}{title}{_amount(event)}{left}")
+
+    def _move_bar(self, event: Event) -> None:
+        bar, stage = self._ui.progressBar, event["stage"]
+        if stage in STAGES_OF_BYTES:
+            if event.get("total"):
+                bar.value = round(BAR_STEPS * event["done"] / event["total"])
+        elif self._stage in STAGES_OF_BYTES:
+            bar.value = 0
+        if event.get("fraction") is not None and stage != "hand over":
+            bar.value = max(bar.value, round(BAR_STEPS * event["fraction"]))
+        if stage != "hand over":
+            self._stage = stage
 
     def _finish(self, event: Event) -> None:
         self._show_running(False)
@@ -147,9 +156,33 @@ class RunningSection:
             self.status(_("Cancelled. The scene is as it was."))
         if self._panel.parameters is not None and not self._panel.parameters.keepWorkerWarm:
             self._panel.session.close()
+        self._panel.models.look_again()
+        self._panel.downloading.look_again()
         self._panel.consequences.measure_again()
         self._panel.refresh()
 
     def _on_copy(self) -> None:
         qt.QApplication.clipboard().setText(self._ui.logText.plainText)
         slicer.util.showStatusMessage(_("The log is in the clipboard."), 2000)
+
+
+def _place(event: Event) -> str:
+    """Which frame of a sequence and which network of a task an event is of."""
+    words = ""
+    if "frame" in event:
+        words = _("Frame {number} of {count}: ").format(number=event["frame"] + 1, count=event["frames"])
+    if "part" in event:
+        words += _("{name} ({number} of {count}): ").format(
+            name=event["part_name"].capitalize(), number=event["part"], count=event["parts"]
+        )
+    return words
+
+
+def _amount(event: Event) -> str:
+    """How much of a stage is done."""
+    if not event.get("total"):
+        return ""
+    if event["stage"] in STAGES_OF_BYTES:
+        done = f"{event['done'] / 1e6:.0f}"
+        return _(" ({done} of {total})").format(done=done, total=bytes_in_words(event["total"]))
+    return f" ({event['done']}/{event['total']})"

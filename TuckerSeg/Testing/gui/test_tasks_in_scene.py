@@ -1,0 +1,39 @@
+"""A task of several networks in the scene: only those that know a wanted structure are run, by script and by button."""
+
+from __future__ import annotations
+
+import pytest
+
+TIMEOUT_S = 240
+
+
+@pytest.fixture
+def panel(installed_total, module, until, make_ct):
+    """The panel with a small volume and the task ``total``, whose five networks are on this computer."""
+    until(lambda: module.panel.dependencies.ready)
+    module.panel.change(inputVolume=make_ct((16, 16, 16)), model="total")
+    return module.panel
+
+
+def test_a_script_names_a_task_and_structures_and_gets_them_alone(panel, module):
+    events = []
+    statistics = module.logic.segment(
+        panel.parameters.inputVolume, model="total", structures="ribs and sternum, liver", onEvent=events.append
+    )
+    assert [part.name for part in statistics.parts] == ["organs", "ribs"]
+    names = {structure.name for structure in statistics.structures}
+    assert names and all(name.split("_")[0] in ("rib", "sternum", "costal", "liver") for name in names)
+    assert {event.get("part_name") for event in events} == {None, "organs", "ribs"}
+
+
+def test_structures_of_two_networks_run_both_and_the_status_says_which(panel, until):
+    from TuckerSegLib.slicer_bridge.statistics_nodes import statistics_of
+
+    panel.change(structuresChoice="selected", selectedStructures=["heart", "sacrum"])
+    said = []
+    panel.ui.applyButton.click()
+    until(lambda: said.append(panel.ui.statusLabel.text) or not panel.running.running, TIMEOUT_S, lambda: said[-1])
+    node = panel.parameters.outputSegmentation
+    assert [part.name for part in statistics_of(node).parts] == ["vertebrae", "cardiac"]
+    for words in ("Vertebrae (1 of 2): ", "Cardiac (2 of 2): "):
+        assert any(line.startswith(words) for line in said) or words in panel.ui.logText.plainText
