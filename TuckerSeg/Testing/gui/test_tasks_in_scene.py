@@ -37,3 +37,16 @@ def test_structures_of_two_networks_run_both_and_the_status_says_which(panel, un
     assert [part.name for part in statistics_of(node).parts] == ["vertebrae", "cardiac"]
     for words in ("Vertebrae (1 of 2): ", "Cardiac (2 of 2): "):
         assert any(line.startswith(words) for line in said) or words in panel.ui.logText.plainText
+
+
+def test_the_estimate_depends_on_the_structures(panel, until):
+    until(lambda: panel.consequences.estimate is not None, TIMEOUT_S, lambda: panel.ui.estimateNoteLabel.text)
+    whole = panel.consequences.estimate
+    assert [part.name for part in whole.parts] == ["organs", "vertebrae", "cardiac", "muscles", "ribs"]
+    assert panel.ui.patchesLabel.text == f"{whole.patches} in 5 networks"
+    assert panel.ui.patchesLabel.toolTip.count("patches") == 5
+    panel.change(structuresChoice="selected", selectedStructures=["liver"])
+    assert panel.consequences.estimate is None
+    until(lambda: panel.consequences.estimate is not None, TIMEOUT_S, lambda: panel.ui.estimateNoteLabel.text)
+    assert panel.consequences.estimate.macs_per_volume < whole.macs_per_volume / 4
+    assert panel.ui.patchesLabel.text == str(panel.consequences.estimate.patches)
