@@ -140,3 +140,4 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
         help="remove separate blobs of a structure of up to this volume (%(const)g mm3 where none is given, as "
         "TotalSegmentator does)",
     )
+    parser.add_argument("--no-skip", action="store_true", help="run the patches of a CT that hold nothing but air, too")

@@ -60,6 +60,7 @@ def inference_of(options: argparse.Namespace) -> InferenceSpec:
         threads=options.threads,
         output_grid=options.output_grid,
         remove_blobs_mm3=options.remove_small_blobs,
+        skip_empty=not options.no_skip,
     )
 
 

@@ -30,6 +30,7 @@ class InferenceSpec:
         output_grid: ``native``: features interpolated to the input's grid, then argmax (nnU-Net's way, smooth).
             ``nearest``: argmax on the model's grid, then the nearest voxel (TotalSegmentator's way, blocky).
         remove_blobs_mm3: Separate blobs of a structure of up to this volume are removed; 0 keeps all.
+        skip_empty: Do not run patches of a CT that hold nothing but air.
     """
 
     VERSION: ClassVar[int] = 1
@@ -42,6 +43,7 @@ class InferenceSpec:
     threads: int | None = None
     output_grid: str = "native"
     remove_blobs_mm3: float = 0.0
+    skip_empty: bool = True
 
     def __post_init__(self):
         if self.step_fraction is not None and not 0 < self.step_fraction <= 1:

@@ -20,7 +20,7 @@ from .job import InferenceSpec
 from .labeling import Decision, Head, label_volume
 from .model import SegmentationModel
 from .preprocessing import PreparedVolume
-from .sliding_window import Slab, StreamSpec, patch_count, stream
+from .sliding_window import Selection, Slab, StreamSpec, select_patches, stream
 
 if TYPE_CHECKING:
     import torch
@@ -48,13 +48,18 @@ class Network:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Labels (Z, Y, X) on the input's grid, seconds of its two stages, patches run, and what happened on the way."""
+    """Labels (Z, Y, X) on the input's grid, seconds of its two stages, patches run, and what happened on the way.
+
+    Attributes:
+        patches_skipped: Patches of the grid that were not run.
+    """
 
     labels: np.ndarray
     network_s: float
     finish_s: float
     patches: int
     notes: tuple[str, ...]
+    patches_skipped: int = 0
 
 
 def uses_features(model: SegmentationModel) -> bool:
@@ -105,7 +110,7 @@ def predict(
 
     Args:
         progress: Called with ``network``, patches done and patches in all, and with ``finish``, planes of the
-            model's grid that are labeled and planes in all; the two take turns.
+            model's grid that are labeled and planes in all; the two take turns. What is skipped does not count.
         cancelled: Asked before every patch and every plane.
 
     Raises:
@@ -114,6 +119,7 @@ def predict(
     """
     plans, spec = model.plans, spec.with_step()
     notes: list[str] = []
+    selection = select_patches(volume.data.shape[1:], plans.patch_shape, spec.step_fraction, volume.region.wanted)
     for batch_size, accumulator, words in _steps_down(spec.batch_size, network.output_device):
         if words:
             notes.append(f"The device ran out of memory; went on with {words}.")
@@ -124,18 +130,19 @@ def predict(
             batch_size=batch_size,
             accumulator_device=accumulator,
         )
-        slabs = _Timer(stream(volume.data, network.run, settings, partial(progress, "network"), cancelled))
-        planes = _planes(slabs, volume.data.shape[1], partial(progress, "finish"), cancelled)
+        slabs = _Timer(stream(volume.data, network.run, settings, partial(progress, "network"), cancelled, selection))
+        planes = _planes(slabs, selection.box[0], partial(progress, "finish"), cancelled)
         started = time.perf_counter()
         try:
-            labels = _label(planes, volume, model, network, nearest=spec.output_grid == "nearest")
+            labels = _label(planes, volume, model, network, selection, nearest=spec.output_grid == "nearest")
         except Exception as error:
             if not network.is_out_of_memory(error):
                 raise
             failure = error.with_traceback(None)  # its frames hold the tensors that filled the memory
             continue
         finish_s = time.perf_counter() - started - slabs.seconds
-        return Prediction(labels, slabs.seconds, finish_s, patch_count(volume.data.shape[1:], settings), tuple(notes))
+        run, skipped = len(selection.origins), selection.skipped
+        return Prediction(labels, slabs.seconds, finish_s, run, tuple(notes), skipped)
     raise OutOfMemoryError(
         f"Out of memory with one patch of {plans.patch_shape} at a time ({failure}). "
         "Close other programs, choose another device, or a lower rank."
@@ -143,7 +150,7 @@ def predict(
 
 
 def _planes(
-    slabs: Iterable[Slab], count: int, progress: Callable[[int, int], None], cancelled: Callable[[], bool]
+    slabs: Iterable[Slab], part: slice, progress: Callable[[int, int], None], cancelled: Callable[[], bool]
 ) -> Iterator[Slab]:
     """Slabs of one plane each: labeling a large one takes long enough to be followed and cancelled.
 
@@ -153,21 +160,27 @@ def _planes(
         for index in range(slab.start, slab.stop):
             if cancelled():
                 raise Cancelled
-            inside = index - slab.start
-            yield Slab(index, index + 1, slab.features[:, inside : inside + 1].clone())
-            progress(index + 1, count)
+            inside = slice(index - slab.start, index - slab.start + 1)
+            covered = None if slab.covered is None else slab.covered[inside]
+            yield Slab(index, index + 1, slab.features[:, inside].clone(), covered)
+            progress(index + 1 - part.start, part.stop - part.start)
         del slab
 
 
 def _label(
-    slabs: Iterable[Slab], volume: PreparedVolume, model: SegmentationModel, network: Network, nearest: bool
+    slabs: Iterable[Slab],
+    volume: PreparedVolume,
+    model: SegmentationModel,
+    network: Network,
+    selection: Selection,
+    nearest: bool,
 ) -> np.ndarray:
     """Slabs of features or logits to labels on the input's grid."""
     regions, channels = model.plans.region_values, model.plans.logit_channels
     decision = Decision.for_regions(regions) if regions else Decision.for_labels(channels)
     labels = np.zeros(volume.geometry.shape, dtype=decision.dtype)
-    shape = volume.data.shape[1:]
-    label_volume(slabs, network.head, decision, shape, volume.label_view(labels), volume.upsampling, nearest=nearest)
+    shape, view = volume.data.shape[1:], volume.label_view(labels)
+    label_volume(slabs, network.head, decision, shape, view, volume.upsampling, nearest, selection.box)
     return labels
 
 

@@ -17,6 +17,7 @@ from .errors import ImageError
 from .image import is_constant
 from .nnunet.normalization import IntensityMap, intensity_map
 from .nnunet.plans import ModelPlans, ResamplingPlan
+from .region import Region
 from .resampling import ResamplingSpec, output_shape, resample, separate_axis
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class PreparedVolume:
         geometry: Of the input image.
         orientation, transpose, crop: How the input's grid was turned, permuted and cropped, in this order.
         upsampling: How features go back to the cropped grid.
+        region: Which part of it is to be computed.
     """
 
     data: torch.Tensor
@@ -46,6 +48,7 @@ class PreparedVolume:
     transpose: Shape
     crop: tuple[slice, slice, slice]
     upsampling: ResamplingSpec
+    region: Region = Region()
 
     def label_view(self, labels: np.ndarray) -> np.ndarray:
         """The part of ``labels`` (input's grid, (Z, Y, X)) that the network decides, as a writable view on its axes."""
@@ -87,11 +90,7 @@ def preprocess(
             f"{image.source}: no structures can be found, because every voxel has the same value, "
             f"{image.array.flat[0]:g}. Check how the image was exported."
         )
-    oriented, geometry = _oriented(image.array, image.geometry, plans.orientation)
-    volume = oriented.transpose(0, *(axis + 1 for axis in plans.transpose_forward))
-    spacing = _spacing(geometry, plans)
-    crop = (slice(None),) * 3 if convention == "aligned" else nonzero_box(volume, image.source)
-    cropped = volume[(slice(None), *crop)]
+    cropped, spacing, crop = network_view(image, plans, convention)
     shape = output_shape(cropped.shape[1:], spacing, plans.spacing_mm, convention)
     if min(shape) < 1:
         raise ImageError(f"{image.source}: at {plans.spacing_mm} mm the image has only {shape} voxels (Z Y X).")
@@ -108,6 +107,23 @@ def preprocess(
         crop,
         _resampling(plans.logits_resampling, convention, plans.spacing_mm, spacing),
     )
+
+
+def network_view(
+    image: Image, plans: ModelPlans, convention: str
+) -> tuple[np.ndarray, tuple[float, float, float], tuple[slice, slice, slice]]:
+    """An image on the model's axes, cropped as nnU-Net does.
+
+    Returns:
+        A view (C, Z, Y, X), its spacing in mm, and where it lies on the model's axes.
+
+    Raises:
+        ImageError: Every voxel is zero.
+    """
+    oriented, geometry = _oriented(image.array, image.geometry, plans.orientation)
+    volume = oriented.transpose(0, *(axis + 1 for axis in plans.transpose_forward))
+    crop = (slice(None),) * 3 if convention == "aligned" else nonzero_box(volume, image.source)
+    return volume[(slice(None), *crop)], _spacing(geometry, plans), crop
 
 
 def grid_shape(geometry: Geometry, plans: ModelPlans, convention: str) -> Shape:

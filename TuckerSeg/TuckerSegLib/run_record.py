@@ -10,6 +10,7 @@ from . import hardware, image
 from .cache import key_of
 from .job import InferenceSpec
 from .nnunet.plans import ModelPlans
+from .predictor import Prediction
 from .ready_model import describe
 from .ready_task import ReadyPart
 from .small_blobs import Removed
@@ -42,14 +43,14 @@ class PartRun:
         part: ReadyPart,
         facts: VolumeFacts,
         inference: InferenceSpec,
-        patches: int,
+        prediction: Prediction,
         seconds: dict[str, float],
         structures: int,
     ) -> PartRun:
-        """Count what a network did with so many patches of a volume."""
+        """Count what a network did with the patches of a volume."""
         ready, model = part.ready, part.ready.model
         folds = len(model.folds)
-        runs = patches * folds * (2 ** len(model.plans.mirror_axes) if inference.mirroring else 1)
+        runs = prediction.patches * folds * (2 ** len(model.plans.mirror_axes) if inference.mirroring else 1)
         record = PartStatistics(
             name=part.name,
             key=model.key,
@@ -63,7 +64,8 @@ class PartRun:
             macs_per_patch=model.cost.macs * folds,
             original_macs_per_volume=model.original_cost.macs * runs,
             macs_per_volume=model.cost.macs * runs,
-            patches=patches,
+            patches=prediction.patches,
+            patches_skipped=prediction.patches_skipped,
             seconds={stage: taken for stage, taken in seconds.items() if taken},
             structures=structures,
         )
@@ -105,6 +107,7 @@ def statistics_of(
         original_model_bytes=original_parameters * 4,
         model_bytes=parameters * 4,
         patches=sum(part.patches for part in parts),
+        patches_skipped=sum(part.patches_skipped for part in parts),
         voxels=math.prod(facts.geometry.shape),
         seconds=watch.with_total(),
         peak_memory_bytes=hardware.peak_memory_bytes(),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import catalog, hardware, image, structures
+from .body_region import RegionFinder
 from .cache import Cache
 from .errors import Cancelled
 from .job import InferenceSpec
@@ -153,6 +154,7 @@ class _Run:
         self._task, self._inference, self._watch = task, inference, watch
         self._on_event, self._cancelled, self._stop = on_event, cancelled, stop
         self._resampling = SharedResampling()
+        self._regions = RegionFinder(inference)
         self._merged = MergedLabels(max(task.label_names, default=0))
         self._done: list[PartRun] = []
         self._doubts: list[str] = []
@@ -185,19 +187,22 @@ class _Run:
             with watch.stage("preprocess"):
                 convention = catalog.resampling_convention(plans.dataset_name)
                 volume = preprocess(held[0], plans, convention, self._resampling)
+                region, doubts = self._regions.of(held[0], volume.data.shape[1:], plans, convention)
+                self._doubts.extend(doubts)
             self._doubts.extend(limits_of(volume.data.shape[1:], plans, self._inference))
             if last:
                 held.clear()
                 self._resampling = None
             self._on_event({"event": "stage", "stage": "network"})
             progress = _progress(self._on_event)
+            volume = replace(volume, region=region)
             prediction = predict(volume, model, part.ready.network, self._inference, progress, self._cancelled)
         watch.add("network", prediction.network_s)
         watch.add("finish", prediction.finish_s)
         found = self._merged.add(prediction.labels, part.values)
         self._events.extend(prediction.notes)
         seconds = {stage: taken - before.get(stage, 0.0) for stage, taken in watch.seconds.items()}
-        self._done.append(PartRun.of(part, facts, self._inference, prediction.patches, seconds, found))
+        self._done.append(PartRun.of(part, facts, self._inference, prediction, seconds, found))
 
     def _result(self, facts: VolumeFacts, notes: Sequence[str]) -> SegmentationResult:
         names = dict(self._task.label_names)

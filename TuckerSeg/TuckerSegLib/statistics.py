@@ -48,6 +48,7 @@ class PartStatistics:
         key: Changes with anything that changes the network's output.
         architecture: Key of what the original network is built like, see ``timing.architecture_key``.
         grid_voxels: Of the volume on the network's grid.
+        patches_skipped: Patches of the volume that were spared.
         seconds: Wall-clock seconds per stage that were spent on this network.
         structures: How many it found.
     """
@@ -69,6 +70,7 @@ class PartStatistics:
     patches: int
     seconds: dict[str, float]
     structures: int
+    patches_skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class RunStatistics:
             less than the sum.
         macs_per_patch: One patch through all networks and folds, without mirroring.
         macs_per_volume: Patches times folds times mirrored copies.
+        patches, patches_skipped: Patches that were run, and patches of the volume that were spared, because there is
+            nothing in them, or nothing of what was asked for.
         voxels: Of the input volume.
         peak_memory_bytes: Of the whole process so far.
         device_reason: Why this device and this precision.
@@ -122,6 +126,7 @@ class RunStatistics:
     structures: tuple[Structure, ...]
     notes: tuple[str, ...]
     parts: tuple[PartStatistics, ...] = ()
+    patches_skipped: int = 0
 
     @property
     def voxels_per_second(self) -> float:
@@ -158,6 +163,7 @@ def run_rows(statistics: RunStatistics) -> list[tuple[str, str]]:
         *rows,
         ("seconds, total", f"{s.seconds['total']:.2f}"),
         ("patches", str(s.patches)),
+        ("patches skipped", str(s.patches_skipped)),
         ("million voxels per second", f"{s.voxels_per_second / 1e6:.2f}"),
         ("peak memory, GB", f"{s.peak_memory_bytes / 1e9:.2f}"),
         ("device", f"{s.device_name} [{s.device}]"),
@@ -174,7 +180,7 @@ def part_words(part: PartStatistics) -> str:
     ratio = part.original_macs_per_volume / max(part.macs_per_volume, 1)
     total_s, network_s = sum(part.seconds.values()), part.seconds.get("network", 0.0)
     return (
-        f"{total_s:.2f} s ({network_s:.2f} s network), {part.patches} patches, "
+        f"{total_s:.2f} s ({network_s:.2f} s network), {part.patches} patches ({part.patches_skipped} skipped), "
         f"{part.parameters / 1e6:.2f} million parameters, {part.macs_per_volume * 2e-9:.2f} GFLOPs "
         f"({ratio:.2f}x fewer), {part.structures} structures"
     )
@@ -198,7 +204,7 @@ def as_table(statistics: RunStatistics) -> str:
         "(1 multiply-accumulate = 2 FLOPs; convolutions only)",
         "",
         "Seconds      " + ", ".join(f"{stage} {s.seconds[stage]:.2f}" for stage in STAGE_TITLES if stage in s.seconds),
-        f"Total        {s.seconds['total']:.2f} s, {s.patches} patches, "
+        f"Total        {s.seconds['total']:.2f} s, {s.patches} patches ({s.patches_skipped} skipped), "
         f"{s.voxels_per_second / 1e6:.2f} million voxels/s, peak memory {s.peak_memory_bytes / 1e9:.2f} GB",
         f"Structures   {len(s.structures)} found, {sum(found.volume_ml for found in s.structures):.0f} ml in all",
         *(f"Part         {part.name}: {part_words(part)}" for part in _several(s)),

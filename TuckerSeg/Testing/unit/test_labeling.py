@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.ndimage import zoom
 
-from TuckerSegLib import labeling
+from TuckerSegLib import slice_labeling
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.labeling import Decision, Head, label_volume
 from TuckerSegLib.resampling import ResamplingSpec, linear_taps
@@ -78,7 +78,7 @@ def test_small_chunks_change_nothing(monkeypatch):
     features, head = random_features(6, 3), random_head(30, 6, 4)
     results = []
     for rows in (4096, 37):
-        monkeypatch.setattr(labeling, "_CHUNK_ROWS", rows)
+        monkeypatch.setattr(slice_labeling, "_CHUNK_ROWS", rows)
         results.append(np.zeros(NATIVE, dtype=np.uint8))
         label_volume(slabs_of(features), head, Decision.for_labels(30), LOW, results[-1], ResamplingSpec(1))
     assert np.array_equal(*results)

@@ -8,6 +8,8 @@ from typing import Any
 _HOME = {
     "patch_origins": "grid",
     "gaussian_weights": "weights",
+    "select_patches": "selection",
+    "Selection": "selection",
     "stream": "streaming",
     "patch_count": "streaming",
     "Slab": "streaming",

@@ -14,7 +14,12 @@ from ..errors import SpecError
 
 
 def patch_origins(shape: Sequence[int], patch_shape: Sequence[int], step_fraction: float) -> list[tuple[int, int, int]]:
-    """First voxel of every patch, ordered along the slowest axis.
+    """First voxel of every patch, ordered along the slowest axis; see :func:`axis_origins`."""
+    return list(itertools.product(*axis_origins(shape, patch_shape, step_fraction)))
+
+
+def axis_origins(shape: Sequence[int], patch_shape: Sequence[int], step_fraction: float) -> list[list[int]]:
+    """First voxels of the patches along each axis; every combination of them is a patch of the grid.
 
     Args:
         shape: (Z, Y, X) of the volume; an axis shorter than the patch counts as padded to it.
@@ -34,7 +39,7 @@ def patch_origins(shape: Sequence[int], patch_shape: Sequence[int], step_fractio
         steps = math.ceil(span / (patch * step_fraction))
         step = span / steps if steps else 0.0  # divide before multiplying: nnU-Net's own rounding
         axes.append([round(step * index) for index in range(steps + 1)])
-    return list(itertools.product(*axes))
+    return axes
 
 
 def padding(shape: Sequence[int], patch_shape: Sequence[int]) -> tuple[tuple[int, int], ...]:

@@ -1,0 +1,107 @@
+"""Weighted sums of overlapping patches, each kept for as long as a later patch may add to it.
+
+The Z axis is cut where a layer of patches begins and where a gap between layers does; a piece is allocated when the
+first patch adds to it and leaves when the last one has. Only the box that is asked for is held.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from .weights import gaussian_weights
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Finished planes: means (F, z, Y, X), and where any patch was added (z, Y, X), None: everywhere."""
+
+    means: torch.Tensor
+    covered: torch.Tensor | None
+
+
+class Accumulator:
+    """Weighted sums in float32, one piece of the Z axis per layer of patches, laid out as the predictions are.
+
+    Args:
+        patch_shape: (Z, Y, X).
+        layers: First planes of the patches that will be added, ascending, each once.
+        box: What is put together; patches may reach beyond it.
+    """
+
+    def __init__(self, patch_shape: Sequence[int], layers: Sequence[int], box: Box) -> None:
+        self._patch_shape, self._box = tuple(patch_shape), box
+        ends = [layer + self._patch_shape[0] for layer in layers]
+        gaps = [end for end, following in zip(ends, layers[1:]) if end < following]
+        cuts = {min(max(cut, box[0].start), box[0].stop) for cut in (*layers, *gaps, *ends[-1:])}
+        self._pieces = list(itertools.pairwise(sorted(cuts)))
+        self._sums: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._next = 0
+        self._weights: torch.Tensor | None = None
+        self._nothing: torch.Tensor | None = None  # (F, 1, 1, 1)
+
+    @torch.no_grad()
+    def add(self, origin: tuple[int, int, int], prediction: torch.Tensor) -> None:
+        """Add one patch, (F, z, y, x) of any float type and layout."""
+        if self._weights is None or self._weights.device != prediction.device:
+            self._weights = gaussian_weights(self._patch_shape).to(prediction.device)
+            self._nothing = prediction.new_zeros((len(prediction), 1, 1, 1), dtype=torch.float32)
+        first, last = origin[0], origin[0] + self._patch_shape[0]
+        axes = zip(origin[1:], self._patch_shape[1:], self._box[1:], strict=True)
+        seen, there = zip(*(_overlap(*axis) for axis in axes), strict=True)
+        prediction, weights = prediction[(slice(None), slice(None), *seen)], self._weights[(slice(None), *seen)]
+        for index in range(self._next, len(self._pieces)):
+            offset, end = self._pieces[index]
+            start, stop = max(offset, first), min(end, last)
+            if start >= stop:
+                continue
+            sums, weight_sums = self._piece(index, prediction)
+            sums = sums[(slice(None), slice(start - offset, stop - offset), *there)]
+            inside = slice(start - first, stop - first)
+            # One plane at a time on a CPU: its float32 copy stays in the processor's cache.
+            planes = range(stop - start) if prediction.device.type == "cpu" else [slice(None)]
+            for plane in planes:
+                sums[:, plane].addcmul_(prediction[:, inside][:, plane].float(), weights[inside][plane])
+            weight_sums[(slice(start - offset, stop - offset), *there)].add_(weights[inside])
+
+    @torch.no_grad()
+    def finished(self, upcoming: int | None) -> Iterator[Piece]:
+        """All pieces that end at or before the next patch's first plane; all that are left for None."""
+        while self._next < len(self._pieces) and (upcoming is None or self._pieces[self._next][1] <= upcoming):
+            start, stop = self._pieces[self._next]
+            sums, weight_sums = self._sums.pop(self._next, (None, None))
+            self._next += 1
+            if sums is None:
+                shape = (stop - start, *(side.stop - side.start for side in self._box[1:]))
+                nowhere = torch.zeros(shape, dtype=torch.bool, device=self._nothing.device)
+                yield Piece(self._nothing.expand(-1, *shape), nowhere)
+                continue
+            covered, bare = None, weight_sums == 0
+            if bare.any():
+                covered = ~bare
+                weight_sums[bare] = 1
+            yield Piece(sums.mul_(weight_sums.reciprocal_()), covered)
+            del sums, weight_sums
+
+    def _piece(self, index: int, prediction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if index not in self._sums:
+            start, stop = self._pieces[index]
+            count, shape = prediction.shape[0], (stop - start, *(side.stop - side.start for side in self._box[1:]))
+            if prediction.stride(0) == 1 and count > 1:  # features of a voxel side by side
+                sums = prediction.new_zeros((*shape, count), dtype=torch.float32).permute(3, 0, 1, 2)
+            else:
+                sums = prediction.new_zeros((count, *shape), dtype=torch.float32)
+            self._sums[index] = (sums, prediction.new_zeros(shape, dtype=torch.float32))
+        return self._sums[index]
+
+
+def _overlap(first: int, size: int, part: slice) -> tuple[slice, slice]:
+    """Where a patch and a part of an axis overlap, counted from the patch's start and from the part's."""
+    start, stop = max(first, part.start), min(first + size, part.stop)
+    stop = max(start, stop)
+    return slice(start - first, stop - first), slice(start - part.start, stop - part.start)
