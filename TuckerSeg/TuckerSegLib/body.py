@@ -107,7 +107,7 @@ def _is_table(box: tuple[slice, ...], shape: Sequence[int], voxel_mm: np.ndarray
 
 
 def _filled(mask: np.ndarray) -> np.ndarray:
-    """With everything between two voxels of the mask along an axis: lungs too, open to the volume's end or cut by it."""
+    """With all that lies between two voxels of the mask along an axis: lungs too, open to the volume's end or cut."""
     filled = mask.copy()
     for axis in range(3):
         before = np.logical_or.accumulate(mask, axis)

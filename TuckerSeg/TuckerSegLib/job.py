@@ -30,7 +30,8 @@ class InferenceSpec:
         output_grid: ``native``: features interpolated to the input's grid, then argmax (nnU-Net's way, smooth).
             ``nearest``: argmax on the model's grid, then the nearest voxel (TotalSegmentator's way, blocky).
         remove_blobs_mm3: Separate blobs of a structure of up to this volume are removed; 0 keeps all.
-        skip_empty: Do not run patches of a CT that hold nothing but air.
+        skip_empty: Lay the patches over the body of a CT, where this takes fewer of them than the whole volume, and do
+            not run those that hold nothing but air.
     """
 
     VERSION: ClassVar[int] = 1

@@ -1,4 +1,4 @@
-"""Which part of a volume is worth computing, as a mask and boxes. Knows grids; nothing of images, models and patches."""
+"""Which part of a volume is to be computed. Knows grids; nothing of images, models and patches."""
 
 from __future__ import annotations
 

@@ -61,8 +61,9 @@ class SliceLabeler:
         """
         chosen = (first, second) if fraction else (first,)
         if any(plane.features is None for plane in chosen):
-            return torch.zeros((len(self._top), len(self._left)), dtype=first.classes.dtype, device=first.classes.device)
-        classes = self._in_plane(*(self._between(first, second, fraction) if fraction else (first.features, first.classes)))
+            return first.classes.new_zeros((len(self._top), len(self._left)))
+        between = self._between(first, second, fraction) if fraction else (first.features, first.classes)
+        classes = self._in_plane(*between)
         for plane in chosen:
             if plane.bare is not None:
                 classes[self._touched(plane.bare)] = 0

@@ -150,7 +150,8 @@ def test_a_box_smaller_than_a_patch_is_seen_with_what_lies_around_it():
     selection = selected(shape, spec, wanted)
     volume = volume_of(shape)
     list(stream(volume, lambda patches: seen.append(patches) or patches, spec, selection=selection))
-    assert len(selection.origins) == 1
+    assert len(selection.origins) == 1 and selection.alone
+    assert seen[0].shape[2:] == PATCH
     assert torch.equal(seen[0][0], volume[(slice(None), *selection.box)])
     assert all(part.start <= index < part.stop for part, index in zip(selection.box, (30, 49, 1)))
 

@@ -82,7 +82,7 @@ def select_patches(
 def _over_box(
     wanted: np.ndarray, shape: Sequence[int], patch_shape: Sequence[int], step_fraction: float
 ) -> list[list[int]]:
-    """First voxels along each axis of a grid over the box of what is wanted, which gets the size of a patch at least."""
+    """First voxels along each axis of a grid over the box of what is wanted, grown to the size of a patch."""
     box = []
     for axis, (size, patch) in enumerate(zip(shape, patch_shape, strict=True)):
         hits = np.flatnonzero(wanted.any(axis=tuple(other for other in range(3) if other != axis)))

@@ -61,7 +61,7 @@ class Slab:
         features: (F, stop - start, Y, X), weighted mean over patches, in float32; where one patch covers the volume
             its prediction itself, of the predictor's type. Any layout, perhaps a view of the predictor's output:
             only to be read, and before the next slab is asked for.
-        covered: (stop - start, Y, X), False where no patch was run and the features mean nothing; None: all are covered.
+        covered: (stop - start, Y, X), False where no patch was run and the features mean nothing; None: nowhere.
     """
 
     start: int
