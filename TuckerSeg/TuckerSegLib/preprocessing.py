@@ -123,20 +123,22 @@ def network_view(
     oriented, geometry = _oriented(image.array, image.geometry, plans.orientation)
     volume = oriented.transpose(0, *(axis + 1 for axis in plans.transpose_forward))
     crop = (slice(None),) * 3 if convention == "aligned" else nonzero_box(volume, image.source)
-    return volume[(slice(None), *crop)], _spacing(geometry, plans), crop
+    return volume[(slice(None), *crop)], _spacing(geometry, plans, convention), crop
 
 
 def grid_shape(geometry: Geometry, plans: ModelPlans, convention: str) -> Shape:
     """Shape (Z, Y, X) that an image has on the model's grid, on the model's axes, if nothing of it is cropped."""
     turned = _oriented(np.broadcast_to(np.uint8(0), geometry.shape), geometry, plans.orientation)[1]
     shape = tuple(turned.shape[axis] for axis in plans.transpose_forward)
-    return output_shape(shape, _spacing(turned, plans), plans.spacing_mm, convention)
+    return output_shape(shape, _spacing(turned, plans, convention), plans.spacing_mm, convention)
 
 
-def _spacing(geometry: Geometry, plans: ModelPlans) -> tuple[float, float, float]:
-    """Spacing in mm along the model's axes."""
-    # Six decimals: affines carry rounding noise that would tip sizes which fall on a half.
-    return tuple(round(float(geometry.spacing_mm[axis]), 6) for axis in plans.transpose_forward)
+def _spacing(geometry: Geometry, plans: ModelPlans, convention: str) -> tuple[float, float, float]:
+    """Spacing in mm along the model's axes, rounded as it must be for sizes that fall on a half."""
+    spacing = [geometry.spacing_mm[axis] for axis in plans.transpose_forward]
+    if convention == "aligned":  # TotalSegmentator 2.18 takes it from a NIfTI header, which holds it in float32
+        return tuple(float(np.float32(size)) for size in spacing)
+    return tuple(round(float(size), 6) for size in spacing)  # affines carry rounding noise
 
 
 def nonzero_box(volume: np.ndarray, source: str) -> tuple[slice, slice, slice]:
