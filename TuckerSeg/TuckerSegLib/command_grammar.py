@@ -20,6 +20,8 @@ from .command_arguments import (
     add_policy,
     add_structures,
 )
+from .exporting import FORMATS
+from .exporting.settings import WEIGHTS
 from .finetuning.settings import FineTuningSettings
 
 THREADS_HELP = "CPU threads (default: all but one, where there are more than two)"
@@ -45,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluation(functools.partial(add, "evaluation"))
     _add_models(functools.partial(add, "models"))
     _add_library(functools.partial(add, "library"))
+    _add_export(functools.partial(add, "exporting"))
     _add_training(functools.partial(add, "training"))
     _add_housekeeping(functools.partial(add, "housekeeping"))
     _add_serving(functools.partial(add, "serving"))
@@ -167,6 +170,36 @@ def _add_library(command: Command) -> None:
     models.add_argument("--json", action="store_true", help="the same as JSON; progress as one JSON event per line")
     models.set_defaults(action="list")
     add_model_actions(models)
+
+
+def _add_export(command: Command) -> None:
+    """The sub-command that writes models for other programs."""
+    export = command("export", "write a model, compressed or not, for nnU-Net and TotalSegmentator, ONNX or OpenVINO")
+    export.add_argument(
+        "model", metavar="MODEL", help="name from 'tuckerseg models', nnU-Net v2 folder or zip, or .tuckerseg file"
+    )
+    export.add_argument("--format", required=True, choices=FORMATS, help="what to write")
+    export.add_argument(
+        "--out",
+        required=True,
+        metavar="PATH",
+        help="nnunet: nnU-Net's results folder, as nnUNet_results; onnx: file .onnx; openvino: file .xml",
+    )
+    export.add_argument("--overwrite", action="store_true", help="replace what is there")
+    export.add_argument("--dataset-name", metavar="DatasetXXX_Name", help="of nnunet (default: the model's own)")
+    export.add_argument(
+        "--trainer-folder",
+        metavar="TRAINER__PLANS__CONFIGURATION",
+        help="of nnunet: where another program looks for it (default: nnUNetTrainer, and the model's own)",
+    )
+    export.add_argument("--opset", type=int, help="of onnx: version of the operators (default: 17)")
+    export.add_argument(
+        "--dynamic-batch", action="store_true", default=None, help="of onnx: any number of patches per call"
+    )
+    export.add_argument("--weights", choices=WEIGHTS, help="of openvino: as stored in the file (default: fp32)")
+    export.add_argument("--folds", metavar="0,1", help="folds of the model to write (default: all)")
+    export.add_argument("--ct", metavar="FILE", help="CT to calibrate on, where the model is not calibrated yet")
+    add_compression(export)
 
 
 def _add_training(command: Command) -> None:

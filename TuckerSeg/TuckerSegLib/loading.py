@@ -19,9 +19,10 @@ from .decompositions import calibrated_basis, network_basis, rank_evidence
 from .errors import ModelFileError, ModelFolderError, SpecError
 from .installed_models import locate
 from .model import ENGINE_VERSION, SegmentationModel, read_model_facts, read_model_file
+from .nnunet.compressed_architecture import original_architecture
 from .nnunet.folder import ModelFolder, find_model_folder
 from .nnunet.network import build_network
-from .nnunet.plans import ModelPlans, read_plans
+from .nnunet.plans import ModelPlans, read_plans, with_documents
 from .records import CompressionRecipe, to_json
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def _loaded(path: str | Path, folds: tuple[str, ...] | None, cache: Cache, read:
     if model is None:
         model = _convert(folder, sha256)
         cache.store("models", key, model.save)
-    return replace(model, name=_name(folder, model.plans))
+    plans = with_documents(model.plans, folder.read_json("plans.json"), folder.read_json("dataset.json"))
+    return replace(model, name=_name(folder, plans), plans=plans)
 
 
 def files_stamp(path: str | Path, folds: tuple[str, ...] | None = None) -> str:
@@ -125,7 +127,7 @@ def compress(
         raise SpecError(f"the compression names the calibration {named}, but {given} was given")
     asked = replace(model, recipes=(CompressionRecipe(method, to_json(spec), ()),), weights={})
     if cached := cached_model(cache, asked.key):
-        return replace(cached, name=model.name)
+        return replace(cached, name=model.name, plans=model.plans)
     evidence = rank_evidence(model, spec, cache, calibration, progress)
     changes = module.plan(model.structure(), spec, patch_shape, channels, evidence)
     if all(change.skipped_because is not None for change in changes):
@@ -201,9 +203,12 @@ def _convert(folder: ModelFolder, sha256: str) -> SegmentationModel:
     checkpoints = {fold: folder.read_checkpoint(fold) for fold in folder.folds}
     first = checkpoints[folder.folds[0]]
     plans = read_plans(folder.read_json("plans.json"), folder.read_json("dataset.json"), first, str(folder.container))
+    built = plans.architecture  # of a compressed network, where the folder holds one
+    architecture, recipes = original_architecture(built)
+    plans = replace(plans, architecture=architecture)
     weights: dict[str, torch.Tensor] = {}
     for fold, checkpoint in checkpoints.items():
-        network = build_network(plans.architecture, plans.input_channels, plans.logit_channels)
+        network = build_network(built, plans.input_channels, plans.logit_channels)
         try:
             network.load_state_dict(checkpoint["network_weights"])
         except RuntimeError as error:
@@ -215,9 +220,21 @@ def _convert(folder: ModelFolder, sha256: str) -> SegmentationModel:
         weights |= _weights(network, fold)
     cost = count(network, plans.patch_shape, plans.input_channels).total
     head = split_head(network, plans.patch_shape, plans.input_channels)
-    return SegmentationModel(
-        _name(folder, plans), plans, folder.folds, (), sha256, cost, cost, head.path if head else None, weights
+    model = SegmentationModel(
+        name=_name(folder, plans),
+        plans=plans,
+        folds=folder.folds,
+        recipes=recipes,
+        source_sha256=sha256,
+        original_cost=cost,
+        cost=cost,
+        head_path=head.path if head else None,
+        weights=weights,
     )
+    if not recipes:
+        return model
+    original = replace(model, recipes=()).structure()
+    return replace(model, original_cost=count(original, plans.patch_shape, plans.input_channels).total)
 
 
 def _stamped_files(folder: ModelFolder) -> list[Path]:

@@ -56,7 +56,7 @@ def refit_model(
     spec = {"volumes": [volume_id(volume) for volume in volumes], "crops": FITTED, "held_back": HELD_BACK, "seed": SEED}
     asked = replace(compressed, recipes=(*compressed.recipes, CompressionRecipe("refit", spec, ())), weights={})
     if known := cached_model(cache, asked.key):
-        return replace(known, name=compressed.name)
+        return replace(known, name=compressed.name, plans=compressed.plans)
     crops = [calibration_patches(original, volume, FITTED + HELD_BACK, SEED) for volume in volumes]
     held_back = [crop for each in crops for crop in each[FITTED:]]
     patches = [crop for each in crops for crop in each[:FITTED]] + held_back

@@ -61,7 +61,8 @@ def table() -> dict[str, tuple[set[str], set[str]]]:
         if "everything" in uses:
             allowed |= set(rules)
         known = {"numpy", "torch", "tensorly", "scipy", "nibabel", "SimpleITK", "nnunetv2", "openvino", "safetensors"}
-        known |= {"batchgeneratorsv2", "certifi", "matplotlib", "SampleData", "packaging", *APPLICATION}
+        known |= {"batchgeneratorsv2", "certifi", "matplotlib", "onnxruntime", "SampleData", "packaging"}
+        known |= set(APPLICATION)
         allowed_packages = known & set(re.findall(r"\w+", packages))
         rules |= {part: (allowed, allowed_packages) for part in parts}
     return rules

@@ -14,16 +14,23 @@ from .openvino_graph import UnknownOperation, record
 _SMALLEST_PATCHES = (32, 64, 128)  # voxels per axis; the smallest that survives the network's downsampling is traced
 
 
-def to_model(network: torch.nn.Module, shape: Sequence[int], output_type: str, log: Callable[[str], None]) -> Any:
+def to_model(
+    network: torch.nn.Module,
+    shape: Sequence[int],
+    output_type: str,
+    log: Callable[[str], None],
+    channels_last: bool = True,
+) -> Any:
     """Convert a network.
 
     Args:
         network: In eval mode, on the CPU, float32.
         shape: (B, C, Z, Y, X) of the input.
         output_type: ``f32``, ``bf16`` or ``f16``.
+        channels_last: Give (B, Z, Y, X, F), as the features lie in memory, which costs nothing; else (B, F, Z, Y, X).
 
     Returns:
-        ``openvino.Model`` from (B, C, Z, Y, X) to (B, Z, Y, X, F). It may share memory with the network, so the
+        ``openvino.Model`` from (B, C, Z, Y, X). It may share memory with the network, so the
         network must live until the model is compiled.
 
     Raises:
@@ -31,13 +38,14 @@ def to_model(network: torch.nn.Module, shape: Sequence[int], output_type: str, l
     """
     try:
         features, patch = record(network, shape, exact_statistics=output_type == "f32")
-        return _finish(features, [patch], output_type)
+        return _finish(features, [patch], output_type, channels_last)
     except UnknownOperation as error:
         log(f"The network uses {error}; it is traced, which takes longer.")
-    return _trace(network, shape, output_type)
+    features, parameters = _trace(network, shape)
+    return _finish(features, parameters, output_type, channels_last)
 
 
-def _trace(network: torch.nn.Module, shape: Sequence[int], output_type: str) -> Any:
+def _trace(network: torch.nn.Module, shape: Sequence[int]) -> tuple[Any, list]:
     import openvino
 
     failure: Exception | None = None
@@ -53,15 +61,15 @@ def _trace(network: torch.nn.Module, shape: Sequence[int], output_type: str) -> 
             failure = error
     else:
         raise BackendError(f"OpenVINO cannot convert this network ({failure}). Take another device, such as torch:cpu.")
-    return _finish(model.get_results()[0].input_value(0), model.get_parameters(), output_type)
+    return model.get_results()[0].input_value(0), model.get_parameters()
 
 
-def _finish(features: Any, parameters: list, output_type: str) -> Any:
-    """Model whose output has the channels last: that is how the features lie in memory, so it costs nothing."""
+def _finish(features: Any, parameters: list, output_type: str, channels_last: bool) -> Any:
     import openvino
     from openvino import opset8 as ops
 
     if output_type != "f32":
         features = ops.convert(features, output_type)
-    features = ops.transpose(features, np.array([0, 2, 3, 4, 1]))
+    if channels_last:
+        features = ops.transpose(features, np.array([0, 2, 3, 4, 1]))
     return openvino.Model([ops.result(features)], parameters, "patch_network")

@@ -92,6 +92,8 @@ class _Recorder(TorchFunctionMode):
             Tensor.__add__: self._add,
             Tensor.__iadd__: self._add_inplace,
             Tensor.add_: self._add_inplace,
+            Tensor.__truediv__: self._divide,
+            Tensor.div: self._divide,
         }
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
@@ -239,6 +241,10 @@ class _Recorder(TorchFunctionMode):
 
     def _add_inplace(self, x, y, alpha=1):
         return self.bind(x, self.value(self._add(x, y, alpha)))
+
+    def _divide(self, x, y):
+        _require(isinstance(y, (int, float)), "this division")
+        return self._like(x, self.ops.divide(self.node(self.value(x)), np.float32(y)))
 
 
 def _require(condition: bool, what: str) -> None:

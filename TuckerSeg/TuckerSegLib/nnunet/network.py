@@ -6,20 +6,13 @@ import copy
 from typing import TYPE_CHECKING
 
 from ..errors import UnsupportedModelError
+from .compressed_architecture import MOVED_CLASSES, NETWORK_CLASS
 from .plans import Architecture, quiet_import
 
 if TYPE_CHECKING:
     import torch
 
 TRUSTED_PACKAGES = ("dynamic_network_architectures", "torch")
-
-# Where nnunetv2's conversion of old plans looks for a class, and where the class has moved. Its own fallback, a
-# search through every architecture, imports timm and torchvision.
-MOVED_CLASSES = {
-    "dynamic_network_architectures.architectures.residual_unet.ResidualEncoderUNet": (
-        "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
-    ),
-}
 
 
 def build_network(architecture: Architecture, input_channels: int, logit_channels: int) -> torch.nn.Module:
@@ -54,8 +47,10 @@ def build_network(architecture: Architecture, input_channels: int, logit_channel
 
 
 def _refuse_foreign(architecture: Architecture) -> None:
-    """Plans name classes to call: only those of torch and of nnU-Net's own packages are."""
-    named = [architecture.class_name, *(architecture.kwargs.get(key) for key in architecture.requires_import)]
+    """Plans name classes to call: only those of torch, of nnU-Net's own packages and our own are."""
+    named = [architecture.kwargs.get(key) for key in architecture.requires_import]
+    if architecture.class_name != NETWORK_CLASS:
+        named.append(architecture.class_name)
     for name in filter(None, named):
         if str(name).partition(".")[0] not in TRUSTED_PACKAGES:
             raise UnsupportedModelError(

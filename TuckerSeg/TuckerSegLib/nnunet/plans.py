@@ -7,9 +7,10 @@ section included); the facts are kept as a plain record, so that a compressed mo
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..errors import ModelFolderError, UnsupportedModelError
@@ -17,6 +18,7 @@ from ..errors import ModelFolderError, UnsupportedModelError
 # Readers of nnunetv2.imageio that turn the image to this orientation; all others take it as stored.
 READER_ORIENTATION = {"NibabelIOWithReorient": "RAS", "SimpleITKIOWithReorient": "RAS"}
 RESAMPLING_FUNCTION = "resample_data_or_seg_to_shape"
+CASE_LISTS = ("dataset", "training", "test")  # of dataset.json: files of patients, which no prediction needs
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class ModelPlans:
         logit_channels: Output channels of the network.
         orientation: Anatomical orientation the image is turned to (``RAS``), None: taken as stored.
         mirror_axes: Axes of (Z, Y, X) that mirroring may flip.
+        documents: nnU-Net's own ``plans`` and ``dataset`` (JSON), for whoever writes a model folder; None where a file
+            of an earlier version does not hold them.
     """
 
     VERSION: ClassVar[int] = 1
@@ -96,6 +100,7 @@ class ModelPlans:
     image_resampling: ResamplingPlan
     logits_resampling: ResamplingPlan
     mirror_axes: tuple[int, ...]
+    documents: dict[str, dict[str, Any]] | None = None
 
     @property
     def input_channels(self) -> int:
@@ -131,6 +136,23 @@ def read_plans(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[
         raise ModelFolderError(f"{where}: the key {error} is missing in plans.json or dataset.json.") from error
     except (AssertionError, RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise ModelFolderError(f"{where}: nnU-Net does not accept these plans: {error}") from error
+
+
+def with_documents(facts: ModelPlans, plans: dict[str, Any], dataset: dict[str, Any]) -> ModelPlans:
+    """The facts together with the files that they were taken from, but for the names of training cases."""
+    dataset = {key: value for key, value in dataset.items() if key not in CASE_LISTS}
+    return replace(facts, documents={"plans": plans, "dataset": dataset})
+
+
+def resolved_configuration(plans: dict[str, Any], name: str) -> dict[str, Any]:
+    """One configuration of ``plans.json`` that stands for itself: what it inherits written out, in today's form."""
+    with quiet_import():
+        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+        configuration = copy.deepcopy(PlansManager(plans).get_configuration(name).configuration)
+    for key in ("inherits_from", "next_stage"):
+        configuration.pop(key, None)
+    return configuration
 
 
 @contextlib.contextmanager

@@ -1,0 +1,61 @@
+"""The network class that exported nnU-Net folders name in their plans.json.
+
+nnU-Net finds it by its name and builds the compressed network with it; the weights come from the checkpoint. Its name
+and its arguments stand in files that others keep: they stay as they are. Knows nothing of models, images or hardware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from . import compression
+from .compression.layers import replace_modules
+from .records import CompressionRecipe, from_json
+
+
+class CompressedUNet(nn.Module):
+    """A U-Net of dynamic_network_architectures (an encoder, and a decoder that takes its skips) with compressed layers.
+
+    Modules and parameters have the names that the original's have, so that whatever looks for ``decoder`` or ``encoder``
+    finds it.
+
+    Args:
+        input_channels: C.
+        num_classes: L, channels of the logits.
+        network_class: The original's class.
+        recipes: What was done to the original, in order, as JSON.
+        unused_heads: Paths of the heads that only deep supervision runs; without it they are left out.
+        deep_supervision: Give logits of several resolutions, for training.
+        arguments: The original's own, as in its plans.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        network_class: type[nn.Module],
+        recipes: Sequence[dict[str, Any]],
+        unused_heads: Sequence[str] = (),
+        deep_supervision: bool = False,
+        **arguments: Any,
+    ):
+        super().__init__()
+        network = network_class(
+            input_channels=input_channels, num_classes=num_classes, deep_supervision=deep_supervision, **arguments
+        )
+        if not deep_supervision:
+            replace_modules(network, {network.get_submodule(path): nn.Identity() for path in unused_heads})
+        for recipe in recipes:
+            recipe = from_json(CompressionRecipe, recipe)
+            compression.method(recipe.method).apply(network, recipe.changes)
+        self.encoder = network.encoder
+        self.decoder = network.decoder
+        if hasattr(network, "initialize"):  # what nnU-Net calls on every module before it loads or trains
+            self.initialize = network.initialize
+
+    def forward(self, patches: Tensor) -> Tensor | list[Tensor]:
+        """Patches (B, C, Z, Y, X) to logits (B, L, Z, Y, X); with deep supervision a list, the finest first."""
+        return self.decoder(self.encoder(patches))

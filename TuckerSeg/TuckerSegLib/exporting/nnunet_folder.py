@@ -1,0 +1,142 @@
+"""An ordinary nnU-Net v2 results folder, which nnU-Net and TotalSegmentator run where TuckerSegLib is installed.
+
+``plans.json`` names ``compressed_network.CompressedUNet`` and what was done to the original in its ``architecture``
+section; all else in it and in ``dataset.json`` is the original's.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..compression.heads import drop_unused_heads
+from ..errors import SpecError, UnsupportedModelError
+from ..nnunet.compressed_architecture import compressed_architecture
+from ..nnunet.folder import CHECKPOINT_NAMES, find_model_folder
+from ..nnunet.network import build_network
+from ..nnunet.plans import Architecture, read_plans, resolved_configuration
+from .checking import require_agreement, sample_patch
+from .settings import DATASET_NAME, Exported, ExportSettings
+from .staging import require_free, staged
+
+if TYPE_CHECKING:
+    from ..model import SegmentationModel
+
+OPTIONS = ("dataset_name", "trainer_folder")
+TRAINER = "nnUNetTrainer"  # found without importing the others, and builds what the plans say
+
+
+def check(model: SegmentationModel, path: Path, settings: ExportSettings) -> None:
+    """Raise what stands against an export, before the model is compressed.
+
+    Raises:
+        SpecError: The model's dataset has no name that nnU-Net takes.
+        UnsupportedModelError: A ``.tuckerseg`` file of an earlier version, which lacks nnU-Net's own documents.
+        OutputError: The place is taken.
+    """
+    if model.plans.documents is None:
+        raise UnsupportedModelError(
+            f"{model.name}: this file was written by an earlier TuckerSeg, which did not keep nnU-Net's plans in it. "
+            "Make it again, or export the original model at a rank."
+        )
+    require_free([model_folder(model, path, settings)], settings.overwrite)
+
+
+def export(model: SegmentationModel, path: Path, settings: ExportSettings) -> Exported:
+    """Write the folder ``DatasetXXX_Name/Trainer__Plans__Configuration``.
+
+    Args:
+        path: nnU-Net's results folder, in which it will lie.
+
+    Raises:
+        UnsupportedModelError: The network is not made of an encoder and a decoder.
+        OutputError: It cannot be written.
+    """
+    check(model, path, settings)
+    place = model_folder(model, path, settings)
+    architecture = compressed_architecture(model.plans.architecture, model.recipes, _unused_heads(model))
+    with staged(place) as folder:
+        _write_json(folder / "plans.json", _exported_plans(model, architecture))
+        _write_json(folder / "dataset.json", model.plans.documents["dataset"])
+        for fold in model.folds:
+            _write_checkpoint(folder / f"fold_{fold}" / CHECKPOINT_NAMES[0], model, fold)
+        difference = _tried(model, folder)
+        names = [file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file()]
+    return Exported(place, tuple(place / name for name in names), difference)
+
+
+def model_folder(model: SegmentationModel, path: Path, settings: ExportSettings) -> Path:
+    """Where the model will lie.
+
+    Raises:
+        SpecError: The model's dataset has no name that nnU-Net takes.
+    """
+    dataset = settings.dataset_name or model.plans.dataset_name
+    if not DATASET_NAME.fullmatch(dataset):
+        raise SpecError(f"nnU-Net cannot find a dataset of the name '{dataset}': say --dataset-name Dataset123_Name.")
+    plans_name = (model.plans.documents or {}).get("plans", {}).get("plans_name", "nnUNetPlans")
+    default = f"{TRAINER}__{plans_name}__{model.plans.configuration}"
+    return path / dataset / (settings.trainer_folder or default)
+
+
+def _unused_heads(model: SegmentationModel) -> tuple[str, ...]:
+    import torch
+
+    plans = model.plans
+    with torch.device("meta"):
+        network = build_network(plans.architecture, plans.input_channels, plans.logit_channels)
+    parts = sorted(name for name, _ in network.named_children())
+    if parts != ["decoder", "encoder"]:
+        raise UnsupportedModelError(
+            f"Only networks of an encoder and a decoder can be exported to nnU-Net's format; "
+            f"{plans.architecture.class_name} is made of {', '.join(parts)}."
+        )
+    return drop_unused_heads(network, plans.patch_shape, plans.input_channels)
+
+
+def _exported_plans(model: SegmentationModel, architecture: Architecture) -> dict[str, Any]:
+    plans = copy.deepcopy(model.plans.documents["plans"])
+    configuration = resolved_configuration(plans, model.plans.configuration)
+    configuration["architecture"] = {
+        "network_class_name": architecture.class_name,
+        "arch_kwargs": architecture.kwargs,
+        "_kw_requires_import": list(architecture.requires_import),
+    }
+    return {**plans, "configurations": {model.plans.configuration: configuration}}
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+def _write_checkpoint(path: Path, model: SegmentationModel, fold: str) -> None:
+    import torch
+
+    checkpoint = {
+        "network_weights": model.network(fold).state_dict(),
+        "trainer_name": TRAINER,
+        "init_args": {"configuration": model.plans.configuration, "fold": fold},
+        "inference_allowed_mirroring_axes": model.plans.mirror_axes or None,
+    }
+    path.parent.mkdir()
+    torch.save(checkpoint, path)
+
+
+def _tried(model: SegmentationModel, folder: Path) -> float:
+    """The worst difference of all folds, each built of what was written."""
+    import torch
+
+    written = find_model_folder(folder, model.folds)
+    worst, patch = 0.0, sample_patch(model)
+    for fold in model.folds:
+        checkpoint = written.read_checkpoint(fold)
+        plans = read_plans(written.read_json("plans.json"), written.read_json("dataset.json"), checkpoint, str(folder))
+        network = build_network(plans.architecture, plans.input_channels, plans.logit_channels)
+        network.load_state_dict(checkpoint["network_weights"])
+        ours = model.network(fold)
+        with torch.inference_mode():
+            found, expected = network(patch).numpy(), ours(patch).numpy()
+        worst = max(worst, require_agreement(found, expected, "fp32", "nnU-Net"))
+    return worst

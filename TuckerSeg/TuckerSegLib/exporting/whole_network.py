@@ -1,0 +1,33 @@
+"""All folds of a model as one network from patches to logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from ..model import SegmentationModel
+
+
+class MeanOfFolds(nn.Module):
+    """The mean of the logits of several networks."""
+
+    def __init__(self, networks: Sequence[nn.Module]):
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(B, C, Z, Y, X) to (B, L, Z, Y, X)."""
+        first, *others = self.networks
+        logits = first(patches)
+        for network in others:
+            logits = logits + network(patches)
+        return logits / len(self.networks)
+
+
+def whole_network(model: SegmentationModel) -> nn.Module:
+    """One network of all folds, in evaluation mode."""
+    networks = [model.network(fold) for fold in model.folds]
+    return networks[0] if len(networks) == 1 else MeanOfFolds(networks).eval()

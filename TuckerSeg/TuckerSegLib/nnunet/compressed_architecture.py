@@ -1,0 +1,68 @@
+"""The ``architecture`` section of plans whose network is compressed, and the way back from it.
+
+The original's arguments stay where nnU-Net's tools look for them; what was done to the network stands beside them, as
+plain JSON. The class that takes both, ``compressed_network.CompressedUNet``, is known here by its name alone.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from ..errors import UnsupportedModelError
+from ..records import CompressionRecipe, from_json, to_json
+from .plans import Architecture
+
+NETWORK_CLASS = "TuckerSegLib.compressed_network.CompressedUNet"
+# Where nnunetv2's conversion of old plans looks for a class, and where the class has moved. Its own fallback, a
+# search through every architecture, imports timm and torchvision.
+MOVED_CLASSES = {
+    "dynamic_network_architectures.architectures.residual_unet.ResidualEncoderUNet": (
+        "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
+    ),
+}
+
+_OWN_ARGUMENTS = ("network_class", "recipes", "unused_heads")
+
+
+def compressed_architecture(
+    architecture: Architecture, recipes: tuple[CompressionRecipe, ...], unused_heads: tuple[str, ...]
+) -> Architecture:
+    """What nnU-Net must be told to build a compressed network.
+
+    Args:
+        architecture: Of the original.
+        recipes: What was done to it, in order.
+        unused_heads: Paths of the original's modules that no prediction runs; the compressed one lacks their weights.
+    """
+    own = {
+        "network_class": MOVED_CLASSES.get(architecture.class_name, architecture.class_name),
+        "recipes": [to_json(recipe) for recipe in recipes],
+        "unused_heads": list(unused_heads),
+    }
+    kwargs = {**copy.deepcopy(architecture.kwargs), **own}
+    return Architecture(NETWORK_CLASS, kwargs, (*architecture.requires_import, "network_class"))
+
+
+def original_architecture(architecture: Architecture) -> tuple[Architecture, tuple[CompressionRecipe, ...]]:
+    """The original's architecture, and what was done to it; any other architecture is its own original.
+
+    Raises:
+        UnsupportedModelError: An argument of the compressed network is missing or makes no sense.
+        ModelFileError: A recipe was written by a newer version.
+    """
+    if architecture.class_name != NETWORK_CLASS:
+        return architecture, ()
+    kwargs = copy.deepcopy(architecture.kwargs)
+    missing = [name for name in _OWN_ARGUMENTS if name not in kwargs]
+    if missing:
+        raise UnsupportedModelError(
+            f"plans.json names the network '{NETWORK_CLASS}' without its arguments {', '.join(missing)}. "
+            "Export the model again."
+        )
+    class_name, recipes, _ = (kwargs.pop(name) for name in _OWN_ARGUMENTS)
+    imports = tuple(name for name in architecture.requires_import if name != "network_class")
+    try:
+        recipes = tuple(from_json(CompressionRecipe, recipe) for recipe in recipes)
+    except (TypeError, AttributeError, ValueError) as error:
+        raise UnsupportedModelError(f"plans.json: the recipes of the network make no sense ({error}).") from error
+    return Architecture(class_name, kwargs, imports), recipes
