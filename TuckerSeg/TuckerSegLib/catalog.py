@@ -22,6 +22,7 @@ DEMO_VOLUME = RESOURCES / "Data" / "synthetic_torso.nii.gz"
 
 # Its data sets are named so, or end in the number of their subjects, as Dataset789_kidney_cyst_501subj.
 TOTALSEGMENTATOR_NAME = re.compile(r"TotalSegmentator|_\d+subj$")
+NNUNET_STEP_FRACTION = 0.5
 CATALOG_FILE = RESOURCES / "Models" / "catalog.json"
 
 
@@ -166,6 +167,12 @@ def resampling_convention(dataset_name: str) -> str:
     """
     listed = _conventions().get(dataset_name)
     return listed or ("aligned" if TOTALSEGMENTATOR_NAME.search(dataset_name) else "nnunet")
+
+
+def step_fraction(dataset_name: str) -> float:
+    """How far apart the patches of a model lie, as its task says; nnU-Net's own for models that are in no task."""
+    steps = (known.step_fraction for known in tasks() for part in known.parts if part.dataset == dataset_name)
+    return next(steps, NNUNET_STEP_FRACTION)
 
 
 @functools.cache

@@ -17,10 +17,10 @@ from .records import CompressionRecipe, from_json
 
 
 class CompressedUNet(nn.Module):
-    """A U-Net of dynamic_network_architectures (an encoder, and a decoder that takes its skips) with compressed layers.
+    """A U-Net of dynamic_network_architectures with compressed layers: an encoder, and a decoder that takes its skips.
 
-    Modules and parameters have the names that the original's have, so that whatever looks for ``decoder`` or ``encoder``
-    finds it.
+    Modules and parameters have the names that the original's have, so that whoever looks for ``decoder`` or
+    ``encoder`` finds it.
 
     Args:
         input_channels: C.

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -193,3 +194,73 @@ def shapes_set(make_shapes_dataset, shapes_model):
     from TuckerSegLib.finetuning.preparation import prepare_dataset
 
     return prepare_dataset(read_raw_dataset(make_shapes_dataset(), shapes_model.plans), shapes_model.plans)
+
+
+@pytest.fixture
+def oblique_ct(tmp_path) -> Path:
+    """A smooth random volume of 1.5 mm with an oblique, flipped and permuted grid."""
+    import nibabel
+    import torch
+
+    generator = torch.Generator().manual_seed(3)
+    coarse = torch.randn(1, 1, 12, 10, 14, generator=generator) * 400
+    values = torch.nn.functional.interpolate(coarse, (83, 71, 90), mode="trilinear")[0, 0].numpy().astype(np.int16)
+    angle = 0.2
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.array([[0, 1.5, 0], [-1.25, 0, 0], [0, 0, 2.0]])
+    affine[:3, 3] = (10, -20, 30)
+    path = tmp_path / "volume.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(values, affine), path)
+    return path
+
+
+@pytest.fixture
+def nnunet_predictor():
+    """A function from a results folder to nnunetv2's own predictor for it."""
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    def initialized(folder, folds=(0,), mirroring=False):
+        predictor = nnUNetPredictor(
+            tile_step_size=0.5,
+            use_mirroring=mirroring,
+            perform_everything_on_device=False,
+            device=torch.device("cpu"),
+            allow_tqdm=False,
+        )
+        predictor.initialize_from_trained_model_folder(str(folder), folds, "checkpoint_final.pth")
+        return predictor
+
+    return initialized
+
+
+@pytest.fixture
+def nnunet_labels(tmp_path):
+    """A function from such a predictor and images to its labels.
+
+    It sums logits in half precision; in single precision where it is given float32 when it asks for ``torch.half``.
+    """
+    import nibabel
+    import torch
+
+    def predicted(predictor, images, accumulators=torch.float32):
+        output = tmp_path / "nnunet"
+        with mock.patch.object(torch, "half", accumulators):
+            predictor.predict_from_files_sequential([[str(image) for image in images]], [str(output)], overwrite=True)
+        return np.asarray(nibabel.load(f"{output}.nii.gz").dataobj).T
+
+    return predicted
+
+
+@pytest.fixture(scope="session")
+def assert_equal_labels():
+    """A function that compares two label maps voxel by voxel."""
+
+    def compare(found, expected, share=0.9999):
+        assert found.shape == expected.shape
+        assert len(np.unique(expected)) > 2, "the comparison would say nothing"
+        equal = (found == expected).mean()
+        assert equal >= share, f"{equal:.6f} of the voxels are equal"
+
+    return compare

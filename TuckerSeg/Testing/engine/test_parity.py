@@ -1,13 +1,11 @@
 """Labels equal those of nnunetv2's own ``nnUNetPredictor``.
 
 nnU-Net sums logits in half precision. Its rounding decides voxels whose two best logits are nearly equal, so the
-comparison is made twice: with nnU-Net as it is, and with its accumulators in single precision (by giving it float32
-where it asks for ``torch.half``), which shows that rounding explains the rest.
+comparison is made twice: with nnU-Net as it is, and with its accumulators in single precision, which shows that
+rounding explains the rest.
 """
 
 from __future__ import annotations
-
-from unittest import mock
 
 import nibabel
 import numpy as np
@@ -17,50 +15,6 @@ import torch
 from TuckerSegLib import InferenceSpec, TuckerSpec, compress, compress_predictor, load_model, segment
 
 EXACT = InferenceSpec(precision="fp32")
-
-
-def nnunet_predictor(folder, folds=(0,), mirroring=False):
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-
-    predictor = nnUNetPredictor(
-        tile_step_size=0.5,
-        use_mirroring=mirroring,
-        perform_everything_on_device=False,
-        device=torch.device("cpu"),
-        allow_tqdm=False,
-    )
-    predictor.initialize_from_trained_model_folder(str(folder), folds, "checkpoint_final.pth")
-    return predictor
-
-
-def nnunet_labels(predictor, images, tmp_path, accumulators=torch.float32):
-    output = tmp_path / "nnunet"
-    with mock.patch.object(torch, "half", accumulators):
-        predictor.predict_from_files_sequential([[str(image) for image in images]], [str(output)], overwrite=True)
-    return np.asarray(nibabel.load(f"{output}.nii.gz").dataobj).T
-
-
-@pytest.fixture
-def volume(tmp_path):
-    """A smooth random volume of 1.5 mm with an oblique, flipped and permuted grid."""
-    generator = torch.Generator().manual_seed(3)
-    coarse = torch.randn(1, 1, 12, 10, 14, generator=generator) * 400
-    values = torch.nn.functional.interpolate(coarse, (83, 71, 90), mode="trilinear")[0, 0].numpy().astype(np.int16)
-    angle = 0.2
-    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-    affine = np.eye(4)
-    affine[:3, :3] = turn @ np.array([[0, 1.5, 0], [-1.25, 0, 0], [0, 0, 2.0]])
-    affine[:3, 3] = (10, -20, 30)
-    path = tmp_path / "volume.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(values, affine), path)
-    return path
-
-
-def assert_equal_labels(found, expected, share=0.9999):
-    assert found.shape == expected.shape
-    assert len(np.unique(expected)) > 2, "the comparison would say nothing"
-    equal = (found == expected).mean()
-    assert equal >= share, f"{equal:.6f} of the voxels are equal"
 
 
 @pytest.mark.parametrize(
@@ -81,52 +35,62 @@ def assert_equal_labels(found, expected, share=0.9999):
     ],
     ids=lambda variant: ", ".join(variant) or "plain",
 )
-def test_a_small_network_gives_the_labels_of_nnunet(make_model_folder, volume, tmp_path, variant):
+def test_a_small_network_gives_the_labels_of_nnunet(
+    make_model_folder, oblique_ct, nnunet_predictor, nnunet_labels, assert_equal_labels, variant
+):
     folder = make_model_folder(**variant)
     mirroring = "mirror_axes" in variant
     folds = tuple(int(fold) for fold in variant.get("folds", ("0",)))
-    expected = nnunet_labels(nnunet_predictor(folder, folds, mirroring), [volume], tmp_path)
-    found = segment(str(volume), load_model(folder), InferenceSpec(precision="fp32", mirroring=mirroring))
+    expected = nnunet_labels(nnunet_predictor(folder, folds, mirroring), [oblique_ct])
+    found = segment(str(oblique_ct), load_model(folder), InferenceSpec(precision="fp32", mirroring=mirroring))
     assert_equal_labels(found.labels, expected)
 
 
-def test_several_input_channels_give_the_labels_of_nnunet(make_model_folder, volume, tmp_path):
+def test_several_input_channels_give_the_labels_of_nnunet(
+    make_model_folder, oblique_ct, nnunet_predictor, nnunet_labels, assert_equal_labels, tmp_path
+):
     from TuckerSegLib import read_image
 
-    stored = nibabel.load(volume)
+    stored = nibabel.load(oblique_ct)
     second = tmp_path / "second.nii.gz"
     nibabel.save(nibabel.Nifti1Image(np.asarray(stored.dataobj)[::-1] // 2, stored.affine), second)
     folder = make_model_folder(channels=2)
-    expected = nnunet_labels(nnunet_predictor(folder), [volume, second], tmp_path)
-    found = segment(read_image([str(volume), str(second)]), load_model(folder), EXACT)
+    expected = nnunet_labels(nnunet_predictor(folder), [oblique_ct, second])
+    found = segment(read_image([str(oblique_ct), str(second)]), load_model(folder), EXACT)
     assert_equal_labels(found.labels, expected)
 
 
-def test_a_cropped_volume_gives_the_labels_of_nnunet(make_model_folder, volume, tmp_path):
-    stored = nibabel.load(volume)
+def test_a_cropped_volume_gives_the_labels_of_nnunet(
+    make_model_folder, oblique_ct, nnunet_predictor, nnunet_labels, assert_equal_labels
+):
+    stored = nibabel.load(oblique_ct)
     values = np.asarray(stored.dataobj).copy()
     values[:20] = values[:, -15:] = values[:, :, :7] = 0
-    nibabel.save(nibabel.Nifti1Image(values, stored.affine), volume)
+    nibabel.save(nibabel.Nifti1Image(values, stored.affine), oblique_ct)
     folder = make_model_folder()
-    expected = nnunet_labels(nnunet_predictor(folder), [volume], tmp_path)
-    assert_equal_labels(segment(str(volume), load_model(folder), EXACT).labels, expected)
+    expected = nnunet_labels(nnunet_predictor(folder), [oblique_ct])
+    assert_equal_labels(segment(str(oblique_ct), load_model(folder), EXACT).labels, expected)
 
 
-def test_a_compressed_predictor_of_nnunet_gives_our_labels(make_model_folder, volume, tmp_path):
+def test_a_compressed_predictor_of_nnunet_gives_our_labels(
+    make_model_folder, oblique_ct, nnunet_predictor, nnunet_labels, assert_equal_labels
+):
     folder = make_model_folder(folds=("0", "1"))
     predictor = nnunet_predictor(folder, (0, 1))
-    original = nnunet_labels(predictor, [volume], tmp_path)
+    original = nnunet_labels(predictor, [oblique_ct])
     spec = TuckerSpec(rank_ratio=0.5)
     compress_predictor(predictor, spec)
-    expected = nnunet_labels(predictor, [volume], tmp_path)
+    expected = nnunet_labels(predictor, [oblique_ct])
     assert (expected != original).any()
-    assert_equal_labels(segment(str(volume), compress(load_model(folder), spec), EXACT).labels, expected)
+    assert_equal_labels(segment(str(oblique_ct), compress(load_model(folder), spec), EXACT).labels, expected)
 
 
-def test_the_demonstration_network_gives_the_labels_of_nnunet_on_a_real_ct(demo_folder, shared_data, tmp_path):
+def test_the_demonstration_network_gives_the_labels_of_nnunet_on_a_real_ct(
+    demo_folder, shared_data, nnunet_predictor, nnunet_labels, assert_equal_labels
+):
     ct = shared_data / "data" / "example_ct.nii.gz"
     results = demo_folder / "nnUNetTrainer__nnUNetPlans__3d_fullres"
     found = segment(str(ct), load_model("demo"), EXACT).labels
     predictor = nnunet_predictor(results)
-    assert_equal_labels(found, nnunet_labels(predictor, [ct], tmp_path, torch.float16), share=0.999)
-    assert_equal_labels(found, nnunet_labels(predictor, [ct], tmp_path))
+    assert_equal_labels(found, nnunet_labels(predictor, [ct], torch.float16), share=0.999)
+    assert_equal_labels(found, nnunet_labels(predictor, [ct]))

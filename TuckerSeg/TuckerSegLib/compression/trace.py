@@ -98,7 +98,7 @@ def trace(network: nn.Module, patch_shape: Sequence[int], input_channels: int | 
         if isinstance(module, (nn.modules.conv._ConvNd, *NORMS)):
             module.forward = functools.partial(_output_without_values, module)
     try:
-        with torch.no_grad(), parameters_in_use:
+        with torch.inference_mode(False), torch.no_grad(), parameters_in_use:
             outputs = tree_leaves(structure(torch.empty(0, channels, *patch_shape, device="cpu")))
     except (RuntimeError, ValueError) as error:
         raise SpecError(

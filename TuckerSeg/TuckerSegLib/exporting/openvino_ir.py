@@ -30,7 +30,9 @@ def check(model: SegmentationModel, path: Path, settings: ExportSettings) -> Non
         OutputError: Another ending than .xml, or the place is taken.
     """
     if path.suffix != ".xml":
-        raise OutputError(f"{path}: the name of an OpenVINO model ends in .xml; its weights go to the same name in .bin.")
+        raise OutputError(
+            f"{path}: the name of an OpenVINO model ends in .xml; its weights go to the same name in .bin."
+        )
     require_free([path.with_suffix(ending) for ending in (".xml", ".bin", ".json")], settings.overwrite)
 
 

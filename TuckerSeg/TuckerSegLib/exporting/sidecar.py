@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import catalog
-from ..job import InferenceSpec
 from ..records import to_json
+from ..sliding_window.weights import PEAK, SIGMA_FRACTION
 
 if TYPE_CHECKING:
     from ..model import SegmentationModel
@@ -29,8 +29,8 @@ NORMALIZATION = {
     "RGBTo01Normalization": "divide by 255",
 }
 _TURN = (
-    "take the voxels as axes Z Y X; with `orientation` RAS, flip and permute them so that X grows to the right, Y to the "
-    "front, Z to the head; then permute by `transpose_forward`"
+    "take the voxels as axes Z Y X; with `orientation` RAS, flip and permute them so that X grows to the right, Y to "
+    "the front, Z to the head; then permute by `transpose_forward`"
 )
 _SIZE = "the new size is round(size * spacing / new spacing), half to even"
 BEFORE = {
@@ -38,23 +38,24 @@ BEFORE = {
         _TURN,
         "crop to the box of the voxels that are nonzero in any channel",
         "normalize each channel",
-        f"resample to `spacing_mm` by splines of the order `image.order`, as skimage.transform.resize does (the voxels' "
-        f"outer edges stay where they are, edges repeated, clipped to the range of the input); {_SIZE}. Where "
+        "resample to `spacing_mm` by splines of the order `image.order`, as skimage.transform.resize does (the outer "
+        f"edges of the voxels stay where they are, edges repeated, clipped to the range of the input); {_SIZE}. Where "
         "`force_separate_z` is null and the longest spacing, before or after, is more than 3 times the shortest, that "
         "axis is resampled last, with the order `order_z`",
     ),
     "aligned": (
         _TURN,
-        f"resample to `spacing_mm` linearly, as scipy.ndimage.zoom does (the centers of the outermost voxels stay where "
-        f"they are), then drop decimals; {_SIZE}",
+        "resample to `spacing_mm` linearly, as scipy.ndimage.zoom does (the centers of the outermost voxels stay "
+        f"where they are), then drop decimals; {_SIZE}",
         "normalize each channel",
     ),
 }
 AFTER = (
     "pad with zeros around the center where an axis is shorter than the patch; patches lie along each axis at "
     "round(i * (size - patch) / n), i = 0 .. n = ceil((size - patch) / (patch * `step_fraction`))",
-    "add up the patches' logits, weighted by a Gaussian around the patch's center (sigma is `gaussian_sigma_fraction` "
-    "of each side), and divide by the summed weights",
+    "add up the patches' logits, weighted by a Gaussian around the voxel size // 2 of each side (sigma is "
+    "`sigma_fraction` of the side, cut off beyond 4 sigma), scaled to `peak`, rounded to float16, zeros raised to the "
+    "smallest weight above zero; divide by the summed weights",
     "resample the logits linearly to the grid before resampling, by the same convention",
     "decide as `decision` says; undo permutation and turn; what was cropped away is background",
 )
@@ -99,8 +100,8 @@ def document_of(model: SegmentationModel, file: str, weights: str, dynamic_batch
         "labels": [{"value": label.value, "name": label.name} for label in plans.labels],
         "decision": _decision(model),
         "patch_shape": list(plans.patch_shape),
-        "step_fraction": InferenceSpec().step_fraction,
-        "gaussian_sigma_fraction": 1 / 8,
+        "step_fraction": catalog.step_fraction(plans.dataset_name),
+        "gaussian": {"sigma_fraction": SIGMA_FRACTION, "peak": PEAK},
         "mirror_axes": list(plans.mirror_axes),
         "spacing_mm": list(plans.spacing_mm),
         "orientation": plans.orientation,

@@ -11,8 +11,8 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-_PEAK = 10.0  # nnU-Net's value_scaling_factor
-_SIGMA = 1 / 8  # of the patch, as nnU-Net
+PEAK = 10.0  # nnU-Net's value_scaling_factor
+SIGMA_FRACTION = 1 / 8  # of the patch, as nnU-Net
 
 
 def gaussian_weights(patch_shape: Sequence[int]) -> torch.Tensor:
@@ -32,8 +32,8 @@ def _gaussian_weights(patch_shape: tuple[int, ...]) -> torch.Tensor:
 
     impulse = np.zeros(patch_shape)
     impulse[tuple(size // 2 for size in patch_shape)] = 1
-    weights = gaussian_filter(impulse, [size * _SIGMA for size in patch_shape], mode="constant", cval=0)
-    weights /= weights.max() / _PEAK
+    weights = gaussian_filter(impulse, [size * SIGMA_FRACTION for size in patch_shape], mode="constant", cval=0)
+    weights /= weights.max() / PEAK
     weights = torch.from_numpy(weights).to(torch.float16)
     weights[weights == 0] = weights[weights > 0].min()
     return weights.to(torch.float32)
