@@ -22,6 +22,7 @@ from TuckerSegLib.exporting import FORMATS, exporter
 from TuckerSegLib.exporting.settings import ExportSettings
 from TuckerSegLib.model import read_model_file
 from TuckerSegLib.model_repair import repair_model
+from TuckerSegLib.records import CompressionRecipe
 from TuckerSegLib.repairing.settings import RepairSettings
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
@@ -182,6 +183,16 @@ def test_the_plans_are_the_originals_but_for_the_network(make_model_folder, tmp_
     kwargs = architecture["arch_kwargs"]
     assert {key: kwargs[key] for key in original["arch_kwargs"]} == original["arch_kwargs"]
     assert kwargs["network_class"] == original["network_class_name"]
+
+
+def test_a_fine_tuned_model_is_exported_without_the_names_of_its_cases(make_model_folder, nnunet_predictor, tmp_path):
+    smaller = compress(load_model(make_model_folder(mirror_axes=(0,))), HALF)
+    tuned = CompressionRecipe("finetune", {"epochs": 1, "dataset": "Dataset001_Small", "cases": {"Jane Doe": "0"}}, ())
+    model = replace(smaller, recipes=(*smaller.recipes, tuned), plans=replace(smaller.plans, mirror_axes=()))
+    folder = exported(model, tmp_path / "results")
+    assert "Doe" not in (folder / "plans.json").read_text()
+    assert load_model(folder).recipes[-1].spec == {"epochs": 1, "dataset": "Dataset001_Small"}
+    assert nnunet_predictor(folder).allowed_mirroring_axes is None
 
 
 def test_the_checkpoint_is_small_and_safe(make_model_folder, tmp_path):

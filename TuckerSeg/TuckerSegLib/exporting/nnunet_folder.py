@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from ..nnunet.compressed_architecture import compressed_architecture
 from ..nnunet.folder import CHECKPOINT_NAMES, find_model_folder
 from ..nnunet.network import build_network
 from ..nnunet.plans import Architecture, read_plans, resolved_configuration
+from ..records import CompressionRecipe
 from .checking import require_agreement, sample_patch
 from .settings import DATASET_NAME, Exported, ExportSettings
 from .staging import require_free, staged
@@ -56,7 +58,8 @@ def export(model: SegmentationModel, path: Path, settings: ExportSettings) -> Ex
     """
     check(model, path, settings)
     place = model_folder(model, path, settings)
-    architecture = compressed_architecture(model.plans.architecture, model.recipes, _unused_heads(model))
+    recipes = tuple(map(_without_cases, model.recipes))
+    architecture = compressed_architecture(model.plans.architecture, recipes, _unused_heads(model))
     with staged(place) as folder:
         _write_json(folder / "plans.json", _exported_plans(model, architecture))
         _write_json(folder / "dataset.json", model.plans.documents["dataset"])
@@ -79,6 +82,11 @@ def model_folder(model: SegmentationModel, path: Path, settings: ExportSettings)
     plans_name = (model.plans.documents or {}).get("plans", {}).get("plans_name", "nnUNetPlans")
     default = f"{TRAINER}__{plans_name}__{model.plans.configuration}"
     return path / dataset / (settings.trainer_folder or default)
+
+
+def _without_cases(recipe: CompressionRecipe) -> CompressionRecipe:
+    """The recipe without the names of the cases that a fine-tuning saw, which may be those of patients."""
+    return replace(recipe, spec={key: value for key, value in recipe.spec.items() if key != "cases"})
 
 
 def _unused_heads(model: SegmentationModel) -> tuple[str, ...]:

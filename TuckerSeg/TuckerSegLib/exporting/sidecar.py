@@ -81,7 +81,9 @@ def document_of(model: SegmentationModel, file: str, weights: str, dynamic_batch
             "name": model.name,
             "folds": list(model.folds),
             "source_sha256": model.source_sha256,
-            "compression": [{"method": recipe.method, "spec": recipe.spec} for recipe in model.recipes],
+            "compression": [
+                {"method": recipe.method, "rank_ratio": recipe.spec.get("rank_ratio")} for recipe in model.recipes
+            ],
             "cost_per_patch": {"original": to_json(model.original_cost), "this": to_json(model.cost)},
         },
         "input": {

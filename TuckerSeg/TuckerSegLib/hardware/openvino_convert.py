@@ -30,8 +30,8 @@ def to_model(
         channels_last: Give (B, Z, Y, X, F), as the features lie in memory, which costs nothing; else (B, F, Z, Y, X).
 
     Returns:
-        ``openvino.Model`` from (B, C, Z, Y, X). It may share memory with the network, so the
-        network must live until the model is compiled.
+        ``openvino.Model`` from (B, C, Z, Y, X). It may share memory with the network, so the network must live until
+        the model is compiled or saved.
 
     Raises:
         BackendError: Neither way works.
