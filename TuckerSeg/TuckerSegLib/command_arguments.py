@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from .exporting import FORMATS
+from .exporting.settings import WEIGHTS
 from .job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS
 
 POLICIES = ("auto", "uniform", "paper", "energy", "evbmf", "fixed")
@@ -141,3 +143,30 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
         "TotalSegmentator does)",
     )
     parser.add_argument("--no-skip", action="store_true", help="run the patches of a CT that hold nothing but air, too")
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", metavar="MODEL", help="name from 'tuckerseg models', nnU-Net v2 folder or zip, or .tuckerseg file"
+    )
+    parser.add_argument("--format", required=True, choices=FORMATS, help="what to write")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="PATH",
+        help="nnunet: nnU-Net's results folder, as nnUNet_results; onnx: file .onnx; openvino: file .xml",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.add_argument("--dataset-name", metavar="DatasetXXX_Name", help="of nnunet (default: the model's own)")
+    parser.add_argument(
+        "--trainer-folder",
+        metavar="TRAINER__PLANS__CONFIGURATION",
+        help="of nnunet: where another program looks for it (default: nnUNetTrainer, and the model's own)",
+    )
+    parser.add_argument("--opset", type=int, help="of onnx: version of the operators (default: 17)")
+    parser.add_argument(
+        "--dynamic-batch", action="store_true", default=None, help="of onnx: any number of patches per call"
+    )
+    parser.add_argument("--weights", choices=WEIGHTS, help="of openvino: as stored in the file (default: fp32)")
+    parser.add_argument("--folds", metavar="0,1", help="folds of the model to write (default: all)")
+    parser.add_argument("--ct", metavar="FILE", help="CT to calibrate on, where the model is not calibrated yet")

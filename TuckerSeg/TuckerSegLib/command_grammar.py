@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from .command_arguments import (
     add_compression,
+    add_export,
     add_images,
     add_inference,
     add_model,
@@ -20,8 +21,6 @@ from .command_arguments import (
     add_policy,
     add_structures,
 )
-from .exporting import FORMATS
-from .exporting.settings import WEIGHTS
 from .finetuning.settings import FineTuningSettings
 
 THREADS_HELP = "CPU threads (default: all but one, where there are more than two)"
@@ -175,30 +174,7 @@ def _add_library(command: Command) -> None:
 def _add_export(command: Command) -> None:
     """The sub-command that writes models for other programs."""
     export = command("export", "write a model, compressed or not, for nnU-Net and TotalSegmentator, ONNX or OpenVINO")
-    export.add_argument(
-        "model", metavar="MODEL", help="name from 'tuckerseg models', nnU-Net v2 folder or zip, or .tuckerseg file"
-    )
-    export.add_argument("--format", required=True, choices=FORMATS, help="what to write")
-    export.add_argument(
-        "--out",
-        required=True,
-        metavar="PATH",
-        help="nnunet: nnU-Net's results folder, as nnUNet_results; onnx: file .onnx; openvino: file .xml",
-    )
-    export.add_argument("--overwrite", action="store_true", help="replace what is there")
-    export.add_argument("--dataset-name", metavar="DatasetXXX_Name", help="of nnunet (default: the model's own)")
-    export.add_argument(
-        "--trainer-folder",
-        metavar="TRAINER__PLANS__CONFIGURATION",
-        help="of nnunet: where another program looks for it (default: nnUNetTrainer, and the model's own)",
-    )
-    export.add_argument("--opset", type=int, help="of onnx: version of the operators (default: 17)")
-    export.add_argument(
-        "--dynamic-batch", action="store_true", default=None, help="of onnx: any number of patches per call"
-    )
-    export.add_argument("--weights", choices=WEIGHTS, help="of openvino: as stored in the file (default: fp32)")
-    export.add_argument("--folds", metavar="0,1", help="folds of the model to write (default: all)")
-    export.add_argument("--ct", metavar="FILE", help="CT to calibrate on, where the model is not calibrated yet")
+    add_export(export)
     add_compression(export)
 
 

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from TuckerSegLib import load_model
+from TuckerSegLib import TuckerSpec, compress, load_model, load_task
 from TuckerSegLib.command_grammar import build_parser
 from TuckerSegLib.commands.exporting import export
 from TuckerSegLib.errors import ModelFolderError, OutputError, SpecError
@@ -65,6 +66,28 @@ def test_a_model_does_not_take_its_own_place(make_model_folder, tmp_path):
             run(model, "--format", "nnunet", "--out", tmp_path, "--overwrite")
     assert (source / "plans.json").read_text() == kept
     run(source, "--format", "nnunet", "--out", tmp_path, "--trainer-folder", "nnUNetTrainer__Small__3d_fullres")
+
+
+def test_every_network_of_a_task_is_exported_for_those_who_run_the_task(installed_total, tmp_path, monkeypatch):
+    spec = TuckerSpec(rank_ratio=0.5)
+    expected = [compress(part.load(), spec) for part in load_task("total").parts]
+    with pytest.raises(OutputError, match="is the model itself"):
+        run("total", "--format", "nnunet", "--out", installed_total, "--overwrite")
+    options = ["--rank", "0.5", "--policy", "uniform"]
+    run("total", "--format", "nnunet", "--out", tmp_path / "results", *options)
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
+    found = [part.load() for part in load_task("total").parts]
+    assert [model.recipes for model in found] == [model.recipes for model in expected]
+    assert [model.name for model in found] == [model.name for model in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert all(torch.equal(tensor, other.weights[name]) for name, tensor in one.weights.items())
+
+
+@pytest.mark.parametrize("arguments", [("onnx", "x.onnx"), ("nnunet", "results", "--dataset-name", "Dataset123_Name")])
+def test_several_networks_do_not_go_to_one_place(installed_total, tmp_path, arguments):
+    form, name, *options = arguments
+    with pytest.raises(SpecError, match="5 networks"):
+        run("total", "--format", form, "--out", tmp_path / name, *options)
 
 
 @pytest.mark.parametrize(

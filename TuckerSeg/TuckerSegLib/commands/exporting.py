@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .. import catalog
+from .. import catalog, installed_models
+from ..cache import Cache
 from ..command_options import folds_of
 from ..errors import OutputError
 from ..exporting import exporter
 from ..exporting.settings import Exported, ExportSettings
 from ..image import read_image
-from ..loading import load_model
+from ..job import Job
+from ..model import SegmentationModel
 from ..nnunet.folder import find_model_folder
+from ..segmentation_task import only_part, task_of
 from .models import compressed
 
 
+@dataclass(frozen=True)
+class Network:
+    """One network to export, where it lies, and how it is written."""
+
+    load: Callable[[], SegmentationModel]
+    source: Path
+    settings: ExportSettings
+
+
 def export(options: argparse.Namespace) -> None:
-    """``tuckerseg export MODEL --rank R --format F --out PATH``."""
+    """``tuckerseg export MODEL --rank R --format F --out PATH``; every network of a task, one after the other."""
     path, written_by = Path(options.out).expanduser(), exporter(options.format)
     settings = ExportSettings(
         overwrite=options.overwrite,
@@ -28,26 +42,48 @@ def export(options: argparse.Namespace) -> None:
         opset=options.opset,
     )
     settings.require_only(written_by.OPTIONS, options.format)
-    model = load_model(options.model, folds_of(options))
-    written_by.check(model, path, settings)
-    if options.format == "nnunet":
-        _require_another_place(options.model, written_by.model_folder(model, path, settings))
-    model = compressed(options, model, (lambda: read_image(options.ct)) if options.ct else None)
-    exported = written_by.export(model, path, settings)
-    before, after = model.original_cost, model.cost
-    print(f"{model.name}: {before.parameters / 1e6:.3f} -> {after.parameters / 1e6:.3f} million parameters")
-    _tell(exported)
+    for network in _networks(options, settings):
+        model = network.load()
+        written_by.check(model, path, network.settings)
+        if options.format == "nnunet":
+            _require_another_place(network.source, written_by.model_folder(model, path, network.settings))
+        model = compressed(options, model, (lambda: read_image(options.ct)) if options.ct else None)
+        _tell(model, written_by.export(model, path, network.settings))
 
 
-def _require_another_place(model: str, place: Path) -> None:
+def _networks(options: argparse.Namespace, settings: ExportSettings) -> list[Network]:
+    """The networks of a task, with the folder names that TotalSegmentator knows them by; or the only one of a model.
+
+    Raises:
+        SpecError: Several networks would go to one place.
+    """
+    task = task_of(Job((), model=options.model, folds=folds_of(options)), Cache())
+    if options.format != "nnunet" or settings.dataset_name:
+        only_part(task)
+    known = catalog.task(options.model)
+    if known is None or known.path is not None:
+        source, _ = installed_models.locate(options.model)
+        return [Network(task.parts[0].load, source, settings)]
+    return [
+        Network(
+            part.load,
+            installed_models.find_part(facts),
+            replace(settings, trainer_folder=settings.trainer_folder or facts.configuration),
+        )
+        for part, facts in zip(task.parts, known.parts, strict=True)
+    ]
+
+
+def _require_another_place(source: Path, place: Path) -> None:
     """Raise OutputError where an export would take the place of the model that it is made of."""
-    source = catalog.model_path(model)
     if source.is_dir() and Path(str(find_model_folder(source).root)).resolve() == place.resolve():
         raise OutputError(f"{place} is the model itself. Name another folder, --dataset-name or --trainer-folder.")
 
 
-def _tell(exported: Exported) -> None:
-    """Print where a model was written, and whether it was tried."""
+def _tell(model: SegmentationModel, exported: Exported) -> None:
+    """Print what was written where, and whether it was tried."""
+    before, after = model.original_cost, model.cost
+    print(f"{model.name}: {before.parameters / 1e6:.3f} -> {after.parameters / 1e6:.3f} million parameters")
     for file in exported.files:
         print(f"Written: {file} ({file.stat().st_size / 1e6:.3f} MB)")
     if exported.difference is None:
