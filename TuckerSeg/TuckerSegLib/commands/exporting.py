@@ -18,7 +18,8 @@ from ..job import Job
 from ..model import SegmentationModel
 from ..nnunet.folder import find_model_folder
 from ..segmentation_task import only_part, task_of
-from .models import compressed
+from .library import bring
+from .models import compressed, cost_words
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def export(options: argparse.Namespace) -> None:
         opset=options.opset,
     )
     settings.require_only(written_by.OPTIONS, options.format)
+    bring(options.model, options)
     for network in _networks(options, settings):
         model = network.load()
         written_by.check(model, path, network.settings)
@@ -82,8 +84,7 @@ def _require_another_place(source: Path, place: Path) -> None:
 
 def _tell(model: SegmentationModel, exported: Exported) -> None:
     """Print what was written where, and whether it was tried."""
-    before, after = model.original_cost, model.cost
-    print(f"{model.name}: {before.parameters / 1e6:.3f} -> {after.parameters / 1e6:.3f} million parameters")
+    print(f"{model.name}: {cost_words(model)} (1 multiply-accumulate = 2 FLOPs)")
     for file in exported.files:
         print(f"Written: {file} ({file.stat().st_size / 1e6:.3f} MB)")
     if exported.difference is None:
