@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from TuckerSegLib.image import Geometry, oriented, segment_volumes_ml
-from TuckerSegLib.quality import check_labels
-from TuckerSegLib.quality_report import WARNING
+from TuckerSegLib.quality import ImageCheck, check_labels
+from TuckerSegLib.quality_report import INFO, WARNING, Finding
 
 # Name: center (right, anterior, superior) and size in mm; the volume is 400 x 280 x 640 mm around (0, 0, 0)
 SPINE = {f"vertebrae_T{n}": ((0, -40, 290 - 22 * n), (40, 40, 18)) for n in range(1, 13)}
@@ -56,9 +56,9 @@ def painted(body):
     return labels, names
 
 
-def report_on(labels, names, affine=AFFINE):
+def report_on(labels, names, affine=AFFINE, image=None):
     geometry = Geometry(labels.shape, affine)
-    return check_labels(labels, geometry, names, segment_volumes_ml(labels, geometry, names))
+    return check_labels(labels, geometry, names, segment_volumes_ml(labels, geometry, names), image)
 
 
 def warned(report):
@@ -177,6 +177,33 @@ def test_too_little_to_tell_is_told_as_that():
     assert list(of(report, "orientation").numbers) == ["head-feet"]
 
 
+def test_one_organ_alone_does_not_tell_left_from_right(body):
+    labels, names = body
+    kept = [value for value, name in names.items() if name.startswith(("vertebrae", "sacrum", "liver"))]
+    report = report_on(np.where(np.isin(labels, kept), labels, 0), names, MIRRORED["R"] @ AFFINE)
+    assert report.warnings == () and "left-right" not in of(report, "orientation").numbers
+
+
+def test_what_image_and_labels_both_say_is_said_once_and_the_rest_joins(body):
+    labels, names = body
+    front = Finding("front-back", WARNING, "The bones lie in front.", {"bones_in_front": 0.2})
+    thick = Finding("thick-slices", INFO, "The slices are thick.")
+    checked = ImageCheck((front, thick), tuple(slice(0, size) for size in SHAPE), 0.2)
+    turned = report_on(labels, names, MIRRORED["A"] @ AFFINE, checked)
+    assert list(warned(turned)) == ["orientation"] and of(turned, "thick-slices") == thick
+    assert list(warned(report_on(labels, names, AFFINE, checked))) == ["front-back"]  # they contradict each other
+
+
+def test_bones_decide_where_the_labels_do_not():
+    centers = [center for center, _ in BODY.values()]
+    np.random.default_rng(4).shuffle(centers)
+    scattered = painted({name: (tuple(c), size) for (name, (_, size)), c in zip(BODY.items(), centers)})
+    whole = tuple(slice(0, size) for size in SHAPE)
+    codes = [finding.code for finding in report_on(*scattered, AFFINE, ImageCheck((), whole, 0.2)).findings]
+    assert codes[:2] == ["front-back", "layout"]
+    assert "front-back" not in warned(report_on(*scattered, AFFINE, ImageCheck((), whole, -0.2)))
+
+
 def test_vertebrae_out_of_order_are_told():
     mixed = dict(BODY)
     mixed["vertebrae_T6"], mixed["vertebrae_T7"] = BODY["vertebrae_T7"], BODY["vertebrae_T6"]
@@ -225,6 +252,28 @@ def test_structures_at_the_border_are_partial_and_their_volumes_are_not_judged(b
     assert "liver" in report.partial and "spleen" not in report.partial
     assert "volumes" not in warned(report)
     assert of(report, "partial").words.startswith("The border of the image cuts")
+
+
+def test_padding_around_the_scan_is_no_border_of_the_body(body):
+    labels, names = body
+    assert "spleen" not in report_on(labels, names).partial
+    edge = np.flatnonzero((labels == list(BODY).index("spleen") + 1).any(axis=(0, 1)))[0]
+    content = (slice(0, 160), slice(0, 70), slice(int(edge), 100))
+    assert "spleen" in report_on(labels, names, image=ImageCheck((), content, None)).partial
+
+
+def test_labels_that_end_a_voxel_before_the_border_are_partial_where_voxels_are_small():
+    labels = np.zeros((60, 60, 60), np.uint8)
+    labels[1:40, 10:50, 10:50] = 1
+    for spacing, partial in ((1.5, ("liver",)), (4.0, ())):
+        assert report_on(labels, {1: "liver"}, np.diag([spacing, spacing, spacing, 1])).partial == partial
+
+
+def test_a_part_of_the_body_that_is_cut_is_told_by_its_share(body):
+    labels, names = body
+    whole, cut = ({part.name: part for part in report_on(array, names).body_parts} for array in (labels, labels[20:]))
+    assert whole["pelvis"].share == 1 and whole["pelvis"].structures == cut["pelvis"].structures == 4
+    assert cut["pelvis"].share < 0.5
 
 
 def test_implausible_volumes_of_whole_structures_are_told(body):

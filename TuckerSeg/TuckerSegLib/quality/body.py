@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ..image import Geometry, oriented
 from ..quality_report import INFO, WARNING, Finding
 from .orientation import FRONT_BACK
 
-COARSE_MM = 3.0
+COARSE_MM = 4.0
 TISSUE_HU = -300
 BONE_HU = (300, 1800)  # denser than contrast medium in the bowel, mostly; less dense than metal
 TRUNK_WIDTH_MM = 220.0  # wider than heads and necks, whose bones lie around their middle or before it
@@ -22,7 +23,7 @@ CUT_SHARE = 0.15  # of the sides of the image
 
 
 def coarse_view(volume: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, tuple[float, ...]]:
-    """A volume (Z, Y, X) with its axes towards superior, anterior and right in steps of about 3 mm, and the steps."""
+    """A volume (Z, Y, X) with its axes towards superior, anterior and right in steps of about 4 mm, and the steps."""
     turned, grid = oriented(volume, geometry)
     steps = [max(1, round(COARSE_MM / spacing)) for spacing in grid.spacing_mm]
     spacing = tuple(step * spacing for step, spacing in zip(steps, grid.spacing_mm))
@@ -51,7 +52,7 @@ def bones_in_front(view: np.ndarray, spacing_mm: tuple[float, ...]) -> float | N
         if (right - left) * width_mm < TRUNK_WIDTH_MM or bone.sum() * depth_mm * width_mm < FEWEST_MM2:
             continue
         offsets.append((_center(bone.sum(axis=1)) - _center(body.sum(axis=1))) / max(front - back, 1))
-    return float(np.median(offsets)) if len(offsets) >= FEWEST_SLICES else None
+    return float(median(offsets)) if len(offsets) >= FEWEST_SLICES else None
 
 
 def check_bones(in_front: float | None) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ folder is looked at more closely by ``image.dicom``.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from ..image import Box
 from ..quality_report import INFO, WARNING, Finding
 
 SKIP = 8  # in-plane step of a first look
-JUMP_STEP = 3
+LOOK = 64  # pixels along an edge that are enough to see a change
 JUMP_NEIGHBORS = 5
 JUMP = 3.0  # change between two slices, over the usual one around them; 1.7 at most in CTs that are whole
 SMALLEST_CHANGE = 2.0  # HU; below it, two slices of air
@@ -41,7 +42,8 @@ def check_slices(volume: np.ndarray, content: Box) -> Iterator[Finding]:
     Args:
         content: See :func:`content_box`.
     """
-    padding = len(volume) - (content[0].stop - content[0].start)
+    first, last = content[0].start, content[0].stop
+    padding = len(volume) - (last - first)
     if padding:
         yield Finding(
             "padding",
@@ -49,8 +51,10 @@ def check_slices(volume: np.ndarray, content: Box) -> Iterator[Finding]:
             f"{padding} of {len(volume)} slices at the ends of the image are blank. They cost time and give nothing.",
             {"slices": float(padding)},
         )
-    inside = volume[content[0]]
-    blank = [content[0].start + index for index, plane in enumerate(inside) if _constant(plane)]
+    step = max(1, min(volume.shape[1:]) // LOOK)
+    look = np.ascontiguousarray(volume[first:last, ::step, ::step])
+    flat = np.flatnonzero(look.min(axis=(1, 2)) == look.max(axis=(1, 2)))
+    blank = [first + int(index) for index in flat if _constant(volume[first + index])]
     if blank:
         yield Finding(
             "blank-slices",
@@ -61,13 +65,13 @@ def check_slices(volume: np.ndarray, content: Box) -> Iterator[Finding]:
         )
     yield from _copies(volume[content])
     if not blank:
-        yield from _jumps(inside, content[0].start)
+        yield from _jumps(look, first)
 
 
 def _copies(volume: np.ndarray) -> Iterator[Finding]:
     for axis, words in enumerate(AXIS_WORDS):
         planes = np.moveaxis(volume, axis, 0)
-        look = planes[:, ::SKIP, ::SKIP]
+        look = np.ascontiguousarray(planes[:, ::SKIP, ::SKIP])
         alike = np.flatnonzero((look[1:] == look[:-1]).all(axis=(1, 2)))
         copies = [
             int(index)
@@ -92,16 +96,12 @@ def _copies(volume: np.ndarray) -> Iterator[Finding]:
         return  # one finding per code
 
 
-def _jumps(volume: np.ndarray, first: int) -> Iterator[Finding]:
-    if len(volume) < FEWEST_SLICES:
+def _jumps(look: np.ndarray, first: int) -> Iterator[Finding]:
+    """Look for jumps in (Z, Y, X), of which the first slice has the number ``first``."""
+    if len(look) < FEWEST_SLICES:
         return
-    low, high = CHANGES_RANGE_HU
-    change = np.empty(len(volume) - 1)
-    before = np.clip(volume[0, ::JUMP_STEP, ::JUMP_STEP].astype(np.float32), low, high)
-    for index in range(1, len(volume)):
-        plane = np.clip(volume[index, ::JUMP_STEP, ::JUMP_STEP].astype(np.float32), low, high)
-        change[index - 1] = np.abs(plane - before).mean()
-        before = plane
+    shown = np.clip(look, *CHANGES_RANGE_HU).astype(np.float32)
+    change = np.abs(np.diff(shown, axis=0)).mean(axis=(1, 2))
     around = np.array([_median_around(change, index) for index in range(len(change))])
     ratios = np.where(change > SMALLEST_CHANGE, change / np.maximum(around, 1e-6), 0)
     worst = int(ratios.argmax())
@@ -112,7 +112,7 @@ def _jumps(volume: np.ndarray, first: int) -> Iterator[Finding]:
     yield Finding(
         "jump",
         WARNING,
-        f"The image jumps between slices {first + worst} and {first + worst + 1} of {first + len(volume)}{more}: it "
+        f"The image jumps between slices {first + worst} and {first + worst + 1} of {first + len(look)}{more}: it "
         f"changes {ratios[worst]:.1f} times as much as around them. Slices are missing or damaged there; the file "
         "cannot tell. Compare with the original series.",
         {"slice": float(first + worst), "ratio": float(ratios[worst])},
@@ -120,7 +120,8 @@ def _jumps(volume: np.ndarray, first: int) -> Iterator[Finding]:
 
 
 def _median_around(change: np.ndarray, index: int) -> float:
-    return float(np.median([*change[max(0, index - JUMP_NEIGHBORS) : index], *change[index + 1 :][:JUMP_NEIGHBORS]]))
+    # Not numpy's median, whose first use imports another library of arrays
+    return median([*change[max(0, index - JUMP_NEIGHBORS) : index], *change[index + 1 :][:JUMP_NEIGHBORS]])
 
 
 def _constant(plane: np.ndarray) -> bool:

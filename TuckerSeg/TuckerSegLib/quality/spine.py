@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median, quantiles
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def check_vertebrae(structures: Sequence[Measured]) -> Iterator[Finding]:
         )
         return
     steps = _steps(spine)
-    usual = float(np.median([step.ratio for step in steps])) if len(steps) >= FEWEST else None
+    usual = median([step.ratio for step in steps]) if len(steps) >= FEWEST else None
     uneven = [step for step in steps if usual and not PITCH[0] <= step.ratio / usual <= PITCH[1]]
     if uneven:
         words = [f"{title_of(s.upper.name)} to {title_of(s.lower.name)} {s.ratio / usual:.1f} times" for s in uneven]
@@ -118,8 +119,8 @@ def body_width_ratio(structures: Sequence[Measured]) -> float | None:
 def _consistent_median(ratios: Sequence[float]) -> float | None:
     if len(ratios) < FEWEST_RATIOS:
         return None
-    lower, median, upper = np.quantile(ratios, (0.25, 0.5, 0.75))
-    return float(median) if 0 < upper <= SPREAD * lower else None
+    lower, middle, upper = quantiles(ratios, n=4, method="inclusive")
+    return middle if 0 < upper <= SPREAD * lower else None
 
 
 def _spine(structures: Sequence[Measured]) -> list[Measured]:
