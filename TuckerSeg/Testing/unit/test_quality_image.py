@@ -155,6 +155,8 @@ def test_the_content_of_a_blank_image_is_all_of_it():
         ((6, 1, 1), (60, 300, 300), "thick-slices", INFO),
         ((8, 1, 1), (60, 300, 300), "thick-slices", WARNING),
         ((5, 5, 5), (60, 60, 60), "thick-slices", INFO),
+        ((5, 0.5, 0.5), (60, 300, 300), "anisotropy", INFO),
+        ((5, 0.7, 0.7), (60, 300, 300), None, None),
         ((3, 1, 1.2), (60, 300, 300), "uneven-pixels", INFO),
         ((2, 3, 3), (60, 400, 300), "spacing", WARNING),
         ((4, 1, 1), (600, 40, 40), "spacing", WARNING),

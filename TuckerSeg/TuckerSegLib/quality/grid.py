@@ -11,6 +11,7 @@ THICK_MM, VERY_THICK_MM = 5.01, 7.5
 COARSE_MM = 4.5  # along all axes: the ribs are gone
 LARGEST_MM = (2300.0, 1000.0)  # along the body, across it
 SMALLEST_FIELD_MM = 100.0
+ELONGATED = 8.0  # a CT of 0.6 mm pixels and 5 mm slices just reaches it
 UNEVEN = 1.02  # within slices, pixels are square
 DEFAULT_SIZE = 512
 
@@ -26,8 +27,8 @@ def check_grid(geometry: Geometry) -> Iterator[Finding]:
         yield Finding(
             "thick-slices",
             WARNING if very else INFO,
-            f"The slices are {spacing[thickest]:.3g} mm apart; the models were trained on 1.5 to 6 mm, mostly up to 5. "
-            "Small structures may be missed or ragged. Give a thinner reconstruction where there is one.",
+            f"Expected slices up to 5 mm apart, found {spacing[thickest]:.3g} mm. Small structures may be "
+            "missed or ragged. Give a thinner reconstruction where there is one.",
             {"thickness_mm": spacing[thickest]},
         )
     elif min(spacing) > COARSE_MM:
@@ -36,6 +37,14 @@ def check_grid(geometry: Geometry) -> Iterator[Finding]:
             INFO,
             f"The voxels are large, {text} mm: small structures cannot be seen.",
             {"thickness_mm": min(spacing)},
+        )
+    if spacing[thickest] > ELONGATED * min(spacing):
+        yield Finding(
+            "anisotropy",
+            INFO,
+            f"The voxels are {spacing[thickest] / min(spacing):.0f} times as long as they are wide, {text} mm; the "
+            "networks know nearly cubic ones. Between slices, borders of structures are guessed.",
+            {"ratio": spacing[thickest] / min(spacing)},
         )
     within = sorted(spacing)[:2] if spacing[thickest] > UNEVEN * sorted(spacing)[1] else ()
     if within and within[1] > UNEVEN * within[0]:

@@ -71,7 +71,7 @@ class ResultsSection:
         )
         warnings = len(_warnings(statistics))
         if warnings:
-            words += " " + _("{count} warnings: see Results.").format(count=warnings)
+            words += " " + _("Warnings: {count}, see Results.").format(count=warnings)
         self._panel.running.status(words)
         for note in statistics.notes:
             self._panel.running.log(note)
