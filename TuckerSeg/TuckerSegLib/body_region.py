@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .body import Body, find_body
-from .image import Image, check_hounsfield
+from .image import Image
 from .job import InferenceSpec
 from .nnunet.plans import ModelPlans
 from .preprocessing import network_view
+from .quality import may_be_hounsfield
 from .region import Region
 from .sliding_window import StreamSpec, patch_count
 
@@ -47,7 +48,7 @@ class RegionFinder:
         return Region(body.mask), ()
 
     def _body(self, image: Image, plans: ModelPlans, convention: str) -> Body:
-        if check_hounsfield(image):
+        if not may_be_hounsfield(image.array[0]):
             return Body(None, "the intensities may not be Hounsfield units")
         axes = (plans.orientation, plans.transpose_forward, convention)
         if axes not in self._found:

@@ -17,12 +17,24 @@ RANK_HELP = (
 )
 
 
-def add_images(parser: argparse.ArgumentParser) -> None:
+def add_images(parser: argparse.ArgumentParser, optional: bool = False) -> None:
     parser.add_argument(
-        "images", metavar="IN", help="NIfTI, NRRD, MHA/MHD file or DICOM folder; more channels: --channel"
+        "images",
+        metavar="IN",
+        nargs="?" if optional else None,
+        help="NIfTI, NRRD, MHA/MHD file or DICOM folder; more channels: --channel",
     )
     parser.add_argument("--channel", action="append", default=[], help="further input channels, in the model's order")
     parser.add_argument("--timepoint", type=int, help="which volume of a 4D image, counted from 0")
+
+
+def add_label_names(parser: argparse.ArgumentParser, option: str, more: str = "") -> None:
+    parser.add_argument(
+        option,
+        metavar="NAMES",
+        help="what label values stand for: a task (total, body, ...) or a dataset.json (default: what a "
+        f".seg.nrrd or nnU-Net's dataset.json says{more})",
+    )
 
 
 def add_model(parser: argparse.ArgumentParser, default: str, preset: bool = True) -> None:

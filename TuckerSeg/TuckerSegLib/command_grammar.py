@@ -15,6 +15,7 @@ from .command_arguments import (
     add_export,
     add_images,
     add_inference,
+    add_label_names,
     add_model,
     add_model_actions,
     add_place,
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_running(functools.partial(add, "running"))
     _add_accuracy(functools.partial(add, "accuracy"))
     _add_evaluation(functools.partial(add, "evaluation"))
+    _add_quality(functools.partial(add, "quality"))
     _add_models(functools.partial(add, "models"))
     _add_library(functools.partial(add, "library"))
     _add_export(functools.partial(add, "exporting"))
@@ -128,13 +130,17 @@ def _add_evaluation(command: Command) -> None:
     evaluate.add_argument(
         "--minimum-voxels", type=int, default=0, help="smaller reference structures do not count (default: %(default)s)"
     )
-    evaluate.add_argument(
-        "--labels",
-        metavar="NAMES",
-        help="what label values stand for in all files: a task (total, body, ...) or a dataset.json (default: "
-        "what a .seg.nrrd or nnU-Net's dataset.json says; where both have names, structures are matched by name)",
-    )
+    add_label_names(evaluate, "--labels", "; where both files have names, structures are matched by name")
     evaluate.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def _add_quality(command: Command) -> None:
+    """The sub-command that checks images and labels."""
+    check = command("check", "tell whether an image is fit to be segmented, and whether labels of it are plausible")
+    add_images(check, optional=True)
+    check.add_argument("--labels", metavar="SEG", help="label file: NIfTI, NRRD, MHA or .seg.nrrd; needs no image")
+    add_label_names(check, "--labels-names")
+    check.add_argument("--json", action="store_true", help="the same as JSON")
 
 
 def _add_models(command: Command) -> None:

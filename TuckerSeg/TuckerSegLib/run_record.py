@@ -132,13 +132,6 @@ def together(keys: Sequence[str]) -> str:
     return keys[0] if len(keys) == 1 else key_of(parts=list(keys))
 
 
-def doubts_of(volume_image: image.Image, plans: ModelPlans) -> Iterator[str]:
-    """What of an image may be wrong for a model."""
-    doubt = image.check_hounsfield(volume_image) if plans.expects_hounsfield else None
-    if doubt:
-        yield doubt
-
-
 def limits_of(shape: Sequence[int], plans: ModelPlans, inference: InferenceSpec) -> Iterator[str]:
     """What of the request the model cannot do, or does badly."""
     if inference.mirroring and not plans.mirror_axes:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import catalog, hardware, image, structures
+from . import catalog, hardware, image, quality, structures
 from .body_region import RegionFinder
 from .cache import Cache
 from .errors import Cancelled
@@ -23,7 +24,7 @@ from .predictor import Progress, predict
 from .preprocessing import preprocess
 from .ready_model import ReadyModel
 from .ready_task import ReadyPart, ReadyTask, ready_single, ready_task
-from .run_record import PartRun, VolumeFacts, blobs_note, doubts_of, limits_of, statistics_of, why_nothing
+from .run_record import PartRun, VolumeFacts, blobs_note, limits_of, statistics_of, why_nothing
 from .segmentation_task import SegmentationTask, single_task
 from .shared_resampling import SharedResampling
 from .small_blobs import remove_small_blobs
@@ -157,6 +158,7 @@ class _Run:
         self._regions = RegionFinder(inference)
         self._merged = MergedLabels(max(task.label_names, default=0))
         self._done: list[PartRun] = []
+        self._image_check: quality.ImageCheck | None = None
         self._doubts: list[str] = []
         self._events: list[str] = []
 
@@ -182,9 +184,10 @@ class _Run:
         """One network; its labels go over those that are there."""
         model, watch = part.ready.model, self._watch
         plans = model.plans
-        self._doubts.extend(doubts_of(held[0], plans))
         with hardware.torch_threads(part.ready.threads):
             with watch.stage("preprocess"):
+                if self._image_check is None:
+                    self._image_check = quality.check_image(held[0], plans.expects_hounsfield)
                 convention = catalog.resampling_convention(plans.dataset_name)
                 volume = preprocess(held[0], plans, convention, self._resampling)
                 region, doubts = self._regions.of(held[0], volume.data.shape[1:], plans, convention)
@@ -205,18 +208,23 @@ class _Run:
         self._done.append(PartRun.of(part, facts, self._inference, prediction, seconds, found))
 
     def _result(self, facts: VolumeFacts, notes: Sequence[str]) -> SegmentationResult:
-        names = dict(self._task.label_names)
-        if self._task.structures is not None:
-            self._merged.keep(value for value, name in names.items() if name in self._task.structures)
-        labels = self._merged.labels
-        self._remove_blobs(labels, facts, names)
+        started = time.perf_counter()
+        names, labels = dict(self._task.label_names), self._merged.labels
+        wanted = names.values() if self._task.structures is None else self._task.structures
         volumes = image.segment_volumes_ml(labels, facts.geometry, sorted(names))
+        report = quality.check_labels(labels, facts.geometry, names, volumes, self._image_check, wanted)
+        self._watch.add("finish", time.perf_counter() - started)
+        if self._task.structures is not None:
+            self._merged.keep(value for value, name in names.items() if name in wanted)
+        self._remove_blobs(labels, facts, names)
+        if self._task.structures is not None or self._inference.remove_blobs_mm3:
+            volumes = image.segment_volumes_ml(labels, facts.geometry, sorted(names))
         found = tuple(Structure(value, names[value], volume) for value, volume in volumes.items() if volume)
         if not found:
-            self._doubts.append(why_nothing(facts, self._doubts))
-        told = (*notes, *self._doubts, *self._events)
+            self._doubts.append(why_nothing(facts, [*report.warnings, *self._doubts]))
+        told = (*report.warnings, *notes, *self._doubts, *self._events)
         record = statistics_of(self._task.name, self._done, self._inference, facts, found, told, self._watch)
-        return SegmentationResult(labels, facts.geometry, names, record)
+        return SegmentationResult(labels, facts.geometry, names, replace(record, quality=report))
 
     def _remove_blobs(self, labels: np.ndarray, facts: VolumeFacts, names: Mapping[int, str]) -> None:
         largest_mm3 = self._inference.remove_blobs_mm3

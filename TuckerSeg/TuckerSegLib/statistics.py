@@ -7,6 +7,8 @@ import platform
 from dataclasses import dataclass
 from typing import ClassVar
 
+from .quality_report import QualityReport, part_in_words
+
 PACKAGES = ("tuckerseg", "torch", "openvino", "nnunetv2", "tensorly", "numpy", "SimpleITK")
 STAGE_TITLES = {
     "download": "Downloading the model",
@@ -89,8 +91,9 @@ class RunStatistics:
         voxels: Of the input volume.
         peak_memory_bytes: Of the whole process so far.
         device_reason: Why this device and this precision.
-        notes: What the user should know of this run: warnings, steps down, skipped layers.
+        notes: What the user should know of this run: warnings of ``quality`` first, steps down, skipped layers.
         parts: The same per network, in the order in which they ran.
+        quality: Whether image and labels are plausible; None where that was not checked.
     """
 
     VERSION: ClassVar[int] = 1
@@ -127,6 +130,7 @@ class RunStatistics:
     notes: tuple[str, ...]
     parts: tuple[PartStatistics, ...] = ()
     patches_skipped: int = 0
+    quality: QualityReport | None = None
 
     @property
     def voxels_per_second(self) -> float:
@@ -209,13 +213,18 @@ def as_table(statistics: RunStatistics) -> str:
         f"Structures   {len(s.structures)} found, {sum(found.volume_ml for found in s.structures):.0f} ml in all",
         *(f"Part         {part.name}: {part_words(part)}" for part in _several(s)),
     ]
-    return "\n".join([*lines, *(f"Note         {note}" for note in s.notes)])
+    if s.quality is not None and s.quality.body_parts:
+        lines.append(f"Body parts   {', '.join(map(part_in_words, s.quality.body_parts))}")
+    warnings = s.quality.warnings if s.quality is not None else ()
+    return "\n".join([*lines, *(f"{'Warning' if note in warnings else 'Note':13}{note}" for note in s.notes)])
 
 
 def structure_table(statistics: RunStatistics, most: int | None = None) -> str:
     """Volumes of the structures found, largest first; at most ``most`` of them."""
     found = sorted(statistics.structures, key=lambda structure: -structure.volume_ml)
-    lines = [f"{each.volume_ml:12.1f} ml  {each.value:4d}  {each.name}" for each in found[:most]]
+    partial = statistics.quality.partial if statistics.quality is not None else ()
+    names = [f"{each.name} (cut by the border)" if each.name in partial else each.name for each in found]
+    lines = [f"{each.volume_ml:12.1f} ml  {each.value:4d}  {name}" for each, name in zip(found[:most], names)]
     rest = len(found) - len(lines)
     return "\n".join([*lines, f"{'':12} and {rest} smaller ones: --stats FILE lists all"] if rest else lines)
 

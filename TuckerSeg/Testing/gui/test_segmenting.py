@@ -51,6 +51,22 @@ def test_a_click_on_segment_brings_structures_and_statistics(ready, until):
     assert files_of(ready) == []
 
 
+def test_warnings_about_the_volume_stand_before_the_results(ready, until):
+    import slicer
+
+    volume = ready.parameters.inputVolume
+    array = slicer.util.arrayFromVolume(volume)
+    array[...] = np.clip(array, 0, 255)
+    slicer.util.arrayFromVolumeModified(volume)
+    ready.ui.applyButton.click()
+    finish(ready, until)
+    assert "Warnings: 1, see Results." in ready.ui.statusLabel.text
+    first, *others = ready.ui.resultsLabel.text.splitlines()
+    assert first.startswith("Warning: ") and "8-bit gray values" in first
+    assert "structures in" in others[-1]
+    assert "8-bit gray values" in ready.ui.logText.plainText
+
+
 def test_the_scene_holds_the_same_labels_as_the_command_line(ready, until, small_model, tmp_path):
     import slicer
 

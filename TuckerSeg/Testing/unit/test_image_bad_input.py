@@ -8,7 +8,7 @@ import pytest
 import SimpleITK
 
 from TuckerSegLib.errors import ImageError
-from TuckerSegLib.image import Geometry, Image, check_hounsfield, is_constant, read_image
+from TuckerSegLib.image import is_constant, read_image
 
 
 def ct(shape=(12, 11, 10)):
@@ -160,16 +160,6 @@ def test_a_constant_volume_is_seen(tmp_path):
     assert is_constant(read_image(write(tmp_path / "ct.nii", array)).array[0])
     array[3, 3, 4] = 41  # a slab that a first look leaves out
     assert not is_constant(read_image(write(tmp_path / "other.nii", array)).array[0])
-
-
-@pytest.mark.parametrize(
-    "low, high, reason",
-    [(0, 255, "8-bit"), (-1, 1, "less than 100"), (0, 3000, "1024"), (-150, 900, "no air"), (-1000, 900, None)],
-)
-def test_intensities_that_are_plainly_not_hounsfield_units_are_told(low, high, reason):
-    array = np.linspace(low, high, 1000, dtype=np.float32).reshape(1, 10, 10, 10)
-    warning = check_hounsfield(Image(array, Geometry((10, 10, 10), np.eye(4))))
-    assert warning is None if reason is None else reason in warning and f"found {low} to {high}" in warning
 
 
 @pytest.mark.parametrize("extension, key", [(".mhd", "ElementDataFile"), (".nhdr", "data file")])

@@ -2,7 +2,7 @@
 
 from .arrays import image_from_array
 from .boxes import Box, box_around, cropped, filled_box
-from .checks import check_hounsfield, is_constant
+from .checks import is_constant
 from .geometry import Geometry, oriented
 from .labels import Segment, segment_volumes_ml, voxel_counts
 from .reading import read_image
@@ -15,7 +15,6 @@ __all__ = [
     "Image",
     "Segment",
     "box_around",
-    "check_hounsfield",
     "check_output",
     "check_space",
     "cropped",

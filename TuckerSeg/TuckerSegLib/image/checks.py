@@ -1,4 +1,4 @@
-"""What makes an image fit to be segmented: its grid, its values, and whether they can be Hounsfield units.
+"""What makes an image fit to be segmented: its grid and its values.
 
 Errors stop a run that would give a wrong result; notes tell what was assumed or changed.
 """
@@ -9,16 +9,12 @@ import numpy as np
 
 from ..errors import ImageError
 from .geometry import Geometry
-from .volume import Image
 
 SMALLEST_AXIS = 2  # one slice has no neighbors to be resampled from, and its thickness is not known
 SPACING_LIMITS_MM = (0.01, 100.0)
 USUAL_SPACING_MM = (0.1, 20.0)
 SHEAR_LIMIT_DEGREES = 5.0  # beyond it, a grid taken for orthogonal is off by 4 cm over half a meter
 SHEAR_NOTE_DEGREES = 0.05  # below: rounding of the directions in the file
-HOUNSFIELD_SAMPLES = 1 << 20
-AIR_BELOW_HU = -200.0  # any CT with air, lung or table around the body goes far below
-SMALLEST_HU_RANGE = 100.0
 
 
 def check_geometry(geometry: Geometry, source: str) -> tuple[str, ...]:
@@ -117,35 +113,3 @@ def is_constant(array: np.ndarray) -> bool:
     """Whether all voxels of (Z, Y, X) have the same value. A few are looked at first: they settle most images."""
     first = array.flat[0]
     return bool((array[:: max(1, len(array) // 4)] == first).all() and all((slab == first).all() for slab in array))
-
-
-def check_hounsfield(image: Image) -> str | None:
-    """Tell whether an image's values can be Hounsfield units. For models that were trained on CT.
-
-    Looks at about a million voxels, spread evenly.
-
-    Args:
-        image: The image; its first channel is looked at.
-
-    Returns:
-        A warning that says what was expected and found, or None.
-    """
-    volume = image.array[0]
-    step = max(1, int(np.ceil((volume.size / HOUNSFIELD_SAMPLES) ** (1 / 3))))
-    sample = volume[::step, ::step, ::step]
-    low, high = float(sample.min()), float(sample.max())
-    if low >= 0 and high <= 255:
-        reason = "they look like 8-bit gray values"
-    elif high - low < SMALLEST_HU_RANGE:
-        reason = f"they span less than {SMALLEST_HU_RANGE:g}, as after a normalization"
-    elif low >= 0 and high > 1000:
-        reason = "there is no air; perhaps 1024 was added to them, or this is MR"
-    elif low > AIR_BELOW_HU:
-        reason = "there is no air"
-    else:
-        return None
-    return (
-        f"The intensities are probably not Hounsfield units: {reason}. Expected from about -1000 (air) to above 500 "
-        f"(bone), found {low:g} to {high:g}. The model was trained on CT, so the result may be wrong; "
-        "give the CT in HU."
-    )

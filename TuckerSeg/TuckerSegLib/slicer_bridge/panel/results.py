@@ -69,6 +69,9 @@ class ResultsSection:
         words = _("{count} structures in {time}.").format(
             count=len(statistics.structures), time=seconds_in_words(statistics.seconds["total"])
         )
+        warnings = len(_warnings(statistics))
+        if warnings:
+            words += " " + _("Warnings: {count}, see Results.").format(count=warnings)
         self._panel.running.status(words)
         for note in statistics.notes:
             self._panel.running.log(note)
@@ -139,13 +142,18 @@ class ResultsSection:
 def _summary(statistics: RunStatistics) -> str:
     s = statistics
     saved = s.original_macs_per_volume / s.macs_per_volume if s.macs_per_volume else 1.0
-    return _("{model}, {compression}: {count} structures in {time}, {saved:.2f} times fewer FLOPs.").format(
+    words = _("{model}, {compression}: {count} structures in {time}, {saved:.2f} times fewer FLOPs.").format(
         model=s.model,
         compression=s.compression,
         count=len(s.structures),
         time=seconds_in_words(s.seconds["total"]),
         saved=saved,
     )
+    return "\n".join([*(_("Warning: {words}").format(words=each) for each in _warnings(s)), words])
+
+
+def _warnings(statistics: RunStatistics) -> tuple[str, ...]:
+    return statistics.quality.warnings if statistics.quality is not None else ()
 
 
 def _fit_columns(view: qt.QTableView) -> None:

@@ -1,0 +1,86 @@
+"""``tuckerseg check``: an image before it is segmented, or labels that somebody has, as findings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .errors import SpecError
+from .image import Geometry, Image, oriented, read_image, segment_volumes_ml
+from .label_files import LabelMap, named_labels, read_label_map
+from .quality import ImageCheck, check_field, check_image, check_labels
+from .quality.slices import content_box
+from .quality_report import WARNING, Finding, QualityReport, as_text
+from .records import to_json
+
+
+def report(
+    images: tuple[str, ...], timepoint: int | None, labels: str | None, labels_names: str | None, as_json: bool
+) -> None:
+    """Check, and print the findings as text or JSON.
+
+    Args:
+        images: Files, one per channel, or one DICOM folder; may be empty where there are labels.
+        timepoint: Of a 4D image.
+        labels: A label file.
+        labels_names: What ``label_files.named_labels`` takes; None takes the names that come with the file.
+
+    Raises:
+        ImageError: A file cannot be read.
+        SpecError: Nothing to check, or ``labels_names`` names no labels.
+    """
+    if not images and labels is None:
+        raise SpecError("Give an image, --labels with a label file, or both.")
+    names = named_labels(labels_names) if labels_names else None
+    image = read_image(images if len(images) > 1 else images[0], timepoint) if images else None
+    found = check(image, read_label_map(Path(labels), names) if labels else None)
+    print(json.dumps(to_json(found), indent=1) if as_json else as_text(found))
+
+
+def check(image: Image | None, labels: LabelMap | None) -> QualityReport:
+    """Findings on an image, on labels, or on both together."""
+    before = check_image(image) if image is not None else None
+    extra = _notes("image-file", image.notes if image is not None else ())
+    extra += list(check_field(image.geometry)) if image is not None else []
+    if labels is None:
+        return QualityReport().joined_by([*before.findings, *extra])
+    extra += _notes("label-file", labels.notes)
+    if image is not None:
+        turned, geometry = oriented(image.array[0], image.geometry)
+        if geometry.same_grid(labels.geometry):
+            before = replace(before, content=content_box(turned))
+        else:
+            extra.append(_other_grid(geometry, labels.geometry))
+            before = replace(before, content=tuple(slice(0, size) for size in labels.geometry.shape))
+    return _labels_report(labels, before).joined_by(extra)
+
+
+def _labels_report(labels: LabelMap, before: ImageCheck | None) -> QualityReport:
+    smallest = np.min_scalar_type(int(labels.array.max()))  # counting wants the smallest type that holds them
+    array = labels.array.astype(smallest, copy=False)
+    volumes = segment_volumes_ml(array, labels.geometry, labels.names)
+    return check_labels(array, labels.geometry, labels.names, volumes, before)
+
+
+def _notes(code: str, notes: Iterable[str]) -> list[Finding]:
+    words = " ".join(notes)
+    return [Finding(code, WARNING, words)] if words else []
+
+
+def _other_grid(image: Geometry, labels: Geometry) -> Finding:
+    return Finding(
+        "grid",
+        WARNING,
+        f"The labels are not on the grid of the image: found {_grid(labels)} and {_grid(image)}. Their positions "
+        "cannot be compared voxel by voxel; check that they belong together.",
+    )
+
+
+def _grid(geometry: Geometry) -> str:
+    sizes = "x".join(str(size) for size in geometry.shape[::-1])
+    spacing = " x ".join(f"{value:.4g}" for value in geometry.spacing_mm[::-1])
+    return f"{sizes} voxels of {spacing} mm ({''.join(geometry.axis_codes)})"
