@@ -93,6 +93,7 @@ def test_a_task_of_several_networks_says_so(model, own_models):
     with pytest.raises(ModelFolderError, match="total_mr consists of 2 networks; name one: Dataset850_"):
         locate("total_mr")
     assert locate(str(installed(task)[1]))[0] == installed(task)[1]
+    assert locate(task.parts[1].dataset) == (installed(task)[1], task.parts[1].folds)
 
 
 def test_unknown_names_are_errors_with_a_proposal():

@@ -104,6 +104,8 @@ def imported_models() -> tuple[ImportedModel, ...]:
 def locate(name_or_path: str, folds: tuple[str, ...] | None = None) -> tuple[Path, tuple[str, ...] | None]:
     """Find the files of a model of one network by its name or path; names win.
 
+    One network of a task of several has the name of its data set.
+
     Args:
         folds: That are asked for; None: those that the task uses, or all.
 
@@ -121,6 +123,9 @@ def locate(name_or_path: str, folds: tuple[str, ...] | None = None) -> tuple[Pat
             return model.path, folds
     path = Path(name_or_path).expanduser()
     if not path.exists():
+        for part in (part for known in tasks() for part in known.parts if part.dataset == name_or_path):
+            if found := find_part(part):
+                return found, folds or part.folds
         raise ModelFolderError(_unknown(name_or_path))
     return path, folds
 
