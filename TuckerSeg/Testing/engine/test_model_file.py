@@ -13,7 +13,7 @@ def test_a_flipped_digit_in_the_header_is_found(make_model_folder, tmp_path):
     path = tmp_path / "model.tuckerseg"
     load_model(make_model_folder()).save(path)
     content = path.read_bytes()
-    spacing = rb'spacing_mm\": [3.0, 3.0, 3.0]'
+    spacing = rb"spacing_mm\": [3.0, 3.0, 3.0]"
     assert content.count(spacing) == 1
     path.write_bytes(content.replace(spacing, spacing.replace(b"3.0]", b"1.0]")))
     with pytest.raises(ModelFileError, match="damaged"):
