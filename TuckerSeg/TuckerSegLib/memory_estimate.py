@@ -8,7 +8,6 @@ converts, decomposes and compiles it, to 34 % too much later; 16 % off in the me
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from . import catalog, hardware
 from .image import Geometry
@@ -41,29 +40,16 @@ def peak_memory_bytes(
     plans = model.plans
     shape = grid_shape(geometry, plans, catalog.resampling_convention(plans.dataset_name))
     padded = [max(sizes) for sizes in zip(shape, plans.patch_shape)]
-    sums = accumulator_planes(padded, plans.patch_shape, inference.step_fraction) * math.prod(padded[1:])
+    several = len(patch_origins(padded, plans.patch_shape, inference.step_fraction)) > 1
+    planes = plans.patch_shape[0] if several else 0  # whose sums are held at once, see ``sliding_window.accumulator``
     return round(
         PROCESS_BYTES
         + WEIGHT_COPIES * model.weight_bytes
         + math.prod(geometry.shape) * (IMAGE_BYTES * plans.input_channels + LABEL_BYTES)
         + math.prod(padded) * plans.input_channels * 4
-        + sums * (accumulated_channels(model) + 1) * 4  # features and weights
+        + planes * math.prod(padded[1:]) * (accumulated_channels(model) + 1) * 4  # features and weights
         + _patch_bytes(model, device, precision, inference.batch_size)
     )
-
-
-def accumulator_planes(shape: Sequence[int], patch_shape: Sequence[int], step_fraction: float) -> int:
-    """Planes along Z whose sums are held at once; see ``sliding_window.streaming``.
-
-    Args:
-        shape: (Z, Y, X) of the model's grid, at least a patch.
-    """
-    origins = patch_origins(shape, patch_shape, step_fraction)
-    if len(origins) == 1:
-        return 0
-    starts = sorted({origin[0] for origin in origins})
-    ends = [*starts[1:], shape[0]]
-    return max(min(end for end in ends if end >= start + patch_shape[0]) - start for start in starts)
 
 
 def _patch_bytes(model: SegmentationModel, device: hardware.Device, precision: str, batch_size: int) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +119,8 @@ def predict(
     """
     plans, spec = model.plans, spec.with_step()
     notes: list[str] = []
-    selection = select_patches(volume.data.shape[1:], plans.patch_shape, spec.step_fraction, volume.region.wanted)
+    wanted = volume.region.within(*volume.grid)
+    selection = select_patches(volume.data.shape[1:], plans.patch_shape, spec.step_fraction, wanted)
     for batch_size, accumulator, words in _steps_down(spec.batch_size, network.output_device):
         if words:
             notes.append(f"The device ran out of memory; went on with {words}.")
@@ -179,8 +180,11 @@ def _label(
     regions, channels = model.plans.region_values, model.plans.logit_channels
     decision = Decision.for_regions(regions) if regions else Decision.for_labels(channels)
     labels = np.zeros(volume.geometry.shape, dtype=decision.dtype)
-    shape, view = volume.data.shape[1:], volume.label_view(labels)
-    label_volume(slabs, network.head, decision, shape, view, volume.upsampling, nearest, selection.box)
+    shape, part = volume.grid
+    box = [slice(side.start + at.start, side.stop + at.start) for side, at in zip(selection.box, part)]
+    moved = (replace(slab, start=slab.start + part[0].start, stop=slab.stop + part[0].start) for slab in slabs)
+    view = volume.label_view(labels)
+    label_volume(moved, network.head, decision, shape, view, volume.upsampling, nearest, box)
     return labels
 
 

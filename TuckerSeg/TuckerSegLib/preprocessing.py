@@ -1,14 +1,14 @@
 """From an image to the normalized volume that a network wants, and the way back for its labels.
 
-Follows nnunetv2 2.x ``DefaultPreprocessor``: transpose, crop to nonzero, normalize, resample. Models trained on
-images that TotalSegmentator resampled ("aligned" convention) are resampled first, in HU, and not cropped.
-Everything on the way is a view until the small resampled volume is made.
+Follows nnunetv2 2.x ``DefaultPreprocessor``: transpose, crop to nonzero, normalize, resample. Images for models trained
+on what TotalSegmentator resampled ("aligned" convention) are resampled first, in HU, and then cropped, as nnU-Net gets
+them there. Everything on the way is a view until the small resampled volume is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ from .errors import ImageError
 from .image import is_constant
 from .nnunet.normalization import IntensityMap, intensity_map
 from .nnunet.plans import ModelPlans, ResamplingPlan
-from .region import Region
+from .region import Box, Region
 from .resampling import ResamplingSpec, output_shape, resample, separate_axis
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class PreparedVolume:
         orientation, transpose, crop: How the input's grid was turned, permuted and cropped, in this order.
         upsampling: How features go back to the cropped grid.
         region: Which part of it is to be computed.
+        grid_shape: (Z, Y, X) of the model's grid, where ``data`` is only a part of it; beyond is background.
+        part: That part.
     """
 
     data: torch.Tensor
@@ -49,6 +51,14 @@ class PreparedVolume:
     crop: tuple[slice, slice, slice]
     upsampling: ResamplingSpec
     region: Region = Region()
+    grid_shape: Shape | None = None
+    part: Box | None = None
+
+    @property
+    def grid(self) -> tuple[Shape, Box]:
+        """Shape (Z, Y, X) of the model's grid, and the part of it that ``data`` is."""
+        shape = self.grid_shape or tuple(self.data.shape[1:])
+        return shape, self.part or tuple(slice(0, size) for size in shape)
 
     def label_view(self, labels: np.ndarray) -> np.ndarray:
         """The part of ``labels`` (input's grid, (Z, Y, X)) that the network decides, as a writable view on its axes."""
@@ -60,10 +70,7 @@ def resample_hounsfield(volume: np.ndarray, shape: Shape, spec: ResamplingSpec) 
     """Resample as TotalSegmentator does, before any normalization; float32 (C, Z, Y, X) that nobody else holds."""
     import torch
 
-    data = torch.stack([resample(values[None], shape, spec)[0] for values in volume])
-    if data.shape != volume.shape:
-        data.trunc_()  # TotalSegmentator 2.18 keeps resampled HU as integers, cut towards zero
-    return data
+    return torch.stack([resample(values[None], shape, spec)[0] for values in volume])
 
 
 def preprocess(
@@ -95,8 +102,12 @@ def preprocess(
     if min(shape) < 1:
         raise ImageError(f"{image.source}: at {plans.spacing_mm} mm the image has only {shape} voxels (Z Y X).")
     spec = _resampling(plans.image_resampling, convention, spacing, plans.spacing_mm)
+    part = None
     if convention == "aligned":
-        data = _normalized(resample_aligned(cropped, shape, spec), plans)
+        # TotalSegmentator 2.18 keeps resampled HU as integers, cut towards zero.
+        data = resample_aligned(cropped, shape, replace(spec, whole_numbers=True))
+        part = nonzero_box(data.numpy(), image.source)
+        data = _normalized(data[(slice(None), *part)].contiguous(), plans)
     else:
         data = _normalize_then_resample(cropped, plans, shape, spec)
     return PreparedVolume(
@@ -106,13 +117,15 @@ def preprocess(
         plans.transpose_forward,
         crop,
         _resampling(plans.logits_resampling, convention, plans.spacing_mm, spacing),
+        grid_shape=shape,
+        part=part,
     )
 
 
 def network_view(
     image: Image, plans: ModelPlans, convention: str
 ) -> tuple[np.ndarray, tuple[float, float, float], tuple[slice, slice, slice]]:
-    """An image on the model's axes, cropped as nnU-Net does.
+    """An image on the model's axes, cropped as nnU-Net does where it does so before resampling.
 
     Returns:
         A view (C, Z, Y, X), its spacing in mm, and where it lies on the model's axes.

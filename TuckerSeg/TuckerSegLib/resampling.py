@@ -36,6 +36,7 @@ class ResamplingSpec:
         separate_axis: Axis (0, 1, 2 of Z, Y, X) that is resampled on its own with ``separate_order`` after
             the two others, see :func:`separate_axis`; None resamples all three alike. Only for ``nnunet``.
         separate_order: Spline order along ``separate_axis``; nnU-Net's ``order_z``.
+        whole_numbers: Cut what was interpolated to whole numbers, towards zero.
 
     Raises:
         SpecError: An unknown convention, an order or axis out of its range.
@@ -45,6 +46,7 @@ class ResamplingSpec:
     convention: str = "nnunet"
     separate_axis: int | None = None
     separate_order: int = 0
+    whole_numbers: bool = False
 
     def __post_init__(self) -> None:
         if self.convention not in CONVENTIONS:
@@ -205,6 +207,8 @@ def _resample_channel(volume: np.ndarray, target: torch.Tensor, spec: Resampling
         result[rows].addmm_(columns[rows], resized)
     if clip and spec.separate_axis is None:
         result.clamp_(low, high)
+    if spec.whole_numbers:
+        result.trunc_()  # in float64: float32 would first round what is next to a whole number to it
     target.permute(axes).copy_(result.view(sizes))
 
 

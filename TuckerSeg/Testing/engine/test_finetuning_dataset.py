@@ -154,6 +154,15 @@ def test_labels_of_an_aligned_model_are_of_the_nearest_voxel(shapes, shapes_mode
     np.testing.assert_array_equal(grid, zoom(oriented, 14 / 24, order=0, mode="nearest"))
 
 
+def test_labels_of_an_aligned_model_are_cropped_as_the_image_is(shapes, shapes_model):
+    intensities, labels = (np.pad(values, ((5, 3), (4, 0), (0, 0))) for values in shapes(2))
+    image = image_from_array(intensities, spacing_mm=shapes_model.plans.spacing_mm)
+    volume = preprocess(image, shapes_model.plans, "aligned")
+    grid = labels_on_grid(labels, image.array, volume, shapes_model.plans, "aligned")
+    assert grid.shape == tuple(volume.data.shape[1:]) == (24, 24, 24)
+    np.testing.assert_array_equal(grid, volume.label_view(labels)[volume.part])
+
+
 def test_voxels_outside_a_mask_are_marked(shapes, make_model_folder):
     plans = load_model(make_model_folder(labels=LABELS, normalization="ZScoreNormalization")).plans
     plans = replace(plans, normalization=tuple(replace(each, use_mask=True) for each in plans.normalization))

@@ -7,6 +7,8 @@ rounding explains the rest.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import nibabel
 import numpy as np
 import pytest
@@ -70,6 +72,38 @@ def test_a_cropped_volume_gives_the_labels_of_nnunet(
     folder = make_model_folder()
     expected = nnunet_labels(nnunet_predictor(folder), [oblique_ct])
     assert_equal_labels(segment(str(oblique_ct), load_model(folder), EXACT).labels, expected)
+
+
+def totalsegmentators_labels(predictor, nnunet_labels, path, tmp_path):
+    """Labels as TotalSegmentator 2.18 makes them around nnU-Net's predictor: its resampling, canonical axes."""
+    from scipy.ndimage import zoom
+
+    stored = nibabel.load(path)
+    canonical = nibabel.as_closest_canonical(nibabel.Nifti1Image(stored.get_fdata(), stored.affine))
+    factors = np.array(canonical.header.get_zooms()) / 3.0
+    resampled = zoom(canonical.get_fdata(), factors, order=1, mode="nearest").astype(np.int32)
+    image = tmp_path / "resampled.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(resampled, canonical.affine @ np.diag([*(1 / factors), 1])), image)
+    labels = nnunet_labels(predictor, [image]).T
+    back = zoom(labels, np.array(canonical.shape) / labels.shape, order=0, mode="nearest")
+    there = nibabel.orientations.ornt_transform(
+        nibabel.orientations.axcodes2ornt("RAS"), nibabel.io_orientation(stored.affine)
+    )
+    return nibabel.orientations.apply_orientation(back, there).T
+
+
+@pytest.mark.parametrize("border", [0, 12])
+def test_a_model_of_totalsegmentators_gives_its_labels_with_and_without_a_border_of_zeros(
+    make_model_folder, oblique_ct, nnunet_predictor, nnunet_labels, assert_equal_labels, tmp_path, border
+):
+    stored = nibabel.load(oblique_ct)
+    values = np.asarray(stored.dataobj).copy()
+    values[:border] = values[:, values.shape[1] - border :] = values[:, :, :border] = 0
+    nibabel.save(nibabel.Nifti1Image(values, stored.affine), oblique_ct)
+    folder = make_model_folder(name="Dataset297_TotalSegmentator_small")
+    found = segment(str(oblique_ct), load_model(folder), replace(EXACT, output_grid="nearest")).labels
+    expected = totalsegmentators_labels(nnunet_predictor(folder), nnunet_labels, oblique_ct, tmp_path)
+    assert_equal_labels(found, expected)
 
 
 def test_a_compressed_predictor_of_nnunet_gives_our_labels(

@@ -74,6 +74,17 @@ def test_aligned_convention_equals_scipy_zoom(shape, new_shape, order, smooth):
     assert np.abs(found.numpy() - expected).max() < 1e-3
 
 
+@pytest.mark.parametrize(("shape", "new_shape"), SHAPES)
+def test_whole_numbers_are_those_that_scipys_double_precision_is_cut_to(shape, new_shape):
+    volume = hounsfield(shape, 5, False).round()
+    factors = [new / old for new, old in zip(new_shape, shape)]
+    exact = zoom(volume.astype(np.float64), factors, order=1, mode="nearest")
+    found = resample(volume[None], new_shape, ResamplingSpec(1, "aligned", whole_numbers=True))[0].numpy()
+    clear = np.abs(exact - exact.round()) > 1e-9  # beside them the order of the sums decides
+    assert np.array_equal(found[clear], np.trunc(exact)[clear])
+    assert np.abs(found - np.trunc(exact)).max() <= 1
+
+
 def test_many_slabs_of_a_large_volume_equal_one(monkeypatch):
     volume = hounsfield((1, 50, 30, 20), 6, smooth=False)
     whole = resample(volume, (30, 40, 9), ResamplingSpec())

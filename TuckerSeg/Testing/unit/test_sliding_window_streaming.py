@@ -5,6 +5,7 @@ import torch
 
 from TuckerSegLib.errors import Cancelled, SpecError
 from TuckerSegLib.sliding_window import StreamSpec, gaussian_weights, patch_origins, stream
+from TuckerSegLib.sliding_window.accumulator import Accumulator
 
 
 def plain(volume: torch.Tensor, predictor, spec: StreamSpec) -> torch.Tensor:
@@ -86,7 +87,8 @@ def test_slabs_leave_as_soon_as_no_later_patch_touches_them():
         (5, 10, (2, 5)),
         (10, 15, (3, 5)),
         (15, 20, (4, 5)),
-        (20, 30, (5, 5)),
+        (20, 25, (5, 5)),
+        (25, 30, (5, 5)),
     ]
 
 
@@ -99,6 +101,15 @@ def test_memory_follows_one_layer_of_patches():
         alive.append(StorageWeakRef(slab.features.untyped_storage()))
         most = max(most, sum(not reference.expired() for reference in alive))
     assert most <= 2
+
+
+def test_no_more_planes_are_summed_than_a_patch_has():
+    accumulator = Accumulator((10, 4, 4), (0, 8, 16), (slice(0, 26), slice(0, 4), slice(0, 4)))
+    for layer, finished in [(0, (0, 8)), (8, (8, 16)), (16, None)]:
+        accumulator.add((layer, 0, 0), torch.ones((2, 10, 4, 4)))
+        assert sum(len(weights) for _, weights in accumulator._sums.values()) == 10
+        upcoming = finished[1] if finished else None
+        assert sum(piece.means.shape[1] for piece in accumulator.finished(upcoming)) == (8 if finished else 10)
 
 
 def test_batches_are_as_large_as_asked_and_the_last_is_the_rest():

@@ -32,13 +32,13 @@ def labels_on_grid(
         (Z, Y, X) int16 in the shape of ``volume.data``; ``OUTSIDE`` where a masked normalization set the image to zero.
     """
     view = volume.label_view(labels)
-    shape = tuple(volume.data.shape[1:])
+    shape, part = volume.grid
     if any(channel.use_mask for channel in plans.normalization):
         view = _marked_outside(view, np.stack([volume.label_view(channel) for channel in image]))
     if view.shape == shape:
-        return np.ascontiguousarray(view, dtype=np.int16)
+        return np.ascontiguousarray(view[part], dtype=np.int16)
     if convention == "aligned":
-        return _whole(resample(view[None], shape, ResamplingSpec(0, convention)))
+        return np.ascontiguousarray(_whole(resample(view[None], shape, ResamplingSpec(0, convention)))[part])
     force = plans.image_resampling.force_separate_z
     axis = separate_axis(_model_spacing(volume.geometry, plans), plans.spacing_mm, force)
     return _per_label(view, shape, axis)

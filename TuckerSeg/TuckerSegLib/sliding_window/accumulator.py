@@ -1,7 +1,7 @@
 """Weighted sums of overlapping patches, each kept for as long as a later patch may add to it.
 
-The Z axis is cut where a layer of patches begins and where a gap between layers does; a piece is allocated when the
-first patch adds to it and leaves when the last one has. Only the box that is asked for is held.
+The Z axis is cut where a layer of patches begins and where one ends. A piece is allocated when the first patch adds to
+it and leaves when the last one has, so no more planes are held than a patch has, and of the box that is asked for only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Piece:
 
 
 class Accumulator:
-    """Weighted sums in float32, one piece of the Z axis per layer of patches, laid out as the predictions are.
+    """Weighted sums in float32, in pieces of the Z axis, laid out as the predictions are.
 
     Args:
         patch_shape: (Z, Y, X).
@@ -37,8 +37,7 @@ class Accumulator:
     def __init__(self, patch_shape: Sequence[int], layers: Sequence[int], box: Box) -> None:
         self._patch_shape, self._box = tuple(patch_shape), box
         ends = [layer + self._patch_shape[0] for layer in layers]
-        gaps = [end for end, following in zip(ends, layers[1:]) if end < following]
-        cuts = {min(max(cut, box[0].start), box[0].stop) for cut in (*layers, *gaps, *ends[-1:])}
+        cuts = {min(max(cut, box[0].start), box[0].stop) for cut in (*layers, *ends)}
         self._pieces = list(itertools.pairwise(sorted(cuts)))
         self._sums: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._next = 0
