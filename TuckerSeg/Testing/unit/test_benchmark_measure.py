@@ -24,6 +24,13 @@ def test_wall_time_and_memory_of_a_child_that_fills_200_mb():
     assert measured.output == "done\n"
 
 
+def test_processor_seconds_are_those_of_work_and_count_what_was_waited_for():
+    grandchild = "import time; end = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
+    waiting = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {grandchild!r}]); time.sleep(0.5)"
+    measured = python(waiting)
+    assert 0.5 <= measured.processor_s < measured.wall_s
+
+
 @linux_only
 def test_memory_of_two_grandchildren_is_added_up():
     grandchild = "import time; block = b'1' * (100 * 2**20); time.sleep(1.2)"

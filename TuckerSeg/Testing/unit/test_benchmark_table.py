@@ -18,12 +18,16 @@ def row(name: str, *outcomes: Outcome, failure: str | None = None, **agreement: 
 def result() -> VolumeResult:
     peer = row(
         "totalsegmentator",
-        Outcome(24, 18, 4 * GB, 4 * GB),
-        Outcome(20, 16, 3 * GB, 3 * GB),
-        Outcome(40, 30, 5 * GB, 5 * GB),
+        Outcome(24, 18, 4 * GB, 4 * GB, 12),
+        Outcome(20, 16, 3 * GB, 3 * GB, 10),
+        Outcome(40, 30, 5 * GB, 5 * GB, 11),
     )
     ours = row(
-        "tucker_cold", Outcome(5, 1, GB, GB), Outcome(6, 2, GB, GB), Outcome(100, 50, GB, GB), totalsegmentator=0.875
+        "tucker_cold",
+        Outcome(5, 1, GB, GB, 2),
+        Outcome(6, 2, GB, GB, 2),
+        Outcome(100, 50, GB, GB, 3),
+        totalsegmentator=0.875,
     )
     warm = row("tucker_warm", Outcome(12, 2, GB, GB))
     return VolumeResult(
@@ -37,6 +41,7 @@ def test_ratios_are_of_medians_and_larger_means_that_we_need_less(result):
         "predict": 9.0,
         "memory": 4.0,
         "largest": 4.0,
+        "processor": 5.5,
     }
     assert ratios(result.rows[1], None) is None
     assert ratios(result.rows[3], result.row("totalsegmentator")) is None
@@ -71,7 +76,7 @@ def test_the_json_is_one_line_with_every_run_and_the_ratios(result):
     assert everybody["tucker_cold"]["process_s"] == [5, 6, 100]
     assert everybody["tucker_cold"]["median"]["wall_s"] == 6
     assert everybody["tucker_cold"]["times_less_than"] == {
-        "totalsegmentator": {"process": 4.0, "predict": 9.0, "memory": 4.0, "largest": 4.0}
+        "totalsegmentator": {"process": 4.0, "predict": 9.0, "memory": 4.0, "largest": 4.0, "processor": 5.5}
     }
     assert everybody["tucker_cold"]["equal_labels"] == {"totalsegmentator": 0.875}
     assert everybody["nnunet"] == {"title": "title of nnunet", "failure": "a traceback\n  left out"}

@@ -161,7 +161,8 @@ def _measure_case(case: Case, everybody: Sequence[Contestant], runs: int) -> Vol
             outcomes[contestant.name].append(outcome)
             _say(
                 f"{case.volume.name}, round {round_number}, {contestant.title}: {outcome.wall_s:.2f} s, "
-                f"prediction {outcome.predict_s:.2f} s, {outcome.peak_memory_bytes / 1e9:.2f} GB"
+                f"prediction {outcome.predict_s:.2f} s, on all processors {outcome.processor_s:.2f} s, "
+                f"{outcome.peak_memory_bytes / 1e9:.2f} GB"
             )
     image = load_volume(case.volume)
     rows = tuple(_row(case, contestant, outcomes, failures) for contestant in everybody)

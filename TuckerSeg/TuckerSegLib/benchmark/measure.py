@@ -34,12 +34,15 @@ class Measurement:
         peak_memory_bytes: Of the command with every process it started; 0 where the system does not tell.
         largest_process_bytes: Of the one process that took most, as ``time -v`` tells it.
         output: What it printed, stdout and stderr together.
+        processor_s: Of all cores together, with the processes that it waited for; unlike wall seconds hardly more where
+            other programs run as well. 0 where the system does not tell.
     """
 
     wall_s: float
     peak_memory_bytes: int
     largest_process_bytes: int
     output: str
+    processor_s: float = 0.0
 
 
 def measure(
@@ -68,7 +71,7 @@ def measure(
         timer.start()
         sampler.start()
         try:
-            largest_single = _wait(process)
+            largest_single, processor_s = _wait(process)
             wall_s = time.perf_counter() - started
         finally:
             late = not timer.is_alive()
@@ -79,19 +82,18 @@ def measure(
         output = printed.read().decode(errors="replace")
     if process.returncode:
         raise TuckerSegError(_failure(words, process.returncode, timeout_s if late else None, output))
-    return Measurement(
-        wall_s, sampler.peak_bytes or largest_single, sampler.largest_process_bytes or largest_single, output
-    )
+    peak_bytes, largest_bytes = sampler.peak_bytes, sampler.largest_process_bytes
+    return Measurement(wall_s, peak_bytes or largest_single, largest_bytes or largest_single, output, processor_s)
 
 
-def _wait(process: subprocess.Popen) -> int:
-    """Wait for the end; returns the largest memory of a single process, 0 where the system does not tell."""
+def _wait(process: subprocess.Popen) -> tuple[int, float]:
+    """Wait for the end; returns the largest memory of a single process and seconds on a processor, 0 where not told."""
     if not hasattr(os, "wait4"):
         process.wait()
-        return 0
+        return 0, 0.0
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), usage.ru_utime + usage.ru_stime
 
 
 def _end_session(session: int) -> None:

@@ -47,7 +47,7 @@ class Case:
 @dataclass(frozen=True)
 class Outcome:
     """One run: seconds of the whole process and of its prediction alone; peak memory of all its processes together and
-    of the largest one.
+    of the largest one; seconds on all processors together.
 
     ``predict_s`` is from the volume in memory to labels in memory. TotalSegmentator's and nnU-Net's own figures hold
     what they hold: TotalSegmentator's leaves its resampling out.
@@ -57,6 +57,7 @@ class Outcome:
     predict_s: float
     peak_memory_bytes: int
     largest_process_bytes: int
+    processor_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,8 @@ def _our_environment(home: Path) -> Mapping[str, str]:
 
 
 def _outcome(measured: Measurement, predict_s: float) -> Outcome:
-    return Outcome(measured.wall_s, predict_s, measured.peak_memory_bytes, measured.largest_process_bytes)
+    memory = (measured.peak_memory_bytes, measured.largest_process_bytes)
+    return Outcome(measured.wall_s, predict_s, *memory, measured.processor_s)
 
 
 def _read_report(path: Path) -> dict:

@@ -18,6 +18,8 @@ FIGURES = (
     ("memory", "peak_memory_bytes", 8),
     ("largest", "largest_process_bytes", 9),
 )
+# In the JSON only: what hardly depends on what else the machine does.
+FIGURES_TOLD = (*FIGURES, ("processor", "processor_s", 0))
 _RATIO_HEADER = "".join(f"{word:>{width}}" for word, _, width in FIGURES)
 HEADER = (
     f"{'':38}{'process, s':>20}{'prediction, s':>22}{'memory, GB':>12}{'largest':>9}"
@@ -87,10 +89,10 @@ def as_json(results: Sequence[VolumeResult], facts: dict[str, Any]) -> str:
 
 
 def ratios(row: Row, peer: Row | None) -> dict[str, float] | None:
-    """How many times less than the peer, for each of ``FIGURES``; None without either's runs."""
+    """How many times less than the peer, for each of ``FIGURES_TOLD``; None without either's runs."""
     if peer is None or not row.outcomes:
         return None
-    found = {word: (peer.median(figure), row.median(figure)) for word, figure, _ in FIGURES}
+    found = {word: (peer.median(figure), row.median(figure)) for word, figure, _ in FIGURES_TOLD}
     return {word: theirs / own for word, (theirs, own) in found.items() if theirs and own}
 
 
@@ -128,7 +130,8 @@ def _row_document(row: Row, result: VolumeResult) -> dict[str, Any]:
         "predict_s": [round(outcome.predict_s, 3) for outcome in row.outcomes],
         "peak_memory_bytes": [outcome.peak_memory_bytes for outcome in row.outcomes],
         "largest_process_bytes": [outcome.largest_process_bytes for outcome in row.outcomes],
-        "median": {figure: row.median(figure) for _, figure, _ in FIGURES},
+        "processor_s": [round(outcome.processor_s, 3) for outcome in row.outcomes],
+        "median": {figure: row.median(figure) for _, figure, _ in FIGURES_TOLD},
         "times_less_than": {peer: ratios(row, result.row(peer)) for peer in PEERS if result.row(peer)},
         "equal_labels": row.agreement,
     }
