@@ -6,10 +6,9 @@ import argparse
 
 from .exporting import FORMATS
 from .exporting.settings import WEIGHTS
-from .job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS
+from .job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS, SMALL_BLOB_MM3
 
 POLICIES = ("auto", "uniform", "paper", "energy", "evbmf", "fixed")
-SMALL_BLOB_MM3 = 200.0  # TotalSegmentator's
 
 RANK_HELP = (
     "rank ratio in (0, 1]: compress the network to this share of its channels' ranks; 1 is the original network. "

@@ -10,6 +10,7 @@ from .errors import SpecError
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CALIBRATE = ("auto", "volume", "none")
 OUTPUT_GRIDS = ("native", "nearest")
+SMALL_BLOB_MM3 = 200.0  # TotalSegmentator's
 DEFAULT_STEP_FRACTION = 0.5  # nnU-Net's
 # What a mere rank ratio means, as fields of the Tucker method's Spec: its budget, spread where it hurts least.
 DEFAULT_COMPRESSION = {"rank_mode": "auto", "rank_multiple": 4}

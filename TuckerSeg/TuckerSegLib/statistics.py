@@ -175,8 +175,18 @@ def run_rows(statistics: RunStatistics) -> list[tuple[str, str]]:
         ("threads", str(s.threads)),
         ("model", f"{s.model}, {s.compression}"),
         ("structures found", str(len(s.structures))),
-        *((f"part {part.name}", part_words(part)) for part in _several(s)),
     ]
+
+
+def part_rows(statistics: RunStatistics) -> list[tuple[str, str, str, str]]:
+    """The networks of a task that has several: measure, original, this run, ratio."""
+    rows = []
+    for part in _several(statistics):
+        gflops = part.original_macs_per_volume * 2e-9, part.macs_per_volume * 2e-9
+        rows.append(_row(f"{part.name}: GFLOPs", *gflops))
+        rows.append((f"{part.name}: seconds", "", f"{sum(part.seconds.values()):.2f}", ""))
+        rows.append((f"{part.name}: patches", "", str(part.patches), ""))
+    return rows
 
 
 def part_words(part: PartStatistics) -> str:

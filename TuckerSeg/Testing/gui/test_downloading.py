@@ -45,6 +45,7 @@ def test_what_will_be_downloaded_is_said_before_and_the_button_brings_it(server,
     assert server.requests == []
     said = []
     ui.applyButton.click()
+    assert ui.downloadLabel.isHidden()
     until(lambda: said.append(ui.statusLabel.text) or not panel.running.running, TIMEOUT_S, lambda: said[-1])
     (node,) = segmentations()
     assert node.GetSegmentation().GetNumberOfSegments() > 0

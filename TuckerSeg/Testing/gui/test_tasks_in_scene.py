@@ -26,17 +26,21 @@ def test_a_script_names_a_task_and_structures_and_gets_them_alone(panel, module)
     assert {event.get("part_name") for event in events} == {None, "organs", "ribs"}
 
 
-def test_structures_of_two_networks_run_both_and_the_status_says_which(panel, until):
-    from TuckerSegLib.slicer_bridge.statistics_nodes import statistics_of
+def test_structures_of_two_networks_run_both_and_status_and_table_tell_of_each(panel, until):
+    from TuckerSegLib.slicer_bridge.statistics_nodes import cost_columns, statistics_of
 
     panel.change(structuresChoice="selected", selectedStructures=["heart", "sacrum"])
     said = []
     panel.ui.applyButton.click()
     until(lambda: said.append(panel.ui.statusLabel.text) or not panel.running.running, TIMEOUT_S, lambda: said[-1])
-    node = panel.parameters.outputSegmentation
-    assert [part.name for part in statistics_of(node).parts] == ["vertebrae", "cardiac"]
+    statistics = statistics_of(panel.parameters.outputSegmentation)
+    assert [part.name for part in statistics.parts] == ["vertebrae", "cardiac"]
     for words in ("Vertebrae (1 of 2): ", "Cardiac (2 of 2): "):
         assert any(line.startswith(words) for line in said) or words in panel.ui.logText.plainText
+    columns = cost_columns(statistics)
+    rows = dict(zip(columns["measure"], columns["this run"]))
+    assert rows["vertebrae: patches"] == str(statistics.parts[0].patches)
+    assert rows["cardiac: GFLOPs"]
 
 
 def test_the_estimate_depends_on_the_structures(panel, until):
@@ -50,3 +54,12 @@ def test_the_estimate_depends_on_the_structures(panel, until):
     until(lambda: panel.consequences.estimate is not None, TIMEOUT_S, lambda: panel.ui.estimateNoteLabel.text)
     assert panel.consequences.estimate.macs_per_volume < whole.macs_per_volume / 4
     assert panel.ui.patchesLabel.text == str(panel.consequences.estimate.patches)
+
+
+def test_small_blobs_are_removed_where_that_is_checked(panel, until):
+    assert panel.settings().inference.remove_blobs_mm3 == 0
+    panel.ui.removeSmallBlobsCheckBox.click()
+    panel.change(structuresChoice="selected", selectedStructures=["liver"])
+    panel.ui.applyButton.click()
+    until(lambda: not panel.running.running, TIMEOUT_S, lambda: panel.ui.statusLabel.text)
+    assert "blob" in panel.ui.logText.plainText or "blob" in panel.ui.statusLabel.text

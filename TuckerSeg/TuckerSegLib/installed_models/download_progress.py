@@ -36,6 +36,10 @@ class DownloadProgress:
         self._number = number
         self._samples.clear()
 
+    def stage(self, name: str) -> None:
+        """Something is begun with the present file."""
+        self._on_event({"event": "stage", "stage": name, **self._place()})
+
     def downloaded(self, done: int, total: int | None) -> None:
         """Bytes of the present file that are here, and of how many."""
         self._sizes[self._number] = max(total or self._sizes[self._number], done)
@@ -65,7 +69,10 @@ class DownloadProgress:
         event: dict[str, Any] = {"event": "progress", "stage": stage, "done": done, "total": total}
         if speed:
             event["remaining_s"] = (total - done) / speed
-        if len(self._parts) > 1:
-            part = self._parts[self._number]
-            event |= {"part": self._number + 1, "parts": len(self._parts), "part_name": part.title}
-        self._on_event(event)
+        self._on_event(event | self._place())
+
+    def _place(self) -> dict[str, Any]:
+        """Which file of several the present one is."""
+        if len(self._parts) == 1:
+            return {}
+        return {"part": self._number + 1, "parts": len(self._parts), "part_name": self._parts[self._number].title}

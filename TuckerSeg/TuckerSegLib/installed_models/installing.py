@@ -145,7 +145,7 @@ def _fetch(part: Part, helpers: _Helpers) -> Fetched:
         found = sha256_of(target, helpers.cancelled)
         if sha256 in (None, found):
             return Fetched(target, found, resumed=True)
-    helpers.on_event({"event": "stage", "stage": "download"})
+    helpers.progress.stage("download")
     try:
         return fetch(
             address_of(part),
@@ -178,7 +178,7 @@ def _install_file(fetched: Fetched, part: Part, helpers: _Helpers) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{part.dataset}-", dir=folder))
     try:
-        helpers.on_event({"event": "stage", "stage": "unpack"})
+        helpers.progress.stage("unpack")
         (beside / "content").mkdir()
         unpack(fetched.path, beside / "content", helpers.progress.unpacked, helpers.cancelled)
         root = _dataset_folder(beside / "content", part)

@@ -9,7 +9,7 @@ import vtk
 
 from .. import structures
 from ..records import from_json, to_json
-from ..statistics import RunStatistics, cost_rows, run_rows
+from ..statistics import RunStatistics, cost_rows, part_rows, run_rows
 
 RECORD_ATTRIBUTE = "TuckerSeg.Statistics"
 COST_ROLE = "TuckerSeg.CostTable"
@@ -36,8 +36,9 @@ def table_of(segmentation_node: slicer.vtkMRMLSegmentationNode | None, role: str
 
 
 def cost_columns(statistics: RunStatistics) -> dict[str, list]:
-    """Before and after, then the facts of the run."""
-    rows = [*cost_rows(statistics), *((title, "", value, "") for title, value in run_rows(statistics))]
+    """Before and after, then the facts of the run, then each of several networks."""
+    facts = [(title, "", value, "") for title, value in run_rows(statistics)]
+    rows = [*cost_rows(statistics), *facts, *part_rows(statistics)]
     titles = ("measure", "original", "this run", "ratio")
     return {title: [row[column] for row in rows] for column, title in enumerate(titles)}
 

@@ -35,7 +35,7 @@ class DownloadingSection:
         pending = self.pending
         words = self._problem or (pending_words(pending) if pending is not None else "")
         self._ui.downloadLabel.text = words
-        self._ui.downloadLabel.visible = bool(words)
+        self._ui.downloadLabel.visible = bool(words) and not self._panel.running.running
 
     def enter(self) -> None:
         self.look_again()

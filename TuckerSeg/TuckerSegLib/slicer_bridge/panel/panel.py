@@ -9,7 +9,7 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
-from ...job import InferenceSpec
+from ...job import SMALL_BLOB_MM3, InferenceSpec
 from ..segmentation_run import RunSettings
 from ..session import Session
 from ..worker_process import Event
@@ -145,6 +145,7 @@ class Panel(VTKObservationMixin):
             precision=p.precision,
             threads=p.threads or None,
             output_grid=p.outputGrid,
+            remove_blobs_mm3=SMALL_BLOB_MM3 if p.removeSmallBlobs else 0.0,
         )
         return RunSettings(
             p.model,

@@ -107,6 +107,8 @@ class RunningSection:
         self._ui.applyButton.enabled = True
         self._ui.applyButton.text = _("Cancel") if running else _("Segment")
         self._ui.applyButton.toolTip = _("Stop the run; the scene stays as it is") if running else ""
+        if running:
+            self._ui.downloadLabel.visible = False
 
     def _on_event(self, event: Event) -> None:
         kind = event["event"]
