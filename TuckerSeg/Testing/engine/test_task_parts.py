@@ -37,6 +37,8 @@ from TuckerSegLib.records import from_json, to_json
 from TuckerSegLib.small_blobs import remove_small_blobs
 from TuckerSegLib.statistics import RunStatistics
 from TuckerSegLib.stopwatch import Stopwatch
+from TuckerSegLib.worker.context import Context
+from TuckerSegLib.worker.runs import Runs
 
 TOTAL = catalog_task("total")
 NAMES = dict(TOTAL.structures)
@@ -200,21 +202,28 @@ def test_a_missing_network_is_told_before_any_runs(image, networks, tmp_path, mo
     assert len(load_task("total", ["liver", "heart"]).parts) == 2
 
 
-def test_a_missing_network_is_downloaded_once_it_is_needed(ct, image, networks, tmp_path, monkeypatch, file_server):
+@pytest.mark.parametrize("by", ["run_job", "worker"])
+def test_a_missing_network_is_downloaded_once_it_is_needed(by, ct, image, networks, tmp_path, monkeypatch, file_server):
     missing = without_ribs(networks, tmp_path, monkeypatch)
     archive = shutil.make_archive(str(tmp_path / "zip"), "zip", networks, missing)
     file_server.files[f"/{missing}.zip"] = Path(archive).read_bytes()
     monkeypatch.setenv("TUCKERSEG_DOWNLOAD_URL", file_server.url)
-    run_job(Job((str(ct),), model="total", inference=PROCESSOR, structures=("spleen",)))
-    assert file_server.requests == []
     events = []
-    result = run_job(Job((str(ct),), model="total", inference=PROCESSOR, structures=("spleen", "ribs")), events.append)
+
+    def run(*wanted: str):
+        job = Job((str(ct),), model="total", inference=PROCESSOR, structures=wanted)
+        if by == "run_job":
+            return run_job(job, events.append)
+        return Runs().segment(job, image, Context(events.append, lambda: False))
+
+    run("spleen")
+    assert file_server.requests == []
+    result = run("spleen", "ribs")
     assert [part.name for part in result.statistics.parts] == ["organs", "ribs"]
     assert {event.get("stage") for event in events} >= {"download", "unpack", "network"}
     assert len(file_server.requests) == 1
-    np.testing.assert_array_equal(
-        result.labels, segment(image, load_task("total", ["spleen", "ribs"]), PROCESSOR).labels
-    )
+    expected = segment(image, load_task("total", ["spleen", "ribs"]), PROCESSOR).labels
+    np.testing.assert_array_equal(result.labels, expected)
 
 
 def test_another_network_in_a_part_s_folder_is_refused(image, networks, tmp_path, monkeypatch):
@@ -266,12 +275,16 @@ def test_small_blobs_are_removed_where_that_is_asked_for_and_told(image):
 
 def test_cancelling_between_networks_ends_the_run_and_frees_everything(ct, prepared, tmp_path):
     networks, _ = prepared
-    output = tmp_path / "labels.nii.gz"
+    output, events = tmp_path / "labels.nii.gz", []
     with pytest.raises(Cancelled):
-        run_job(Job((str(ct),), str(output), "total", inference=PROCESSOR), cancelled=lambda: len(networks) == 2)
+        run_job(
+            Job((str(ct),), str(output), "total", inference=PROCESSOR),
+            events.append,
+            cancelled=lambda: any(event.get("part") == 2 for event in events),
+        )
     gc.collect()
-    assert len(networks) == 2
-    assert not any(reference() for reference in networks)
+    assert len(networks) == 1
+    assert networks[0]() is None
     assert not output.exists()
 
 
