@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,29 +11,27 @@ import torch
 
 from TuckerSegLib import TuckerSpec, compress, load_model, load_task
 from TuckerSegLib.command_grammar import build_parser
-from TuckerSegLib.commands.exporting import export
 from TuckerSegLib.errors import ModelFolderError, OutputError, SpecError
 
-LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 FOLDER = Path("Dataset001_Small") / "nnUNetTrainer__nnUNetPlans__3d_fullres"
 
 
 def run(*arguments):
+    """The command in this process, as ``cli.main`` starts it."""
     options = build_parser().parse_args(["export", *map(str, arguments)])
     options.stopped = lambda: False
-    export(options)
+    getattr(importlib.import_module(f"TuckerSegLib.commands.{options.module}"), options.command)(options)
 
 
-def test_the_command_compresses_and_exports(make_model_folder, tmp_path):
-    command = [sys.executable, "-m", "TuckerSegLib", "export", str(make_model_folder()), "--policy", "uniform"]
-    options = ["--rank", "0.5", "--format", "nnunet", "--out", str(tmp_path / "results")]
-    done = subprocess.run([*command, *options], cwd=LIBRARY_FOLDER, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def test_the_command_compresses_and_exports(make_model_folder, tmp_path, capsys):
+    options = ["--policy", "uniform", "--rank", "0.5"]
+    run(make_model_folder(), "--format", "nnunet", "--out", tmp_path / "results", *options)
+    said = capsys.readouterr().out
     model = load_model(tmp_path / "results")
     assert model.recipes[0].spec["rank_ratio"] == 0.5
-    assert f"-> {model.cost.parameters / 1e6:.3f} million parameters" in done.stdout
-    assert "Tried on one patch: logits differ by at most 0.0e+00" in done.stdout
-    assert str(tmp_path / "results" / FOLDER / "plans.json") in done.stdout
+    assert f"-> {model.cost.parameters / 1e6:.3f} million parameters" in said
+    assert "Tried on one patch: logits differ by at most 0.0e+00" in said
+    assert str(tmp_path / "results" / FOLDER / "plans.json") in said
 
 
 @pytest.mark.parametrize(("form", "name"), [("onnx", "network.onnx"), ("openvino", "network.xml")])

@@ -38,21 +38,21 @@ def exported(model, path, form, **settings):
     return exporter(form).export(model, path / FILES[form], ExportSettings(**settings))
 
 
-def run_onnx(path, patches):
+def onnx_runner(path):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(["logits"], {"patches": patches})[0]
+    return lambda patches: session.run(["logits"], {"patches": patches})[0]
 
 
-def run_openvino(path, patches):
+def openvino_runner(path):
     import openvino
 
     compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return compiled({"patches": patches})["logits"]
+    return lambda patches: compiled({"patches": patches})["logits"]
 
 
-RUN = {"onnx": run_onnx, "openvino": run_openvino}
+RUNNER = {"onnx": onnx_runner, "openvino": openvino_runner}
 
 
 def logits(model, patches):
@@ -74,7 +74,7 @@ def test_the_file_gives_our_logits(make_model_folder, tmp_path, form, variant):
     model = shaken(compress(load_model(make_model_folder(**variant)), HALF))
     found = exported(model, tmp_path, form)
     patch = sample_patch(model)
-    assert relative(RUN[form](found.place, patch.numpy()), logits(model, patch)) < 1e-4
+    assert relative(RUNNER[form](found.place)(patch.numpy()), logits(model, patch)) < 1e-4
     assert found.difference < 1e-4
     assert all(file.is_file() for file in found.files)
     document = json.loads(found.place.with_suffix(".json").read_text())
@@ -89,18 +89,18 @@ def test_original_and_fully_compressed_networks_too(make_model_folder, tmp_path,
     model = shaken(compress(model, spec) if spec else model)
     patch = sample_patch(model)
     found = exported(model, tmp_path, form)
-    assert relative(RUN[form](found.place, patch.numpy()), logits(model, patch)) < 1e-4
+    assert relative(RUNNER[form](found.place)(patch.numpy()), logits(model, patch)) < 1e-4
 
 
 def test_the_number_of_patches_can_be_left_open(make_model_folder, tmp_path):
     model = compress(load_model(make_model_folder()), HALF)
     place = exported(model, tmp_path, "onnx", dynamic_batch=True).place
     patches = torch.randn(3, 1, 32, 32, 32, generator=torch.Generator().manual_seed(2))
-    assert relative(run_onnx(place, patches.numpy()), logits(model, patches)) < 1e-4
+    assert relative(onnx_runner(place)(patches.numpy()), logits(model, patches)) < 1e-4
     assert json.loads(place.with_suffix(".json").read_text())["input"]["shape"][0] == "any"
     fixed = exported(model, tmp_path, "onnx", overwrite=True).place
     with pytest.raises(Exception, match="INVALID_ARGUMENT"):
-        run_onnx(fixed, patches.numpy())
+        onnx_runner(fixed)(patches.numpy())
 
 
 def test_the_operators_are_of_the_version_that_was_asked_for(make_model_folder, tmp_path):
@@ -120,7 +120,7 @@ def test_half_precision_weights_halve_the_file_and_change_little(make_model_fold
     for weights in ("fp32", "fp16"):
         found = exported(model, tmp_path, "openvino", weights=weights, overwrite=True)
         sizes[weights] = found.place.with_suffix(".bin").stat().st_size
-        error = relative(run_openvino(found.place, patch.numpy()), logits(model, patch))
+        error = relative(openvino_runner(found.place)(patch.numpy()), logits(model, patch))
     assert 1e-6 < error < 1e-2
     assert sizes["fp16"] < 0.6 * sizes["fp32"]
     assert json.loads(found.place.with_suffix(".json").read_text())["weights"] == "fp16"
@@ -138,7 +138,7 @@ def test_instance_normalization_in_onnxruntime_stays_exact_over_much_air(tmp_pat
         torch.onnx.export(
             module, (values,), str(tmp_path / "n.onnx"), dynamo=False, input_names=["patches"], output_names=["logits"]
         )
-        errors.append(relative(run_onnx(tmp_path / "n.onnx", values.numpy()), expected))
+        errors.append(relative(onnx_runner(tmp_path / "n.onnx")(values.numpy()), expected))
     assert errors[0] < 1e-5
     assert errors[1] > 10 * errors[0]
 
@@ -226,7 +226,7 @@ def test_the_sidecar_is_all_that_a_foreign_program_needs(
     stored = nibabel.load(oblique_ct)
     values = np.where(np.asarray(stored.dataobj) == 0, 1, np.asarray(stored.dataobj))
     nibabel.save(nibabel.Nifti1Image(values, stored.affine), oblique_ct)
-    found = ForeignProgram(place.with_suffix(".json"), lambda patch: RUN[form](place, patch)).labels(oblique_ct)
+    found = ForeignProgram(place.with_suffix(".json"), RUNNER[form](place)).labels(oblique_ct)
     expected = segment(str(oblique_ct), model, InferenceSpec(precision="fp32")).labels
     assert_equal_labels(found, expected, share=0.999)
 
