@@ -77,6 +77,7 @@ class TuckerSegParameterNode:
     recommendedStep: bool = True
     stepFraction: Annotated[float, WithinRange(0.1, 1.0)] = 0.5
     mirroring: bool = False
+    skipEmpty: bool = True
     removeSmallBlobs: bool = False
     threads: Annotated[int, WithinRange(0, 256)] = 0
     outputGrid: Annotated[str, Choice(["native", "nearest"])] = "native"

@@ -145,6 +145,7 @@ class Panel(VTKObservationMixin):
             precision=p.precision,
             threads=p.threads or None,
             output_grid=p.outputGrid,
+            skip_empty=p.skipEmpty,
             remove_blobs_mm3=SMALL_BLOB_MM3 if p.removeSmallBlobs else 0.0,
         )
         return RunSettings(

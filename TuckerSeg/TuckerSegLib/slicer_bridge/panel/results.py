@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 STANDARD, SHORT = "standard", "short"
 ROW_HEIGHT = 22
 WIDEST_COLUMN = 150
+WARNING_COLOR = "#c62828"
 
 
 class ResultsSection:
@@ -140,6 +142,7 @@ class ResultsSection:
 
 
 def _summary(statistics: RunStatistics) -> str:
+    """Rich text: the warnings first, in a color that is seen, then what was found."""
     s = statistics
     saved = s.original_macs_per_volume / s.macs_per_volume if s.macs_per_volume else 1.0
     words = _("{model}, {compression}: {count} structures in {time}, {saved:.2f} times fewer FLOPs.").format(
@@ -149,7 +152,9 @@ def _summary(statistics: RunStatistics) -> str:
         time=seconds_in_words(s.seconds["total"]),
         saved=saved,
     )
-    return "\n".join([*(_("Warning: {words}").format(words=each) for each in _warnings(s)), words])
+    warnings = [_("Warning: {words}").format(words=each) for each in _warnings(s)]
+    colored = [f'<p style="color: {WARNING_COLOR}">{html.escape(warning)}</p>' for warning in warnings]
+    return "\n".join([*colored, f"<p>{html.escape(words)}</p>"])
 
 
 def _warnings(statistics: RunStatistics) -> tuple[str, ...]:
