@@ -57,7 +57,9 @@ def test_the_estimate_depends_on_the_structures(panel, until):
 
 
 def test_small_blobs_are_removed_where_that_is_checked(panel, until):
-    assert panel.settings().inference.remove_blobs_mm3 == 0
+    assert panel.settings().inference.remove_blobs_mm3 == 0 and panel.settings().inference.skip_empty
+    panel.ui.skipEmptyCheckBox.click()
+    assert not panel.settings().inference.skip_empty
     panel.ui.removeSmallBlobsCheckBox.click()
     panel.change(structuresChoice="selected", selectedStructures=["liver"])
     panel.ui.applyButton.click()
