@@ -63,6 +63,14 @@ def test_labels_do_not_change_and_patches_are_spared(by_value, name, codes, spac
     assert spared.statistics.patches + spared.statistics.patches_skipped == whole.statistics.patches
 
 
+def test_a_body_that_one_patch_holds_takes_one(by_value):
+    ready, ct = by_value(patch_shape=(64, 64, 76)), image_from_array(body_in_air(), spacing_mm=(3, 3, 3))
+    whole, spared = segment(ct, ready, EVERYTHING), segment(ct, ready, EXACT)
+    assert (whole.statistics.patches, spared.statistics.patches) == (8, 1)
+    assert whole.labels.any()
+    np.testing.assert_array_equal(spared.labels, whole.labels)
+
+
 def test_what_is_counted_is_what_was_run(by_value):
     ready = by_value()
     calls = []

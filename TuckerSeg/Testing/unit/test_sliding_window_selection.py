@@ -149,7 +149,10 @@ def test_a_box_smaller_than_a_patch_is_seen_with_what_lies_around_it():
     seen = []
     selection = selected(shape, spec, wanted)
     volume = volume_of(shape)
-    list(stream(volume, lambda patches: seen.append(patches) or patches, spec, selection=selection))
+    slabs = stream(volume, lambda patches: seen.append(patches) or patches, spec, selection=selection)
+    features, covered = put_together(slabs, selection, shape)
+    assert torch.equal(features[:, covered], volume[:, covered])
+    assert covered.sum() == np.prod(PATCH)
     assert len(selection.origins) == 1 and selection.alone
     assert seen[0].shape[2:] == PATCH
     assert torch.equal(seen[0][0], volume[(slice(None), *selection.box)])

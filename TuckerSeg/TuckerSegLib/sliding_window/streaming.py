@@ -139,7 +139,8 @@ def _pieces(
         if progress:
             progress(done, len(origins))
         if selection.alone:  # weights cancel
-            yield Piece(predicted[0].to(spec.accumulator_device or predicted.device)[(slice(None), *box)], None)
+            inside = [slice(part.start - first, part.stop - first) for part, first in zip(box, batch[0])]
+            yield Piece(predicted[0].to(spec.accumulator_device or predicted.device)[(slice(None), *inside)], None)
             return
         for origin, prediction in zip(batch, predicted, strict=True):
             accumulator.add(origin, prediction.to(spec.accumulator_device or prediction.device))
