@@ -29,7 +29,6 @@ def job_of(options: argparse.Namespace, output: str | None = None) -> Job:
         calibrate=options.calibrate,
         refit=options.refit,
         structures=structures_of(options),
-        crop=options.crop,
     )
 
 

@@ -22,8 +22,8 @@ from .decompositions import rank_evidence
 from .errors import SpecError
 from .image import Image
 from .job import Job
-from .loading import compress, require_original
-from .model import SegmentationModel
+from .loading import cached_compression, compress, require_original
+from .model import SegmentationModel, read_model_facts
 from .model_refit import refit_model
 from .records import LayerChange
 from .stopwatch import Stopwatch
@@ -77,6 +77,34 @@ def compress_as_asked(
     with watch.stage("refit"):
         seen = [volume()] if volume is not None else []
         return refit_model(smaller, model, seen, calibration, cache, progress=lambda done: stop())
+
+
+def facts_as_asked(
+    facts: SegmentationModel, job: Job, cache: Cache, volume: Callable[[], Image] | None
+) -> SegmentationModel | None:
+    """What :func:`compress_as_asked` gives, but for its weights; None where something is left to be computed for that.
+
+    Args:
+        facts: Of the original.
+        volume: As there.
+
+    Raises:
+        SpecError: As there.
+    """
+    if job.method is None:
+        return facts
+    require_original(facts)
+    spec = compression.method(job.method).Spec(**job.compression)
+    calibration = None
+    if wants_calibration(spec):
+        calibration = known_calibration(facts, spec, job.calibrate, cache)
+        if job.refit or (spec.calibration is None and _is_due(facts, calibration, job.calibrate, volume)):
+            return None
+        spec = with_calibration(spec, calibration)
+    found = cached_compression(facts, spec, job.method, cache, read_model_facts)
+    if found is not None and calibration is None and wants_calibration(spec):
+        warnings.warn(WEIGHTS_ONLY, stacklevel=2)
+    return found
 
 
 def known_calibration(model: SegmentationModel, spec: Any, calibrate: str, cache: Cache) -> ModelCalibration | None:

@@ -150,6 +150,24 @@ def compress(
     return compressed
 
 
+def cached_compression(
+    model: SegmentationModel, spec: Any, method: str, cache: Cache, read: Read = read_model_file
+) -> SegmentationModel | None:
+    """What :func:`compress` made earlier; None where it did not.
+
+    Args:
+        model: The original, or its facts.
+        read: See :func:`cached_model`.
+    """
+    cached = cached_model(cache, _asked(model, spec, method).key, read)
+    return None if cached is None else replace(cached, name=model.name)
+
+
+def _asked(model: SegmentationModel, spec: Any, method: str) -> SegmentationModel:
+    """What has the key of a compressed model that is not made yet."""
+    return replace(model, recipes=(CompressionRecipe(method, to_json(spec), ()),), weights={})
+
+
 def cached_model(cache: Cache, key: str, read: Read = read_model_file) -> SegmentationModel | None:
     """A compressed model from the cache; one that cannot be read is discarded with a warning.
 

@@ -40,6 +40,7 @@ def peak_memory_bytes(
     plans = model.plans
     shape = grid_shape(geometry, plans, catalog.resampling_convention(plans.dataset_name))
     padded = [max(sizes) for sizes in zip(shape, plans.patch_shape)]
+    value_bytes = 4 if precision == "fp32" else 2
     several = len(patch_origins(padded, plans.patch_shape, inference.step_fraction)) > 1
     planes = plans.patch_shape[0] if several else 0  # whose sums are held at once, see ``sliding_window.accumulator``
     return round(
@@ -47,7 +48,7 @@ def peak_memory_bytes(
         + WEIGHT_COPIES * model.weight_bytes
         + math.prod(geometry.shape) * (IMAGE_BYTES * plans.input_channels + LABEL_BYTES)
         + math.prod(padded) * plans.input_channels * 4
-        + planes * math.prod(padded[1:]) * (accumulated_channels(model) + 1) * 4  # features and weights
+        + planes * math.prod(padded[1:]) * (accumulated_channels(model) * value_bytes + 4)  # features and weights
         + _patch_bytes(model, device, precision, inference.batch_size)
     )
 

@@ -64,6 +64,11 @@ class SegmentationModel:
     def weight_bytes(self) -> int:
         return sum(tensor.numel() * tensor.element_size() for tensor in self.weights.values())
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether it can be run; see :meth:`without_weights`."""
+        return not any(tensor.is_meta for tensor in self.weights.values())
+
     def without_weights(self) -> SegmentationModel:
         """The same facts and shapes, no memory: it can be told of and planned, not run."""
         import torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,12 +33,19 @@ class ReadyModel:
     close: Callable[[], None]
 
 
-def prepare(model: SegmentationModel, inference: InferenceSpec | None = None, cache: Cache | None = None) -> ReadyModel:
+def prepare(
+    model: SegmentationModel,
+    inference: InferenceSpec | None = None,
+    cache: Cache | None = None,
+    whole: Callable[[], SegmentationModel] | None = None,
+) -> ReadyModel:
     """Bring a model to a device.
 
     Args:
+        model: With its weights, unless ``whole`` is given.
         inference: Device, precision, threads and batch size; None takes the defaults.
         cache: Where compiled forms are kept; None takes the user's.
+        whole: Gives the model with its weights; asked only where its compiled form is not in the cache.
 
     Raises:
         BackendError: The device or precision asked for is not usable here; the message says why.
@@ -50,6 +58,7 @@ def prepare(model: SegmentationModel, inference: InferenceSpec | None = None, ca
     backend = hardware.backend(device.backend)
     threads = inference.threads or hardware.default_threads()
     features = uses_features(model)
+    whole = functools.cache(whole or (lambda: model))
     predictors: dict[str, hardware.PatchPredictor] = {}
 
     def close() -> None:
@@ -68,7 +77,7 @@ def prepare(model: SegmentationModel, inference: InferenceSpec | None = None, ca
                 cache_key=f"{model.key}-{fold}-{'features' if features else 'logits'}",
                 log=warnings.warn,
             )
-            predictors[fold] = backend.prepare(lambda fold=fold: model.network(fold, features), device, spec)
+            predictors[fold] = backend.prepare(lambda fold=fold: whole().network(fold, features), device, spec)
     except Exception as error:
         close()
         if backend.is_out_of_memory(error):
@@ -78,7 +87,7 @@ def prepare(model: SegmentationModel, inference: InferenceSpec | None = None, ca
             ) from error
         raise
     cache.keep_limit(spare=cache.compiled_folder(model.key))
-    network = combine(model, predictors, backend.is_out_of_memory)
+    network = combine(whole() if features else model, predictors, backend.is_out_of_memory)
     reason = "; ".join(part for part in (device_reason, precision_reason) if part)
     return ReadyModel(model, network, device, reason, precision, threads, close)
 

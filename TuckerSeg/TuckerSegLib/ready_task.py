@@ -1,23 +1,25 @@
 """The networks of a task on their device, one after the other.
 
-While one runs, the weights of the next are read; before the next is prepared, the one before is closed. So a task of
-five networks needs hardly more memory than its largest one.
+While one runs, the weights of the next are read, unless all that is to be computed of them is in the cache; before the
+next is prepared, the one before is closed. So a task of five networks needs hardly more memory than its largest one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any
 
+from . import hardware
 from .cache import Cache
-from .compressing import compress_as_asked
+from .compressing import compress_as_asked, facts_as_asked
 from .errors import ModelFolderError
 from .image import Image
-from .job import InferenceSpec
+from .job import InferenceSpec, Job
 from .model import SegmentationModel
 from .ready_model import ReadyModel, prepare
 from .segmentation_task import SegmentationTask, TaskPart
@@ -104,38 +106,53 @@ def _ready_parts(
     on_event: Callable[[dict[str, Any]], None],
 ) -> Iterator[ReadyPart]:
     loader, count = ThreadPoolExecutor(1), len(task.parts)
+    load = functools.partial(_load, job=task.job, cache=cache, volume=volume[0], several=count > 1)
     try:
-        loading = loader.submit(_load, task.parts[0])
+        loading = loader.submit(load, task.parts[0])
         for number, part in enumerate(task.parts):
             last = number + 1 == count
             if count > 1:
                 on_event({"event": "part", "number": number, "count": count, "name": part.name})
             with watch.stage("load"):
                 model = _wait_for(loading, stop)
-            loading = None if last else loader.submit(_load, task.parts[number + 1])
-            model = compress_as_asked(model, task.job, cache, watch, volume[0], stop)
+            loading = None if last else loader.submit(load, task.parts[number + 1])
+            compress = functools.partial(compress_as_asked, job=task.job, cache=cache, watch=watch, stop=stop)
+            whole = None
+            if model.has_weights:
+                model = compress(model, volume=volume[0])
+            else:
+                whole = functools.partial(_late, part, compress, volume[0])
             if last:
                 volume.clear()
+                del load  # it holds the volume
             stop()
             with watch.stage("prepare"):
-                ready = prepare(model, inference, cache)
+                ready = prepare(model, inference, cache, whole)
+            del whole  # so does this
             with contextlib.closing(ready):
                 if count > 1:
                     ready = replace(ready, model=model.without_weights())
                 del model
                 yield ReadyPart(part.name, ready, part.values)
             del ready
+            if not last:
+                hardware.trim_memory()
     finally:
         loader.shutdown(wait=False, cancel_futures=True)
 
 
-def _load(part: TaskPart) -> SegmentationModel:
+def _load(
+    part: TaskPart, job: Job, cache: Cache, volume: Callable[[], Image] | None, several: bool
+) -> SegmentationModel:
     """A part's model, after a look at whether it is the one that the task means.
+
+    Returns:
+        Of one of several networks, the facts of what the job makes of it, where that is in the cache in compiled form.
 
     Raises:
         ModelFolderError: It has not the structures that the task names.
     """
-    model = part.load()
+    model = part.facts() if several else part.load()
     if part.values is not None:
         known = {label.value for label in model.plans.labels}
         if not set(part.values) <= known:
@@ -143,7 +160,17 @@ def _load(part: TaskPart) -> SegmentationModel:
                 f"{part.name}: a network of {len(part.values)} structures is expected; {model.name} has "
                 f"{len(known)}. Another model lies in its folder: remove it, and get the right one."
             )
-    return model
+    if not several:
+        return model
+    found = facts_as_asked(model, job, cache, volume)
+    if found is None or not any(cache.compiled_folder(found.key).glob("*")):
+        return part.load()
+    return found.without_weights()
+
+
+def _late(part: TaskPart, compress: Callable, volume: Callable[[], Image] | None) -> SegmentationModel:
+    """The model whose facts alone were read, with its weights."""
+    return compress(part.load(), volume=volume)
 
 
 def _wait_for(loading: Future, stop: Callable[[], None]) -> Any:

@@ -23,9 +23,11 @@ from TuckerSegLib import (
     image_from_array,
     load_model,
     load_task,
+    predictor,
     ready_task,
     run_job,
     segment,
+    segmentation_task,
     shared_resampling,
     structures,
 )
@@ -116,6 +118,21 @@ def test_a_network_of_another_spacing_gets_the_volume_resampled_again(image, net
     result = segment(image, load_task("total"), PROCESSOR)
     assert len({part.grid_voxels for part in result.statistics.parts}) == 2
     np.testing.assert_array_equal(result.labels, by_hand(image, lambda part: load_model(other / part.dataset)))
+
+
+@pytest.mark.parametrize("rank_ratio", [1.0, 0.5])
+def test_what_is_compiled_already_runs_without_its_weights_being_read(ct, monkeypatch, rank_ratio):
+    inference = InferenceSpec(device="openvino:cpu", precision="fp32", threads=1)
+    job = Job((str(ct),), model="total", inference=inference, calibrate="none", **compression_of(rank_ratio))
+    # As of the published networks, of which none has more classes than features; a head would be read.
+    monkeypatch.setattr(predictor, "accumulated_channels", lambda model: model.plans.logit_channels)
+    first = run_job(job)
+    monkeypatch.setattr(segmentation_task, "load_model", lambda *_: pytest.fail("weights were read"))
+    again = run_job(job)
+    np.testing.assert_array_equal(again.labels, first.labels)
+    assert len(np.unique(again.labels)) > 5
+    assert again.statistics.compression == first.statistics.compression
+    assert again.statistics.notes == first.statistics.notes
 
 
 def test_compressed_networks_are_calibrated_each_on_the_same_volume(ct, networks, monkeypatch):

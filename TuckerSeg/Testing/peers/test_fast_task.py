@@ -15,6 +15,10 @@ CTS = (
 )
 
 
+# Only there is air skipped, so that patches lie elsewhere than TotalSegmentator's.
+OPTIONS = {"dicom_example": ["--no-skip"]}
+
+
 @pytest.fixture
 def programs(programs_for):
     return programs_for("total_fast")
@@ -23,7 +27,8 @@ def programs(programs_for):
 @pytest.mark.parametrize("name", CTS)
 def test_labels_equal_totalsegmentators(programs, shared_data, compare, name):
     image = shared_data / "data" / name
-    assert compare(programs.theirs(image, "--fast"), programs.ours(image, "total_fast"), f"total_fast, {name}") >= 0.999
+    ours = programs.ours(image, "total_fast", *OPTIONS.get(name, []))
+    assert compare(programs.theirs(image, "--fast"), ours, f"total_fast, {name}") >= 0.999
 
 
 @pytest.mark.parametrize("name", CTS)
@@ -31,4 +36,5 @@ def test_rounding_of_its_sums_explains_the_differences(programs, shared_data, co
     image = shared_data / "data" / name
     theirs = programs.theirs(image, "--fast", single_precision=True)
     words = f"total_fast, {name}, its sums in single precision"
-    assert compare(theirs, programs.ours(image, "total_fast"), words) >= 0.9999
+    ours = programs.ours(image, "total_fast", *OPTIONS.get(name, []))
+    assert compare(theirs, ours, words) >= 0.9999

@@ -29,6 +29,7 @@ _HOME = {
     "default_threads": "processor",
     "torch_threads": "threads",
     "freed_memory_kept": "memory",
+    "trim_memory": "memory",
     "peak_memory_bytes": "memory",
     "held_memory_bytes": "memory",
     "system_memory_bytes": "memory",

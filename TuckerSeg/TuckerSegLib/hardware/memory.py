@@ -42,7 +42,14 @@ def return_freed_memory() -> None:
     if _holders == 0:
         library.mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
         library.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM_BYTES)
-    library.malloc_trim(0)
+    trim_memory()
+
+
+def trim_memory() -> None:
+    """Hand free memory back to the system; without it, small blocks between large free ones keep a tenth of a run's."""
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,9 @@
 
 The Z axis is cut where a layer of patches begins and where one ends. A piece is allocated when the first patch adds to
 it and leaves when the last one has, so no more planes are held than a patch has, and of the box that is asked for only.
+
+Of predictions in 16 bits running means are kept, in float16: half the memory, rounded as the predictions are, and where
+one patch alone counts its prediction itself. Sums would not do: weights at a patch's corners are too small for float16.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ class Piece:
 
 
 class Accumulator:
-    """Weighted sums in float32, in pieces of the Z axis, laid out as the predictions are.
+    """Weighted sums in float32, or means in float16, in pieces of the Z axis, laid out as the predictions are.
 
     Args:
         patch_shape: (Z, Y, X).
@@ -42,6 +45,7 @@ class Accumulator:
         self._sums: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._next = 0
         self._weights: torch.Tensor | None = None
+        self._means = False
         self._nothing: torch.Tensor | None = None  # (F, 1, 1, 1)
 
     @torch.no_grad()
@@ -50,6 +54,7 @@ class Accumulator:
         if self._weights is None or self._weights.device != prediction.device:
             self._weights = gaussian_weights(self._patch_shape).to(prediction.device)
             self._nothing = prediction.new_zeros((len(prediction), 1, 1, 1), dtype=torch.float32)
+            self._means = prediction.dtype in (torch.float16, torch.bfloat16)
         first, last = origin[0], origin[0] + self._patch_shape[0]
         axes = zip(origin[1:], self._patch_shape[1:], self._box[1:], strict=True)
         seen, there = zip(*(_overlap(*axis) for axis in axes), strict=True)
@@ -64,9 +69,14 @@ class Accumulator:
             inside = slice(start - first, stop - first)
             # One plane at a time on a CPU: its float32 copy stays in the processor's cache.
             planes = range(stop - start) if prediction.device.type == "cpu" else [slice(None)]
+            counts = weight_sums[(slice(start - offset, stop - offset), *there)].add_(weights[inside])
             for plane in planes:
-                sums[:, plane].addcmul_(prediction[:, inside][:, plane].float(), weights[inside][plane])
-            weight_sums[(slice(start - offset, stop - offset), *there)].add_(weights[inside])
+                values, counted = prediction[:, inside][:, plane].float(), weights[inside][plane]
+                if self._means:
+                    kept = sums[:, plane].float()
+                    sums[:, plane] = kept.lerp_(values, (counted / counts[plane]).expand_as(kept))
+                else:
+                    sums[:, plane].addcmul_(values, counted)
 
     @torch.no_grad()
     def finished(self, upcoming: int | None) -> Iterator[Piece]:
@@ -84,17 +94,18 @@ class Accumulator:
             if bare.any():
                 covered = ~bare
                 weight_sums[bare] = 1
-            yield Piece(sums.mul_(weight_sums.reciprocal_()), covered)
+            yield Piece(sums if self._means else sums.mul_(weight_sums.reciprocal_()), covered)
             del sums, weight_sums
 
     def _piece(self, index: int, prediction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if index not in self._sums:
             start, stop = self._pieces[index]
             count, shape = prediction.shape[0], (stop - start, *(side.stop - side.start for side in self._box[1:]))
+            dtype = torch.float16 if self._means else torch.float32
             if prediction.stride(0) == 1 and count > 1:  # features of a voxel side by side
-                sums = prediction.new_zeros((*shape, count), dtype=torch.float32).permute(3, 0, 1, 2)
+                sums = prediction.new_zeros((*shape, count), dtype=dtype).permute(3, 0, 1, 2)
             else:
-                sums = prediction.new_zeros((count, *shape), dtype=torch.float32)
+                sums = prediction.new_zeros((count, *shape), dtype=dtype)
             self._sums[index] = (sums, prediction.new_zeros(shape, dtype=torch.float32))
         return self._sums[index]
 

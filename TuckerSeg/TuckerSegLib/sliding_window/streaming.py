@@ -4,7 +4,8 @@ Patches come ordered along Z, so memory follows one layer of patches and not the
 run, voxels that several patches touch get the mean of those that were; the others are told apart. Knows nothing of
 networks, models or files: a predictor is any callable on a batch of patches.
 
-Source: the sums are those of nnunetv2 2.x ``nnUNetPredictor.predict_sliding_window_return_logits``, in float32.
+Source: the sums are those of nnunetv2 2.x ``nnUNetPredictor.predict_sliding_window_return_logits``, in float32
+where predictions are.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ class Slab:
 
     Attributes:
         start, stop: Planes along Z of the volume, stop not included.
-        features: (F, stop - start, Y, X), weighted mean over patches, in float32; where one patch covers the volume
-            its prediction itself, of the predictor's type. Any layout, perhaps a view of the predictor's output:
-            only to be read, and before the next slab is asked for.
+        features: (F, stop - start, Y, X), weighted mean over patches, in float32, or float16 where predictions have 16
+            bits; where one patch covers the volume its prediction itself, of the predictor's type. Any layout, perhaps
+            a view of the predictor's output: only to be read, and before the next slab is asked for.
         covered: (stop - start, Y, X), False where no patch was run and the features mean nothing; None: nowhere.
     """
 
