@@ -70,6 +70,16 @@ def installed_total(total_networks, own_models, monkeypatch) -> Path:
     return total_networks
 
 
+@pytest.fixture
+def installed_with_fast(tmp_path_factory, monkeypatch) -> Path:
+    """Networks of tasks that can be cropped, and of the fast task that finds their boxes."""
+    root = tmp_path_factory.mktemp("results")
+    for name in ("total_v3_fast", "total_v3_fastest", "lung_nodules", "total_fastest"):
+        write_networks(root, name)
+    monkeypatch.setenv("nnUNet_results", str(root))
+    return root
+
+
 def write_networks(root: Path, task_name: str, **settings) -> Path:
     """Networks of a task of the catalog, each normalized in its own way, and each finding much background.
 

@@ -78,6 +78,12 @@ def add_structures(parser: argparse.ArgumentParser) -> None:
         help="structures or groups to keep, as liver,left kidney,ribs,lungs; of a task of several networks, only those "
         "that know one of them are run (default: all)",
     )
+    parser.add_argument(
+        "--crop",
+        choices=("auto", "none"),
+        help="auto: a fast network finds the box of the structures, and only that, with a margin, is computed "
+        "(default: where the task's networks are made for such a box)",
+    )
 
 
 def add_compression(parser: argparse.ArgumentParser) -> None:

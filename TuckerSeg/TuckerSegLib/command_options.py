@@ -29,6 +29,7 @@ def job_of(options: argparse.Namespace, output: str | None = None) -> Job:
         calibrate=options.calibrate,
         refit=options.refit,
         structures=structures_of(options),
+        crop=options.crop,
     )
 
 

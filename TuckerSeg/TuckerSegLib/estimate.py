@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from . import catalog, compression, hardware
+from .body_region import RegionFinder
 from .cache import Cache
 from .calibrating import calibration_stamp, wants_calibration
 from .compressing import known_calibration, with_calibration
+from .crop_box import search_of
 from .decompositions import kept_evidence, rank_evidence
-from .image import Geometry
+from .image import Geometry, Image
 from .job import DEFAULT_COMPRESSION, Job
 from .loading import require_original
 from .measurements import Measurements
@@ -74,12 +76,13 @@ class Estimator:
         self._structure: Any = None
         self._known: dict[str, _Compressed] = {}
 
-    def estimate(self, geometry: Geometry, job: Job) -> Estimate:
+    def estimate(self, volume: Geometry | Image, job: Job, regions: RegionFinder | None = None) -> Estimate:
         """Count and foretell a run.
 
         Args:
-            geometry: Of the volume. Where nnU-Net would crop empty borders away, there are fewer patches than told.
+            volume: Or its geometry: then patches that a run will spare cannot be told from the others.
             job: Its model is this one; images and output are not looked at.
+            regions: Which other networks of the run are estimated with; None makes one.
 
         Raises:
             SpecError: A setting out of its range, or the model is compressed already.
@@ -90,8 +93,8 @@ class Estimator:
         precision, _ = hardware.choose_precision(inference.precision, device)
         compressed = self._compressed(job)
         original = self._model.original_cost
-        shape = grid_shape(geometry, plans, catalog.resampling_convention(plans.dataset_name))
-        patches = patch_count(shape, StreamSpec(plans.patch_shape, inference.step_fraction))
+        geometry = volume.geometry if isinstance(volume, Image) else volume
+        patches, skipped = self._patches(volume, job, regions or RegionFinder(inference))
         passes = patches * (2 ** len(plans.mirror_axes) if inference.mirroring else 1)
         timing = Timing(self._measurements, planned_setting(plans, device, precision, inference))
         beside_s = timing.beside_network_seconds(geometry, plans)
@@ -119,6 +122,7 @@ class Estimator:
             precision=precision,
             notes=tuple(_notes(interpolated, device, compressed.about)),
             cache_bytes=self._cache_bytes(compressed, device),
+            patches_skipped=skipped,
             parts=(
                 PartEstimate(
                     self._model.name,
@@ -155,6 +159,18 @@ class Estimator:
         if device.backend == "openvino" and not cache.path("compiled", compressed.key).exists():
             stored += parameters * MODEL_BYTES
         return stored
+
+    def _patches(self, volume: Geometry | Image, job: Job, regions: RegionFinder) -> tuple[int, int | None]:
+        """Patches to run and to spare; None where the latter is not known."""
+        plans = self._model.plans
+        convention = catalog.resampling_convention(plans.dataset_name)
+        if isinstance(volume, Image) and search_of(job) is None:
+            selection = regions.patches_of(volume, plans, convention)
+            return len(selection.origins), selection.skipped
+        geometry = volume.geometry if isinstance(volume, Image) else volume
+        shape = grid_shape(geometry, plans, convention)
+        count = patch_count(shape, StreamSpec(plans.patch_shape, job.inference.with_step().step_fraction))
+        return count, None if search_of(job) or regions.may_skip(shape, plans) else 0
 
     def _compressed(self, job: Job) -> _Compressed:
         if job.method is None:

@@ -36,7 +36,7 @@ def plan(job: Job, measure: bool, as_json: bool, stopped: Callable[[], bool]) ->
     """
     volume = image.read_image(job.images if len(job.images) > 1 else job.images[0], job.timepoint)
     with contextlib.closing(Runs()) as runs:
-        estimate = runs.estimate(job, volume.geometry, measure, Context(lambda event: None, stopped))
+        estimate = runs.estimate(job, volume, measure, Context(lambda event: None, stopped))
     print(json.dumps(to_json(estimate), indent=1) if as_json else estimate_table(estimate))
 
 
@@ -123,7 +123,7 @@ def estimate_table(estimate: Estimate) -> str:
         f"{'':24}{'original':>14}{'this run':>14}{'ratio':>9}",
         _pair("parameters, million", e.original_parameters / 1e6, e.parameters / 1e6),
         _pair("GFLOPs per patch", e.original_macs_per_patch * 2e-9, e.macs_per_patch * 2e-9),
-        _pair(f"GFLOPs, {e.patches} patches", e.original_macs_per_volume * 2e-9, e.macs_per_volume * 2e-9),
+        _pair(f"GFLOPs, {_patches(e)}", e.original_macs_per_volume * 2e-9, e.macs_per_volume * 2e-9),
         _pair("seconds, all warm", e.original_seconds, e.seconds),
         "(1 multiply-accumulate = 2 FLOPs; convolutions only)",
         "",
@@ -133,6 +133,8 @@ def estimate_table(estimate: Estimate) -> str:
     ]
     if len(e.parts) > 1:
         lines += [f"Part         {part_line(part)}" for part in e.parts]
+    if e.patches_skipped:
+        lines.append(f"Skipped      {e.patches_skipped} patches more, as nothing but air is in them")
     if e.seconds is None:
         lines.append("Note         Seconds are not known before a run here, or --measure.")
     return "\n".join([*lines, *(f"Note         {note}" for note in e.notes)])
@@ -144,6 +146,13 @@ def part_line(part: PartEstimate) -> str:
     return (
         f"{part.name}: {part.patches} patches, {part.parameters / 1e6:.2f} million parameters, "
         f"{part.macs_per_volume * 2e-9:.1f} GFLOPs, {seconds}"
+    )
+
+
+def _patches(estimate: Estimate) -> str:
+    """How many patches will be run, as far as it is known."""
+    return (
+        f"{estimate.patches} patches" if estimate.patches_skipped is not None else f"up to {estimate.patches} patches"
     )
 
 

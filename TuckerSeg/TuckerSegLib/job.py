@@ -11,6 +11,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CALIBRATE = ("auto", "volume", "none")
 OUTPUT_GRIDS = ("native", "nearest")
 SMALL_BLOB_MM3 = 200.0  # TotalSegmentator's
+CROPS = (None, "auto", "none")
 DEFAULT_STEP_FRACTION = 0.5  # nnU-Net's
 # What a mere rank ratio means, as fields of the Tucker method's Spec: its budget, spread where it hurts least.
 DEFAULT_COMPRESSION = {"rank_mode": "auto", "rank_multiple": 4}
@@ -86,6 +87,8 @@ class Job:
         timepoint: Of a 4D image.
         structures: Names or groups of the structures that are wanted, see
             ``structure_selection.select``; only the networks that know one of them are run. None keeps all.
+        crop: ``auto``: a fast network finds the box of the structures, and only that is computed. None: so where the
+            task's networks are made for such a box. ``none``: never.
     """
 
     VERSION: ClassVar[int] = 1
@@ -101,8 +104,11 @@ class Job:
     calibrate: str = "auto"
     refit: bool = False
     structures: tuple[str, ...] | None = None
+    crop: str | None = None
 
     def __post_init__(self):
+        if self.crop not in CROPS:
+            raise SpecError(f"crop should be one of {', '.join(filter(None, CROPS))}, or None; found '{self.crop}'.")
         if self.calibrate not in CALIBRATE:
             raise SpecError(f"calibrate should be one of {', '.join(CALIBRATE)}; found '{self.calibrate}'.")
 

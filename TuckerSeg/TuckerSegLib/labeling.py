@@ -100,7 +100,7 @@ def label_volume(
     axes = zip(low_shape, output.shape, orders, box, strict=True)
     parts, taps = zip(*(_inside(*linear_taps(*sizes, upsampling.convention), part) for *sizes, part in axes))
     values = np.asarray(decision.values, dtype=output.dtype)
-    _fill_outside(output, parts, values[0])
+    fill_outside(output, parts, values[0])
     output = output[parts]
     outer = [axis.tolist() for axis in taps[0]]
     done, planes, labeler = 0, {}, None
@@ -130,7 +130,8 @@ def _inside(
     return chosen, (index0[chosen] - part.start, index1[chosen] - part.start, fraction[chosen])
 
 
-def _fill_outside(output: np.ndarray, box: Sequence[slice], value: int) -> None:
+def fill_outside(output: np.ndarray, box: Sequence[slice], value: int) -> None:
+    """Write a value to every voxel of (Z, Y, X) that lies outside a box."""
     for axis, part in enumerate(box):
         rest = np.moveaxis(output, axis, 0)
         rest[: part.start] = value

@@ -17,7 +17,7 @@ import numpy as np
 
 from .errors import Cancelled, OutOfMemoryError
 from .job import InferenceSpec
-from .labeling import Decision, Head, label_volume
+from .labeling import Decision, Head, fill_outside, label_volume
 from .model import SegmentationModel
 from .preprocessing import PreparedVolume
 from .sliding_window import Selection, Slab, StreamSpec, select_patches, stream
@@ -185,6 +185,8 @@ def _label(
     moved = (replace(slab, start=slab.start + part[0].start, stop=slab.stop + part[0].start) for slab in slabs)
     view = volume.label_view(labels)
     label_volume(moved, network.head, decision, shape, view, volume.upsampling, nearest, box)
+    if volume.region.box is not None:
+        fill_outside(labels, volume.region.box, 0)
     return labels
 
 

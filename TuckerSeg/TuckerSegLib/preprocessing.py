@@ -139,6 +139,23 @@ def network_view(
     return volume[(slice(None), *crop)], _spacing(geometry, plans, convention), crop
 
 
+def box_on_network_axes(
+    box: tuple[slice, slice, slice], geometry: Geometry, plans: ModelPlans, crop: tuple[slice, slice, slice]
+) -> tuple[slice, slice, slice]:
+    """A box of an image's grid on the model's axes, counted from the start of ``crop``; empty if they do not meet."""
+    found = [slice(0, 0)] * 3
+    for axis, part in enumerate(box):
+        line = np.zeros([size if other == axis else 1 for other, size in enumerate(geometry.shape)], dtype=np.uint8)
+        line[(slice(None),) * axis + (part,)] = 1
+        view = _oriented(np.broadcast_to(line, geometry.shape), geometry, plans.orientation)[0]
+        view = view.transpose(plans.transpose_forward)[crop]
+        (target,) = np.flatnonzero(view.strides)
+        inside = np.flatnonzero(np.moveaxis(view, target, 0)[:, 0, 0])
+        if inside.size:
+            found[target] = slice(int(inside[0]), int(inside[-1]) + 1)
+    return tuple(found)
+
+
 def grid_shape(geometry: Geometry, plans: ModelPlans, convention: str) -> Shape:
     """Shape (Z, Y, X) that an image has on the model's grid, on the model's axes, if nothing of it is cropped."""
     turned = _oriented(np.broadcast_to(np.uint8(0), geometry.shape), geometry, plans.orientation)[1]

@@ -85,6 +85,8 @@ class Estimate:
         agreement: Mean Dice against the original network; None where it was not measured.
         agreement_source: On what it was measured.
         notes: What the user should know.
+        patches_skipped: Patches of the volume that will be spared; None: not known without its voxels, so that patches,
+            operations and seconds are those at most.
         cache_bytes: What the run will add to the cache of compressed and compiled networks, about.
         parts: The same per network, in the order in which they run.
     """
@@ -108,6 +110,7 @@ class Estimate:
     precision: str
     notes: tuple[str, ...] = ()
     cache_bytes: int = 0
+    patches_skipped: int | None = None
     parts: tuple[PartEstimate, ...] = ()
 
     @property

@@ -17,9 +17,11 @@ class Region:
     Attributes:
         wanted: Mask (Z, Y, X) on the model's axes over the whole (cropped) volume, as coarse as one likes; patches
             that see nothing of it are not run. None wants everything.
+        box: Part of the input's grid, (Z, Y, X), beyond which all is background; None: nowhere.
     """
 
     wanted: np.ndarray | None = None
+    box: Box | None = None
 
     def within(self, shape: Sequence[int], box: Box) -> np.ndarray | None:
         """What is wanted of a box of the volume.
@@ -41,3 +43,25 @@ class Region:
             first, last = voxels * cells // size, -(-(voxels + 1) * cells // size) - 1
             found = found.take(first, axis) | found.take(last, axis)
         return found
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The part of an image that is computed.
+
+    Attributes:
+        box: Slices of (Z, Y, X) on the image's grid; all beyond it becomes background. None: the whole image.
+        cut: The networks see nothing but the box; else they see what lies around it where their patches reach there.
+        note: What the user should know of it.
+    """
+
+    box: Box | None
+    cut: bool = False
+    note: str = ""
+
+
+def box_mask(box: Box, shape: tuple[int, int, int], of: tuple[int, int, int]) -> np.ndarray:
+    """A mask of ``shape`` over a volume of ``of`` voxels that holds all of a box of the volume, and little more."""
+    mask = np.zeros(shape, dtype=bool)
+    mask[tuple(slice(b.start * new // old, -(-b.stop * new // old)) for b, new, old in zip(box, shape, of))] = True
+    return mask

@@ -11,13 +11,15 @@ from pathlib import Path
 
 from . import image
 from .cache import Cache
+from .crop_box import bring_all_networks, find_crop, search_of
 from .errors import Cancelled, OutputError
 from .job import Job
 from .measurements import Measurements
 from .progress import ProgressTracker
 from .ready_task import ready_task
+from .region import Crop
 from .segmentation import SegmentationResult, segment
-from .segmentation_task import bring_networks, task_of
+from .segmentation_task import task_of
 from .stopwatch import Listener, Stopwatch
 from .timing import remember_run
 
@@ -43,7 +45,7 @@ def run_job(
         image.check_output(job.output)
         _keep_inputs(job)
     cache = cache or Cache()
-    bring_networks(job, on_event, cancelled)
+    bring_all_networks(job, on_event, cancelled)
     on_event = ProgressTracker(on_event)
     watch = Stopwatch(on_event)
     reader = ThreadPoolExecutor(1)
@@ -53,6 +55,7 @@ def run_job(
             with watch.stage("load"):
                 task = task_of(job, cache)
             stop = functools.partial(stop_if, cancelled)
+            crop = _crop(job, reading.result, cache, watch, cancelled)
             ready = ready_task(task, job.inference, cache, watch, reading.result, stop, on_event)
             with contextlib.closing(ready):
                 ready.begin()
@@ -62,7 +65,7 @@ def run_job(
                 if job.output:
                     label_bytes = 1 if max(task.label_names, default=0) < 256 else 2
                     image.check_space(job.output, images[0].geometry, label_bytes)
-                result = segment(images.pop(), ready, job.inference, watch, on_event, cancelled, warned)
+                result = segment(images.pop(), ready, job.inference, watch, on_event, cancelled, warned, crop=crop)
                 remember_run(result.statistics, job.inference, Measurements(cache))
     finally:
         reader.shutdown(wait=False)  # a user who stops the run does not wait for the file to be read
@@ -71,6 +74,22 @@ def run_job(
         with watch.stage("write"):
             result.save(job.output)
     return result.timed(watch)
+
+
+def _crop(
+    job: Job,
+    volume: Callable[[], image.Image],
+    cache: Cache,
+    watch: Stopwatch,
+    cancelled: Callable[[], bool],
+) -> Crop | None:
+    """The box that a job is about; the fast network is gone before the slow ones are prepared."""
+    search = search_of(job)
+    if search is None:
+        return None
+    found = volume()
+    with watch.stage("locate"):
+        return find_crop(found, task_of(search.job, cache), search, cancelled, cache)
 
 
 def _keep_inputs(job: Job) -> None:

@@ -6,6 +6,7 @@ No files, no terminals, no Qt.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from .predictor import Progress, predict
 from .preprocessing import preprocess
 from .ready_model import ReadyModel
 from .ready_task import ReadyPart, ReadyTask, ready_single, ready_task
+from .region import Crop
 from .run_record import PartRun, VolumeFacts, blobs_note, limits_of, statistics_of, why_nothing
 from .segmentation_task import SegmentationTask, single_task
 from .shared_resampling import SharedResampling
@@ -70,6 +72,19 @@ class SegmentationResult:
         ]
         image.write_labels(path, self.labels, self.geometry, segments)
 
+    def placed(self, geometry: image.Geometry, box: image.Box | None) -> SegmentationResult:
+        """The result of a part of an image, cut out of it or not, in the whole of it."""
+        if box is None:
+            return self
+        labels = self.labels
+        if labels.shape != geometry.shape:
+            labels = np.zeros(geometry.shape, dtype=self.labels.dtype)
+            labels[box] = self.labels
+        computed = tuple(part.stop - part.start for part in box)
+        voxels = math.prod(geometry.shape)
+        record = replace(self.statistics, volume_shape=geometry.shape, voxels=voxels, computed_shape=computed)
+        return replace(self, labels=labels, geometry=geometry, statistics=record)
+
     def timed(self, watch: Stopwatch) -> SegmentationResult:
         """The same result, its statistics brought up to date with stages that came after them."""
         record = replace(self.statistics, seconds=watch.with_total(), peak_memory_bytes=hardware.peak_memory_bytes())
@@ -85,6 +100,7 @@ def segment(
     cancelled: Callable[[], bool] = lambda: False,
     notes: Sequence[str] = (),
     cache: Cache | None = None,
+    crop: Crop | None = None,
 ) -> SegmentationResult:
     """Segment an image.
 
@@ -99,6 +115,7 @@ def segment(
         cancelled: Asked before every network, every patch and every plane of labels.
         notes: Remarks from earlier stages that belong into the statistics.
         cache: Where compiled forms are kept; None takes the user's.
+        crop: The part of the image that is computed; None: all of it.
 
     Raises:
         ImageError: The image cannot be read, or does not fit the model.
@@ -118,7 +135,8 @@ def segment(
             raise Cancelled("The run was cancelled.")
 
     with contextlib.closing(_ready(model, inference, cache, watch, held, stop, on_event)) as task:
-        run = _Run(task, inference.with_step(task.step_fraction), watch, on_event, cancelled, stop)
+        settings = inference.with_step(task.step_fraction)
+        run = _Run(task, settings, watch, on_event, cancelled, stop, crop or Crop(None))
         return run.over(held, notes)
 
 
@@ -151,11 +169,13 @@ class _Run:
         on_event: Listener,
         cancelled: Callable[[], bool],
         stop: Callable[[], None],
+        crop: Crop,
     ):
+        self._crop = crop
         self._task, self._inference, self._watch = task, inference, watch
         self._on_event, self._cancelled, self._stop = on_event, cancelled, stop
         self._resampling = SharedResampling()
-        self._regions = RegionFinder(inference)
+        self._regions = RegionFinder(inference, None if crop.cut else crop.box)
         self._merged = MergedLabels(max(task.label_names, default=0))
         self._done: list[PartRun] = []
         self._image_check: quality.ImageCheck | None = None
@@ -169,14 +189,17 @@ class _Run:
             held: The image; emptied once it is not needed any more.
             notes: May grow during the run.
         """
+        whole = held[0].geometry
+        if self._crop.cut and self._crop.box is not None:
+            held[0] = image.cropped(held[0], self._crop.box)
         facts = VolumeFacts(held[0].source, held[0].geometry)
-        self._doubts.extend(held[0].notes)
+        self._doubts.extend([*held[0].notes, *filter(None, [self._crop.note])])
         self._watch.seconds.update(network=0.0, finish=0.0)  # nothing of an attempt that failed
         before = {"read": self._watch.seconds.get("read", 0.0)}
         for number, part in enumerate(self._task):
             self._run(part, held, facts, before, last=number + 1 == self._task.count)
             before = dict(self._watch.seconds)
-        return self._result(facts, notes)
+        return self._result(facts, notes).placed(whole, self._crop.box)
 
     def _run(
         self, part: ReadyPart, held: list[image.Image], facts: VolumeFacts, before: dict[str, float], last: bool

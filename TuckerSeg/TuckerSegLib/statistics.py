@@ -22,6 +22,7 @@ STAGE_TITLES = {
     "repair": "Repairing the compressed network",
     "dataset": "Preparing the data set",
     "fine-tune": "Fine-tuning the compressed network",
+    "locate": "Finding the box of the structures",
     "prepare": "Preparing the device",
     "preprocess": "Resampling",
     "network": "Running the network",
@@ -94,6 +95,7 @@ class RunStatistics:
         notes: What the user should know of this run: warnings of ``quality`` first, steps down, skipped layers.
         parts: The same per network, in the order in which they ran.
         quality: Whether image and labels are plausible; None where that was not checked.
+        computed_shape: (Z, Y, X) of the box of the volume that was computed; None: all of it.
     """
 
     VERSION: ClassVar[int] = 1
@@ -131,6 +133,7 @@ class RunStatistics:
     parts: tuple[PartStatistics, ...] = ()
     patches_skipped: int = 0
     quality: QualityReport | None = None
+    computed_shape: tuple[int, ...] | None = None
 
     @property
     def voxels_per_second(self) -> float:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from .body_region import RegionFinder
 from .estimate import NOT_MEASURED, Estimator
-from .image import Geometry
+from .image import Geometry, Image
 from .job import Job
 from .measurements import Measurements
 from .memory_estimate import LABEL_BYTES
@@ -32,10 +33,12 @@ class TaskEstimator:
         self._task, self._measurements = task, measurements
         self._estimators = [estimator_of(part) for part in task.parts]
 
-    def estimate(self, geometry: Geometry, job: Job) -> Estimate:
+    def estimate(self, volume: Geometry | Image, job: Job) -> Estimate:
         """Count and foretell a run; see ``Estimator.estimate``."""
         job = replace(job, inference=job.inference.with_step(self._task.step_fraction))
-        found = [estimator.estimate(geometry, job) for estimator in self._estimators]
+        geometry = volume.geometry if isinstance(volume, Image) else volume
+        regions = RegionFinder(job.inference)
+        found = [estimator.estimate(volume, job, regions) for estimator in self._estimators]
         named = [
             replace(each, parts=tuple(replace(own, name=part.name) for own in each.parts))
             for each, part in zip(found, self._task.parts)
@@ -56,7 +59,7 @@ class TaskEstimator:
         return replace(
             first,
             **{name: sum(getattr(each, name) for each in found) for name in SUMMED},
-            **{name: _total([getattr(each, name) for each in found]) for name in ("seconds", "original_seconds")},
+            **{name: _total([getattr(each, name) for each in found]) for name in KNOWN_OR_NOT},
             peak_memory_bytes=max(each.peak_memory_bytes for each in found) + beside,
             agreement=agreement,
             agreement_source=source,
@@ -84,5 +87,8 @@ SUMMED = (
 )
 
 
-def _total(seconds: Sequence[float | None]) -> float | None:
-    return None if None in seconds else sum(seconds)
+KNOWN_OR_NOT = ("seconds", "original_seconds", "patches_skipped")
+
+
+def _total(values: Sequence[float | None]) -> float | None:
+    return None if None in values else sum(values)

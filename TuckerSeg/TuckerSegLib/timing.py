@@ -120,6 +120,8 @@ def remember_run(statistics: RunStatistics, inference: InferenceSpec, measuremen
         if not passes:
             continue
         measurements.add_patch_seconds(setting, part.macs_per_patch, part.seconds["network"] / passes)
+        if s.computed_shape is not None:
+            continue  # so much of the voxels cost nothing that the others' seconds cannot be told
         beside_s = part.seconds["preprocess"] + part.seconds["finish"]
         weighted = weighted_voxels(s.voxels, part.grid_voxels)
         measurements.add_voxel_seconds(setting, beside_s / weighted * 1e6)

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from TuckerSegLib import InferenceSpec, as_table, image_from_array, load_model, prepare, read_image, segment
+from TuckerSegLib import Cache, InferenceSpec, Job, as_table, image_from_array, load_model, prepare, read_image, segment
+from TuckerSegLib.estimate import Estimator
+from TuckerSegLib.exploring import estimate_table
 from TuckerSegLib.image import oriented
+from TuckerSegLib.measurements import Measurements
 from TuckerSegLib.predictor import Network
 from TuckerSegLib.records import from_json, to_json
 from TuckerSegLib.statistics import RunStatistics, run_rows
@@ -107,6 +110,25 @@ def test_where_there_is_doubt_everything_is_run_and_told(by_value, values, note)
     assert statistics.patches_skipped == 0
     (told,) = [each for each in statistics.notes if each.startswith("No patch was skipped as air")]
     assert note in told
+
+
+@pytest.mark.parametrize(("name", "border"), [("Dataset001_Small", 0), ("Dataset297_TotalSegmentator_small", -1024)])
+def test_with_its_voxels_at_hand_an_estimate_counts_what_will_be_run(by_value, name, border):
+    ready, job = by_value(name=name), Job((), inference=EXACT)
+    values = np.pad(body_in_air(), ((0, 0), (6, 0), (0, 9)), constant_values=border)  # zeros are cropped by nnU-Net
+    ct = image_from_array(values, spacing_mm=(2.5, 3.5, 3.0))
+    ran = segment(ct, ready, EXACT).statistics
+    estimator = Estimator(ready.model, Measurements(Cache()))
+    counted, bound = estimator.estimate(ct, job), estimator.estimate(ct.geometry, job)
+    assert ran.patches_skipped > 0
+    assert (counted.patches, counted.patches_skipped) == (ran.patches, ran.patches_skipped)
+    assert counted.macs_per_volume == ran.macs_per_volume
+    assert bound.patches_skipped is None
+    assert bound.patches >= ran.patches + ran.patches_skipped
+    assert "up to" in estimate_table(bound)
+    assert "up to" not in estimate_table(counted)
+    everything = estimator.estimate(ct.geometry, Job((), inference=EVERYTHING))
+    assert (everything.patches, everything.patches_skipped) == (bound.patches, 0)
 
 
 def test_only_ct_is_looked_at(by_value):

@@ -6,12 +6,14 @@ Knows images and results; knows nothing of requests, files and lines.
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from .. import comparison
 from ..cache import Cache
+from ..crop_box import Search, bring_all_networks, find_crop, search_of
 from ..errors import OutOfMemoryError
 from ..estimate import Estimator
 from ..image import Box, Geometry, Image
@@ -22,10 +24,11 @@ from ..progress import ProgressTracker
 from ..protocol import Estimate
 from ..ready_model import ReadyModel
 from ..ready_task import ready_task
+from ..region import Crop
 from ..run import warnings_as_events
 from ..run_record import together
 from ..segmentation import SegmentationResult, segment
-from ..segmentation_task import SegmentationTask, TaskPart, bring_networks
+from ..segmentation_task import SegmentationTask, TaskPart
 from ..stopwatch import Stopwatch
 from ..task_estimate import TaskEstimator
 from ..timing import Timing, measure_patch, planned_setting, remember_run
@@ -48,6 +51,7 @@ class Runs:
         self._models = WarmModels(cache)
         self._measurements = Measurements(cache)
         self._estimators: OrderedDict[str, Estimator] = OrderedDict()
+        self._last_crop: tuple[weakref.ref[Image], Search, Crop] | None = None
 
     def described(self, job: Job) -> SegmentationTask:
         """A job's task; see ``WarmModels.described``."""
@@ -60,7 +64,7 @@ class Runs:
             TuckerSegError: See ``segmentation.segment``.
             Cancelled: The context said so.
         """
-        bring_networks(job, context.on_event, context.cancelled)
+        bring_all_networks(job, context.on_event, context.cancelled)
         try:
             result = self._segment(job, volume, context)
         except OutOfMemoryError:
@@ -74,12 +78,26 @@ class Runs:
         tracker = ProgressTracker(context.on_event)
         watch = Stopwatch(tracker)
         with warnings_as_events(context.on_event) as warned:
+            crop = self._crop(job, volume, watch, context)
             task = self._models.task(job, watch, context.stop_if_cancelled, volume, tracker)
             with contextlib.closing(task):
                 first = task.begin().ready
                 context.stop_if_cancelled()
                 tracker.expect_finish(self._beside_network_s(first, job.inference, volume.geometry))
-                return segment(volume, task, job.inference, watch, tracker, context.cancelled, warned)
+                return segment(volume, task, job.inference, watch, tracker, context.cancelled, warned, crop=crop)
+
+    def _crop(self, job: Job, volume: Image, watch: Stopwatch, context: Context) -> Crop | None:
+        """The box that a job is about; that of the last job where it is the same."""
+        search = search_of(job)
+        if search is None:
+            return None
+        if self._last_crop is None or self._last_crop[0]() is not volume or self._last_crop[1] != search:
+            with watch.stage("locate"):
+                fast = self._models.task(search.job, Stopwatch(), context.stop_if_cancelled)
+                with contextlib.closing(fast):
+                    found = find_crop(volume, fast, search, context.cancelled)
+            self._last_crop = weakref.ref(volume), search, found
+        return self._last_crop[2]
 
     def preview(
         self, job: Job, volume: Image, point_mm: Sequence[float], context: Context
@@ -112,10 +130,11 @@ class Runs:
                 self._measurements.add_agreement(key, volume.source, row.agreement)
             yield row
 
-    def estimate(self, job: Job, geometry: Geometry, measure: bool, context: Context) -> Estimate:
+    def estimate(self, job: Job, volume: Geometry | Image, measure: bool, context: Context) -> Estimate:
         """What a job on a volume would cost.
 
         Args:
+            volume: Or its geometry, see ``Estimator.estimate``.
             measure: Run a patch where this computer's speed is not known.
 
         Raises:
@@ -124,6 +143,7 @@ class Runs:
         """
         task = self.described(job)
         estimator = TaskEstimator(task, self._estimator, self._measurements)
+        geometry = volume.geometry if isinstance(volume, Image) else volume
         if measure:
             for each in (job, comparison.at_rank(job, 1.0)) if job.method is not None else (job,):
                 for _ in task.parts:
@@ -131,7 +151,7 @@ class Runs:
                     if part is None:
                         break
                     self._measure(replace(task, parts=(part,), job=each), len(task.parts) == 1, context)
-        return estimator.estimate(geometry, job)
+        return estimator.estimate(volume, job)
 
     def _measure(self, task: SegmentationTask, keep: bool, context: Context) -> None:
         """Run a patch of one network; what is built alike is known then, too.
