@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/python TuckerSeg/Testing/gui/demonstration.py --out demo-output
 
 test: $(READY) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

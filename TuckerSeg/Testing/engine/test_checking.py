@@ -28,7 +28,7 @@ def check(*arguments, expect=0):
     """Run the command where torch cannot be imported: it needs none."""
     code = "import sys; sys.modules['torch'] = None; from TuckerSegLib.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "check", *map(str, arguments)]
-    done = subprocess.run(command, cwd=LIBRARY_FOLDER, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=LIBRARY_FOLDER, capture_output=True, encoding="utf-8")
     assert done.returncode == expect, done.stdout + done.stderr
     return done
 

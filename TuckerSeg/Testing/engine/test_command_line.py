@@ -20,7 +20,7 @@ LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 
 
 def tuckerseg(*arguments, check: int | None = 0) -> subprocess.CompletedProcess:
-    done = subprocess.run(command(*arguments), cwd=LIBRARY_FOLDER, capture_output=True, text=True)
+    done = subprocess.run(command(*arguments), cwd=LIBRARY_FOLDER, capture_output=True, encoding="utf-8")
     assert check is None or done.returncode == check, done.stdout + done.stderr
     return done
 
@@ -227,7 +227,7 @@ def test_an_interrupted_run_ends_soon_and_leaves_no_file(number, model, tmp_path
         cwd=LIBRARY_FOLDER,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     for line in process.stdout:
         if json.loads(line)["event"] == "progress":

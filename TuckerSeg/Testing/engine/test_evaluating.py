@@ -278,5 +278,5 @@ def test_neither_torch_nor_an_engine_is_needed(tmp_path):
         f"sys.exit(main(['evaluate', {str(labels)!r}, {str(labels)!r}]))"
     )
     folder = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr

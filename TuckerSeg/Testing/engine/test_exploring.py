@@ -20,7 +20,7 @@ LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 
 def tuckerseg(*arguments, check: int = 0) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "TuckerSegLib", *map(str, arguments)]
-    done = subprocess.run(command, cwd=LIBRARY_FOLDER, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=LIBRARY_FOLDER, capture_output=True, encoding="utf-8")
     assert done.returncode == check, done.stdout + done.stderr
     return done
 

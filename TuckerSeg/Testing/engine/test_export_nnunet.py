@@ -236,7 +236,10 @@ def test_nnunets_command_runs_it(make_model_folder, oblique_ct, assert_equal_lab
     places = ["-i", str(images), "-o", str(tmp_path / "labels")]
     # The command itself needs no more than this; -c keeps the test independent of where scripts are installed.
     done = subprocess.run(
-        [sys.executable, "-c", code, *places, *options, *processes], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", code, *places, *options, *processes],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found = np.asarray(nibabel.load(tmp_path / "labels" / "case.nii.gz").dataobj).T

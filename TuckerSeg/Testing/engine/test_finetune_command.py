@@ -123,7 +123,7 @@ def test_an_interrupted_run_stops_cleanly_and_goes_on(folder, make_shapes_datase
     asked += ["--epochs", 4, "--iterations", 20, "--learning-rate", 1e-2]
     command = [sys.executable, "-m", "TuckerSegLib", "finetune", output, "--resume", *asked]
     state = tmp_path / "tuned.tuckerseg.0.state"
-    process = subprocess.Popen(list(map(str, command)), cwd=LIBRARY, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(list(map(str, command)), cwd=LIBRARY, stderr=subprocess.PIPE, encoding="utf-8")
     said = []
     for line in process.stderr:
         said.append(line)

@@ -102,5 +102,5 @@ def test_training_imports_no_trainer():
         "training._loss(training.FineTuningSettings(), None)\n"
         "print([name for name in sys.modules if 'rainer' in name or name in ('timm', 'torchvision')])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY, capture_output=True, encoding="utf-8")
     assert done.stdout.strip() == "[]", done.stderr

@@ -225,7 +225,8 @@ def test_two_processes_may_fill_the_cache_at_once(make_model_folder):
     command = [sys.executable, "-c", code, str(make_model_folder())]
     root = __import__("pathlib").Path(loading.__file__).resolve().parents[1]
     processes = [
-        subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
+        subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+        for _ in range(2)
     ]
     answers = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], answers

@@ -21,7 +21,7 @@ PART = catalog.task("total_fastest").parts[0]
 
 def tuckerseg(*arguments, check: int = 0) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "TuckerSegLib", *map(str, arguments)]
-    done = subprocess.run(command, cwd=LIBRARY_FOLDER, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=LIBRARY_FOLDER, capture_output=True, encoding="utf-8")
     assert done.returncode == check, done.stdout + done.stderr
     return done
 

@@ -128,7 +128,7 @@ def test_tables_can_be_saved_as_csv(ready, until, tmp_path):
     finish(ready, until)
     path = Path(tmp_path / "table.csv")
     ready.results.save(path)
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert text.startswith("measure,original,this run,ratio\n")
     assert '"parameters, million"' in text
     assert "structure,volume (ml),label,name in the model" in text

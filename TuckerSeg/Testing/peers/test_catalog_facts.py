@@ -33,7 +33,7 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def tables(their_python) -> dict:
     """TotalSegmentator's own."""
-    done = subprocess.run([their_python, "-c", TABLES], capture_output=True, text=True, check=True)
+    done = subprocess.run([their_python, "-c", TABLES], capture_output=True, encoding="utf-8", check=True)
     return json.loads(done.stdout)
 
 

@@ -100,7 +100,7 @@ def test_importing_the_library_imports_nothing_heavy_and_nothing_of_slicer():
         "import TuckerSegLib, TuckerSegLib.compression, TuckerSegLib.cli, TuckerSegLib.job, TuckerSegLib.statistics\n"
         "print([name for name in ('torch', 'nnunetv2', 'tensorly', 'openvino', 'numpy') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "TuckerSeg", capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "TuckerSeg", capture_output=True, encoding="utf-8")
     assert done.stdout.strip() == "[]", done.stderr
 
 
@@ -112,7 +112,7 @@ def test_every_public_name_is_what_it_says_and_no_module():
         "    exec(f'from TuckerSegLib import {name}')\n"
         "    assert not isinstance(locals()[name], types.ModuleType), name\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "TuckerSeg", capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "TuckerSeg", capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
 
 
@@ -133,7 +133,7 @@ def test_importing_everything_leaves_the_global_state_of_torch_and_tensorly_alon
         f"for name in {modules!r}: importlib.import_module(name)\n"
         "print(before == state())"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "TuckerSeg", capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "TuckerSeg", capture_output=True, encoding="utf-8")
     assert done.stdout.strip().endswith("True"), done.stderr
 
 
@@ -141,6 +141,19 @@ def test_only_one_function_swaps_modules():
     pattern = re.compile(r"\b_modules\[|register_module\(|add_module\(|setattr\(\w*(parent|network|module)")
     users = {part_of(file) + "/" + file.name for file in FILES if pattern.search(file.read_text(encoding="utf-8"))}
     assert users == {"compression/layers.py"}
+
+
+def test_what_a_process_prints_is_read_as_utf_8_whatever_the_locale_is():
+    def decodes_by_locale(call: ast.Call) -> bool:
+        return any(ast.unparse(word) in ("text=True", "universal_newlines=True") for word in call.keywords)
+
+    found = [
+        f"{file.name}:{node.lineno}"
+        for file in sorted((ROOT / "TuckerSeg").rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and decodes_by_locale(node)
+    ]
+    assert found == []
 
 
 def test_every_compression_method_has_its_names():

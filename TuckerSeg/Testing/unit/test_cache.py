@@ -160,7 +160,10 @@ def test_what_could_not_be_removed_is_not_said_to_be_freed(tmp_path, monkeypatch
 def test_importing_the_cache_needs_no_torch():
     code = "import sys; sys.path.insert(0, sys.argv[1]); import TuckerSegLib.cache; print('torch' in sys.modules)"
     root = str(__import__("pathlib").Path(__file__).resolve().parents[2])
-    assert subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True).stdout.strip() == "False"
+    assert (
+        subprocess.run([sys.executable, "-c", code, root], capture_output=True, encoding="utf-8").stdout.strip()
+        == "False"
+    )
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="XDG folders are Linux's")

@@ -55,7 +55,10 @@ class BarePython:
     def check(self) -> DependencyReport:
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "TuckerSeg")}
         done = subprocess.run(
-            [self.executable, "-m", "TuckerSegLib.dependency_check"], env=environment, capture_output=True, text=True
+            [self.executable, "-m", "TuckerSegLib.dependency_check"],
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
         )
         return read_report(done.stdout.splitlines(), done.returncode)
 

@@ -112,7 +112,9 @@ def test_peak_memory_follows_an_allocation():
 def test_peak_memory_is_of_this_process_and_not_of_the_one_that_started_it():
     held = np.ones(2**27, dtype=np.uint8)
     code = "from TuckerSegLib.hardware import memory; print(memory.peak_memory_bytes())"
-    done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY_FOLDER, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=LIBRARY_FOLDER, capture_output=True, encoding="utf-8", check=True
+    )
     assert int(done.stdout) < held.nbytes < memory.peak_memory_bytes()
 
 

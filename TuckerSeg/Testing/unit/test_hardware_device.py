@@ -108,7 +108,7 @@ def test_the_list_survives_a_missing_openvino():
         "assert choose('auto', found)[0].id in ('torch:cpu', 'cuda:0')\n"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": ":".join(sys.path)}
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", env={"PYTHONPATH": ":".join(sys.path)}
     )
     assert run.returncode == 0, run.stderr
 
@@ -119,7 +119,7 @@ def test_importing_the_package_imports_neither_torch_nor_openvino():
         "assert not {'torch', 'openvino'} & set(sys.modules)"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": ":".join(sys.path)}
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", env={"PYTHONPATH": ":".join(sys.path)}
     )
     assert run.returncode == 0, run.stderr
 

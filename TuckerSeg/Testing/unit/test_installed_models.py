@@ -214,5 +214,5 @@ def test_asking_what_is_installed_imports_nothing_heavy():
         "print([name for name in ('torch', 'nnunetv2', 'numpy', 'ssl') if name in sys.modules])"
     )
     library = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=library, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=library, capture_output=True, encoding="utf-8")
     assert done.stdout.strip() == "[]", done.stderr

@@ -321,7 +321,7 @@ def test_two_processes_at_once_download_once(server, entries, own_models):
     serve(server, PART, stand_in(PART, entries))
     command = [sys.executable, "-m", "TuckerSegLib", "models", "download", "total_fastest"]
     running = [
-        subprocess.Popen(command, cwd=LIBRARY_FOLDER, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(command, cwd=LIBRARY_FOLDER, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
         for _ in range(2)
     ]
     ended = [process.communicate(timeout=60) for process in running]

@@ -112,5 +112,5 @@ def test_an_application_needs_nothing_but_the_standard_library():
         "import TuckerSegLib.protocol\n"
         "from TuckerSegLib.worker import process\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY_FOLDER, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY_FOLDER, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr

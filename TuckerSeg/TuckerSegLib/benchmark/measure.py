@@ -158,7 +158,7 @@ class _Sampler(threading.Thread):
 def _kibibytes(path: Path, *names: str) -> list[int]:
     """Values in bytes of lines like ``VmRSS: 12 kB``; 0 where a line is missing or the process has just ended."""
     try:
-        lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+        lines = dict(line.split(":", 1) for line in path.read_text(encoding="utf-8").splitlines() if ":" in line)
     except OSError:
         return [0] * len(names)
     return [int(lines[name].split()[0]) * 1024 if name in lines else 0 for name in names]
@@ -170,7 +170,9 @@ def _session_processes(session: int) -> list[Path]:
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 # pid (name) state parent group session ...; the name may hold spaces and brackets
-                fields = Path(entry.path, "stat").read_text().rsplit(")", 1)[1].split()
+                fields = (
+                    Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()
+                )
                 if int(fields[3]) == session:
                     found.append(Path(entry.path))
     return found

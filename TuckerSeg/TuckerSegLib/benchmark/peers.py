@@ -188,7 +188,7 @@ def _outcome(measured: Measurement, predict_s: float) -> Outcome:
 
 def _read_report(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TuckerSegError(f"{path}: the run ended well but left no readable report ({error}).") from error
 

@@ -93,7 +93,7 @@ def held_memory_bytes() -> int:
 def _process_status_bytes(name: str) -> int | None:
     """A line of proc(5)'s status of this process; None where there is none."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
@@ -141,7 +141,7 @@ def system_memory_bytes() -> tuple[int | None, int | None]:
 
 def _meminfo_available_bytes() -> int | None:
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
@@ -150,7 +150,7 @@ def _meminfo_available_bytes() -> int | None:
 def _container_limit_bytes() -> int | None:
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
-            text = Path(path).read_text().strip()
+            text = Path(path).read_text(encoding="utf-8").strip()
         except OSError:
             continue
         return int(text) if text.isdigit() else None

@@ -12,7 +12,7 @@ def processor_name() -> str:
     """Model name as the user knows it."""
     if sys.platform.startswith("linux"):
         try:
-            lines = Path("/proc/cpuinfo").read_text().splitlines()
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         except OSError:
             lines = []
         for line in lines:
@@ -75,6 +75,6 @@ def _sysctl_text(name: str) -> str:
     import subprocess
 
     try:
-        return subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, timeout=5).stdout.strip()
+        return subprocess.run(["sysctl", "-n", name], capture_output=True, encoding="utf-8", timeout=5).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -55,7 +55,13 @@ def _unusable(reason: str) -> Device:
 def _probe_failure() -> str:
     """Why the convolutions do not work; empty if they do."""
     try:
-        run = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=_PROBE_SECONDS)
+        run = subprocess.run(
+            [sys.executable, "-c", _PROBE],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_PROBE_SECONDS,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     if run.returncode == 0:
