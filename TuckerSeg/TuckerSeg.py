@@ -58,6 +58,7 @@ class TuckerSegParameterNode:
     Attributes:
         model: Name of a task or of an imported model, or path of an nnU-Net v2 model.
         structuresChoice: ``all``, ``group:NAME`` or ``selected`` (those in ``selectedStructures``).
+        cropToStructures: Whether only the box of the chosen structures is computed, where a fast network can find it.
         recommendedStep: Whether the model's own step is taken instead of ``stepFraction``.
         rankRatio: Share of the ranks that is kept; 1 is the original network.
         threads: 0 is automatic.
@@ -71,6 +72,7 @@ class TuckerSegParameterNode:
     model: str = "demo"
     structuresChoice: str = "all"
     selectedStructures: list[str] = []
+    cropToStructures: bool = False
     rankRatio: Annotated[float, WithinRange(0.05, 1.0)] = 1.0
     device: str = "auto"
     precision: Annotated[str, Choice(["auto", "fp32", "bf16", "fp16"])] = "auto"
@@ -184,9 +186,10 @@ class TuckerSegLogic(ScriptedLoadableModuleLogic):
             segmentationNode: Node to fill; None makes a new one, then found as ``logic.segmentationNode``.
             rank: Rank ratio; 1 is the original network.
             options: ``model`` (a task such as ``total``, an imported model, or a path), ``structures`` (names or
-                groups; of several networks, only those that know one of them are run), ``standardNames``,
-                ``calibrate``, ``refit``, ``onEvent``, and the fields of ``InferenceSpec``: ``device``, ``precision``,
-                ``step_fraction``, ``mirroring``, ``threads``, ``output_grid``, ``batch_size``.
+                groups; of several networks, only those that know one of them are run), ``crop`` (``auto``: only the
+                box around them), ``standardNames``, ``calibrate``, ``refit``, ``onEvent``, and the fields of
+                ``InferenceSpec``: ``device``, ``precision``, ``step_fraction``, ``mirroring``, ``threads``,
+                ``output_grid``, ``batch_size``.
 
         Returns:
             RunStatistics: what it cost and found.
@@ -235,7 +238,13 @@ class TuckerSegLogic(ScriptedLoadableModuleLogic):
         return settings, onEvent
 
 
-OPTION_FIELDS = {"model": "model", "standardNames": "standard_names", "calibrate": "calibrate", "refit": "refit"}
+OPTION_FIELDS = {
+    "model": "model",
+    "standardNames": "standard_names",
+    "calibrate": "calibrate",
+    "refit": "refit",
+    "crop": "crop",
+}
 
 
 class TuckerSegTest(ScriptedLoadableModuleTest):

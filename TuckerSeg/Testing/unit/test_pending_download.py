@@ -27,6 +27,13 @@ def test_structures_need_their_networks_alone(own_models):
     assert [part.title for part in found.parts] == ["cardiac", "ribs"]
 
 
+def test_the_network_that_finds_a_box_is_counted_where_there_is_to_be_one(own_models):
+    (fast,) = task("total_fastest").parts
+    assert pending_download(TOTAL, ["heart"], crop=True).parts == (*TOTAL.parts_with(["heart"]), fast)
+    liver_segments = task("liver_segments")
+    assert pending_download(liver_segments).parts == (*liver_segments.parts, fast)
+
+
 def test_what_is_installed_or_built_in_needs_nothing(installed_total):
     assert pending_download(TOTAL) is None
     assert pending_download(task("demo")) is None

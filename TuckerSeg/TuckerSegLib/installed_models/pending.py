@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import catalog
 from ..catalog import Part, Task
 from .installing import UNPACKED_SHARE, address_of
 from .places import find_part, models_folder
@@ -42,11 +43,14 @@ class PendingDownload:
         return None in (self.disk_bytes, self.free_bytes) or self.disk_bytes <= self.free_bytes
 
 
-def pending_download(known: Task, structures: Collection[str] | None = None) -> PendingDownload | None:
+def pending_download(
+    known: Task, structures: Collection[str] | None = None, crop: bool = False
+) -> PendingDownload | None:
     """What a run of a task would download first.
 
     Args:
         structures: That are wanted; None: all.
+        crop: Whether a fast network is to find their box. For tasks that are made for a box, one always is.
 
     Returns:
         None where everything is here.
@@ -54,7 +58,12 @@ def pending_download(known: Task, structures: Collection[str] | None = None) -> 
     Raises:
         DownloadError: A network has no address.
     """
-    missing = [] if known.path is not None else [each for each in known.parts_with(structures) if not find_part(each)]
+    if known.path is not None:
+        return None
+    needed = known.parts_with(structures)
+    if known.crop_task and (crop or known.crop_structures):
+        needed = [*needed, *catalog.task(known.crop_task).parts]
+    missing = [part for part in needed if not find_part(part)]
     if not missing:
         return None
     folder = models_folder()

@@ -35,6 +35,7 @@ class RunSettings:
         standard_names: Titles and terminology of the structures; else the model's own names.
         calibrate: See ``Job``.
         refit: Whether a calibrated network is fitted once more to the volume; of no meaning for any other.
+        crop: See ``Job``.
     """
 
     model: str = "demo"
@@ -44,6 +45,7 @@ class RunSettings:
     standard_names: bool = True
     calibrate: str = "auto"
     refit: bool = False
+    crop: str | None = None
 
     def job(self) -> Job:
         """The same for the worker."""
@@ -54,6 +56,7 @@ class RunSettings:
             calibrate=self.calibrate,
             refit=self.refit and self.calibrate != "none",
             structures=self.structures,
+            crop=self.crop,
             **compression_of(self.rank_ratio),
         )
 

@@ -54,7 +54,8 @@ class Handlers:
         """What a run would cost; with ``measure``, one patch is run where this computer's speed is not known."""
         inference = from_json(InferenceSpec, request["inference"])
         asked = (request["model"], request["method"], request["compression"], inference, _folds(request))
-        job = Job((), None, *asked, calibrate=request.get("calibrate", "auto"), structures=_structures(request))
+        more = {"calibrate": request.get("calibrate", "auto"), "crop": request.get("crop")}
+        job = Job((), None, *asked, **more, structures=_structures(request))
         geometry = image.Geometry(tuple(request["shape"]), request["affine"])
         return {"estimate": to_json(self._runs.estimate(job, geometry, bool(request.get("measure")), context))}
 

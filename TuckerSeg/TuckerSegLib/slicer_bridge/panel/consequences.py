@@ -101,6 +101,7 @@ class ConsequencesSection:
             "calibrate": settings.calibrate,
             "inference": to_json(settings.inference),
             "structures": list(settings.structures) if settings.structures is not None else None,
+            "crop": settings.crop,
             "shape": list(shape_of(volume_node)),
             "affine": [list(row) for row in affine_of(volume_node)],
         }
@@ -191,9 +192,13 @@ class ConsequencesSection:
     def _show_patches(self, estimate: Estimate) -> None:
         label, parts = self._ui.patchesLabel, estimate.parts
         several = len(parts) > 1
-        words = _("{patches} in {count} networks").format(patches=estimate.patches, count=len(parts))
-        label.text = words if several else str(estimate.patches)
-        label.toolTip = "\n".join(map(_part_words, parts)) if several else ""
+        patches = str(estimate.patches) if estimate.patches_skipped is not None else f"≤ {estimate.patches}"
+        words = _("{patches} in {count} networks").format(patches=patches, count=len(parts))
+        label.text = words if several else patches
+        told = [_part_words(part) for part in parts] if several else []
+        if estimate.patches_skipped is None:
+            told.append(_("Fewer where patches of air, or beyond the structures' box, can be spared."))
+        label.toolTip = "\n".join(told)
 
     def _row(self, name: str, original: str, now: str, ratio: str) -> None:
         for suffix, text in (("OriginalLabel", original), ("Label", now), ("RatioLabel", ratio)):

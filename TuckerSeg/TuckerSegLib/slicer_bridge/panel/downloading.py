@@ -49,14 +49,15 @@ class DownloadingSection:
 
     def _look(self) -> None:
         known, wanted = self._panel.models.task(), self._panel.inputs.structures()
-        asked = (known and known.name, wanted)
+        crop = self._panel.inputs.crop() is not None
+        asked = (known and known.name, wanted, crop)
         if asked == self._asked:
             return
         self._asked, self._pending, self._problem = asked, None, ""
         if known is None or known.license_key_required:
             return
         try:
-            self._pending = pending_download(known, wanted)
+            self._pending = pending_download(known, wanted, crop)
         except TuckerSegError as error:
             self._problem = str(error)
 

@@ -68,6 +68,14 @@ class InputsSection:
             return tuple(structures.groups(names).get(group, ())) if names else (group,)
         return None
 
+    def crop(self) -> str | None:
+        """``auto`` where only the box of the structures is wanted, and a fast network is known that finds it."""
+        return "auto" if self._panel.parameters.cropToStructures and self._can_crop() else None
+
+    def _can_crop(self) -> bool:
+        known = self._panel.models.task()
+        return bool(known and known.crop_task and not known.crop_structures) and self.structures() is not None
+
     def _show_structures(self) -> None:
         names = self._panel.models.names()
         if names != self._listed:
@@ -78,6 +86,7 @@ class InputsSection:
             box.addItem(choice.removeprefix(GROUP).capitalize(), choice)
         box.currentIndex = box.findData(choice)
         self._ui.structuresFrame.visible = choice == SELECTED
+        self._ui.cropCheckBox.visible = self._can_crop()
         self._show_checks()
 
     def _fill(self, names: tuple[str, ...]) -> None:

@@ -156,6 +156,7 @@ class Panel(VTKObservationMixin):
             p.standardNames,
             p.calibrate,
             p.refit,
+            self.inputs.crop(),
         )
 
     def enter(self, parameters: Any) -> None:
