@@ -79,6 +79,15 @@ def small_model(make_model_folder):
 
 
 @pytest.fixture
+def said(module, monkeypatch):
+    """Everything that the status line has said; between two looks at the label it may change more than once."""
+    lines = []
+    say = module.panel.running.status
+    monkeypatch.setattr(module.panel.running, "status", lambda words: (lines.append(words), say(words)))
+    return lines
+
+
+@pytest.fixture
 def slow_model(make_model_folder):
     """A network whose patches are so small that a run has thousands of them."""
     return str(make_model_folder("Dataset002_Slow", patch_shape=(16, 16, 16)))

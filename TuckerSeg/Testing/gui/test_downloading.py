@@ -33,7 +33,7 @@ def segmentations():
     return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
 
 
-def test_what_will_be_downloaded_is_said_before_and_the_button_brings_it(server, panel, until, own_models):
+def test_what_will_be_downloaded_is_said_before_and_the_button_brings_it(server, panel, until, own_models, said):
     ui = panel.ui
     words = ui.downloadLabel.text
     assert not ui.downloadLabel.isHidden()
@@ -43,10 +43,9 @@ def test_what_will_be_downloaded_is_said_before_and_the_button_brings_it(server,
     assert "voxels at the model's spacing" in ui.estimateNoteLabel.text
     assert "135 MB to download" in ui.modelComboBox.currentText
     assert server.requests == []
-    said = []
     ui.applyButton.click()
     assert ui.downloadLabel.isHidden()
-    until(lambda: said.append(ui.statusLabel.text) or not panel.running.running, TIMEOUT_S, lambda: said[-1])
+    finish(panel, until)
     (node,) = segmentations()
     assert node.GetSegmentation().GetNumberOfSegments() > 0
     assert any("Downloading" in line and "MB" in line for line in said)
