@@ -125,7 +125,7 @@ def compress(
     named, given = getattr(spec, "calibration", None), calibration and calibration.sha256
     if named != given:
         raise SpecError(f"the compression names the calibration {named}, but {given} was given")
-    asked = replace(model, recipes=(CompressionRecipe(method, to_json(spec), ()),), weights={})
+    asked = _asked(model, spec, method)
     if cached := cached_model(cache, asked.key):
         return replace(cached, name=model.name, plans=model.plans)
     evidence = rank_evidence(model, spec, cache, calibration, progress)

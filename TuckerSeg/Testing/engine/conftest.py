@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,7 +18,8 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from TuckerSegLib import InferenceSpec, Job, load_model
+from TuckerSegLib import InferenceSpec, Job, image_from_array, load_model, prepare
+from TuckerSegLib.predictor import Network
 from TuckerSegLib.protocol import FINAL_EVENTS, VolumeFile, parse_event, request_line
 from TuckerSegLib.records import to_json
 
@@ -128,6 +129,34 @@ def hand_over(tmp_path):
         return HandedVolume(voxels, VolumeFile(str(path), shape, affine, name, f"{name}-{shape}"))
 
     return write
+
+
+@pytest.fixture
+def small_image(hand_over):
+    """A small image of smooth noise."""
+    return image_from_array(hand_over((24, 30, 28)).voxels, spacing_mm=(2.0, 1.5, 1.8))
+
+
+@pytest.fixture
+def small_ct(small_image, tmp_path) -> Path:
+    """The same as a file."""
+    import nibabel
+
+    path = tmp_path / "ct.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(small_image.array[0].transpose(2, 1, 0), small_image.geometry.matrix), path)
+    return path
+
+
+@pytest.fixture
+def ready_with(make_model_folder):
+    """A function that gives a model that is ready on the processor, with a function of patches as its network."""
+
+    def make(run, **settings):
+        inference = InferenceSpec(precision="fp32", device="torch:cpu", threads=1)
+        ready = prepare(load_model(make_model_folder(**settings)), inference)
+        return replace(ready, network=Network(run, None, ready.network.is_out_of_memory))
+
+    return make
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -34,20 +35,15 @@ def body_in_air(shape=(70, 90, 110), spacing=(3.0, 3.0, 3.0), air=-1000) -> np.n
 
 
 @pytest.fixture
-def by_value(make_model_folder):
+def by_value(ready_with):
     """A model with a network that knows voxels only, tissue from the rest: its labels depend on no grid of patches."""
 
-    def make(**settings):
-        ready = prepare(load_model(make_model_folder(**settings)), EXACT)
+    def run(patches):
+        logits = torch.zeros((len(patches), CLASSES, *patches.shape[2:]))
+        logits[:, 3] = patches[:, 0] * 1000  # normalized, 0 lies at 20 HU
+        return logits
 
-        def run(patches):
-            logits = torch.zeros((len(patches), CLASSES, *patches.shape[2:]))
-            logits[:, 3] = patches[:, 0] * 1000  # normalized, 0 lies at 20 HU
-            return logits
-
-        return dataclasses.replace(ready, network=Network(run, None, ready.network.is_out_of_memory))
-
-    return make
+    return functools.partial(ready_with, run)
 
 
 @pytest.mark.parametrize("name", ["Dataset001_Small", "Dataset297_TotalSegmentator_small"])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import nibabel
 import pytest
 
-from TuckerSegLib import Cache, InferenceSpec, Job, cli, image_from_array, run_job
+from TuckerSegLib import Cache, InferenceSpec, Job, cli, run_job
 from TuckerSegLib.catalog import task as catalog_task
 from TuckerSegLib.errors import DownloadError
 from TuckerSegLib.exploring import estimate_table
@@ -30,18 +29,6 @@ def networks(installed_total):
 
 
 @pytest.fixture
-def image(hand_over):
-    return image_from_array(hand_over((24, 30, 28)).voxels, spacing_mm=(2.0, 1.5, 1.8))
-
-
-@pytest.fixture
-def ct(image, tmp_path):
-    path = tmp_path / "ct.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(image.array[0].transpose(2, 1, 0), image.geometry.matrix), path)
-    return path
-
-
-@pytest.fixture
 def measured(monkeypatch):
     """Networks of which a patch was run."""
     names, whole = [], runs_module.measure_patch
@@ -52,44 +39,44 @@ def measured(monkeypatch):
 
 
 @pytest.mark.parametrize("wanted", [None, ("liver", "ribs")])
-def test_counts_are_those_of_the_run(ct, image, wanted):
-    job = replace(TOTAL, images=(str(ct),), structures=wanted)
-    told = Runs().estimate(job, image.geometry, False, CONTEXT)
+def test_counts_are_those_of_the_run(small_ct, small_image, wanted):
+    job = replace(TOTAL, images=(str(small_ct),), structures=wanted)
+    told = Runs().estimate(job, small_image.geometry, False, CONTEXT)
     done = run_job(job).statistics
     for name in ("original_parameters", "parameters", "macs_per_patch", "macs_per_volume", "patches"):
         assert getattr(told, name) == getattr(done, name), name
     assert [part.name for part in told.parts] == [part.name for part in done.parts]
     assert [part.macs_per_volume for part in told.parts] == [part.macs_per_volume for part in done.parts]
     assert told.seconds is None
-    after = Runs().estimate(job, image.geometry, False, CONTEXT)  # the run was remembered
+    after = Runs().estimate(job, small_image.geometry, False, CONTEXT)  # the run was remembered
     taken = sum(done.seconds[stage] for stage in ("preprocess", "network", "finish"))
     assert taken / 4 < after.seconds < taken * 4
     assert from_json(Estimate, to_json(after)) == after
     assert all(f"Part         {part.name}: " in estimate_table(after) for part in after.parts)
 
 
-def test_one_patch_of_one_network_tells_of_all_that_are_built_alike(image, measured):
-    told = Runs().estimate(TOTAL, image.geometry, True, CONTEXT)
+def test_one_patch_of_one_network_tells_of_all_that_are_built_alike(small_image, measured):
+    told = Runs().estimate(TOTAL, small_image.geometry, True, CONTEXT)
     assert len(measured) == 1
     assert told.seconds == pytest.approx(sum(part.seconds for part in told.parts))
-    assert Runs().estimate(TOTAL, image.geometry, True, CONTEXT).seconds == told.seconds
+    assert Runs().estimate(TOTAL, small_image.geometry, True, CONTEXT).seconds == told.seconds
     assert len(measured) == 1
 
 
 @pytest.mark.filterwarnings("ignore:The ranks were chosen by the weights")
-def test_a_compressed_task_is_measured_with_one_network_and_beside_its_original(image, measured):
+def test_a_compressed_task_is_measured_with_one_network_and_beside_its_original(small_image, measured):
     job = replace(TOTAL, structures=("liver", "ribs"), calibrate="none", **compression_of(0.5))
-    told = Runs().estimate(job, image.geometry, True, CONTEXT)
+    told = Runs().estimate(job, small_image.geometry, True, CONTEXT)
     assert told.seconds is not None
     assert told.original_seconds is not None
     assert len(measured) == 2
     assert told.macs_per_volume < told.original_macs_per_volume
 
 
-def test_memory_is_that_of_one_network_and_no_weights_are_held(image):
+def test_memory_is_that_of_one_network_and_no_weights_are_held(small_image):
     runs = Runs()
-    alone = runs.estimate(replace(TOTAL, structures=("liver",)), image.geometry, False, CONTEXT)
-    five = runs.estimate(TOTAL, image.geometry, False, CONTEXT)
+    alone = runs.estimate(replace(TOTAL, structures=("liver",)), small_image.geometry, False, CONTEXT)
+    five = runs.estimate(TOTAL, small_image.geometry, False, CONTEXT)
     assert alone.peak_memory_bytes < five.peak_memory_bytes < 1.1 * alone.peak_memory_bytes
     estimators = list(runs._estimators.values())
     assert len(estimators) == 5
@@ -97,26 +84,26 @@ def test_memory_is_that_of_one_network_and_no_weights_are_held(image):
 
 
 @pytest.mark.filterwarnings("ignore:The ranks were chosen by the weights")
-def test_the_agreement_of_a_whole_task_is_remembered_by_rank(image):
+def test_the_agreement_of_a_whole_task_is_remembered_by_rank(small_image):
     runs, small = Runs(), replace(TOTAL, structures=None, calibrate="none")
-    assert runs.estimate(small, image.geometry, False, CONTEXT).agreement == 1.0
+    assert runs.estimate(small, small_image.geometry, False, CONTEXT).agreement == 1.0
     at_half = replace(small, **compression_of(0.5))
-    assert runs.estimate(at_half, image.geometry, False, CONTEXT).agreement is None
-    (_, row) = runs.compare(small, image, [0.5], CONTEXT, remember=True)
+    assert runs.estimate(at_half, small_image.geometry, False, CONTEXT).agreement is None
+    (_, row) = runs.compare(small, small_image, [0.5], CONTEXT, remember=True)
     assert 0 <= row.agreement < 1
-    assert runs.estimate(at_half, image.geometry, False, CONTEXT).agreement == row.agreement
+    assert runs.estimate(at_half, small_image.geometry, False, CONTEXT).agreement == row.agreement
 
 
-def test_preparing_a_task_fills_the_cache_and_the_run_finds_it_there(ct, image, capsys):
+def test_preparing_a_task_fills_the_cache_and_the_run_finds_it_there(small_ct, small_image, capsys):
     wanted = ("liver", "ribs")
-    job = replace(TOTAL, images=(str(ct),), structures=wanted, calibrate="none", **compression_of(0.5))
-    assert Runs().estimate(job, image.geometry, False, CONTEXT).cache_bytes > 0
+    job = replace(TOTAL, images=(str(small_ct),), structures=wanted, calibrate="none", **compression_of(0.5))
+    assert Runs().estimate(job, small_image.geometry, False, CONTEXT).cache_bytes > 0
     words = ["--structures", ",".join(wanted), "--calibrate", "none", "--device", "torch:cpu", "--threads", "1"]
     assert cli.main(["compress", "total", "--rank", "0.5", *words]) == 0
     said = capsys.readouterr().out
     assert "organs: " in said
     assert "2 networks ready" in said
-    assert Runs().estimate(job, image.geometry, False, CONTEXT).cache_bytes == 0
+    assert Runs().estimate(job, small_image.geometry, False, CONTEXT).cache_bytes == 0
     kept = {entry.path for entry in Cache().entries()}
     run_job(job)
     assert {entry.path for entry in Cache().entries()} == kept
@@ -129,7 +116,7 @@ def test_a_file_holds_one_network(tmp_path, capsys):
     assert ".tuckerseg" in capsys.readouterr().err
 
 
-def test_a_task_is_described_whether_it_is_here_or_not(image, monkeypatch):
+def test_a_task_is_described_whether_it_is_here_or_not(small_image, monkeypatch):
     here = Handlers().describe_model({"model": "total"}, CONTEXT)
     assert [label["value"] for label in here["labels"]] == list(range(1, 118))
     assert (here["spacing_mm"], here["expects_hounsfield"]) == ([1.5, 1.5, 1.5], True)
@@ -140,4 +127,4 @@ def test_a_task_is_described_whether_it_is_here_or_not(image, monkeypatch):
     assert (absent["labels"], absent["spacing_mm"]) == (here["labels"], here["spacing_mm"])
     assert absent["download_bytes"] == catalog_task("total").size_bytes > 10**9
     with pytest.raises(DownloadError, match="1170 MB"):
-        Runs().estimate(TOTAL, image.geometry, False, CONTEXT)
+        Runs().estimate(TOTAL, small_image.geometry, False, CONTEXT)

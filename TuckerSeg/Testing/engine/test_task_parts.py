@@ -10,7 +10,6 @@ import weakref
 from dataclasses import replace
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 
@@ -20,7 +19,6 @@ from TuckerSegLib import (
     Job,
     as_table,
     calibrating,
-    image_from_array,
     load_model,
     load_task,
     predictor,
@@ -53,18 +51,6 @@ def networks(installed_total) -> Path:
     return installed_total
 
 
-@pytest.fixture
-def image(hand_over):
-    return image_from_array(hand_over((24, 30, 28)).voxels, spacing_mm=(2.0, 1.5, 1.8))
-
-
-@pytest.fixture
-def ct(image, tmp_path):
-    path = tmp_path / "ct.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(image.array[0].transpose(2, 1, 0), image.geometry.matrix), path)
-    return path
-
-
 def by_hand(image, folder_of, inference=PROCESSOR, parts=TOTAL.parts) -> np.ndarray:
     """Every network on its own, labels laid over one another."""
     merged = np.zeros(image.geometry.shape, np.uint8)
@@ -76,9 +62,9 @@ def by_hand(image, folder_of, inference=PROCESSOR, parts=TOTAL.parts) -> np.ndar
     return merged
 
 
-def test_the_labels_are_those_of_each_network_laid_over_one_another(image, networks):
-    result = segment(image, load_task("total"), PROCESSOR)
-    expected = by_hand(image, lambda part: load_model(networks / part.dataset))
+def test_the_labels_are_those_of_each_network_laid_over_one_another(small_image, networks):
+    result = segment(small_image, load_task("total"), PROCESSOR)
+    expected = by_hand(small_image, lambda part: load_model(networks / part.dataset))
     found = set(np.unique(expected)) - {0}
     for part in TOTAL.parts:  # each can be told from all others in this test
         assert found & {value for _, value in part.labels}
@@ -88,23 +74,23 @@ def test_the_labels_are_those_of_each_network_laid_over_one_another(image, netwo
     assert [part.name for part in result.statistics.parts] == PARTS
 
 
-def test_labels_of_the_nearest_grid_are_laid_over_one_another_too(image, networks):
+def test_labels_of_the_nearest_grid_are_laid_over_one_another_too(small_image, networks):
     nearest = replace(PROCESSOR, output_grid="nearest")
-    expected = by_hand(image, lambda part: load_model(networks / part.dataset), nearest)
-    np.testing.assert_array_equal(segment(image, load_task("total"), nearest).labels, expected)
+    expected = by_hand(small_image, lambda part: load_model(networks / part.dataset), nearest)
+    np.testing.assert_array_equal(segment(small_image, load_task("total"), nearest).labels, expected)
 
 
-def test_the_volume_is_resampled_once(image, monkeypatch):
+def test_the_volume_is_resampled_once(small_image, monkeypatch):
     calls = []
     whole = shared_resampling.resample_hounsfield
     monkeypatch.setattr(
         shared_resampling, "resample_hounsfield", lambda *arguments: calls.append(arguments) or whole(*arguments)
     )
-    segment(image, load_task("total"), PROCESSOR)
+    segment(small_image, load_task("total"), PROCESSOR)
     assert len(calls) == 1
 
 
-def test_a_network_of_another_spacing_gets_the_volume_resampled_again(image, networks, tmp_path, monkeypatch):
+def test_a_network_of_another_spacing_gets_the_volume_resampled_again(small_image, networks, tmp_path, monkeypatch):
     import json
 
     other = tmp_path / "results"
@@ -115,15 +101,15 @@ def test_a_network_of_another_spacing_gets_the_volume_resampled_again(image, net
     plans["configurations"]["3d_fullres"]["spacing"] = [2.0, 1.5, 3.0]
     plans_file.write_text(json.dumps(plans))
     monkeypatch.setenv("nnUNet_results", str(other))
-    result = segment(image, load_task("total"), PROCESSOR)
+    result = segment(small_image, load_task("total"), PROCESSOR)
     assert len({part.grid_voxels for part in result.statistics.parts}) == 2
-    np.testing.assert_array_equal(result.labels, by_hand(image, lambda part: load_model(other / part.dataset)))
+    np.testing.assert_array_equal(result.labels, by_hand(small_image, lambda part: load_model(other / part.dataset)))
 
 
 @pytest.mark.parametrize("rank_ratio", [1.0, 0.5])
-def test_what_is_compiled_already_runs_without_its_weights_being_read(ct, monkeypatch, rank_ratio):
+def test_what_is_compiled_already_runs_without_its_weights_being_read(small_ct, monkeypatch, rank_ratio):
     inference = InferenceSpec(device="openvino:cpu", precision="fp32", threads=1)
-    job = Job((str(ct),), model="total", inference=inference, calibrate="none", **compression_of(rank_ratio))
+    job = Job((str(small_ct),), model="total", inference=inference, calibrate="none", **compression_of(rank_ratio))
     # As of the published networks, of which none has more classes than features; a head would be read.
     monkeypatch.setattr(predictor, "accumulated_channels", lambda model: model.plans.logit_channels)
     first = run_job(job)
@@ -135,16 +121,18 @@ def test_what_is_compiled_already_runs_without_its_weights_being_read(ct, monkey
     assert again.statistics.notes == first.statistics.notes
 
 
-def test_compressed_networks_are_calibrated_each_on_the_same_volume(ct, networks, monkeypatch):
+def test_compressed_networks_are_calibrated_each_on_the_same_volume(small_ct, networks, monkeypatch):
     monkeypatch.setattr(calibrating, "has_built_in_volumes", lambda model: False)  # resampling the torso takes long
     settings = compression_of(0.5)
     wanted = [TOTAL.parts[0], TOTAL.parts[4]]
-    job = Job((str(ct),), model="total", inference=PROCESSOR, structures=("organs", "ribs and sternum"), **settings)
+    job = Job(
+        (str(small_ct),), model="total", inference=PROCESSOR, structures=("organs", "ribs and sternum"), **settings
+    )
     result = run_job(job)
     finer = replace(PROCESSOR, step_fraction=TOTAL.step_fraction)
     merged = np.zeros_like(result.labels)
     for part, told in zip(wanted, result.statistics.parts, strict=True):
-        alone = run_job(Job((str(ct),), model=str(networks / part.dataset), inference=finer, **settings))
+        alone = run_job(Job((str(small_ct),), model=str(networks / part.dataset), inference=finer, **settings))
         assert told.key == alone.statistics.parts[0].key
         for own, value in part.labels:
             merged[alone.labels == own] = value
@@ -175,25 +163,25 @@ def prepared(monkeypatch):
 
 
 @pytest.mark.parametrize("rank_ratio", [1.0, 0.5])
-def test_one_network_is_alive_at_a_time_and_none_is_left(ct, prepared, rank_ratio):
+def test_one_network_is_alive_at_a_time_and_none_is_left(small_ct, prepared, rank_ratio):
     networks, alive = prepared
-    run_job(Job((str(ct),), model="total", inference=PROCESSOR, calibrate="none", **compression_of(rank_ratio)))
+    run_job(Job((str(small_ct),), model="total", inference=PROCESSOR, calibrate="none", **compression_of(rank_ratio)))
     assert alive == [0] * 5
     gc.collect()
     assert not any(reference() for reference in networks)
 
 
 def test_only_networks_that_know_a_wanted_structure_are_run_and_only_those_are_needed(
-    image, networks, tmp_path, monkeypatch
+    small_image, networks, tmp_path, monkeypatch
 ):
     some = tmp_path / "results"
     wanted_parts = [part for part in TOTAL.parts if "organs" in part.dataset or "ribs" in part.dataset]
     for part in wanted_parts:
         shutil.copytree(networks / part.dataset, some / part.dataset)
     monkeypatch.setenv("nnUNet_results", str(some))
-    result = segment(image, load_task("total", ["Liver", "left-kidney", "spleen", "ribs"]), PROCESSOR)
+    result = segment(small_image, load_task("total", ["Liver", "left-kidney", "spleen", "ribs"]), PROCESSOR)
     assert [part.name for part in result.statistics.parts] == ["organs", "ribs"]
-    whole = by_hand(image, lambda part: load_model(networks / part.dataset), parts=wanted_parts)
+    whole = by_hand(small_image, lambda part: load_model(networks / part.dataset), parts=wanted_parts)
     wanted = [v for v, name in NAMES.items() if name in ("liver", "kidney_left", "spleen") or name.startswith("rib_")]
     expected = np.where(np.isin(whole, wanted), whole, 0)
     assert len(np.unique(expected)) > 3
@@ -212,7 +200,7 @@ def without_ribs(networks, tmp_path, monkeypatch) -> str:
     return TOTAL.parts[4].dataset
 
 
-def test_a_missing_network_is_told_before_any_runs(image, networks, tmp_path, monkeypatch):
+def test_a_missing_network_is_told_before_any_runs(small_image, networks, tmp_path, monkeypatch):
     without_ribs(networks, tmp_path, monkeypatch)
     with pytest.raises(DownloadError, match=r"1 of 5 networks of total \(ribs\) are not on this computer \(234 MB"):
         load_task("total")
@@ -220,7 +208,9 @@ def test_a_missing_network_is_told_before_any_runs(image, networks, tmp_path, mo
 
 
 @pytest.mark.parametrize("by", ["run_job", "worker"])
-def test_a_missing_network_is_downloaded_once_it_is_needed(by, ct, image, networks, tmp_path, monkeypatch, file_server):
+def test_a_missing_network_is_downloaded_once_it_is_needed(
+    by, small_ct, small_image, networks, tmp_path, monkeypatch, file_server
+):
     missing = without_ribs(networks, tmp_path, monkeypatch)
     archive = shutil.make_archive(str(tmp_path / "zip"), "zip", networks, missing)
     file_server.files[f"/{missing}.zip"] = Path(archive).read_bytes()
@@ -228,10 +218,10 @@ def test_a_missing_network_is_downloaded_once_it_is_needed(by, ct, image, networ
     events = []
 
     def run(*wanted: str):
-        job = Job((str(ct),), model="total", inference=PROCESSOR, structures=wanted)
+        job = Job((str(small_ct),), model="total", inference=PROCESSOR, structures=wanted)
         if by == "run_job":
             return run_job(job, events.append)
-        return Runs().segment(job, image, Context(events.append, lambda: False))
+        return Runs().segment(job, small_image, Context(events.append, lambda: False))
 
     run("spleen")
     assert file_server.requests == []
@@ -239,11 +229,11 @@ def test_a_missing_network_is_downloaded_once_it_is_needed(by, ct, image, networ
     assert [part.name for part in result.statistics.parts] == ["organs", "ribs"]
     assert {event.get("stage") for event in events} >= {"download", "unpack", "network"}
     assert len(file_server.requests) == 1
-    expected = segment(image, load_task("total", ["spleen", "ribs"]), PROCESSOR).labels
+    expected = segment(small_image, load_task("total", ["spleen", "ribs"]), PROCESSOR).labels
     np.testing.assert_array_equal(result.labels, expected)
 
 
-def test_another_network_in_a_part_s_folder_is_refused(image, networks, tmp_path, monkeypatch):
+def test_another_network_in_a_part_s_folder_is_refused(small_image, networks, tmp_path, monkeypatch):
     other = tmp_path / "results"
     shutil.copytree(networks, other)
     organs, cardiac = TOTAL.parts[0], TOTAL.parts[2]
@@ -251,13 +241,13 @@ def test_another_network_in_a_part_s_folder_is_refused(image, networks, tmp_path
     shutil.copytree(networks / cardiac.dataset, other / organs.dataset)
     monkeypatch.setenv("nnUNet_results", str(other))
     with pytest.raises(ModelFolderError, match=r"organs: a network of 24 structures is expected; .* has 18"):
-        segment(image, load_task("total"), PROCESSOR)
+        segment(small_image, load_task("total"), PROCESSOR)
 
 
-def test_structures_of_a_single_network_are_chosen_alike(image, make_model_folder):
+def test_structures_of_a_single_network_are_chosen_alike(small_image, make_model_folder):
     folder = make_model_folder(labels={"background": 0, "liver": 1, "kidney_left": 2, "kidney_right": 3})
-    whole = segment(image, load_task(str(folder)), PROCESSOR)
-    kidneys = segment(image, load_task(str(folder), ["Kidneys"]), PROCESSOR)
+    whole = segment(small_image, load_task(str(folder)), PROCESSOR)
+    kidneys = segment(small_image, load_task(str(folder), ["Kidneys"]), PROCESSOR)
     assert len(np.unique(whole.labels)) == 4
     np.testing.assert_array_equal(kidneys.labels, np.where(whole.labels > 1, whole.labels, 0))
     assert {each.name for each in kidneys.statistics.structures} == {"kidney_left", "kidney_right"}
@@ -265,17 +255,17 @@ def test_structures_of_a_single_network_are_chosen_alike(image, make_model_folde
         load_task(str(folder), ["ribs"])
 
 
-def test_the_step_fraction_is_the_task_s_unless_one_is_given(image, make_model_folder):
-    assert segment(image, load_task("total", ["liver"]), PROCESSOR).statistics.step_fraction == 0.8
-    finer = segment(image, load_task("total", ["liver"]), replace(PROCESSOR, step_fraction=0.4)).statistics
+def test_the_step_fraction_is_the_task_s_unless_one_is_given(small_image, make_model_folder):
+    assert segment(small_image, load_task("total", ["liver"]), PROCESSOR).statistics.step_fraction == 0.8
+    finer = segment(small_image, load_task("total", ["liver"]), replace(PROCESSOR, step_fraction=0.4)).statistics
     assert finer.step_fraction == 0.4
-    assert segment(image, load_task(str(make_model_folder())), PROCESSOR).statistics.step_fraction == 0.5
+    assert segment(small_image, load_task(str(make_model_folder())), PROCESSOR).statistics.step_fraction == 0.5
 
 
-def test_small_blobs_are_removed_where_that_is_asked_for_and_told(image):
+def test_small_blobs_are_removed_where_that_is_asked_for_and_told(small_image):
     task = load_task("total", ["liver", "spleen", "kidneys"])
-    whole = segment(image, task, PROCESSOR)
-    cleaned = segment(image, task, replace(PROCESSOR, remove_blobs_mm3=100.0))
+    whole = segment(small_image, task, PROCESSOR)
+    cleaned = segment(small_image, task, replace(PROCESSOR, remove_blobs_mm3=100.0))
     expected = whole.labels.copy()
     removed = remove_small_blobs(expected, 100.0 / (2.0 * 1.5 * 1.8))
     assert removed.voxels
@@ -290,12 +280,12 @@ def test_small_blobs_are_removed_where_that_is_asked_for_and_told(image):
         replace(PROCESSOR, remove_blobs_mm3=-1.0)
 
 
-def test_cancelling_between_networks_ends_the_run_and_frees_everything(ct, prepared, tmp_path):
+def test_cancelling_between_networks_ends_the_run_and_frees_everything(small_ct, prepared, tmp_path):
     networks, _ = prepared
     output, events = tmp_path / "labels.nii.gz", []
     with pytest.raises(Cancelled):
         run_job(
-            Job((str(ct),), str(output), "total", inference=PROCESSOR),
+            Job((str(small_ct),), str(output), "total", inference=PROCESSOR),
             events.append,
             cancelled=lambda: any(event.get("part") == 2 for event in events),
         )
@@ -305,9 +295,9 @@ def test_cancelling_between_networks_ends_the_run_and_frees_everything(ct, prepa
     assert not output.exists()
 
 
-def test_the_bar_grows_over_all_networks_and_ends_at_one(ct):
+def test_the_bar_grows_over_all_networks_and_ends_at_one(small_ct):
     events = []
-    run_job(Job((str(ct),), model="total", inference=PROCESSOR), events.append)
+    run_job(Job((str(small_ct),), model="total", inference=PROCESSOR), events.append)
     told = [event for event in events if "fraction" in event]
     fractions = [event["fraction"] for event in told]
     assert fractions == sorted(fractions)
@@ -320,8 +310,8 @@ def test_the_bar_grows_over_all_networks_and_ends_at_one(ct):
     assert first[-1] > 0  # four more to come
 
 
-def test_statistics_are_those_of_all_networks_together_and_of_each(image, networks):
-    statistics = segment(image, load_task("total"), PROCESSOR).statistics
+def test_statistics_are_those_of_all_networks_together_and_of_each(small_image, networks):
+    statistics = segment(small_image, load_task("total"), PROCESSOR).statistics
     assert statistics.model == "total"
     for name in ("parameters", "original_parameters", "macs_per_patch", "macs_per_volume", "patches"):
         assert getattr(statistics, name) == sum(getattr(part, name) for part in statistics.parts) > 0, name
@@ -333,7 +323,7 @@ def test_statistics_are_those_of_all_networks_together_and_of_each(image, networ
     assert from_json(RunStatistics, to_json(statistics)) == statistics
 
 
-def test_the_next_network_is_read_while_one_runs(image):
+def test_the_next_network_is_read_while_one_runs(small_image):
     read = []
     task = load_task("total")
     parts = [replace(part, load=lambda part=part: read.append(part.name) or part.load()) for part in task.parts]
