@@ -192,6 +192,24 @@ def test_a_compiled_form_is_not_used_for_another_patch_shape_or_precision(spec, 
     assert not openvino_runtime.prepare(build, openvino_device, other).from_cache
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_compiled_form_of_16_bits_keeps_its_weights_in_16_bits(precision, spec, openvino_device):
+    def kept(**changes) -> int:
+        folder = spec.cache_folder / changes["precision"]
+        openvino_runtime.prepare(
+            wide, openvino_device, PrepareSpec(**{**vars(spec), "cache_folder": folder, **changes})
+        )
+        (path,) = folder.glob("*.compiled")
+        return path.stat().st_size
+
+    def wide() -> nn.Module:
+        return (
+            nn.Sequential(nn.Conv3d(2, 200, 3, padding=1), nn.Conv3d(200, 5, 3, padding=1)).eval().requires_grad_(False)
+        )
+
+    assert kept(precision=precision) < 0.6 * kept(precision="fp32")
+
+
 @pytest.mark.parametrize("damage", ["truncated", "sound file, foreign content"])
 def test_a_damaged_compiled_form_is_made_again_and_said(damage, spec, openvino_device):
     messages: list[str] = []

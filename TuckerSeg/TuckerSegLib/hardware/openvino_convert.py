@@ -72,4 +72,21 @@ def _finish(features: Any, parameters: list, output_type: str, channels_last: bo
         features = ops.convert(features, output_type)
     if channels_last:
         features = ops.transpose(features, np.array([0, 2, 3, 4, 1]))
-    return openvino.Model([ops.result(features)], parameters, "patch_network")
+    model = openvino.Model([ops.result(features)], parameters, "patch_network")
+    if output_type != "f32":
+        _halve_constants(model)
+    return model
+
+
+def _halve_constants(model: Any) -> None:
+    """Keep weights in 16 bits, as they are computed with anyway.
+
+    OpenVINO holds what it was given beside what it computes with, and writes that to disk. Constants beyond the range
+    of fp16 stay as they are.
+    """
+    try:
+        # What openvino.save_model does to a model that it writes; without a file there is no other name for it.
+        from openvino._offline_transformations import compress_model_transformation
+    except ImportError:  # a convenience, of memory alone
+        return
+    compress_model_transformation(model)
