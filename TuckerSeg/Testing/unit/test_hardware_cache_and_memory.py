@@ -24,7 +24,7 @@ def messages():
 
 def test_an_entry_is_read_as_it_was_written(tmp_path, messages):
     compiled_cache.write_entry(tmp_path / "new", IDENTITY, BODY, messages.append)
-    assert compiled_cache.read_entry(tmp_path / "new", IDENTITY, messages.append) == BODY
+    assert compiled_cache.read_entry(tmp_path / "new", IDENTITY, messages.append).tobytes() == BODY
     assert messages == []
     assert len(list((tmp_path / "new").iterdir())) == 1
 

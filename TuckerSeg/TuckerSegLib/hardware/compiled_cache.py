@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 _FORMAT = 1
 _LONGEST_HEADER = 65536
 
@@ -24,19 +26,20 @@ def entry_path(folder: Path, identity: dict[str, str]) -> Path:
     return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.compiled"
 
 
-def read_entry(folder: Path, identity: dict[str, str], log: Callable[[str], None]) -> bytes | None:
-    """Compiled bytes, or None if there is no entry or it is damaged, which is logged."""
+def read_entry(folder: Path, identity: dict[str, str], log: Callable[[str], None]) -> np.ndarray | None:
+    """Compiled bytes (uint8), or None if there is no entry or it is damaged, which is logged."""
     path = entry_path(folder, identity)
     try:
-        content = path.read_bytes()
+        content = np.fromfile(path, np.uint8)  # a slice of it is no second copy of all weights
     except FileNotFoundError:
         return None
     except OSError as error:
         log(f"The compiled network {path} cannot be read ({error.strerror}); it is made again.")
         return None
     try:
-        end = content.index(b"\n", 0, _LONGEST_HEADER)
-        header = json.loads(content[:end])
+        start = content[:_LONGEST_HEADER].tobytes()
+        end = start.index(b"\n")
+        header = json.loads(start[:end])
         body = content[end + 1 :]
         sound = (
             header["format"] == _FORMAT

@@ -83,13 +83,15 @@ def _identity(version: str, device: Device, spec: PrepareSpec, settings: dict[st
 
 
 def _from_cache(core: Any, name: str, settings: dict, identity: dict[str, str], spec: PrepareSpec) -> Any | None:
+    import openvino
+
     if spec.cache_folder is None:
         return None
     body = compiled_cache.read_entry(spec.cache_folder, identity, spec.log)
     if body is None:
         return None
     try:
-        return core.import_model(body, name, settings)
+        return core.import_model(openvino.Tensor(body, shared_memory=True), name, settings)
     except RuntimeError as error:
         spec.log(f"OpenVINO refuses a compiled network of its own ({_first_line(error)}); it is made again.")
         compiled_cache.drop_entry(spec.cache_folder, identity)
