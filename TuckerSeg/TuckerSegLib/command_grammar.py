@@ -23,6 +23,7 @@ from .command_arguments import (
     add_structures,
 )
 from .finetuning.settings import FineTuningSettings
+from .repairing.settings import RepairSettings
 
 THREADS_HELP = "CPU threads (default: all but one, where there are more than two)"
 
@@ -200,9 +201,10 @@ def _add_repair(command: Command) -> None:
         metavar="CT",
         help="files or DICOM folders; of several, the last is held back to measure on",
     )
-    repair.add_argument("--steps", type=int, default=300, help="a second or more each (default: %(default)s)")
-    repair.add_argument("--learning-rate", type=float, default=1e-3, help="(default: %(default)s)")
-    repair.add_argument("--seed", type=int, default=0, help="of crops and voxels (default: %(default)s)")
+    defaults = RepairSettings
+    repair.add_argument("--steps", type=int, default=defaults.steps, help="a second or more each (default: %(default)s)")
+    repair.add_argument("--learning-rate", type=float, default=defaults.learning_rate, help="(default: %(default)s)")
+    repair.add_argument("--seed", type=int, default=defaults.seed, help="of crops and voxels (default: %(default)s)")
     repair.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     repair.add_argument(
         "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the device is faster so"

@@ -120,11 +120,11 @@ def calibration_case(dataset: RawDataset, settings: FineTuningSettings) -> RawCa
     return next(case for number, case in enumerate(dataset.cases) if number not in validation)
 
 
-def _case_ids(dataset: RawDataset, cancelled: Callable[[], bool]) -> dict[str, str]:
-    """Each case's name and a hash of its files, in the order that the split depends on."""
-    identifiers = {}
+def _case_ids(dataset: RawDataset, cancelled: Callable[[], bool]) -> list[str]:
+    """A hash of each case's files, in the order that the split depends on. No names: they may be those of patients."""
+    identifiers = []
     for case in dataset.cases:
         if cancelled():
             raise Cancelled("The fine-tuning was cancelled.")
-        identifiers[case.identifier] = case.content_id()
+        identifiers.append(case.content_id())
     return identifiers

@@ -71,7 +71,8 @@ def test_the_fine_tuned_file_segments_better_and_says_what_was_done(run, folder,
     assert tucker == before.recipes[0]
     spec = tuned.spec
     assert (tuned.method, tuned.changes) == ("finetune", ())
-    assert (spec["dataset"], list(spec["cases"])) == ("Dataset001_Small", ["case0", "case1", "case2"])
+    assert (spec["dataset"], len(set(spec["cases"]))) == ("Dataset001_Small", 3)
+    assert b"case1" not in output.read_bytes()  # names may be those of patients
     assert (spec["epochs"], spec["iterations"], spec["learning_rate"], spec["seed"]) == (2, 60, 1e-2, 3)
     assert "fine-tuning of 2 epochs on Dataset001_Small" in describe(after)
     assert before.plans.mirror_axes == (0, 1, 2) and after.plans.mirror_axes == ()
@@ -114,7 +115,7 @@ def test_other_files_of_the_same_names_give_another_recipe(run, folder, make_sha
         case = raw / "imagesTr" / "case1_0000.nii.gz"
         case.write_bytes((raw / "imagesTr" / "case0_0000.nii.gz").read_bytes())
     assert keys[0] != keys[1]
-    assert [name for name in cases[0] if cases[0][name] != cases[1][name]] == ["case1"]
+    assert [before != after for before, after in zip(*cases, strict=True)] == [False, True, False]
 
 
 def test_an_interrupted_run_stops_cleanly_and_goes_on(folder, make_shapes_dataset, run, tmp_path):

@@ -29,7 +29,7 @@ class RepairSettings:
     VERSION: ClassVar[int] = 1
 
     steps: int = 300
-    learning_rate: float = 1e-3
+    learning_rate: float = 4e-4
     voxels: int = 32768
     check_every: int = 25
     seed: int = 0
@@ -40,7 +40,7 @@ class RepairSettings:
             if getattr(self, name) < 1:
                 raise SpecError(f"{name} should be at least 1; found {getattr(self, name)}.")
         if not 0 < self.learning_rate < 1:
-            raise SpecError(f"The learning rate should lie in (0, 1), as 1e-3; found {self.learning_rate}.")
+            raise SpecError(f"The learning rate should lie in (0, 1), as 4e-4; found {self.learning_rate}.")
         if self.precision not in PRECISIONS:
             raise SpecError(f"The precision should be one of {', '.join(PRECISIONS)}; found '{self.precision}'.")
         if self.seed < 0:
