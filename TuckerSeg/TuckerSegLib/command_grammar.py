@@ -202,7 +202,7 @@ def _add_repair(command: Command) -> None:
         help="files or DICOM folders; of several, the last is held back to measure on",
     )
     defaults = RepairSettings
-    repair.add_argument("--steps", type=int, default=defaults.steps, help="a second or more each (default: %(default)s)")
+    repair.add_argument("--steps", type=int, default=defaults.steps, help="a second or so each (default: %(default)s)")
     repair.add_argument("--learning-rate", type=float, default=defaults.learning_rate, help="(default: %(default)s)")
     repair.add_argument("--seed", type=int, default=defaults.seed, help="of crops and voxels (default: %(default)s)")
     repair.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
