@@ -47,8 +47,10 @@ def test_the_fast_network_is_counted_among_the_downloads(panel):
     assert panel.downloading.pending.parts == before, "the 6 mm network is here"
 
 
-def test_a_cropped_run_says_what_was_computed_and_the_estimate_is_a_bound(panel, until):
-    panel.change(structuresChoice="group:vertebrae")
+def test_a_cropped_run_says_what_was_computed_and_the_estimate_is_a_bound(panel, module, until):
+    ct = panel.parameters.inputVolume
+    found = module.logic.segment(ct, model="total_v3_fastest", output_grid="nearest").structures
+    panel.change(structuresChoice="selected", selectedStructures=[each.name for each in found])
     panel.ui.cropCheckBox.click()
     until(lambda: panel.ui.patchesLabel.text, TIMEOUT_S, lambda: panel.ui.estimateNoteLabel.text)
     assert panel.ui.patchesLabel.text.startswith("≤ ")
@@ -56,3 +58,4 @@ def test_a_cropped_run_says_what_was_computed_and_the_estimate_is_a_bound(panel,
     panel.ui.applyButton.click()
     until(lambda: not panel.running.running, TIMEOUT_S, lambda: panel.ui.statusLabel.text)
     assert "was computed" in panel.ui.logText.plainText
+    assert "Only a box of" in panel.ui.resultsLabel.text

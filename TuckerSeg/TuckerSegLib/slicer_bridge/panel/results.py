@@ -152,6 +152,9 @@ def _summary(statistics: RunStatistics) -> str:
         time=seconds_in_words(s.seconds["total"]),
         saved=saved,
     )
+    if s.computed_shape is not None:
+        shape = " × ".join(map(str, s.computed_shape))
+        words += " " + _("Only a box of {shape} voxels (Z Y X) was computed.").format(shape=shape)
     warnings = [_("Warning: {words}").format(words=each) for each in _warnings(s)]
     colored = [f'<p style="color: {WARNING_COLOR}">{html.escape(warning)}</p>' for warning in warnings]
     return "\n".join([*colored, f"<p>{html.escape(words)}</p>"])
