@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
 
 import pytest
@@ -192,6 +193,26 @@ def test_a_compiled_form_is_not_used_for_another_patch_shape_or_precision(spec, 
     assert not openvino_runtime.prepare(build, openvino_device, other).from_cache
 
 
+def wide() -> nn.Module:
+    """Mostly weights: 4 MB of them in one layer."""
+    torch.manual_seed(6)
+    layers = nn.Conv3d(2, 200, 3, padding=1), nn.Conv3d(200, 200, 3, padding=1), nn.Conv3d(200, 5, 1)
+    return nn.Sequential(*layers).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_network_from_the_cache_keeps_its_weights_as_long_as_it_lives(precision, spec, openvino_device):
+    spec = PrepareSpec(**{**vars(spec), "precision": precision})
+    patches = torch.randn(1, 2, *PATCH)
+    expected = openvino_runtime.prepare(wide, openvino_device, spec)(patches).clone()
+    again = openvino_runtime.prepare(wide, openvino_device, spec)
+    assert again.from_cache
+    gc.collect()
+    filled = [torch.ones(400_000) for _ in range(50)]  # takes whatever memory was given back
+    assert torch.equal(again(patches), expected)
+    del filled
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_compiled_form_of_16_bits_keeps_its_weights_in_16_bits(precision, spec, openvino_device):
     def kept(**changes) -> int:
@@ -201,11 +222,6 @@ def test_a_compiled_form_of_16_bits_keeps_its_weights_in_16_bits(precision, spec
         )
         (path,) = folder.glob("*.compiled")
         return path.stat().st_size
-
-    def wide() -> nn.Module:
-        return (
-            nn.Sequential(nn.Conv3d(2, 200, 3, padding=1), nn.Conv3d(200, 5, 3, padding=1)).eval().requires_grad_(False)
-        )
 
     assert kept(precision=precision) < 0.6 * kept(precision="fp32")
 

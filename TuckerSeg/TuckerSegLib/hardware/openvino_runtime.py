@@ -41,18 +41,17 @@ def prepare(load_network: Callable[[], torch.nn.Module], device: Device, spec: P
     name = device.id.partition(":")[2].upper()
     settings = _settings(name, spec)
     identity = _identity(openvino.__version__, device, spec, settings)
-    compiled = _from_cache(core, name, settings, identity, spec)
-    from_cache = compiled is not None
+    compiled, body = _from_cache(core, name, settings, identity, spec)
     if compiled is None:
         compiled = _compile(core, name, settings, load_network, spec)
         if spec.cache_folder is not None:
-            body = compiled.export_model().getvalue()
-            compiled_cache.write_entry(spec.cache_folder, identity, body, spec.log)
-            del body
+            exported = compiled.export_model().getvalue()
+            compiled_cache.write_entry(spec.cache_folder, identity, exported, spec.log)
+            del exported
         gc.collect()  # the network and its graph have reference cycles, and are as large as the compiled form
     seconds = time.perf_counter() - start
     description = f"OpenVINO {openvino.__version__.split('-')[0]} on {device.name}, {spec.precision}"
-    return OpenVINOPredictor(compiled, spec, description, seconds, from_cache)
+    return OpenVINOPredictor(compiled, spec, description, seconds, body)
 
 
 def _settings(name: str, spec: PrepareSpec) -> dict[str, Any]:
@@ -82,20 +81,21 @@ def _identity(version: str, device: Device, spec: PrepareSpec, settings: dict[st
     return {key: str(value) for key, value in values.items()}
 
 
-def _from_cache(core: Any, name: str, settings: dict, identity: dict[str, str], spec: PrepareSpec) -> Any | None:
+def _from_cache(core: Any, name: str, settings: dict, identity: dict[str, str], spec: PrepareSpec) -> tuple[Any, Any]:
+    """The compiled network and the bytes that it was read from; nothing twice where there are none."""
     import openvino
 
     if spec.cache_folder is None:
-        return None
+        return None, None
     body = compiled_cache.read_entry(spec.cache_folder, identity, spec.log)
     if body is None:
-        return None
+        return None, None
     try:
-        return core.import_model(openvino.Tensor(body, shared_memory=True), name, settings)
+        return core.import_model(openvino.Tensor(body, shared_memory=True), name, settings), body
     except RuntimeError as error:
         spec.log(f"OpenVINO refuses a compiled network of its own ({_first_line(error)}); it is made again.")
         compiled_cache.drop_entry(spec.cache_folder, identity)
-        return None
+        return None, None
 
 
 def _compile(core: Any, name: str, settings: dict, load_network: Callable, spec: PrepareSpec) -> Any:
@@ -135,10 +135,11 @@ class OpenVINOPredictor:
 
     output_device = "cpu"
 
-    def __init__(self, compiled: Any, spec: PrepareSpec, description: str, seconds: float, from_cache: bool):
+    def __init__(self, compiled: Any, spec: PrepareSpec, description: str, seconds: float, body: Any):
         self.description = description
         self.compile_seconds = seconds
-        self.from_cache = from_cache
+        self.from_cache = body is not None
+        self._body = body  # OpenVINO reads the weights from it, and does not keep it alive
         self._spec = spec
         self._request = compiled.create_infer_request()
         self._output_shape = tuple(compiled.output(0).shape)[1:]
@@ -180,6 +181,7 @@ class OpenVINOPredictor:
         """Give the memory back."""
         self._request = None
         self._results = None
+        self._body = None
 
 
 def _shared_tensor(tensor: torch.Tensor) -> Any:
