@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from TuckerSegLib import hardware
 from TuckerSegLib.errors import BackendError
-from TuckerSegLib.hardware import processor, torch_cuda
+from TuckerSegLib.hardware import openvino_devices, processor, torch_cuda
 from TuckerSegLib.hardware.device import Device, choose, choose_precision, devices
 
 GIB = 2**30
@@ -50,6 +51,23 @@ def test_names_that_users_type_find_their_device():
     assert choose("torch", everything)[0] is TORCH
     assert choose("openvino:gpu", everything)[0] is INTEL_GPU
     assert choose("gpu", [ABSENT, OPENVINO, INTEL_GPU])[0] is INTEL_GPU
+
+
+@pytest.mark.parametrize(
+    ("fp16", "bf16", "offered"),
+    [
+        ("brgconv_avx512_amx_f16", "brgconv_avx512_amx_bf16", ("fp16", "bf16", "fp32")),
+        ("brgconv_avx512_f16", "brgconv_avx512_amx_bf16", ("bf16", "fp16", "fp32")),
+        ("brgconv_avx512_bf16", "brgconv_avx512_bf16", ("bf16", "fp32")),
+        ("brgconv_avx512_amx_bf16", "brgconv_avx512_amx_bf16", ("bf16", "fp32")),
+        ("jit_avx2_f32", "jit_avx2_f32", ("fp32",)),
+    ],
+)
+def test_a_precision_is_offered_where_convolutions_are_computed_in_it(monkeypatch, fp16, bf16, offered):
+    names = {"fp16": fp16, "bf16": bf16}
+    monkeypatch.setattr(openvino_devices, "_convolution_implementation", lambda core, precision: names[precision])
+    core = SimpleNamespace(get_property=lambda name, key: ["FP32", "FP16", "BF16"])
+    assert openvino_devices._processor_precisions(core) == offered
 
 
 def test_an_unusable_device_is_refused_with_its_reason_and_the_usable_ones():

@@ -50,13 +50,14 @@ def _describe(core: Any, name: str) -> Device:
 def _processor_precisions(core: Any) -> tuple[str, ...]:
     """Precisions with instructions of their own, the automatic choice first.
 
-    The capabilities list FP16 on processors that only emulate it, so one small convolution is compiled in each and
-    asked which implementation it got. Where both have matrix tiles (AMX), fp16 is as fast as bf16 and rounds eight
-    times finer.
+    The capabilities list FP16 on processors that only emulate it, and some compute in bf16 what was asked for in fp16,
+    so one small convolution is compiled in each and asked which implementation it got. Where both have matrix tiles
+    (AMX), fp16 is as fast as bf16 and rounds eight times finer.
     """
-    half = {precision: _convolution_implementation(core, precision) for precision in ("fp16", "bf16")}
-    tiled = [precision for precision, found in half.items() if "amx" in found]
-    native = [p for p, found in half.items() if found.endswith(HINTS[p]) and p not in tiled]
+    found = {precision: _convolution_implementation(core, precision) for precision in ("fp16", "bf16")}
+    half = {precision: name for precision, name in found.items() if name.rpartition("_")[2] == HINTS[precision]}
+    tiled = [precision for precision, name in half.items() if "amx" in name]
+    native = [precision for precision in half if precision not in tiled]
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         native = [precision for precision in native if precision != "bf16"]  # emulated
     return (*tiled, *native, "fp32")
