@@ -38,6 +38,7 @@ def draw_curve(points: Sequence[CurvePoint], path: Path) -> None:
     for panel, volume in zip(panels, volumes):
         for policy in policies:
             own = [point for point in points if (point.volume, point.policy) == (volume, policy)]
+            own.sort(key=lambda point: point.macs_per_patch)  # factors are measured in any order
             label = f"{policy}, calibrated on it" if own[0].calibrated else policy
             panel.plot([p.macs_per_patch / 1e9 for p in own], [p.agreement for p in own], marker="o", label=label)
         panel.set(title=volume, xlabel="GMACs per patch", ylim=(0, 1.02))

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from TuckerSegLib import Cache, InferenceSpec, accuracy_curve, load_model, read_image, segment
-from TuckerSegLib.accuracy_curve import Case, measure_curve, policy_spec
+from TuckerSegLib.accuracy_curve import Case, CurvePoint, measure_curve, policy_spec
+from TuckerSegLib.accuracy_report import draw_curve
 from TuckerSegLib.calibrating import stored_calibration
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.evaluation import mean_dice
@@ -65,6 +66,13 @@ def test_the_command_writes_table_document_and_picture(make_model_folder, volume
     assert len(rows) == 2 * (1 + 2 * 2)
     assert len(json.loads((out / "curve.json").read_text())) == len(rows)
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_line_goes_from_few_operations_to_many_in_whatever_order_they_were_measured(tmp_path):
+    points = [CurvePoint("ct", False, "auto", f, f, "", None, int(f * 1e9), 1, 1.0, 1.0) for f in (0.3, 0.5, 0.7)]
+    for name, order in (("sorted", [0, 1, 2]), ("shuffled", [1, 0, 2])):
+        draw_curve([points[index] for index in order], tmp_path / name)
+    assert (tmp_path / "sorted").read_bytes() == (tmp_path / "shuffled").read_bytes()
 
 
 def test_unknown_policies_are_refused_with_the_known_ones(make_model_folder, volumes):
