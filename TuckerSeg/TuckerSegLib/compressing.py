@@ -55,11 +55,8 @@ def compress_as_asked(
     """
     if job.method is None:
         return model
-    require_original(model)
-    spec = compression.method(job.method).Spec(**job.compression)
-    calibration = None
+    spec, calibration = _asked(model, job, cache)
     if wants_calibration(spec):
-        calibration = known_calibration(model, spec, job.calibrate, cache)
         if spec.calibration is None and _is_due(model, calibration, job.calibrate, volume):
             with watch.stage("calibrate"):
                 seen = volume() if volume is not None else None
@@ -93,11 +90,8 @@ def facts_as_asked(
     """
     if job.method is None:
         return facts
-    require_original(facts)
-    spec = compression.method(job.method).Spec(**job.compression)
-    calibration = None
+    spec, calibration = _asked(facts, job, cache)
     if wants_calibration(spec):
-        calibration = known_calibration(facts, spec, job.calibrate, cache)
         if job.refit or (spec.calibration is None and _is_due(facts, calibration, job.calibrate, volume)):
             return None
         spec = with_calibration(spec, calibration)
@@ -145,6 +139,13 @@ def planned_changes(
 def with_calibration(spec: Any, calibration: ModelCalibration | None) -> Any:
     """The spec with its calibration named."""
     return spec if calibration is None else replace(spec, calibration=calibration.sha256)
+
+
+def _asked(model: SegmentationModel, job: Job, cache: Cache) -> tuple[Any, ModelCalibration | None]:
+    """The ``Spec`` of a job's compression, and the calibration that is known for it."""
+    require_original(model)
+    spec = compression.method(job.method).Spec(**job.compression)
+    return spec, known_calibration(model, spec, job.calibrate, cache) if wants_calibration(spec) else None
 
 
 def _is_due(

@@ -26,7 +26,7 @@ def to_model(
     Args:
         network: In eval mode, on the CPU, float32.
         shape: (B, C, Z, Y, X) of the input.
-        output_type: ``f32``, ``bf16`` or ``f16``.
+        output_type: ``f32``, ``bf16`` or ``f16``; with the latter two, constants are kept in fp16.
         channels_last: Give (B, Z, Y, X, F), as the features lie in memory, which costs nothing; else (B, F, Z, Y, X).
 
     Returns:
