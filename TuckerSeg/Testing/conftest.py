@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import shutil
+import subprocess
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -319,6 +320,18 @@ def file_server():
     server.behavior.go_on.set()
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A key and a certificate of its own for 127.0.0.1."""
+    key, file = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    arguments = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    arguments += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", file]
+    subprocess.run(arguments, check=True, capture_output=True)
+    return key, file
 
 
 def _architecture(residual: bool) -> tuple[str, dict]:

@@ -1,9 +1,10 @@
-"""Text files that are written whole or not at all, and records as tables for them."""
+"""Text files: written whole or not at all, read as JSON within bounds, and records as tables for them."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import tempfile
 import uuid
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import OutputError
+
+MOST_JSON_BYTES = 16 * 1024 * 1024
+MOST_JSON_DEPTH = 60  # a sixth of it is used
 
 
 def check_writable(path: str | os.PathLike) -> None:
@@ -58,6 +62,42 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         beside.unlink(missing_ok=True)
 
 
+def read_json(path: str | os.PathLike, most_bytes: int = MOST_JSON_BYTES) -> Any:
+    """The document in a file.
+
+    Raises:
+        ValueError: It is no JSON, too large, or nested too deeply; the message says which, without the file's name.
+        OSError: It cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"it has more than {most_bytes / 1e6:.0f} MB, which no such file has")
+    return parse_json(content)
+
+
+def parse_json(content: str | bytes) -> Any:
+    """The document in a text; bytes are UTF-8.
+
+    Raises:
+        ValueError: It is no JSON, or nested too deeply; the message says which.
+    """
+    try:
+        document = json.loads(content.decode("utf-8-sig") if isinstance(content, bytes) else content)
+    except RecursionError:
+        raise ValueError(f"it is nested deeper than {MOST_JSON_DEPTH} levels") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is no UTF-8 text (byte {error.start})") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is no JSON: {error}") from error
+    level = [document]
+    for _ in range(MOST_JSON_DEPTH):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return document
+    raise ValueError(f"it is nested deeper than {MOST_JSON_DEPTH} levels")
+
+
 def as_csv(records: Iterable[Any], kind: type) -> str:
     """Records of one dataclass as a table with a header; numbers to six digits."""
     text = io.StringIO()
@@ -68,3 +108,9 @@ def as_csv(records: Iterable[Any], kind: type) -> str:
         values = (getattr(record, name) for name in names)
         writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
     return text.getvalue()
+
+
+def _children(item: Any) -> list[Any]:
+    """What is inside, where that may hold something itself."""
+    inside = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+    return [child for child in inside if isinstance(child, (dict, list))]

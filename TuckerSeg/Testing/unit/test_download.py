@@ -280,18 +280,6 @@ def test_a_small_disk_is_seen_before_the_download(server, small_disk):
         fetch(server.url + "/model.zip", small_disk / "model.zip", SHA256, patience=QUICK)
 
 
-@pytest.fixture
-def certificate(tmp_path):
-    """A key and a certificate of its own for 127.0.0.1."""
-    key, file = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl to make a certificate")
-    arguments = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    arguments += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", file]
-    subprocess.run(arguments, check=True, capture_output=True)
-    return key, file
-
-
 def test_certificates_are_verified_and_one_can_be_added(certificate, tmp_path, monkeypatch):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):

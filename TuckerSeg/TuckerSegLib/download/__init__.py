@@ -5,6 +5,7 @@ takes the system's certificates too, and each redirection can be looked at befor
 models.
 """
 
+from .connections import check_address
 from .fetching import Fetched, Patience, WrongChecksum, check_space, fetch, sha256_of
 
-__all__ = ["Fetched", "Patience", "WrongChecksum", "check_space", "fetch", "sha256_of"]
+__all__ = ["Fetched", "Patience", "WrongChecksum", "check_address", "check_space", "fetch", "sha256_of"]

@@ -6,10 +6,8 @@ import hashlib
 import http.client
 import os
 import random
-import re
 import shutil
 import socket
-import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -19,14 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Cancelled, DownloadError
+from .answers import length_of, passing_status, pause_asked, range_of, reason_of
 from .connections import check_address, opener_for
+from .pacing import Pace
 from .part_file import PartFile
 
 TIMEOUT_S = 30
 CHUNK_BYTES = 256 * 1024
-PASSING_STATUSES = (408, 425, 429, 500, 502, 503, 504)  # of a server that may do better in a moment
 ATTEMPTS_OFFLINE = 3  # where not even the server's name is found
 CANCEL_CHECK_S = 0.1
+LEAST_GAIN_BYTES = 64 * 1024  # an attempt that brings less counts as one that brings nothing
+LARGER_SHARE = 1.1  # a file that is published anew may be this much larger than expected
+MOST_BYTES = 10**10  # of a file of which nothing is known
+MOST_TIMES = 3  # so often may everything come, with what has to come again
 
 Progress = Callable[[int, int | None], None]  # bytes that are here, and of how many; None where it is not known
 
@@ -36,15 +39,21 @@ class Patience:
     """How long to try.
 
     Attributes:
-        attempts: In a row that bring no byte.
+        attempts: In a row that bring hardly a byte.
         first_s: Pause after the first of them; it doubles with each, and is shortened by chance up to one half, so
             that many computers do not come back at once.
         longest_s: No pause is longer, whatever the server asks for.
+        attempts_in_all: Whatever they bring.
+        restarts: So often may what came turn out not to belong to what comes.
+        clock: Seconds; by it a server is too slow.
     """
 
     attempts: int = 5
     first_s: float = 1.0
     longest_s: float = 60.0
+    attempts_in_all: int = 200
+    restarts: int = 3
+    clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class WrongChecksum(DownloadError):
 
 
 class _StartAgain(Exception):
-    """What is here does not belong to what the server has."""
+    """What is here does not belong to what the server sends; the message says why."""
 
 
 def fetch(
@@ -76,6 +85,7 @@ def fetch(
     cancelled: Callable[[], bool] = lambda: False,
     spare: Callable[[int], int] = lambda total: 0,
     patience: Patience | None = None,
+    size_bytes: int | None = None,
 ) -> Fetched:
     """Fetch a file, going on where an earlier attempt ended. One process at a time per target.
 
@@ -84,17 +94,18 @@ def fetch(
         sha256: What it has to be; None: nothing is known.
         spare: Bytes of disk that a file of a size needs besides itself.
         cancelled: Asked between chunks; what came until then stays for the next time.
+        size_bytes: How large it should be; None: not known. One that is much larger is not taken.
 
     Raises:
-        DownloadError: It cannot be had: no connection, not there, wrong checksum, full disk, not HTTPS.
+        DownloadError: It cannot be had: no connection, not there, wrong checksum, full disk, not HTTPS, too large,
+            too slow. What came stays for the next time where that can help.
         Cancelled: ``cancelled`` said so.
     """
     check_address(url)
-    opener = opener_for(url)
     while True:
         with PartFile(target, url) as part:
             resumed = part.size > 0
-            _complete(opener, part, progress, cancelled, spare, patience or Patience())
+            _Transfer(part, progress, cancelled, spare, patience or Patience(), size_bytes).complete()
             if not part.size:
                 raise DownloadError(f"{url}: the server has an empty file there.")
         found = sha256_of(part.path, cancelled)
@@ -131,69 +142,105 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _complete(
-    opener: urllib.request.OpenerDirector,
-    part: PartFile,
-    progress: Progress,
-    cancelled: Callable[[], bool],
-    spare: Callable[[int], int],
-    patience: Patience,
-) -> None:
-    """Bring a part file to its whole length, whatever happens on the way."""
-    failures = 0
-    while True:
-        before, asked_s, offline = part.size, 0.0, False
-        try:
-            _receive(opener, part, progress, cancelled, spare)
-            return
-        except _StartAgain:
-            part.restart()
-            reason = "the file changed on the server"
-        except urllib.error.HTTPError as error:
-            if _is_whole(error, part):
+class _Transfer:
+    """Brings a part file to its whole length, whatever happens on the way."""
+
+    def __init__(
+        self,
+        part: PartFile,
+        progress: Progress,
+        cancelled: Callable[[], bool],
+        spare: Callable[[int], int],
+        patience: Patience,
+        size_bytes: int | None,
+    ):
+        self._part, self._progress, self._cancelled, self._spare = part, progress, cancelled, spare
+        self._patience, self._expected = patience, size_bytes
+        self._most = MOST_BYTES if size_bytes is None else int(LARGER_SHARE * size_bytes) + CHUNK_BYTES
+        self._pace = Pace(part.url, MOST_TIMES * self._most, cancelled, patience.clock)
+        self._opener = opener_for(part.url, self._pace)
+
+    def complete(self) -> None:
+        """Receive until everything is here.
+
+        Raises:
+            DownloadError: It will not come.
+            Cancelled: It is not wanted any more.
+        """
+        part, patience, failures, restarts = self._part, self._patience, 0, 0
+        for attempt in range(1, patience.attempts_in_all + 1):
+            before, asked_s, offline = part.size, 0.0, False
+            try:
+                self._receive()
                 return
-            reason, asked_s = _passing(error, part.url), _retry_after(error)
-        except (OSError, http.client.HTTPException) as error:
-            reason = _reason(error, part.url)
-            offline = isinstance(getattr(error, "reason", None), socket.gaierror)
-        failures = 1 if part.size > before else failures + 1
-        if failures >= (min(ATTEMPTS_OFFLINE, patience.attempts) if offline else patience.attempts):
-            raise DownloadError(f"{urllib.parse.urlsplit(part.url).hostname} cannot be reached ({reason}).")
-        pause = patience.first_s * 2 ** (failures - 1) * random.uniform(0.5, 1.0)
-        _wait(min(max(pause, asked_s), patience.longest_s), cancelled)
+            except _StartAgain as error:
+                part.restart()
+                restarts += 1
+                if restarts > patience.restarts:
+                    raise DownloadError(f"{part.url}: {error}, {restarts} times; what came was thrown away.") from error
+                reason, failures = str(error), 0  # restarts are counted by themselves
+            except urllib.error.HTTPError as error:
+                error.close()
+                if _is_whole(error, part):
+                    return
+                reason, asked_s = passing_status(error, part.url), pause_asked(error)
+            except (OSError, http.client.HTTPException) as error:
+                reason = reason_of(error, part.url)
+                offline = isinstance(getattr(error, "reason", None), socket.gaierror)
+            failures = 1 if part.size - before >= LEAST_GAIN_BYTES else failures + 1
+            most = min(ATTEMPTS_OFFLINE, patience.attempts) if offline else patience.attempts
+            if failures >= most or attempt == patience.attempts_in_all:
+                raise DownloadError(f"{urllib.parse.urlsplit(part.url).hostname} cannot be reached ({reason}).")
+            pause = patience.first_s * 2 ** (failures - 1) * random.uniform(0.5, 1.0)
+            _wait(min(max(pause, asked_s), patience.longest_s), self._cancelled)
 
+    def _receive(self) -> None:
+        part = self._part
+        request = urllib.request.Request(part.url, headers={"User-Agent": "tuckerseg", **part.range_headers()})
+        with self._opener.open(request, timeout=TIMEOUT_S) as response:
+            self._pace.begin_file()
+            total = self._begin(response)
+            while chunk := response.read1(CHUNK_BYTES):
+                if part.size + len(chunk) > (self._most if total is None else total):
+                    self._refuse_more(total)
+                if total is None:
+                    check_space(part.path.parent, len(chunk) + self._spare(part.size))
+                part.write(chunk)
+                self._progress(part.size, total)
+                if self._cancelled():
+                    raise Cancelled("The download was cancelled.")
+        if total is not None and part.size < total:
+            raise ConnectionError("the connection ended early")
 
-def _receive(
-    opener: urllib.request.OpenerDirector,
-    part: PartFile,
-    progress: Progress,
-    cancelled: Callable[[], bool],
-    spare: Callable[[int], int],
-) -> None:
-    request = urllib.request.Request(part.url, headers={"User-Agent": "tuckerseg", **part.range_headers()})
-    with opener.open(request, timeout=TIMEOUT_S) as response:
+    def _begin(self, response: http.client.HTTPResponse) -> int | None:
+        """Bytes of the whole file by an answer; where what is here is not its beginning, it is thrown away."""
+        part = self._part
         if response.status == 206:
-            found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-            if not found or int(found[1]) != part.size or part.total not in (None, int(found[2])):
-                raise _StartAgain
-            total = int(found[2])
+            found = range_of(response.headers)
+            if found is None or found[0] != part.size or part.total not in (None, found[1]):
+                raise _StartAgain("the server sends another part of the file than was asked for, or of another file")
+            total = found[1]
         else:
             part.restart()
-            length = response.headers.get("Content-Length", "")
-            total = int(length) if length.isdigit() else None
+            total = length_of(response.headers)
+        if total is not None and total > self._most:
+            self._refuse(f"the server has {total / 1e6:.0f} MB there")
         part.describe(response.headers, total)
+        needed = self._expected if total is None else total
+        if needed is not None:
+            check_space(part.path.parent, max(needed - part.size, 0) + self._spare(needed))
+        self._progress(part.size, total)
+        return total
+
+    def _refuse_more(self, total: int | None) -> None:
         if total is not None:
-            check_space(part.path.parent, total - part.size + spare(total))
-        progress(part.size, total)
-        while chunk := response.read1(CHUNK_BYTES):
-            part.write(chunk)
-            progress(part.size, total)
-            if cancelled():
-                raise Cancelled("The download was cancelled.")
-    if total is not None and part.size < total:
-        raise ConnectionError("the connection ended early")
-    if total is not None and part.size > total:
-        raise _StartAgain
+            raise _StartAgain("the server sends more than it said")
+        self._refuse(f"the server sends more than {self._most / 1e6:.0f} MB")
+
+    def _refuse(self, found: str) -> None:
+        self._part.restart()
+        expected = f"{self._most / 1e6:.0f} MB at most" if self._expected is None else f"{self._expected / 1e6:.0f} MB"
+        raise DownloadError(f"{self._part.url}: {found}, where {expected} are expected; what came was thrown away.")
 
 
 def _is_whole(error: urllib.error.HTTPError, part: PartFile) -> bool:
@@ -204,28 +251,6 @@ def _is_whole(error: urllib.error.HTTPError, part: PartFile) -> bool:
         return True
     part.restart()
     return False
-
-
-def _passing(error: urllib.error.HTTPError, url: str) -> str:
-    if error.code in (*PASSING_STATUSES, 416):
-        return f"HTTP status {error.code}"
-    hint = " The proxy asks for a name and password: set HTTPS_PROXY." if error.code == 407 else ""
-    raise DownloadError(f"{url}: the server answered with HTTP status {error.code} ({error.reason}).{hint}") from error
-
-
-def _retry_after(error: urllib.error.HTTPError) -> float:
-    text = error.headers.get("Retry-After", "") if error.headers else ""
-    return float(text) if text.isdigit() else 0.0
-
-
-def _reason(error: Exception, url: str) -> str:
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        raise DownloadError(
-            f"{url}: the server's certificate cannot be verified ({cause.verify_message}). A proxy that inspects "
-            "connections has its own: name its certificate file by SSL_CERT_FILE. Or the computer's clock is wrong."
-        ) from error
-    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
 
 
 def _wait(seconds: float, cancelled: Callable[[], bool]) -> None:

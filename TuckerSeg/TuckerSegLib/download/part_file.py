@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DownloadError
+from ..text_files import read_json
 
+NOTE_BYTES = 64 * 1024
 SYNC_BYTES = 8 * 1024 * 1024  # after so many, what came is made safe; a loss of power costs no more
 
 
@@ -71,7 +73,8 @@ class PartFile:
     def describe(self, headers: Mapping[str, str], total: int | None) -> None:
         """Take over what a server says of the file."""
         tag = headers.get("ETag", "")
-        self._validator = tag if tag.startswith('"') else headers.get("Last-Modified")  # a weak tag proves nothing
+        validator = tag if tag.startswith('"') else headers.get("Last-Modified")  # a weak tag proves nothing
+        self._validator = validator if _is_word(validator) else None
         self.total = total
         self._sync()
 
@@ -125,12 +128,21 @@ class PartFile:
     def _read_note(self) -> dict[str, Any]:
         empty = {"validator": None, "total": None, "safe": 0}
         try:
-            note = json.loads(self._note_file.read_text(encoding="utf-8"))
-            return {key: note[key] for key in empty} if note["url"] == self.url else empty
-        except (OSError, ValueError, KeyError, TypeError):
+            note = read_json(self._note_file, NOTE_BYTES)
+        except (OSError, ValueError):
             return empty
+        sizes = (note.get("safe"), note.get("total") or 0) if isinstance(note, dict) else (None,)
+        if not all(isinstance(size, int) and size >= 0 for size in sizes) or note.get("url") != self.url:
+            return empty
+        validator = note.get("validator")
+        return {"safe": sizes[0], "total": note.get("total"), "validator": validator if _is_word(validator) else None}
 
     def _failure(self, error: OSError) -> DownloadError:
         if error.errno == errno.ENOSPC:
             return DownloadError(f"{self.path}: the disk is full. Make room and try again: what came so far is kept.")
         return DownloadError(f"{self.path} cannot be written: {error.strerror}.")
+
+
+def _is_word(validator: Any) -> bool:
+    """Whether it can be sent back to a server as it came."""
+    return isinstance(validator, str) and validator.isascii() and validator.isprintable() and len(validator) < 1000

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..catalog import Part, Task
-from ..download import Fetched, Patience, WrongChecksum, fetch, sha256_of
+from ..download import Fetched, Patience, WrongChecksum, check_address, fetch, sha256_of
 from ..errors import DownloadError, ModelFolderError
 from ..nnunet.folder import find_model_folder
 from .archives import sync_folder, unpack
@@ -71,12 +71,14 @@ def address_of(part: Part) -> str:
     """Where a part's zip is: its own address, or the same file name under ``TUCKERSEG_DOWNLOAD_URL``.
 
     Raises:
-        DownloadError: It has none.
+        DownloadError: It has none, or none that may be asked.
     """
     if part.url is None:
         raise DownloadError(f"{part.dataset} cannot be downloaded: its address is not known.")
     if base := os.environ.get("TUCKERSEG_DOWNLOAD_URL"):
-        return f"{base.rstrip('/')}/{part.dataset}.zip"
+        address = f"{base.rstrip('/')}/{part.dataset}.zip"
+        check_address(address)
+        return address
     return part.url
 
 
@@ -155,6 +157,7 @@ def _fetch(part: Part, helpers: _Helpers) -> Fetched:
             helpers.cancelled,
             lambda total: int(UNPACKED_SHARE * total),
             helpers.patience,
+            part.size_bytes,
         )
     except WrongChecksum as error:
         raise DownloadError(f"{error} {why}") from error
