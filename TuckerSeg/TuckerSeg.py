@@ -44,8 +44,8 @@ class TuckerSeg(ScriptedLoadableModule):
 
 def _register():
     """What other modules can find of this one: sample data and terminology."""
-    from TuckerSegLib.slicer_bridge.sample_data import register_sample_data
-    from TuckerSegLib.slicer_bridge.terminology import register_terminology
+    from TuckerSegLib.slicer_bridge.scene.sample_data import register_sample_data
+    from TuckerSegLib.slicer_bridge.scene.terminology import register_terminology
 
     register_sample_data()
     register_terminology()
@@ -62,7 +62,7 @@ class TuckerSegParameterNode:
         recommendedStep: Whether the model's own step is taken instead of ``stepFraction``.
         rankRatio: Share of the ranks that is kept; 1 is the original network.
         threads: 0 is automatic.
-        calibrate: See ``TuckerSegLib.job.Job``.
+        calibrate: See ``TuckerSegLib.records.job.Job``.
         refit: Whether a compressed network is fitted once more to the volume.
     """
 
@@ -163,7 +163,7 @@ class TuckerSegLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
-        from TuckerSegLib.slicer_bridge.session import Session
+        from TuckerSegLib.slicer_bridge.client.session import Session
 
         self.session = Session()
         self.segmentationNode = None
@@ -220,8 +220,8 @@ class TuckerSegLogic(ScriptedLoadableModuleLogic):
         self.session.close()
 
     def _settings(self, rank, options):
-        from TuckerSegLib.job import InferenceSpec
-        from TuckerSegLib.slicer_bridge.segmentation_run import RunSettings
+        from TuckerSegLib.records.job import InferenceSpec
+        from TuckerSegLib.slicer_bridge.client.segmentation_run import RunSettings
 
         options = dict(options)
         onEvent = options.pop("onEvent", lambda event: None)
@@ -258,8 +258,8 @@ class TuckerSegTest(ScriptedLoadableModuleTest):
         self.test_segments_the_built_in_volume()
 
     def test_segments_the_built_in_volume(self):
-        from TuckerSegLib.slicer_bridge.dependencies import missing_packages
-        from TuckerSegLib.slicer_bridge.sample_data import load_built_in_volume
+        from TuckerSegLib.slicer_bridge.installation.dependencies import missing_packages
+        from TuckerSegLib.slicer_bridge.scene.sample_data import load_built_in_volume
 
         missing = missing_packages()
         if missing:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Polygon
 
-from TuckerSegLib.structures import anatomy
+from TuckerSegLib.catalog.structures import anatomy
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = (ROOT / "TuckerSeg.png", ROOT / "TuckerSeg" / "Resources" / "Icons" / "TuckerSeg.png")

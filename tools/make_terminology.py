@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from TuckerSegLib.structures import TERMINOLOGY_CONTEXT, TERMINOLOGY_FILE, Anatomy, Code, known_structures
+from TuckerSegLib.catalog.structures import TERMINOLOGY_CONTEXT, TERMINOLOGY_FILE, Anatomy, Code, known_structures
 
 SCHEMA = "https://raw.githubusercontent.com/qiicr/dcmqi/master/doc/schemas/segment-context-schema.json#"
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 
 from TuckerSegLib import InferenceSpec, catalog, compress, load_model, read_image, segment
-from TuckerSegLib.calibrating import calibrate_model
-from TuckerSegLib.catalog import DEMO_VOLUME
-from TuckerSegLib.compression.tucker import Spec
-from TuckerSegLib.evaluation import mean_dice
-from TuckerSegLib.job import DEFAULT_COMPRESSION
+from TuckerSegLib.catalog.resources import DEMO_VOLUME
+from TuckerSegLib.compression.tucker.method import Spec
+from TuckerSegLib.evaluation.overlap import mean_dice
+from TuckerSegLib.models.calibration import calibrate_model
+from TuckerSegLib.records.job import DEFAULT_COMPRESSION
 
 SETTINGS = InferenceSpec(precision="fp32")  # what bf16 adds to it depends on the processor
 RANK_RATIOS = [twentieth / 20 for twentieth in range(1, 20)]

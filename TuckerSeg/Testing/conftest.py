@@ -91,7 +91,7 @@ def write_networks(root: Path, task_name: str, **settings) -> Path:
 
     import torch
 
-    from TuckerSegLib.catalog import task
+    from TuckerSegLib.catalog.entries import task
 
     known = task(task_name)
     names = dict(known.structures)
@@ -297,7 +297,7 @@ def serve_task(file_server, tmp_path_factory, monkeypatch):
     """A function that puts small networks of a task of the catalog onto the server, from where they are downloaded."""
 
     def serve(task_name: str) -> FileServer:
-        from TuckerSegLib.catalog import task
+        from TuckerSegLib.catalog.entries import task
 
         root = write_networks(tmp_path_factory.mktemp("published"), task_name)
         for part in task(task_name).parts:

@@ -22,21 +22,21 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Cache": ("cache", "Cache"),
-    "InferenceSpec": ("job", "InferenceSpec"),
-    "Job": ("job", "Job"),
+    "InferenceSpec": ("records.job", "InferenceSpec"),
+    "Job": ("records.job", "Job"),
     "TuckerSegError": ("errors", "TuckerSegError"),
     "TuckerSpec": ("compression.tucker", "Spec"),
-    "as_table": ("statistics", "as_table"),
-    "calibrate_model": ("calibrating", "calibrate_model"),
-    "compress": ("loading", "compress"),
-    "compress_predictor": ("nnunet_predictor", "compress_predictor"),
-    "load_model": ("loading", "load_model"),
-    "load_task": ("segmentation_task", "load_task"),
+    "as_table": ("records.statistics", "as_table"),
+    "calibrate_model": ("models.calibration", "calibrate_model"),
+    "compress": ("models.compress", "compress"),
+    "compress_predictor": ("models.nnunet_predictor", "compress_predictor"),
+    "load_model": ("models.loading", "load_model"),
+    "load_task": ("models.task", "load_task"),
     "image_from_array": ("image", "image_from_array"),
     "read_image": ("image", "read_image"),
-    "run_job": ("run", "run_job"),
-    "prepare": ("ready_model", "prepare"),
-    "segment": ("segmentation", "segment"),
+    "run_job": ("jobs.run", "run_job"),
+    "prepare": ("segmentation.prepared_model", "prepare"),
+    "segment": ("segmentation.segment", "segment"),
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604

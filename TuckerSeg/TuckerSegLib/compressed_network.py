@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from . import compression
 from .compression.layers import replace_modules
-from .records import CompressionRecipe, from_json
+from .records.compression import CompressionRecipe
+from .records.serialization import from_json
 
 
 class CompressedUNet(nn.Module):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from TuckerSegLib.cli import main
+from TuckerSegLib.cli.main import main
 
 CALIBRATED_ON = "example_ct"
 UNSEEN = ("ts_s0002", "ts_s0003", "cip_chest_64")

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 from TuckerSegLib import InferenceSpec, Job, image_from_array, load_model, prepare
-from TuckerSegLib.predictor import Network
-from TuckerSegLib.protocol import FINAL_EVENTS, VolumeFile, parse_event, request_line
-from TuckerSegLib.records import to_json
+from TuckerSegLib.records.protocol import FINAL_EVENTS, VolumeFile, parse_event, request_line
+from TuckerSegLib.records.serialization import to_json
+from TuckerSegLib.segmentation.predictor import Network
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 PATIENCE_S = 120
@@ -219,8 +219,8 @@ def make_shapes_dataset(tmp_path, shapes):
 @pytest.fixture
 def shapes_set(make_shapes_dataset, shapes_model):
     """Three cases of ``shapes``, prepared for ``shapes_model``."""
-    from TuckerSegLib.finetuning.dataset import read_raw_dataset
-    from TuckerSegLib.finetuning.preparation import prepare_dataset
+    from TuckerSegLib.training.finetuning.dataset import read_raw_dataset
+    from TuckerSegLib.training.finetuning.preparation import prepare_dataset
 
     return prepare_dataset(read_raw_dataset(make_shapes_dataset(), shapes_model.plans), shapes_model.plans)
 

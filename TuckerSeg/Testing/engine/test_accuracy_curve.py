@@ -10,16 +10,16 @@ import nibabel
 import numpy as np
 import pytest
 
-from TuckerSegLib import Cache, InferenceSpec, accuracy_curve, load_model, read_image, segment
-from TuckerSegLib.accuracy_curve import Case, CurvePoint, measure_curve, policy_spec
-from TuckerSegLib.accuracy_report import draw_curve
-from TuckerSegLib.calibrating import stored_calibration
+from Testing.engine.test_command_line import tuckerseg
+from TuckerSegLib import Cache, InferenceSpec, load_model, read_image, segment
+from TuckerSegLib.analysis import accuracy_curve
+from TuckerSegLib.analysis.accuracy_curve import Case, CurvePoint, measure_curve, policy_spec
+from TuckerSegLib.analysis.accuracy_plot import draw_curve
 from TuckerSegLib.errors import SpecError
-from TuckerSegLib.evaluation import mean_dice
-from TuckerSegLib.loading import compress
-from TuckerSegLib.repairing.settings import RepairSettings
-
-from .test_command_line import tuckerseg
+from TuckerSegLib.evaluation.overlap import mean_dice
+from TuckerSegLib.models.calibration import stored_calibration
+from TuckerSegLib.models.compress import compress
+from TuckerSegLib.training.distillation.settings import RepairSettings
 
 SETTINGS = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
 

@@ -13,9 +13,9 @@ import pytest
 
 from TuckerSegLib import InferenceSpec, image_from_array, load_model, prepare, read_image, segment
 from TuckerSegLib.image import Geometry, Image
-from TuckerSegLib.quality_report import QualityReport
-from TuckerSegLib.records import from_json, to_json
-from TuckerSegLib.statistics import RunStatistics, as_table, structure_table
+from TuckerSegLib.records.quality_report import QualityReport
+from TuckerSegLib.records.serialization import from_json, to_json
+from TuckerSegLib.records.statistics import RunStatistics, as_table, structure_table
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 ROOT = LIBRARY_FOLDER.parent

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from TuckerSegLib import Cache, Job, comparison, image_from_array, load_model, segment
-from TuckerSegLib.compressing import compress_as_asked
-from TuckerSegLib.evaluation import dice_per_label, mean_dice
-from TuckerSegLib.measurements import Measurements
-from TuckerSegLib.model import SegmentationModel
-from TuckerSegLib.protocol import ComparisonRow
-from TuckerSegLib.records import from_json
-from TuckerSegLib.stopwatch import Stopwatch
+from TuckerSegLib import Cache, Job, image_from_array, load_model, segment
+from TuckerSegLib.estimation.measurements import Measurements
+from TuckerSegLib.evaluation.overlap import dice_per_label, mean_dice
+from TuckerSegLib.jobs import comparison
+from TuckerSegLib.models.job_compression import compress_as_asked
+from TuckerSegLib.models.model import SegmentationModel
+from TuckerSegLib.monitor import Stopwatch
+from TuckerSegLib.records.comparison import ComparisonRow
+from TuckerSegLib.records.serialization import from_json
 
 SHAPE = (40, 36, 44)
 RANKS = [0.75, 0.25]

@@ -12,17 +12,18 @@ import pytest
 import torch
 
 from TuckerSegLib import InferenceSpec, Job, image_from_array, load_model, load_task, run_job, segment
-from TuckerSegLib.cli import main
-from TuckerSegLib.crop_box import Search, find_box, find_crop, grown, search_of
+from TuckerSegLib.cli.main import main
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.image import Geometry, cropped, oriented
-from TuckerSegLib.predictor import Network
-from TuckerSegLib.preprocessing import box_on_network_axes
-from TuckerSegLib.records import from_json, to_json
-from TuckerSegLib.region import Crop
-from TuckerSegLib.statistics import RunStatistics
-from TuckerSegLib.worker.context import Context
-from TuckerSegLib.worker.runs import Runs
+from TuckerSegLib.jobs.runs import Runs
+from TuckerSegLib.models.task import Search, search_of
+from TuckerSegLib.monitor import Context
+from TuckerSegLib.preprocessing.preprocess import box_on_network_axes
+from TuckerSegLib.preprocessing.roi import Crop
+from TuckerSegLib.records.serialization import from_json, to_json
+from TuckerSegLib.records.statistics import RunStatistics
+from TuckerSegLib.segmentation.localization import find_box, find_crop, grown
+from TuckerSegLib.segmentation.predictor import Network
 
 EXACT = InferenceSpec(precision="fp32", device="torch:cpu", threads=1)
 CLASSES = 20

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 
 from TuckerSegLib import Cache, InferenceSpec, Job, compress, image_from_array, load_model, prepare, run_job, segment
-from TuckerSegLib import estimate as module
-from TuckerSegLib.compressing import compress_as_asked
-from TuckerSegLib.compression.tucker import Spec
+from TuckerSegLib.compression.tucker.method import Spec
 from TuckerSegLib.errors import BackendError, SpecError
-from TuckerSegLib.estimate import NOT_MEASURED, Estimator
-from TuckerSegLib.job import DEFAULT_COMPRESSION, compression_of
-from TuckerSegLib.measurements import Measurements
-from TuckerSegLib.protocol import Estimate
-from TuckerSegLib.records import from_json, to_json
-from TuckerSegLib.stopwatch import Stopwatch
-from TuckerSegLib.timing import INTERPOLATED, measure_patch
+from TuckerSegLib.estimation import network as module
+from TuckerSegLib.estimation.measurements import Measurements
+from TuckerSegLib.estimation.network import NOT_MEASURED, Estimator
+from TuckerSegLib.estimation.timing import INTERPOLATED
+from TuckerSegLib.jobs.runs import measure_patch
+from TuckerSegLib.models.job_compression import compress_as_asked
+from TuckerSegLib.monitor import Stopwatch
+from TuckerSegLib.records.estimate import Estimate
+from TuckerSegLib.records.job import DEFAULT_COMPRESSION, compression_of
+from TuckerSegLib.records.serialization import from_json, to_json
 
 PROCESSOR = InferenceSpec(device="torch:cpu", threads=1)
 FLIPPED = ((0, 0, 3.0, -20), (-2.0, 0, 0, 60), (0, 1.5, 0, 10), (0, 0, 0, 1))

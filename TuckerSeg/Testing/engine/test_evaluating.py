@@ -13,11 +13,11 @@ import nibabel
 import numpy as np
 import pytest
 
-from TuckerSegLib.cli import main
+from TuckerSegLib.catalog.structures import title_of
+from TuckerSegLib.cli.main import main
+from TuckerSegLib.evaluation.label_files import read_label_map
+from TuckerSegLib.evaluation.surface_distance import nsd_per_label
 from TuckerSegLib.image import Geometry, Segment, write_labels
-from TuckerSegLib.label_files import read_label_map
-from TuckerSegLib.structures import title_of
-from TuckerSegLib.surface_distance import nsd_per_label
 
 SPACING_MM = (4.0, 2.0, 1.0)  # (Z, Y, X)
 GRAY = (0.5, 0.5, 0.5)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from TuckerSegLib import read_image
-from TuckerSegLib.protocol import ComparisonRow, Estimate
-from TuckerSegLib.records import from_json
+from TuckerSegLib.records.comparison import ComparisonRow
+from TuckerSegLib.records.estimate import Estimate
+from TuckerSegLib.records.serialization import from_json
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 

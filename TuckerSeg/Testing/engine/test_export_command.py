@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from TuckerSegLib import TuckerSpec, compress, load_model, load_task
-from TuckerSegLib.command_grammar import build_parser
+from TuckerSegLib.cli.parser import build_parser
 from TuckerSegLib.errors import ModelFolderError, OutputError, SpecError
 
 FOLDER = Path("Dataset001_Small") / "nnUNetTrainer__nnUNetPlans__3d_fullres"
@@ -20,7 +20,7 @@ def run(*arguments):
     """The command in this process, as ``cli.main`` starts it."""
     options = build_parser().parse_args(["export", *map(str, arguments)])
     options.stopped = lambda: False
-    getattr(importlib.import_module(f"TuckerSegLib.commands.{options.module}"), options.command)(options)
+    getattr(importlib.import_module(f"TuckerSegLib.cli.commands.{options.module}"), options.command)(options)
 
 
 def test_the_command_compresses_and_exports(make_model_folder, tmp_path, capsys):

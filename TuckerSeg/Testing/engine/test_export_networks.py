@@ -16,10 +16,10 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from TuckerSegLib import InferenceSpec, TuckerSpec, compress, load_model, segment
 from TuckerSegLib.errors import DependencyError, OutputError, SpecError
-from TuckerSegLib.exporting import exporter
-from TuckerSegLib.exporting.checking import require_agreement, sample_patch
-from TuckerSegLib.exporting.onnx_file import ExactInstanceNorm
-from TuckerSegLib.exporting.settings import ExportSettings
+from TuckerSegLib.export import exporter
+from TuckerSegLib.export.checking import require_agreement, sample_patch
+from TuckerSegLib.export.onnx_file import ExactInstanceNorm
+from TuckerSegLib.export.settings import ExportSettings
 
 HALF = TuckerSpec(rank_ratio=0.5)
 REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "center": 3}

@@ -18,12 +18,12 @@ import torch
 from TuckerSegLib import InferenceSpec, TuckerSpec, compress, image_from_array, load_model, segment
 from TuckerSegLib.compressed_network import CompressedUNet
 from TuckerSegLib.errors import ModelFolderError, OutputError, SpecError, UnsupportedModelError
-from TuckerSegLib.exporting import FORMATS, exporter
-from TuckerSegLib.exporting.settings import ExportSettings
-from TuckerSegLib.model import read_model_file
-from TuckerSegLib.model_repair import repair_model
-from TuckerSegLib.records import CompressionRecipe
-from TuckerSegLib.repairing.settings import RepairSettings
+from TuckerSegLib.export import FORMATS, exporter
+from TuckerSegLib.export.settings import ExportSettings
+from TuckerSegLib.models.distillation import repair_model
+from TuckerSegLib.models.file import read_model_file
+from TuckerSegLib.records.compression import CompressionRecipe
+from TuckerSegLib.training.distillation.settings import RepairSettings
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 EXACT = InferenceSpec(precision="fp32")
@@ -268,7 +268,7 @@ def test_a_failure_leaves_nothing_behind(make_model_folder, tmp_path):
 
 
 def test_an_export_that_computes_something_else_is_refused(make_model_folder, tmp_path, monkeypatch):
-    from TuckerSegLib.exporting import nnunet_folder
+    from TuckerSegLib.export import nnunet_folder
 
     model = compress(load_model(make_model_folder()), HALF)
     other = compress(load_model(make_model_folder("Dataset002_Other", folds=("1", "2"))), HALF)

@@ -14,14 +14,14 @@ import torch
 
 from TuckerSegLib import InferenceSpec, image_from_array, load_model, read_image, segment
 from TuckerSegLib.cache import Cache
-from TuckerSegLib.calibrating import stored_calibration, volume_id
-from TuckerSegLib.cli import main
-from TuckerSegLib.command_grammar import build_parser
-from TuckerSegLib.evaluation import mean_dice
-from TuckerSegLib.finetuning.preparation import held_back
-from TuckerSegLib.finetuning.settings import FineTuningSettings
-from TuckerSegLib.model import read_model_file
-from TuckerSegLib.ready_model import describe
+from TuckerSegLib.cli.main import main
+from TuckerSegLib.cli.parser import build_parser
+from TuckerSegLib.evaluation.overlap import mean_dice
+from TuckerSegLib.models.calibration import stored_calibration, volume_id
+from TuckerSegLib.models.file import read_model_file
+from TuckerSegLib.segmentation.prepared_model import describe
+from TuckerSegLib.training.finetuning.preparation import held_back
+from TuckerSegLib.training.finetuning.settings import FineTuningSettings
 
 LIBRARY = Path(__file__).resolve().parents[2]
 LABELS = {"background": 0, "ball": 1, "cube": 2}

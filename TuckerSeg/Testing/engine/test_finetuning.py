@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from TuckerSegLib import compress
-from TuckerSegLib.compression import tucker
+from TuckerSegLib.compression.tucker import method as tucker
 from TuckerSegLib.errors import BackendError, Cancelled, DatasetError, ModelFileError, SpecError
-from TuckerSegLib.finetuning.dataset import read_raw_dataset
-from TuckerSegLib.finetuning.patches import PatchSampler
-from TuckerSegLib.finetuning.preparation import TrainingSet, prepare_dataset
-from TuckerSegLib.finetuning.settings import FineTuningRecord, FineTuningSettings
-from TuckerSegLib.finetuning.training import fine_tune
-from TuckerSegLib.finetuning.validation import mean_patch_dice
 from TuckerSegLib.hardware import torch_threads
-from TuckerSegLib.records import from_json, to_json
+from TuckerSegLib.records.serialization import from_json, to_json
+from TuckerSegLib.training.finetuning.dataset import read_raw_dataset
+from TuckerSegLib.training.finetuning.loop import fine_tune
+from TuckerSegLib.training.finetuning.patches import PatchSampler
+from TuckerSegLib.training.finetuning.preparation import TrainingSet, prepare_dataset
+from TuckerSegLib.training.finetuning.settings import FineTuningRecord, FineTuningSettings
+from TuckerSegLib.training.finetuning.validation import mean_patch_dice
 
 LABELS = {"background": 0, "ball": 1, "cube": 2}
 QUICK = FineTuningSettings(epochs=2, iterations=100, learning_rate=1e-2, validation_iterations=6, seed=3)

@@ -11,11 +11,11 @@ import pytest
 
 from TuckerSegLib import load_model
 from TuckerSegLib.errors import DatasetError, UnsupportedModelError
-from TuckerSegLib.finetuning.dataset import read_raw_dataset
-from TuckerSegLib.finetuning.label_grid import labels_on_grid
-from TuckerSegLib.finetuning.preparation import TrainingSet, prepare_dataset
 from TuckerSegLib.image import image_from_array
-from TuckerSegLib.preprocessing import preprocess
+from TuckerSegLib.preprocessing.preprocess import preprocess
+from TuckerSegLib.training.finetuning.dataset import read_raw_dataset
+from TuckerSegLib.training.finetuning.label_grid import labels_on_grid
+from TuckerSegLib.training.finetuning.preparation import TrainingSet, prepare_dataset
 
 LABELS = {"background": 0, "ball": 1, "cube": 2}
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from TuckerSegLib.finetuning.augmentation import Augmentation
-from TuckerSegLib.finetuning.patches import PatchSampler, batches
 from TuckerSegLib.nnunet.plans import quiet_import
+from TuckerSegLib.training.finetuning.augmentation import Augmentation
+from TuckerSegLib.training.finetuning.patches import PatchSampler, batches
 
 LIBRARY = Path(__file__).resolve().parents[2]
 PATCH = (16, 16, 16)
@@ -96,8 +96,8 @@ def described(transform) -> str:
 def test_training_imports_no_trainer():
     code = (
         "import sys\n"
-        "import TuckerSegLib.finetuning.training as training\n"
-        "from TuckerSegLib.finetuning.augmentation import _cut_shape, _transform\n"
+        "import TuckerSegLib.training.finetuning.loop as training\n"
+        "from TuckerSegLib.training.finetuning.augmentation import _cut_shape, _transform\n"
         "_cut_shape((16, 16, 16), False), _transform((16, 16, 16), False, [0])\n"
         "training._loss(training.FineTuningSettings(), None)\n"
         "print([name for name in sys.modules if 'rainer' in name or name in ('timm', 'torchvision')])"

@@ -10,11 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from TuckerSegLib import loading, model_file
+from TuckerSegLib import tensor_file as model_file
 from TuckerSegLib.cache import Cache
-from TuckerSegLib.compression.tucker import Spec
+from TuckerSegLib.compression.tucker.method import Spec
 from TuckerSegLib.errors import ModelFileError, ModelFolderError, OutputError, SpecError
-from TuckerSegLib.loading import compress, load_model
+from TuckerSegLib.models import loading
+from TuckerSegLib.models.compress import compress
+from TuckerSegLib.models.loading import load_model
 from TuckerSegLib.nnunet.network import build_network
 from TuckerSegLib.nnunet.plans import Architecture
 
@@ -218,12 +220,13 @@ def test_a_network_with_batch_normalization_computes_what_nnunet_computes(make_m
 
 def test_two_processes_may_fill_the_cache_at_once(make_model_folder):
     code = (
-        "import sys; from TuckerSegLib.loading import load_model, compress;"
-        "from TuckerSegLib.compression.tucker import Spec;"
+        "import sys; from TuckerSegLib.models.loading import load_model\n"
+        "from TuckerSegLib.models.compress import compress\n"
+        "from TuckerSegLib.compression.tucker import Spec\n"
         "print(compress(load_model(sys.argv[1]), Spec(rank_ratio=0.5)).key)"
     )
     command = [sys.executable, "-c", code, str(make_model_folder())]
-    root = __import__("pathlib").Path(loading.__file__).resolve().parents[1]
+    root = __import__("pathlib").Path(loading.__file__).resolve().parents[2]
     processes = [
         subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
         for _ in range(2)

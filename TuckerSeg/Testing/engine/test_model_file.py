@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from TuckerSegLib import load_model, model_file
+from TuckerSegLib import load_model
+from TuckerSegLib import tensor_file as model_file
 from TuckerSegLib.errors import ModelFileError
 
 

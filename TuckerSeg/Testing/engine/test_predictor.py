@@ -13,8 +13,8 @@ import torch
 from TuckerSegLib import InferenceSpec, as_table, image_from_array, load_model, prepare, segment
 from TuckerSegLib.errors import Cancelled, OutOfMemoryError
 from TuckerSegLib.image import oriented
-from TuckerSegLib.predictor import Network
-from TuckerSegLib.statistics import structure_table
+from TuckerSegLib.records.statistics import structure_table
+from TuckerSegLib.segmentation.predictor import Network
 
 EXACT = InferenceSpec(precision="fp32", device="torch:cpu")
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from TuckerSegLib import InferenceSpec, catalog, compress, image_from_array, load_model, prepare, segment
-from TuckerSegLib.compression.tucker import Spec
+from TuckerSegLib.compression.tucker.method import Spec
 from TuckerSegLib.errors import Cancelled, ImageError
 from TuckerSegLib.image import Geometry
-from TuckerSegLib.predictor import predict
-from TuckerSegLib.preprocessing import preprocess
-from TuckerSegLib.preview import patch_box, preview
+from TuckerSegLib.preprocessing.preprocess import preprocess
+from TuckerSegLib.segmentation.predictor import predict
+from TuckerSegLib.segmentation.preview import patch_box, preview
 
 STRAIGHT = ((2.0, 0, 0, -80), (0, 2.5, 0, 40), (0, 0, 4.0, 5), (0, 0, 0, 1))
 FLIPPED = ((-1.5, 0, 0, 30), (0, -2.0, 0, -40), (0, 0, -3.5, 5), (0, 0, 0, 1))

@@ -8,12 +8,12 @@ import torch
 
 from TuckerSegLib import calibrate_model, compress, image_from_array, load_model
 from TuckerSegLib.cache import Cache
-from TuckerSegLib.calibrating import volume_id
-from TuckerSegLib.compression.tucker import Spec
-from TuckerSegLib.model_refit import refit_model
-from TuckerSegLib.model_repair import repair_model
-from TuckerSegLib.records import from_json
-from TuckerSegLib.repairing.settings import RepairSettings
+from TuckerSegLib.compression.tucker.method import Spec
+from TuckerSegLib.models.calibration import volume_id
+from TuckerSegLib.models.distillation import repair_model
+from TuckerSegLib.models.refit import refit_model
+from TuckerSegLib.records.serialization import from_json
+from TuckerSegLib.training.distillation.settings import RepairSettings
 
 SMALL = {"minimum_rank": 4, "rank_multiple": 4}
 POLICIES = {

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from TuckerSegLib import Cache, load_model
-from TuckerSegLib.calibrating import stored_calibration
-from TuckerSegLib.cli import main
-from TuckerSegLib.loading import compress
+from TuckerSegLib.cli.main import main
+from TuckerSegLib.models.calibration import stored_calibration
+from TuckerSegLib.models.compress import compress
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_what_cannot_be_measured_is_said_before_the_work(ct, model, tmp_path, ca
 
 
 def test_a_compressed_model_is_refused(model, tmp_path, capsys):
-    from TuckerSegLib.compression.tucker import Spec
+    from TuckerSegLib.compression.tucker.method import Spec
 
     small = tmp_path / "small.tuckerseg"
     compress(load_model(model), Spec(0.5)).save(small)

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from TuckerSegLib import InferenceSpec, compress, image_from_array, load_model, segment
-from TuckerSegLib.compression.tucker import Spec
+from TuckerSegLib.compression.tucker.method import Spec
 from TuckerSegLib.errors import Cancelled, ModelFileError, SpecError
-from TuckerSegLib.evaluation import mean_dice
-from TuckerSegLib.model import read_model_file
-from TuckerSegLib.model_repair import repair_model
-from TuckerSegLib.ready_model import describe
-from TuckerSegLib.repairing.loss import balanced_voxels, distillation_loss
-from TuckerSegLib.repairing.settings import RepairSettings
+from TuckerSegLib.evaluation.overlap import mean_dice
+from TuckerSegLib.models.distillation import repair_model
+from TuckerSegLib.models.file import read_model_file
+from TuckerSegLib.segmentation.prepared_model import describe
+from TuckerSegLib.training.distillation.loss import balanced_voxels, distillation_loss
+from TuckerSegLib.training.distillation.settings import RepairSettings
 
 SETTINGS = RepairSettings(steps=12, check_every=4, voxels=2000, learning_rate=2e-3)
 PLAIN = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from TuckerSegLib import Cache, InferenceSpec, Job, as_table, image_from_array, load_model, prepare, read_image, segment
-from TuckerSegLib.estimate import Estimator
-from TuckerSegLib.exploring import estimate_table
+from TuckerSegLib.cli.explore import estimate_table
+from TuckerSegLib.estimation.measurements import Measurements
+from TuckerSegLib.estimation.network import Estimator
 from TuckerSegLib.image import oriented
-from TuckerSegLib.measurements import Measurements
-from TuckerSegLib.predictor import Network
-from TuckerSegLib.records import from_json, to_json
-from TuckerSegLib.statistics import RunStatistics, run_rows
+from TuckerSegLib.records.serialization import from_json, to_json
+from TuckerSegLib.records.statistics import RunStatistics, run_rows
+from TuckerSegLib.segmentation.predictor import Network
 
 EXACT = InferenceSpec(precision="fp32", device="torch:cpu")
 EVERYTHING = dataclasses.replace(EXACT, skip_empty=False)
@@ -149,8 +149,8 @@ def test_air_around_a_real_ct_changes_its_labels_less_where_it_is_skipped(shared
 
 @pytest.mark.parametrize("name", ["cip_chest_64", "elastix_lung_small", "example_ct", "ts_s0002", "ts_s0003"])
 def test_real_cts_that_fill_their_field_of_view_keep_every_patch(shared_data, demo_folder, name):
-    from TuckerSegLib.body_region import RegionFinder
-    from TuckerSegLib.preprocessing import grid_shape
+    from TuckerSegLib.preprocessing.preprocess import grid_shape
+    from TuckerSegLib.preprocessing.roi_finder import RegionFinder
     from TuckerSegLib.sliding_window import select_patches
 
     plans, ct = load_model(str(demo_folder)).plans, read_image(shared_data / "data" / f"{name}.nii.gz")

@@ -6,17 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from TuckerSegLib import Cache, InferenceSpec, Job, cli, run_job
-from TuckerSegLib.catalog import task as catalog_task
+from TuckerSegLib import Cache, InferenceSpec, Job, run_job
+from TuckerSegLib.catalog.entries import task as catalog_task
+from TuckerSegLib.cli import main as cli
+from TuckerSegLib.cli.explore import estimate_table
 from TuckerSegLib.errors import DownloadError
-from TuckerSegLib.exploring import estimate_table
-from TuckerSegLib.job import compression_of
-from TuckerSegLib.protocol import Estimate
-from TuckerSegLib.records import from_json, to_json
-from TuckerSegLib.worker import runs as runs_module
-from TuckerSegLib.worker.context import Context
+from TuckerSegLib.jobs import runs as runs_module
+from TuckerSegLib.jobs.runs import Runs
+from TuckerSegLib.monitor import Context
+from TuckerSegLib.records.estimate import Estimate
+from TuckerSegLib.records.job import compression_of
+from TuckerSegLib.records.serialization import from_json, to_json
 from TuckerSegLib.worker.handlers import Handlers
-from TuckerSegLib.worker.runs import Runs
 
 PROCESSOR = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
 TOTAL = Job((), model="total", inference=PROCESSOR)

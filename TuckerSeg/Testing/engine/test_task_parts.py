@@ -13,32 +13,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from TuckerSegLib import (
-    Cache,
-    InferenceSpec,
-    Job,
-    as_table,
-    calibrating,
-    load_model,
-    load_task,
-    predictor,
-    ready_task,
-    run_job,
-    segment,
-    segmentation_task,
-    shared_resampling,
-    structures,
-)
-from TuckerSegLib.catalog import task as catalog_task
+from TuckerSegLib import Cache, InferenceSpec, Job, as_table, load_model, load_task, run_job, segment
+from TuckerSegLib.catalog import structures
+from TuckerSegLib.catalog.entries import task as catalog_task
 from TuckerSegLib.errors import Cancelled, DownloadError, ModelFolderError, SpecError
 from TuckerSegLib.hardware import torch_cpu
-from TuckerSegLib.job import compression_of
-from TuckerSegLib.records import from_json, to_json
-from TuckerSegLib.small_blobs import remove_small_blobs
-from TuckerSegLib.statistics import RunStatistics
-from TuckerSegLib.stopwatch import Stopwatch
-from TuckerSegLib.worker.context import Context
-from TuckerSegLib.worker.runs import Runs
+from TuckerSegLib.jobs.runs import Runs
+from TuckerSegLib.models import calibration as calibrating
+from TuckerSegLib.models import task as segmentation_task
+from TuckerSegLib.monitor import Context, Stopwatch
+from TuckerSegLib.postprocessing.small_blobs import remove_small_blobs
+from TuckerSegLib.preprocessing import shared_resampling
+from TuckerSegLib.records.job import compression_of
+from TuckerSegLib.records.serialization import from_json, to_json
+from TuckerSegLib.records.statistics import RunStatistics
+from TuckerSegLib.segmentation import predictor
+from TuckerSegLib.segmentation import prepared_task as ready_task
 
 TOTAL = catalog_task("total")
 NAMES = dict(TOTAL.structures)

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from TuckerSegLib import InferenceSpec, Job, image_from_array, warm_models
+from TuckerSegLib import InferenceSpec, Job, image_from_array
 from TuckerSegLib.errors import Cancelled, OutOfMemoryError
 from TuckerSegLib.hardware import torch_cpu
-from TuckerSegLib.stopwatch import Stopwatch
-from TuckerSegLib.warm_models import MOST_READY, WarmModels
-from TuckerSegLib.worker.context import Context
-from TuckerSegLib.worker.runs import Runs
+from TuckerSegLib.jobs import warm_models
+from TuckerSegLib.jobs.runs import Runs
+from TuckerSegLib.jobs.warm_models import MOST_READY, WarmModels
+from TuckerSegLib.monitor import Context, Stopwatch
 
 
 @pytest.fixture

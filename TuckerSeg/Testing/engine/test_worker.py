@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from TuckerSegLib import InferenceSpec, compress, image_from_array, load_model, load_task, segment
-from TuckerSegLib.compression.tucker import Spec
-from TuckerSegLib.records import from_json
-from TuckerSegLib.statistics import RunStatistics
+from TuckerSegLib.compression.tucker.method import Spec
+from TuckerSegLib.records.serialization import from_json
+from TuckerSegLib.records.statistics import RunStatistics
 
 
 def labels_of(answer, shape) -> np.ndarray:
@@ -193,7 +193,7 @@ def test_a_broken_installation_is_told_to_every_request(start_worker, tmp_path):
 def test_what_a_library_prints_does_not_break_the_stream(start_worker, make_model_folder):
     code = (
         "import os, sys\n"
-        "from TuckerSegLib import cli, warm_models\n"
+        "from TuckerSegLib import cli; from TuckerSegLib.jobs import warm_models\n"
         "whole = warm_models.load_model\n"
         "def talkative(*arguments):\n"
         "    print('a greeting from Python', flush=True)\n"

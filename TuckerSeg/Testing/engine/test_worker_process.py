@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from TuckerSegLib.job import InferenceSpec
-from TuckerSegLib.records import to_json
+from TuckerSegLib.records.job import InferenceSpec
+from TuckerSegLib.records.serialization import to_json
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 LONG = (160, 150, 170)  # voxels; some hundred patches of the small model

@@ -119,8 +119,8 @@ def main() -> None:
     parser.add_argument("--rank", type=float, default=RANK_RATIO)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    from TuckerSegLib.slicer_bridge.statistics_nodes import RECORD_ATTRIBUTE, statistics_of
-    from TuckerSegLib.statistics import as_table
+    from TuckerSegLib.records.statistics import as_table
+    from TuckerSegLib.slicer_bridge.scene.statistics_nodes import RECORD_ATTRIBUTE, statistics_of
 
     demonstration = Demonstration(options.out)
     demonstration.choose_rank(options.rank)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from TuckerSegLib.catalog import task
+from TuckerSegLib.catalog.entries import task
 
 TIMEOUT_S = 240
 TASK = "total_v3_fast"

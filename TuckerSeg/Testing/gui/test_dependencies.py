@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def dependencies(slicer_app):
-    from TuckerSegLib.slicer_bridge import dependencies
+    from TuckerSegLib.slicer_bridge.installation import dependencies
 
     return dependencies
 

@@ -92,7 +92,7 @@ def test_cancel_leaves_what_has_come_and_the_next_run_goes_on_with_it(
 
 
 def test_offline_the_status_says_where_the_file_is_and_where_to_put_it(panel, until, own_models, monkeypatch):
-    from TuckerSegLib.catalog import task
+    from TuckerSegLib.catalog.entries import task
 
     monkeypatch.setenv("TUCKERSEG_DOWNLOAD_URL", "https://nowhere.invalid")
     panel.session.close()  # another worker sees it
@@ -105,7 +105,7 @@ def test_offline_the_status_says_where_the_file_is_and_where_to_put_it(panel, un
 
 
 def test_a_full_disk_is_said_before(panel, monkeypatch):
-    from TuckerSegLib.installed_models import pending
+    from TuckerSegLib.model_zoo import pending
 
     monkeypatch.setattr(pending, "_free_bytes", lambda folder: 10**6)
     panel.downloading.look_again()

@@ -20,7 +20,7 @@ def test_consequences_are_shown_before_any_run(ready, until):
 
 
 def test_what_was_foretold_is_what_the_run_then_counts(ready, until):
-    from TuckerSegLib.slicer_bridge.statistics_nodes import statistics_of
+    from TuckerSegLib.slicer_bridge.scene.statistics_nodes import statistics_of
 
     ready.ui.rankSlider.value = 0.5
     until(lambda: ready.consequences.estimate is not None and ready.consequences.estimate.agreement is None)
@@ -182,7 +182,7 @@ def test_what_a_comparison_measured_is_shown_with_the_rank(ready, until):
 
 
 def test_calibration_and_refit_are_asked_for_and_told_in_the_statistics(ready, until):
-    from TuckerSegLib.slicer_bridge.statistics_nodes import statistics_of
+    from TuckerSegLib.slicer_bridge.scene.statistics_nodes import statistics_of
 
     ui = ready.ui
     assert not ui.refitCheckBox.enabled  # the original network has nothing to fit

@@ -14,9 +14,9 @@ FLIPS = list(itertools.product((False, True), repeat=3))
 @pytest.fixture
 def run(small_model):
     """A function that segments a volume node with the logic and gives the segmentation node."""
-    from TuckerSegLib.job import InferenceSpec
-    from TuckerSegLib.slicer_bridge.segmentation_run import RunSettings
-    from TuckerSegLib.slicer_bridge.session import Session
+    from TuckerSegLib.records.job import InferenceSpec
+    from TuckerSegLib.slicer_bridge.client.segmentation_run import RunSettings
+    from TuckerSegLib.slicer_bridge.client.session import Session
 
     session = Session()
     settings = RunSettings(model=small_model, inference=InferenceSpec(precision="fp32", step_fraction=1.0))

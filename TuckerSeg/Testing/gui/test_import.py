@@ -67,7 +67,7 @@ def tag_of(segment, name):
 
 
 def test_every_segment_covers_the_voxels_of_its_label(volume_node):
-    from TuckerSegLib.slicer_bridge.segmentations import FoundLabel, LabelBox, show_labels
+    from TuckerSegLib.slicer_bridge.scene.segmentations import FoundLabel, LabelBox, show_labels
 
     whole = np.zeros((60, 50, 40), np.uint8)
     whole[12:20, 5:30, 8:22] = 5
@@ -82,8 +82,8 @@ def test_every_segment_covers_the_voxels_of_its_label(volume_node):
 def test_segments_carry_standard_names_terminology_and_the_label_value(volume_node):
     import slicer
 
-    from TuckerSegLib import structures
-    from TuckerSegLib.slicer_bridge.segmentations import FoundLabel, LabelBox, rename_segments, show_labels
+    from TuckerSegLib.catalog import structures
+    from TuckerSegLib.slicer_bridge.scene.segmentations import FoundLabel, LabelBox, rename_segments, show_labels
 
     node = new_segmentation()
     box = LabelBox(np.full((3, 3, 3), 3, np.uint8), (0, 0, 0))
@@ -105,7 +105,7 @@ def test_segments_carry_standard_names_terminology_and_the_label_value(volume_no
 def test_a_result_follows_the_transform_of_its_volume(volume_node):
     import slicer
 
-    from TuckerSegLib.slicer_bridge.segmentations import FoundLabel, LabelBox, show_labels
+    from TuckerSegLib.slicer_bridge.scene.segmentations import FoundLabel, LabelBox, show_labels
 
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     volume_node.SetAndObserveTransformNodeID(transform.GetID())
@@ -115,7 +115,7 @@ def test_a_result_follows_the_transform_of_its_volume(volume_node):
 
 
 def test_showing_again_replaces_what_was_shown(volume_node):
-    from TuckerSegLib.slicer_bridge.segmentations import FoundLabel, LabelBox, show_labels
+    from TuckerSegLib.slicer_bridge.scene.segmentations import FoundLabel, LabelBox, show_labels
 
     node = new_segmentation()
     labels = LabelBox(np.ones((2, 2, 2), np.uint8), (1, 1, 1))
@@ -126,7 +126,7 @@ def test_showing_again_replaces_what_was_shown(volume_node):
 
 
 def test_117_segments_of_a_large_volume_are_imported_at_once(slicer_app, record_property):
-    from TuckerSegLib.slicer_bridge.segmentations import FoundLabel, LabelBox, show_labels
+    from TuckerSegLib.slicer_bridge.scene.segmentations import FoundLabel, LabelBox, show_labels
 
     volume_node = make_volume((400, 512, 512))
     labels = np.zeros((400, 512, 512), np.uint8)

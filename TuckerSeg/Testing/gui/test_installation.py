@@ -166,7 +166,7 @@ def complete(python, wheels):
 
 @pytest.fixture
 def installation(slicer_app):
-    from TuckerSegLib.slicer_bridge import installation
+    from TuckerSegLib.slicer_bridge.installation import install as installation
 
     return installation
 

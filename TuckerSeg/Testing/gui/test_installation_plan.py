@@ -15,7 +15,8 @@ SHIPPED = {"numpy": "2.0.2", "scipy": "1.13.1", "simpleitk": "2.5.0"}
 @pytest.fixture
 def plans(slicer_app, monkeypatch):
     """The module that plans, on a computer without graphics card, with room on its disk."""
-    from TuckerSegLib.slicer_bridge import installation_plan, installation_warnings
+    from TuckerSegLib.slicer_bridge.installation import obstacles as installation_warnings
+    from TuckerSegLib.slicer_bridge.installation import plan as installation_plan
 
     monkeypatch.setattr(installation_plan, "has_nvidia_card", lambda: False)
     monkeypatch.setattr(installation_warnings, "has_nvidia_card", lambda: False)
@@ -24,7 +25,7 @@ def plans(slicer_app, monkeypatch):
 
 @pytest.fixture
 def give_nvidia_card(plans, monkeypatch):
-    from TuckerSegLib.slicer_bridge import installation_warnings
+    from TuckerSegLib.slicer_bridge.installation import obstacles as installation_warnings
 
     monkeypatch.setattr(plans, "has_nvidia_card", lambda: True)
     monkeypatch.setattr(installation_warnings, "has_nvidia_card", lambda: True)
@@ -40,7 +41,7 @@ def give_extension(slicer_app, monkeypatch):
 
 def make_report(installed=SHIPPED, **fields):
     """A check's report of an application that ships numpy, scipy and SimpleITK."""
-    from TuckerSegLib.dependency_report import DependencyReport, PackageState, requirements
+    from TuckerSegLib.dependencies.report import DependencyReport, PackageState, requirements
 
     states = tuple(PackageState(item.name, installed.get(item.name.lower())) for item in requirements())
     standard = {"python": "3.12.10", "system": "Linux", "machine": "x86_64", "site_packages": "/"}
@@ -128,7 +129,7 @@ def test_an_intel_build_on_a_mac_is_told_what_to_do(plans):
 
 def test_an_obstacle_stops_an_installation_before_it_asks(plans, slicer_app, monkeypatch):
     from TuckerSegLib.errors import DependencyError
-    from TuckerSegLib.slicer_bridge.installation import install
+    from TuckerSegLib.slicer_bridge.installation.install import install
 
     monkeypatch.setattr(type(slicer_app), "testingEnabled", lambda self: False)
     plan = plans.plan_installation(make_report(system="Darwin", machine="x86_64"))
@@ -144,7 +145,7 @@ def test_little_room_on_the_disk_is_a_warning(plans, monkeypatch):
 
 
 def test_a_path_that_windows_would_cut_is_a_warning_before_it_happens(plans, monkeypatch):
-    from TuckerSegLib.slicer_bridge import installation_warnings
+    from TuckerSegLib.slicer_bridge.installation import obstacles as installation_warnings
 
     monkeypatch.setattr(installation_warnings, "long_paths_are_enabled", lambda: False)
     deep = "C:\\Users\\somebody\\AppData\\Local\\slicer.org\\Slicer 5.12.3\\lib\\Python\\Lib\\site-packages"
@@ -157,7 +158,7 @@ def test_a_path_that_windows_would_cut_is_a_warning_before_it_happens(plans, mon
 def test_windows_is_asked_in_its_registry_whether_long_paths_are_enabled(plans, monkeypatch):
     from contextlib import nullcontext
 
-    from TuckerSegLib.slicer_bridge import installation_warnings
+    from TuckerSegLib.slicer_bridge.installation import obstacles as installation_warnings
 
     asked = []
 

@@ -105,7 +105,7 @@ def test_ranks_that_are_none_are_told(ready):
 
 
 def test_a_full_disk_is_told(ready, until, monkeypatch):
-    from TuckerSegLib.slicer_bridge import volumes
+    from TuckerSegLib.slicer_bridge.scene import volumes
 
     def full(*_):
         raise OSError(28, "No space left on device")

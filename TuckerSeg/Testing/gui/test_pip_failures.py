@@ -84,7 +84,7 @@ Consider using the `--user` option or check the permissions.
 
 @pytest.fixture
 def classify(slicer_app):
-    from TuckerSegLib.slicer_bridge.pip_failures import classify
+    from TuckerSegLib.slicer_bridge.installation.pip_failures import classify
 
     return lambda text, **options: classify(text.splitlines(), **options)
 

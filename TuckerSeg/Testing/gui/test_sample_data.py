@@ -28,7 +28,7 @@ PARAMETERS = {
 def sources(slicer_app):
     import SampleData
 
-    from TuckerSegLib.slicer_bridge.sample_data import register_sample_data
+    from TuckerSegLib.slicer_bridge.scene.sample_data import register_sample_data
 
     SampleData.SampleDataLogic.sources.clear()
     register_sample_data()
@@ -61,7 +61,7 @@ def test_the_built_in_volume_is_fetched_from_its_place_without_a_network(sources
 
 
 def test_the_built_in_volume_is_loaded_by_its_name(slicer_app):
-    from TuckerSegLib.slicer_bridge.sample_data import load_built_in_volume
+    from TuckerSegLib.slicer_bridge.scene.sample_data import load_built_in_volume
 
     node = load_built_in_volume()
     assert node.GetName() == "TuckerSegTorso"

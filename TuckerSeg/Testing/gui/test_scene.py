@@ -43,7 +43,7 @@ def test_a_saved_scene_brings_back_choices_and_results(ready, until, tmp_path, s
 
 
 def test_the_record_of_a_run_stays_with_its_segmentation(ready, until):
-    from TuckerSegLib.slicer_bridge.statistics_nodes import statistics_of
+    from TuckerSegLib.slicer_bridge.scene.statistics_nodes import statistics_of
 
     ready.ui.applyButton.click()
     finish(ready, until)
@@ -83,7 +83,7 @@ def test_reloading_the_module_keeps_the_scene_and_ends_the_worker(
 ):
     import slicer
 
-    from TuckerSegLib.slicer_bridge.worker_process import WorkerProcess
+    from TuckerSegLib.slicer_bridge.client.worker_process import WorkerProcess
 
     panel = module.panel
     panel.change(inputVolume=make_ct(), model=small_model, rankRatio=0.6)
@@ -93,7 +93,7 @@ def test_reloading_the_module_keeps_the_scene_and_ends_the_worker(
     new = slicer.modules.TuckerSegWidget
     assert new is not module.widget
     assert not folder.exists()
-    assert sys.modules["TuckerSegLib.slicer_bridge.worker_process"].WorkerProcess is not WorkerProcess
+    assert sys.modules["TuckerSegLib.slicer_bridge.client.worker_process"].WorkerProcess is not WorkerProcess
     assert new.panel.parameters.rankRatio == 0.6
     assert new.panel.parameters.inputVolume.GetName() == "ct"
     new.panel.change(recommendedStep=False, stepFraction=1.0)

@@ -27,7 +27,7 @@ def test_a_script_names_a_task_and_structures_and_gets_them_alone(panel, module)
 
 
 def test_structures_of_two_networks_run_both_and_status_and_table_tell_of_each(panel, until, said):
-    from TuckerSegLib.slicer_bridge.statistics_nodes import cost_columns, statistics_of
+    from TuckerSegLib.slicer_bridge.scene.statistics_nodes import cost_columns, statistics_of
 
     panel.change(structuresChoice="selected", selectedStructures=["heart", "sacrum"])
     panel.ui.applyButton.click()

@@ -6,8 +6,8 @@ import pytest
 
 from TuckerSegLib import TuckerSpec, catalog, compress, load_model
 from TuckerSegLib.benchmark.totalsegmentator import results_folder, write_settings
-from TuckerSegLib.exporting import exporter
-from TuckerSegLib.exporting.settings import ExportSettings
+from TuckerSegLib.export import exporter
+from TuckerSegLib.export.settings import ExportSettings
 
 TASK = catalog.task("total_fast")
 PART = TASK.parts[0]

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -44,31 +45,35 @@ def imports_of(file: Path) -> tuple[set[str], set[str]]:
     return own - {"", "__version__"}, foreign
 
 
-def table() -> dict[str, tuple[set[str], set[str]]]:
-    """The table of ARCHITECTURE.md: part to (parts it may use, packages it may use)."""
+@dataclass(frozen=True)
+class Row:
+    """A row of ARCHITECTURE.md's table of layers: its parts, and what they may import."""
+
+    parts: set[str]
+    library: set[str]
+    packages: set[str]
+
+
+def rows_of_the_table() -> list[Row]:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    rows = re.search(r"\| part \| may use.*?\n\|[-|]+\n(.*?)\n\n", text, re.S).group(1).splitlines()
-    rules: dict[str, tuple[set[str], set[str]]] = {}
-    for row in rows:
-        names, uses, packages = (cell.strip() for cell in row.strip("|").split("|"))
-        parts = {name.strip() for name in names.split(",")}
-        allowed = set(parts)
-        for word in re.findall(r"[a-z_]+", uses):
-            if word in rules:
-                allowed |= {word}
-                if "what" in uses:  # "model, and what it may use"
-                    allowed |= rules[word][0]
-        if "everything" in uses:
-            allowed |= set(rules)
-        known = {"numpy", "torch", "tensorly", "scipy", "nibabel", "SimpleITK", "nnunetv2", "openvino", "safetensors"}
-        known |= {"batchgeneratorsv2", "certifi", "matplotlib", "onnxruntime", "SampleData", "packaging"}
-        known |= set(APPLICATION)
-        allowed_packages = known & set(re.findall(r"\w+", packages))
-        rules |= {part: (allowed, allowed_packages) for part in parts}
-    return rules
+    rows: list[Row] = []
+    for cells in re.findall(r"^\| \d+ \| ([^|]+) \| ([^|]+) \| ([^|]*) \|$", text, re.M):
+        parts, library, packages = (set(re.findall(r"\w+", cell)) for cell in cells)
+        if cells[1].strip() == "rows above":
+            library = {part for row in rows for part in row.parts}
+            packages |= rows[-1].packages if rows else set()
+        rows.append(Row(parts, library, packages))
+    return rows
 
 
-RULES = table()
+ROWS = rows_of_the_table()
+
+
+def test_the_table_has_every_part_once_and_no_arrow_upwards():
+    listed = [part for row in ROWS for part in row.parts]
+    assert sorted(listed) == sorted({part_of(file) for file in FILES} - {"__init__", "__main__"})
+    for number, row in enumerate(ROWS):
+        assert row.library <= {part for above in ROWS[:number] for part in above.parts}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(LIBRARY)))
@@ -76,10 +81,10 @@ def test_a_file_imports_only_what_the_table_allows(file):
     part = part_of(file)
     if part in ("__init__", "__main__"):
         return
+    row = next(row for row in ROWS if part in row.parts)
     own, foreign = imports_of(file)
-    allowed, packages = RULES[part]
-    assert own <= allowed | {part}, f"{part} may not use {sorted(own - allowed - {part})}"
-    assert foreign <= packages, f"{part} may not use {sorted(foreign - packages)}"
+    assert own <= row.library | {part}, f"{part} may not use {sorted(own - row.library - {part})}"
+    assert foreign <= row.packages, f"{part} may not use {sorted(foreign - row.packages)}"
 
 
 def test_only_the_bridge_imports_the_application():
@@ -97,7 +102,7 @@ def test_importing_the_library_imports_nothing_heavy_and_nothing_of_slicer():
     code = (
         "import sys\n"
         "for name in ('slicer', 'vtk', 'qt', 'ctk'): sys.modules[name] = None\n"
-        "import TuckerSegLib, TuckerSegLib.compression, TuckerSegLib.cli, TuckerSegLib.job, TuckerSegLib.statistics\n"
+        "import TuckerSegLib, TuckerSegLib.compression, TuckerSegLib.cli, TuckerSegLib.records.statistics\n"
         "print([name for name in ('torch', 'nnunetv2', 'tensorly', 'openvino', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "TuckerSeg", capture_output=True, encoding="utf-8")

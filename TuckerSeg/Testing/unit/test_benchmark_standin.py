@@ -7,13 +7,7 @@ import torch
 
 from TuckerSegLib import catalog
 from TuckerSegLib.benchmark import standin
-from TuckerSegLib.benchmark.standin import (
-    standin_dataset,
-    standin_folders,
-    standin_plans,
-    standin_seed,
-    write_standin,
-)
+from TuckerSegLib.benchmark.standin import standin_dataset, standin_folders, standin_plans, standin_seed, write_standin
 from TuckerSegLib.benchmark.standin_weights import standin_network
 from TuckerSegLib.errors import OutputError, SpecError
 

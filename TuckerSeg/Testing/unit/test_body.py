@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from TuckerSegLib.body import MARGIN_MM, find_body
+from TuckerSegLib.preprocessing.body_mask import MARGIN_MM, find_body
 
 AIR, TISSUE, LUNG, BONE, SHELL = -1000, 40, -850, 700, -150
 
@@ -216,7 +216,7 @@ def _bordered(volume, found):
 
 
 def test_the_built_in_volume_is_inside():
-    from TuckerSegLib.catalog import DEMO_VOLUME
+    from TuckerSegLib.catalog.resources import DEMO_VOLUME
     from TuckerSegLib.image import read_image
 
     ct, truth = read_image(DEMO_VOLUME), read_image(DEMO_VOLUME.with_name("synthetic_torso_labels.nii.gz"))

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from TuckerSegLib import catalog
-from TuckerSegLib.structures import TABLE_FILE
+from TuckerSegLib.catalog.structures import TABLE_FILE
 
 TASKS = catalog.tasks()
 OPEN = [task for task in TASKS if not task.license_key_required and task.path is None]

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from TuckerSegLib.compression.allocation import Choice, allocate, rank_steps, total_cost, total_error
-from TuckerSegLib.compression.basis import decompose
-from TuckerSegLib.compression.calibrated_basis import CalibratedBasis
 from TuckerSegLib.compression.calibration import Calibration, LayerMoments, calibrate
 from TuckerSegLib.compression.sampling import neighborhoods, sample_positions
-from TuckerSegLib.compression.tucker import Spec, apply, plan
-from TuckerSegLib.compression.whitening import WhitenedLayer
+from TuckerSegLib.compression.tucker.basis import decompose
+from TuckerSegLib.compression.tucker.calibrated_basis import CalibratedBasis
+from TuckerSegLib.compression.tucker.method import Spec, apply, plan
+from TuckerSegLib.compression.tucker.whitening import WhitenedLayer
 from TuckerSegLib.errors import ModelFileError, SpecError
 
 PATCH = (16, 16, 16)

@@ -12,10 +12,10 @@ from dynamic_network_architectures.building_blocks.residual import BottleneckD
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from TuckerSegLib.compression import tucker
 from TuckerSegLib.compression.cost import count
 from TuckerSegLib.compression.layers import convolutions
 from TuckerSegLib.compression.trace import structure_of
+from TuckerSegLib.compression.tucker import method as tucker
 from TuckerSegLib.errors import SpecError
 
 FINE = ((32, 64, 128, 256, 320, 320), 25, (128, 128, 128))  # 1.5 mm

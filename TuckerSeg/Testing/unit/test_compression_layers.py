@@ -7,9 +7,9 @@ import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from torch import nn
 
-from TuckerSegLib.compression import tucker
 from TuckerSegLib.compression.heads import drop_unused_heads, find_head, split_head
 from TuckerSegLib.compression.layers import convolutions, replace_modules
+from TuckerSegLib.compression.tucker import method as tucker
 from TuckerSegLib.errors import SpecError
 
 

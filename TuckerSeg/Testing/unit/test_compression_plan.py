@@ -10,10 +10,11 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet, Resi
 from torch import nn
 
 from TuckerSegLib import compression
-from TuckerSegLib.compression import tucker
-from TuckerSegLib.compression.tucker import Spec
+from TuckerSegLib.compression.tucker import method as tucker
+from TuckerSegLib.compression.tucker.method import Spec
 from TuckerSegLib.errors import SpecError
-from TuckerSegLib.records import LayerChange, from_json, to_json
+from TuckerSegLib.records.compression import LayerChange
+from TuckerSegLib.records.serialization import from_json, to_json
 
 PATCH = (16, 16, 16)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from TuckerSegLib.compression.basis import decompose
-from TuckerSegLib.compression.rank_policies import rank_of_energy, rank_of_evbmf
-from TuckerSegLib.compression.tucker import Spec, plan
+from TuckerSegLib.compression.tucker.basis import decompose
+from TuckerSegLib.compression.tucker.method import Spec, plan
+from TuckerSegLib.compression.tucker.rank_policies import rank_of_energy, rank_of_evbmf
 
 
 @pytest.mark.parametrize(("share", "rank"), [(0.5, 1), (0.64, 1), (0.65, 2), (0.96, 2), (0.99, 3), (1.0, 4)])

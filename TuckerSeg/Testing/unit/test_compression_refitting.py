@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from TuckerSegLib.compression.calibrated_basis import CalibratedBasis
 from TuckerSegLib.compression.calibration import calibrate
 from TuckerSegLib.compression.layers import convolutions
-from TuckerSegLib.compression.refitting import distance, refit
-from TuckerSegLib.compression.tucker import Spec, apply, plan
-from TuckerSegLib.compression.tucker_layers import build, composed, fill
+from TuckerSegLib.compression.tucker.calibrated_basis import CalibratedBasis
+from TuckerSegLib.compression.tucker.layers import build, composed, fill
+from TuckerSegLib.compression.tucker.method import Spec, apply, plan
+from TuckerSegLib.compression.tucker.refit import distance, refit
 from TuckerSegLib.errors import SpecError
 
 PATCH = (16, 16, 16)

@@ -11,10 +11,10 @@ import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from torch import nn
 
-from TuckerSegLib.compression import tucker
-from TuckerSegLib.compression.basis import Basis
+from TuckerSegLib.compression.tucker import method as tucker
+from TuckerSegLib.compression.tucker.basis import Basis
 from TuckerSegLib.errors import ModelFileError, SpecError, UnsupportedModelError
-from TuckerSegLib.records import Cost, LayerChange
+from TuckerSegLib.records.compression import Cost, LayerChange
 
 CONVOLUTIONS = {
     "plain": lambda: nn.Conv3d(8, 12, 3, padding=1),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from TuckerSegLib.dependency_report import DependencyReport, canonical, read_report, requirements
+from TuckerSegLib.dependencies.report import DependencyReport, canonical, read_report, requirements
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -55,7 +55,7 @@ class BarePython:
     def check(self) -> DependencyReport:
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "TuckerSeg")}
         done = subprocess.run(
-            [self.executable, "-m", "TuckerSegLib.dependency_check"],
+            [self.executable, "-m", "TuckerSegLib.dependencies.check"],
             env=environment,
             capture_output=True,
             encoding="utf-8",

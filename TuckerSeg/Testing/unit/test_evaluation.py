@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from TuckerSegLib.evaluation import StructureScore, dice_per_label, mean_dice, mean_of, means_over_cases, overlap
+from TuckerSegLib.evaluation.overlap import (
+    StructureScore,
+    dice_per_label,
+    mean_dice,
+    mean_of,
+    means_over_cases,
+    overlap,
+)
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from TuckerSegLib import records
 from TuckerSegLib.image import Geometry, oriented, segment_volumes_ml, voxel_counts
+from TuckerSegLib.records import serialization as records
 
 ORIENTATIONS = [
     "".join(pair[flip] for pair, flip in zip(order, flips, strict=True))

@@ -10,16 +10,9 @@ import pytest
 
 from TuckerSegLib import catalog
 from TuckerSegLib.errors import DownloadError, ModelFolderError, SpecError, UnsupportedModelError
-from TuckerSegLib.installed_models import (
-    find_part,
-    imported_models,
-    installed,
-    locate,
-    models_folder,
-    search_folders,
-)
-from TuckerSegLib.installed_models.importing import import_model, remove_model
-from TuckerSegLib.loading import load_model
+from TuckerSegLib.model_zoo import find_part, imported_models, installed, locate, models_folder, search_folders
+from TuckerSegLib.model_zoo.importing import import_model, remove_model
+from TuckerSegLib.models.loading import load_model
 from TuckerSegLib.nnunet.folder import find_model_folder
 
 TASK = catalog.task("total_fastest")
@@ -209,8 +202,8 @@ def test_asking_what_is_installed_imports_nothing_heavy():
 
     code = (
         "import sys\n"
-        "from TuckerSegLib import catalog, installed_models\n"
-        "installed_models.installed(catalog.task('total'))\n"
+        "from TuckerSegLib import catalog, model_zoo\n"
+        "model_zoo.installed(catalog.task('total'))\n"
         "print([name for name in ('torch', 'nnunetv2', 'numpy', 'ssl') if name in sys.modules])"
     )
     library = Path(__file__).resolve().parents[2]

@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 
 from TuckerSegLib import catalog
-from TuckerSegLib.catalog import Part, Task
-from TuckerSegLib.download import Patience
+from TuckerSegLib.catalog.entries import Part, Task
 from TuckerSegLib.errors import Cancelled, DownloadError, ModelFolderError
-from TuckerSegLib.installed_models import archives, find_part, installed, models_folder
-from TuckerSegLib.installed_models.installing import ensure_installed
-from TuckerSegLib.loading import load_model
+from TuckerSegLib.model_zoo import archives, find_part, installed, models_folder
+from TuckerSegLib.model_zoo.download import Patience
+from TuckerSegLib.model_zoo.installing import ensure_installed
+from TuckerSegLib.models.loading import load_model
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 QUICK = Patience(attempts=3, first_s=0.01, longest_s=0.02)
@@ -183,7 +183,7 @@ def test_files_whose_checksums_are_published_are_checked(server, entries):
 
 
 def test_a_file_that_changed_since_it_was_first_seen_is_not_trusted(server, entries, own_models):
-    from TuckerSegLib.installed_models.importing import remove_model
+    from TuckerSegLib.model_zoo.importing import remove_model
 
     serve(server, PART, stand_in(PART, entries))
     install()
@@ -290,7 +290,7 @@ def test_leftovers_of_a_killed_process_and_incomplete_models_give_way(server, en
 KILLED = """
 import os, signal
 from TuckerSegLib.catalog import task
-from TuckerSegLib.installed_models.installing import ensure_installed
+from TuckerSegLib.model_zoo.installing import ensure_installed
 def kill(event):
     if event["event"] == "progress" and event["stage"] == "unpack":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -9,10 +9,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from TuckerSegLib import structures
+from TuckerSegLib.catalog import structures
 from TuckerSegLib.errors import ImageError, SpecError
+from TuckerSegLib.evaluation.label_files import LabelMap, matched, named_labels, pair_files, read_label_map
 from TuckerSegLib.image import Geometry, Segment, write_labels
-from TuckerSegLib.label_files import LabelMap, matched, named_labels, pair_files, read_label_map
 
 GRID = Geometry((2, 3, 4), np.diag([1.0, 2.0, 3.0, 1.0]))
 GRAY = (0.5, 0.5, 0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from TuckerSegLib.label_merging import MergedLabels
+from TuckerSegLib.postprocessing.merge import MergedLabels
 
 
 def grid(*values: int, dtype=np.uint8) -> np.ndarray:

@@ -3,9 +3,10 @@ import pytest
 import torch
 from scipy.ndimage import zoom
 
-from TuckerSegLib import slice_labeling
 from TuckerSegLib.errors import SpecError
-from TuckerSegLib.labeling import Decision, Head, label_volume
+from TuckerSegLib.postprocessing import label_slice as slice_labeling
+from TuckerSegLib.postprocessing.decision import Decision, Head
+from TuckerSegLib.postprocessing.label_volume import label_volume
 from TuckerSegLib.resampling import ResamplingSpec, linear_taps
 from TuckerSegLib.sliding_window import Slab, StreamSpec, stream
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from TuckerSegLib import predictor
 from TuckerSegLib.errors import OutOfMemoryError
 from TuckerSegLib.image import Geometry
-from TuckerSegLib.job import InferenceSpec
-from TuckerSegLib.predictor import Network, predict
-from TuckerSegLib.preprocessing import PreparedVolume
+from TuckerSegLib.preprocessing.preprocess import PreparedVolume
+from TuckerSegLib.records.job import InferenceSpec
 from TuckerSegLib.resampling import ResamplingSpec
+from TuckerSegLib.segmentation import predictor
+from TuckerSegLib.segmentation.predictor import Network, predict
 
 SHAPE = (8, 8, 24)
 MODEL = SimpleNamespace(

@@ -9,11 +9,11 @@ import warnings
 import pytest
 import torch
 
-from TuckerSegLib import records
 from TuckerSegLib.errors import ModelFolderError, UnsupportedModelError
 from TuckerSegLib.nnunet.folder import find_model_folder
 from TuckerSegLib.nnunet.network import build_network
 from TuckerSegLib.nnunet.plans import ModelPlans, read_plans
+from TuckerSegLib.records import serialization as records
 
 
 def facts_of(path) -> ModelPlans:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from TuckerSegLib.catalog import task
+from TuckerSegLib.catalog.entries import task
 from TuckerSegLib.errors import DownloadError
-from TuckerSegLib.installed_models import pending
-from TuckerSegLib.installed_models.pending import pending_download
+from TuckerSegLib.model_zoo import pending
+from TuckerSegLib.model_zoo.pending import pending_download
 
 TOTAL = task("total")
 

@@ -10,10 +10,10 @@ import torch
 
 from TuckerSegLib.errors import Cancelled
 from TuckerSegLib.image import Geometry
-from TuckerSegLib.job import InferenceSpec
-from TuckerSegLib.predictor import Network, predict
-from TuckerSegLib.preprocessing import PreparedVolume
+from TuckerSegLib.preprocessing.preprocess import PreparedVolume
+from TuckerSegLib.records.job import InferenceSpec
 from TuckerSegLib.resampling import ResamplingSpec
+from TuckerSegLib.segmentation.predictor import Network, predict
 
 SHAPE = (24, 8, 8)  # five patches above each other
 MODEL = SimpleNamespace(

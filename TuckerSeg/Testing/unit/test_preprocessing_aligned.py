@@ -12,7 +12,7 @@ import torch
 from scipy.ndimage import zoom
 
 from TuckerSegLib import image_from_array, load_model
-from TuckerSegLib.preprocessing import grid_shape, preprocess
+from TuckerSegLib.preprocessing.preprocess import grid_shape, preprocess
 
 NORMALIZATION = {"mean": 20.0, "std": 300.0, "low": -1000.0, "high": 900.0}  # of the test model
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from TuckerSegLib.progress import ProgressTracker
+from TuckerSegLib.jobs.progress import ProgressTracker
 
 COLD = ["read", "load", "compress", "prepare", "preprocess", "network"]
 

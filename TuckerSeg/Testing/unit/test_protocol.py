@@ -7,18 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from TuckerSegLib.protocol import (
-    BoxFile,
-    ComparisonRow,
-    Estimate,
-    StructureDice,
-    VolumeFile,
-    event_line,
-    parse_event,
-    request_line,
-)
-from TuckerSegLib.records import from_json, to_json
-from TuckerSegLib.statistics import RunStatistics, Structure
+from TuckerSegLib.records.comparison import ComparisonRow, StructureDice
+from TuckerSegLib.records.estimate import Estimate
+from TuckerSegLib.records.protocol import BoxFile, VolumeFile, event_line, parse_event, request_line
+from TuckerSegLib.records.serialization import from_json, to_json
+from TuckerSegLib.records.statistics import RunStatistics, Structure
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 AFFINE = ((-2.0, 0.0, 0.0, 30.0), (0.0, 2.5, 0.0, -40.0), (0.0, 0.0, 3.0, 5.0), (0.0, 0.0, 0.0, 1.0))
@@ -109,7 +102,7 @@ def test_an_application_needs_nothing_but_the_standard_library():
     code = (
         "import sys\n"
         "for name in ('torch', 'numpy', 'nibabel', 'openvino', 'SimpleITK'): sys.modules[name] = None\n"
-        "import TuckerSegLib.protocol\n"
+        "import TuckerSegLib.records.protocol\n"
         "from TuckerSegLib.worker import process\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY_FOLDER, capture_output=True, encoding="utf-8")

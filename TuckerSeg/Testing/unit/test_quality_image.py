@@ -9,7 +9,7 @@ from TuckerSegLib.image import Geometry, Image, oriented, read_image
 from TuckerSegLib.quality import check_field, check_image
 from TuckerSegLib.quality.grid import check_grid
 from TuckerSegLib.quality.slices import content_box
-from TuckerSegLib.quality_report import INFO, WARNING
+from TuckerSegLib.records.quality_report import INFO, WARNING
 
 SPACING_MM = 4.0
 SHAPE = (40, 80, 100)  # 160 x 320 x 400 mm

@@ -9,7 +9,7 @@ import pytest
 
 from TuckerSegLib.image import Geometry, oriented, segment_volumes_ml
 from TuckerSegLib.quality import ImageCheck, check_labels
-from TuckerSegLib.quality_report import INFO, WARNING, Finding
+from TuckerSegLib.records.quality_report import INFO, WARNING, Finding
 
 # Name: center (right, anterior, superior) and size in mm; the volume is 400 x 280 x 640 mm around (0, 0, 0)
 SPINE = {f"vertebrae_T{n}": ((0, -40, 290 - 22 * n), (40, 40, 18)) for n in range(1, 13)}

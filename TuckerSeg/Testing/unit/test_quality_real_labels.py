@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from TuckerSegLib.evaluation.label_files import LabelMap, named_labels, read_label_map
 from TuckerSegLib.image import Geometry, segment_volumes_ml
-from TuckerSegLib.label_files import LabelMap, named_labels, read_label_map
 from TuckerSegLib.quality import check_labels
-from TuckerSegLib.quality_report import WARNING
+from TuckerSegLib.records.quality_report import WARNING
 
 ROOT = Path(__file__).resolve().parents[3]
 NECKS = ("ts_s0002_seg", "ts_s0003_seg")  # nothing in a neck is on one side only

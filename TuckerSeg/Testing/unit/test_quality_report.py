@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from TuckerSegLib.quality_report import INFO, WARNING, BodyPart, Finding, QualityReport, as_text
-from TuckerSegLib.records import from_json, to_json
+from TuckerSegLib.records.quality_report import INFO, WARNING, BodyPart, Finding, QualityReport, as_text
+from TuckerSegLib.records.serialization import from_json, to_json
 
 THICK = Finding("thick-slices", INFO, "The slices are thick.", {"thickness_mm": 6.0})
 FLIPPED = Finding("orientation", WARNING, "Left is right.", {"left-right": -1.0})

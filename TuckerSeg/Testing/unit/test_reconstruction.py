@@ -8,19 +8,19 @@ import pytest
 import torch
 
 from TuckerSegLib import Cache, load_model
-from TuckerSegLib.calibrating import ModelCalibration
-from TuckerSegLib.compression.basis import decompose
-from TuckerSegLib.compression.calibrated_basis import CalibratedBasis
+from TuckerSegLib.analysis.layer_errors import RankGrid, layers_of, measure_reconstruction
 from TuckerSegLib.compression.calibration import Calibration, calibrate
 from TuckerSegLib.compression.cost import count
 from TuckerSegLib.compression.layers import convolutions
-from TuckerSegLib.compression.truncation import calibrated_truncation_errors, truncation_errors
-from TuckerSegLib.compression.tucker import Spec, apply
+from TuckerSegLib.compression.tucker.basis import decompose
+from TuckerSegLib.compression.tucker.calibrated_basis import CalibratedBasis
+from TuckerSegLib.compression.tucker.method import Spec, apply
+from TuckerSegLib.compression.tucker.truncation import calibrated_truncation_errors, truncation_errors
 from TuckerSegLib.errors import SpecError
-from TuckerSegLib.loading import compress
-from TuckerSegLib.model import SegmentationModel
-from TuckerSegLib.reconstruction import RankGrid, layers_of, measure_reconstruction
-from TuckerSegLib.records import LayerChange
+from TuckerSegLib.models.calibration import ModelCalibration
+from TuckerSegLib.models.compress import compress
+from TuckerSegLib.models.model import SegmentationModel
+from TuckerSegLib.records.compression import LayerChange
 
 NARROW, TRANSPOSED, HEAD = "encoder.stages.1.0.convs.0.conv", "decoder.transpconvs.0", "decoder.seg_layers.1"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from TuckerSegLib.region import Region
+from TuckerSegLib.preprocessing.roi import Region
 
 WHOLE = tuple(slice(0, size) for size in (20, 30, 40))
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from TuckerSegLib.errors import Cancelled
-from TuckerSegLib.small_blobs import remove_small_blobs
+from TuckerSegLib.postprocessing.small_blobs import remove_small_blobs
 
 
 def noisy_labels(seed: int, dtype=np.uint8) -> np.ndarray:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from TuckerSegLib.catalog import task
+from TuckerSegLib.catalog.entries import task
+from TuckerSegLib.catalog.selection import select
 from TuckerSegLib.errors import SpecError
-from TuckerSegLib.structure_selection import select
 
 NAMES = [name for _, name in task("total").structures]
 

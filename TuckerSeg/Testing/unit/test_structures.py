@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from TuckerSegLib import structures
+from TuckerSegLib.catalog import structures
 from TuckerSegLib.image import Geometry
-from TuckerSegLib.segmentation import SegmentationResult
-from TuckerSegLib.statistics import Structure
+from TuckerSegLib.records.statistics import Structure
+from TuckerSegLib.segmentation.segment import SegmentationResult
 
 ROOT = Path(__file__).resolve().parents[3]
 KNOWN = structures.known_structures()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from TuckerSegLib.errors import SpecError
-from TuckerSegLib.label_files import read_label_map
-from TuckerSegLib.surface_distance import element_areas, nsd_per_label
+from TuckerSegLib.evaluation.label_files import read_label_map
+from TuckerSegLib.evaluation.surface_distance import element_areas, nsd_per_label
 
 SPACINGS_MM = ((1.0, 1.0, 1.0), (5.0, 0.7, 1.3), (0.9, 3.1, 2.0))  # (Z, Y, X)
 TOLERANCES_MM = (0.0, 1.0, 3.0)

@@ -13,20 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
-from .cache import Cache
-from .calibrating import ModelCalibration, calibrate_model
-from .compression.tucker import Spec
-from .errors import SpecError
-from .evaluation import dice_per_label, mean_dice
-from .image import Image
-from .job import DEFAULT_COMPRESSION, InferenceSpec
-from .loading import cached_model, compress
-from .model import SegmentationModel
-from .model_refit import refit_model
-from .model_repair import repair_model, to_be_repaired
-from .ready_model import prepare
-from .repairing.settings import RepairSettings
-from .segmentation import SegmentationResult, segment
+from ..cache import Cache
+from ..compression.tucker.method import Spec
+from ..errors import SpecError
+from ..evaluation.overlap import dice_per_label, mean_dice
+from ..image import Image
+from ..models.calibration import ModelCalibration, calibrate_model
+from ..models.compress import compress
+from ..models.distillation import repair_model, to_be_repaired
+from ..models.file import cached_model
+from ..models.model import SegmentationModel
+from ..models.refit import refit_model
+from ..records.job import DEFAULT_COMPRESSION, InferenceSpec
+from ..segmentation.prepared_model import prepare
+from ..segmentation.segment import SegmentationResult, segment
+from ..training.distillation.settings import RepairSettings
 
 POLICIES = {
     "paper": "one factor as in the Tucker paper; layers that would get dearer dense, so that all have one budget",

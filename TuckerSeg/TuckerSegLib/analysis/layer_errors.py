@@ -15,20 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .cache import Cache
-from .calibrating import ModelCalibration
-from .compression.allocation import rank_steps
-from .compression.basis import Basis
-from .compression.calibrated_basis import CalibratedBasis
-from .compression.layers import convolutions
-from .compression.trace import Call, trace
-from .compression.truncation import calibrated_truncation_errors, truncation_errors
-from .compression.tucker_costs import dense_cost, tucker_cost
-from .decompositions import calibrated_basis, network_basis
-from .errors import SpecError
-from .loading import require_original
-from .model import SegmentationModel
-from .records import Cost
+from ..cache import Cache
+from ..compression.allocation import rank_steps
+from ..compression.layers import convolutions
+from ..compression.trace import Call, trace
+from ..compression.tucker.basis import Basis
+from ..compression.tucker.calibrated_basis import CalibratedBasis
+from ..compression.tucker.costs import dense_cost, tucker_cost
+from ..compression.tucker.truncation import calibrated_truncation_errors, truncation_errors
+from ..errors import SpecError
+from ..models.calibration import ModelCalibration
+from ..models.decomposition import calibrated_basis, network_basis
+from ..models.model import SegmentationModel, require_original
+from ..records.compression import Cost
 
 Ranks = tuple[tuple[int, ...], tuple[int, ...]]  # of the outputs, of the inputs
 SquaredErrors = tuple[Tensor, float]  # (output ranks, input ranks), and the squared norm of the weight

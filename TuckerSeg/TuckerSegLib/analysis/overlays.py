@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from . import structures
-from .image import Image, oriented
+from ..catalog import structures
+from ..image import Image, oriented
 
 PLANES = ("axial", "coronal", "sagittal")
 WINDOW_HU = (-200, 300)

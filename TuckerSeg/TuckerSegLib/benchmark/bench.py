@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError, SpecError, TuckerSegError
-from ..statistics import versions
+from ..records.statistics import versions
 from .measure import measure
 from .peers import NNUNET, STEP_FRACTION, TOTALSEGMENTATOR, Case, Contestant, Outcome, contestants, prepare_home
 from .peers import total_memory_bytes as memory_of_machine

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..catalog import RESOURCES
+from ..catalog.resources import RESOURCES
 from ..errors import ImageError, OutputError, SpecError
 
 BUILT_IN = RESOURCES / "Data" / "synthetic_torso.nii.gz"

@@ -24,13 +24,14 @@ def main() -> None:
 
 def segment_twice(options: argparse.Namespace) -> dict[str, float]:
     """Load and prepare once, then segment the volume, which is held in memory, two times."""
-    from ..compression.tucker import Spec
+    from ..compression.tucker.method import Spec
     from ..image import read_image
-    from ..job import InferenceSpec
-    from ..loading import compress, load_model
-    from ..ready_model import prepare
-    from ..segmentation import segment
-    from ..stopwatch import Stopwatch
+    from ..models.compress import compress
+    from ..models.loading import load_model
+    from ..monitor import Stopwatch
+    from ..records.job import InferenceSpec
+    from ..segmentation.prepared_model import prepare
+    from ..segmentation.segment import segment
 
     inference = InferenceSpec(step_fraction=options.step, output_grid="nearest")
     model = load_model(options.model)

@@ -11,14 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_LIBRARY = Path(__file__).resolve().parent
-# Beside the library in a source tree and inside Slicer, within it in an installed wheel.
-RESOURCES = _LIBRARY.parent / "Resources"
-if not RESOURCES.is_dir():
-    RESOURCES = _LIBRARY / "Resources"
-
-DEMO_VOLUME = RESOURCES / "Data" / "synthetic_torso.nii.gz"
-
+from .resources import RESOURCES
 
 # Its data sets are named so, or end in the number of their subjects, as Dataset789_kidney_cyst_501subj.
 TOTALSEGMENTATOR_NAME = re.compile(r"TotalSegmentator|_\d+subj$")

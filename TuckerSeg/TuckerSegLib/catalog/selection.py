@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from .errors import SpecError
+from ..errors import SpecError
 from .structures import anatomy, groups, title_of
 
 SIDES = {"left", "right"}

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .catalog import RESOURCES
+from .resources import RESOURCES
 
 TERMINOLOGY_CONTEXT = "Segmentation category and type - TuckerSeg"
 TERMINOLOGY_FILE = RESOURCES / "Terminology" / "SegmentationCategoryTypeModifier-TuckerSeg.term.json"

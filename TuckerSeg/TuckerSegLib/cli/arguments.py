@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from .exporting import FORMATS
-from .exporting.settings import WEIGHTS
-from .job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS, SMALL_BLOB_MM3
+from ..export import FORMATS
+from ..export.settings import WEIGHTS
+from ..records.job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS, SMALL_BLOB_MM3
 
 POLICIES = ("auto", "uniform", "paper", "energy", "evbmf", "fixed")
 

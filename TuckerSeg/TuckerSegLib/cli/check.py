@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import SpecError
-from .image import Geometry, Image, oriented, read_image, segment_volumes_ml
-from .label_files import LabelMap, named_labels, read_label_map
-from .quality import ImageCheck, check_field, check_image, check_labels
-from .quality.slices import content_box
-from .quality_report import WARNING, Finding, QualityReport, as_text
-from .records import to_json
+from ..errors import SpecError
+from ..evaluation.label_files import LabelMap, named_labels, read_label_map
+from ..image import Geometry, Image, oriented, read_image, segment_volumes_ml
+from ..quality import ImageCheck, check_field, check_image, check_labels
+from ..quality.slices import content_box
+from ..records.quality_report import WARNING, Finding, QualityReport, as_text
+from ..records.serialization import to_json
 
 
 def report(

@@ -9,16 +9,16 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import catalog, image
-from .cache import Cache
-from .errors import OutputError
-from .evaluation import mean_dice
-from .job import InferenceSpec, Job, compression_of
-from .overlays import draw_overlays
-from .records import to_json
-from .run import run_job
-from .segmentation import SegmentationResult
-from .statistics import as_table
+from .. import catalog, image
+from ..analysis.overlays import draw_overlays
+from ..cache import Cache
+from ..errors import OutputError
+from ..evaluation.overlap import mean_dice
+from ..jobs.run import run_job
+from ..records.job import InferenceSpec, Job, compression_of
+from ..records.serialization import to_json
+from ..records.statistics import as_table
+from ..segmentation.segment import SegmentationResult
 from .terminal import TerminalReporter
 
 RANK_RATIO = 0.85  # the lowest rank at which this small network's picture is still right; see the table it prints

@@ -8,20 +8,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import image
-from .accuracy_curve import Case, CurvePoint, measure_curve
-from .accuracy_report import as_text, draw_curve
-from .cache import Cache
-from .comparison import RankResult
-from .job import InferenceSpec, Job
-from .model import SegmentationModel
-from .protocol import Estimate, PartEstimate
-from .records import to_json
-from .repairing.settings import RepairSettings
+from .. import image
+from ..analysis.accuracy_curve import Case, CurvePoint, measure_curve
+from ..analysis.accuracy_plot import as_text, draw_curve
+from ..cache import Cache
+from ..jobs.comparison import RankResult
+from ..jobs.runs import Runs
+from ..models.model import SegmentationModel
+from ..monitor import Context
+from ..records.estimate import Estimate, PartEstimate
+from ..records.job import InferenceSpec, Job
+from ..records.serialization import to_json
+from ..text_files import as_csv, make_folder, write_text
+from ..training.distillation.settings import RepairSettings
 from .terminal import JsonReporter, TerminalReporter
-from .text_files import as_csv, make_folder, write_text
-from .worker.context import Context
-from .worker.runs import Runs
 
 SHOWN_STRUCTURES = 3
 

@@ -11,13 +11,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cache import Cache
-from .calibrating import ModelCalibration, calibrate_model, stored_calibration
-from .errors import OutputError
-from .image import Image
-from .model import SegmentationModel
-from .reconstruction import LayerReconstruction, RankGrid, RankPair, layers_of, measure_reconstruction
-from .text_files import make_folder, write_text
+from ..analysis.layer_errors import LayerReconstruction, RankGrid, RankPair, layers_of, measure_reconstruction
+from ..cache import Cache
+from ..errors import OutputError
+from ..image import Image
+from ..models.calibration import ModelCalibration, calibrate_model, stored_calibration
+from ..models.model import SegmentationModel
+from ..text_files import make_folder, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

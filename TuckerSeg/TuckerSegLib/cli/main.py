@@ -16,8 +16,8 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-from .command_grammar import build_parser
-from .errors import Cancelled, TuckerSegError
+from ..errors import Cancelled, TuckerSegError
+from .parser import build_parser
 
 BRING_WHAT_THEY_NEED = ("segment", "compare", "plan", "compress")  # of a task's networks; a plan downloads nothing
 
@@ -56,7 +56,7 @@ def _bring_model(options: argparse.Namespace) -> None:
 
     Which networks of several are needed is known only to the run.
     """
-    from .catalog import task
+    from ..catalog.entries import task
     from .commands.library import bring
 
     known = task(options.model)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .accuracy_curve import Case
-from .errors import ImageError, SpecError
-from .image import Image
-from .job import DEFAULT_COMPRESSION, InferenceSpec, Job
-from .records import to_json
+from ..analysis.accuracy_curve import Case
+from ..errors import ImageError, SpecError
+from ..image import Image
+from ..records.job import DEFAULT_COMPRESSION, InferenceSpec, Job
+from ..records.serialization import to_json
 
 PAPER_RANK_RATIO = 0.3  # the Tucker paper's recommendation
 
@@ -92,7 +92,7 @@ def compression_spec(options: argparse.Namespace) -> dict[str, Any] | None:
     Raises:
         SpecError: Options that contradict each other.
     """
-    from .compression.tucker import Spec
+    from ..compression.tucker.method import Spec
 
     policy, ratio = options.policy, options.rank
     if ratio is None and policy not in ("paper", "evbmf", "fixed"):

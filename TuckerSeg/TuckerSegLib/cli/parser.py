@@ -10,7 +10,9 @@ import functools
 import os
 from collections.abc import Callable
 
-from .command_arguments import (
+from ..training.distillation.settings import RepairSettings
+from ..training.finetuning.settings import FineTuningSettings
+from .arguments import (
     add_compression,
     add_export,
     add_images,
@@ -22,8 +24,6 @@ from .command_arguments import (
     add_policy,
     add_structures,
 )
-from .finetuning.settings import FineTuningSettings
-from .repairing.settings import RepairSettings
 
 THREADS_HELP = "CPU threads (default: all but one, where there are more than two)"
 
@@ -293,6 +293,6 @@ def _add_serving(command: Command) -> None:
 
 
 def _version() -> str:
-    from . import __version__
+    from .. import __version__
 
     return f"tuckerseg {__version__}"

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any, TextIO
 
-from .statistics import STAGE_TITLES
+from ..records.statistics import STAGE_TITLES
 
 BAR_WIDTH = 24
 REFRESH_S = 0.1

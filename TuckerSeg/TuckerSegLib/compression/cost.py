@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..records import Cost
+from ..records.compression import Cost
 from .trace import NORMS, Call, trace
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from ..records import LayerChange
+from ..records.compression import LayerChange
 
 
 def apply(network: nn.Module, changes: Iterable[LayerChange], basis: object | None = None) -> None:

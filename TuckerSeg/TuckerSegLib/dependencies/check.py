@@ -1,7 +1,7 @@
 """Looks which of the worker's packages a Python has, and whether each can be imported.
 
-``python -m TuckerSegLib.dependency_check`` runs in a process of its own, with the Python that shall run the worker and
-with nothing installed there: standard library only. An import can end the whole process, so each finding is written
+``python -m TuckerSegLib.dependencies.check`` runs in a process of its own, with the Python that shall run the worker
+and with nothing installed there: standard library only. An import can end the whole process, so each finding is written
 as soon as it is known, one JSON object per line. Installs nothing.
 """
 
@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .dependency_report import PackageState, Requirement, canonical, requirements
+from .report import PackageState, Requirement, canonical, requirements
 
 
 def find_package(requirement: Requirement) -> PackageState:

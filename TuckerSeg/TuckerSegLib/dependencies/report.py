@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .catalog import RESOURCES
+from ..catalog.resources import RESOURCES
 
 MINIMUM_PYTHON = (3, 11)
 REQUIREMENTS_FILE = RESOURCES / "requirements.txt"

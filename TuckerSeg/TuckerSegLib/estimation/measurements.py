@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .cache import Cache
+from ..cache import Cache
 
 FILE_NAME = "measurements.json"
 MOST_ENTRIES = 500  # the oldest go

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 
-from . import catalog, hardware
-from .image import Geometry
-from .job import InferenceSpec
-from .model import SegmentationModel
-from .predictor import accumulated_channels
-from .preprocessing import grid_shape
-from .sliding_window import patch_origins
+from .. import catalog, hardware
+from ..image import Geometry
+from ..models.model import SegmentationModel, accumulated_channels
+from ..preprocessing.preprocess import grid_shape
+from ..records.job import InferenceSpec
+from ..sliding_window import patch_origins
 
 PROCESS_BYTES = 0.55e9  # Python with torch, OpenVINO and, where a model is converted, nnunetv2 imported
 WEIGHT_COPIES = 4.5  # the model, its compressed and compiled forms, and what compiling leaves behind

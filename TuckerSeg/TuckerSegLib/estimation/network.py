@@ -9,27 +9,27 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from . import catalog, compression, hardware
-from .body_region import RegionFinder
-from .cache import Cache
-from .calibrating import calibration_stamp, wants_calibration
-from .compressing import known_calibration, with_calibration
-from .crop_box import search_of
-from .decompositions import kept_evidence, rank_evidence
-from .image import Geometry, Image
-from .job import DEFAULT_COMPRESSION, Job
-from .loading import require_original
+from .. import catalog, compression, hardware
+from ..cache import Cache
+from ..image import Geometry, Image
+from ..models.calibration import calibration_stamp, wants_calibration
+from ..models.decomposition import kept_evidence, rank_evidence
+from ..models.job_compression import known_calibration, with_calibration
+from ..models.model import SegmentationModel, require_original
+from ..models.task import search_of
+from ..preprocessing.preprocess import grid_shape, grid_voxels
+from ..preprocessing.roi_finder import RegionFinder
+from ..records.compression import CompressionRecipe, Cost
+from ..records.estimate import Estimate, PartEstimate
+from ..records.job import DEFAULT_COMPRESSION, Job
+from ..records.serialization import to_json
+from ..sliding_window import StreamSpec, patch_count
 from .measurements import Measurements
-from .memory_estimate import peak_memory_bytes
-from .model import SegmentationModel
-from .preprocessing import grid_shape
-from .protocol import Estimate, PartEstimate
-from .records import CompressionRecipe, Cost, to_json
-from .sliding_window import StreamSpec, patch_count
-from .timing import ABOUT_COST, INTERPOLATED, SAME_COST, Timing, grid_voxels, planned_setting
+from .memory import peak_memory_bytes
+from .timing import ABOUT_COST, INTERPOLATED, SAME_COST, Timing, planned_setting
 
 if TYPE_CHECKING:
-    from .compression.basis import RankEvidence
+    from ..compression.tucker.basis import RankEvidence
 
 NOT_MEASURED = "not measured"
 MODEL_BYTES = 4  # of a parameter, in the file of a model and in that of its compiled form in fp32; half in 16 bits

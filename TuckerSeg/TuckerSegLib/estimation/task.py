@@ -6,15 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from .body_region import RegionFinder
-from .estimate import NOT_MEASURED, Estimator
-from .image import Geometry, Image
-from .job import Job
+from ..image import Geometry, Image
+from ..models.model import together
+from ..models.task import SegmentationTask, TaskPart
+from ..preprocessing.roi_finder import RegionFinder
+from ..records.estimate import Estimate
+from ..records.job import Job
 from .measurements import Measurements
-from .memory_estimate import LABEL_BYTES
-from .protocol import Estimate
-from .run_record import together
-from .segmentation_task import SegmentationTask, TaskPart
+from .memory import LABEL_BYTES
+from .network import NOT_MEASURED, Estimator
 
 SHARED_BYTES = 2  # of a voxel on the networks' grid, which the volume is kept on for the next network
 

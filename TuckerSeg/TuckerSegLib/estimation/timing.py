@@ -7,20 +7,17 @@ interpolated by their multiply-accumulates.
 from __future__ import annotations
 
 import math
-import time
-from dataclasses import replace
 
 import numpy as np
 
-from . import catalog, hardware
-from .cache import key_of
-from .image import Geometry
-from .job import InferenceSpec
+from .. import hardware
+from ..image import Geometry
+from ..models.model import architecture_key
+from ..nnunet.plans import ModelPlans
+from ..preprocessing.preprocess import grid_voxels
+from ..records.job import InferenceSpec
+from ..records.statistics import RunStatistics
 from .measurements import Measurements
-from .nnunet.plans import ModelPlans
-from .preprocessing import grid_shape
-from .ready_model import ReadyModel
-from .statistics import RunStatistics
 
 GRID_VOXEL_WEIGHT = 6  # labeling one voxel of the model's grid takes as long as six of the image; the built-in model
 USUAL_SECONDS = 0.03  # per million voxels so weighted; the built-in model on two cores of a 2023 server processor
@@ -66,12 +63,6 @@ class Timing:
         return per_million * weighted_voxels(math.prod(geometry.shape), grid_voxels(geometry, plans)) / 1e6
 
 
-def architecture_key(plans: ModelPlans) -> str:
-    """Same for networks that are built alike, and so take equal time: the weights and the labels do not matter."""
-    architecture = plans.architecture
-    return key_of(network=architecture.class_name, kwargs=architecture.kwargs, patch=plans.patch_shape)[:16]
-
-
 def setting_of(
     architecture: str, device_id: str, device_name: str, precision: str, threads: int, batch_size: int
 ) -> str:
@@ -85,30 +76,9 @@ def planned_setting(plans: ModelPlans, device: hardware.Device, precision: str, 
     return setting_of(architecture_key(plans), device.id, device.name, precision, threads, inference.batch_size)
 
 
-def grid_voxels(geometry: Geometry, plans: ModelPlans) -> int:
-    """Voxels of a volume on the model's grid."""
-    return math.prod(grid_shape(geometry, plans, catalog.resampling_convention(plans.dataset_name)))
-
-
 def weighted_voxels(voxels: int, on_grid: int) -> int:
     """Voxels of a volume, those on the model's grid weighted by what they take."""
     return voxels + GRID_VOXEL_WEIGHT * on_grid
-
-
-def measure_patch(ready: ReadyModel, inference: InferenceSpec, measurements: Measurements) -> None:
-    """Run one patch (after one to warm up) and remember its seconds."""
-    import torch
-
-    plans = ready.model.plans
-    patch = torch.zeros(1, plans.input_channels, *plans.patch_shape)
-    with hardware.torch_threads(ready.threads), torch.inference_mode():
-        ready.network.run(patch)
-        started = time.perf_counter()
-        ready.network.run(patch).flatten()[0].item()  # a GPU has finished when a number has come
-        seconds = time.perf_counter() - started
-    macs = ready.model.cost.macs * len(ready.model.folds)
-    setting = planned_setting(plans, ready.device, ready.precision, replace(inference, threads=ready.threads))
-    measurements.add_patch_seconds(setting, macs, seconds)
 
 
 def remember_run(statistics: RunStatistics, inference: InferenceSpec, measurements: Measurements) -> None:

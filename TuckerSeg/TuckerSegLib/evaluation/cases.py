@@ -6,21 +6,17 @@ overall figures are means over those structures.
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .errors import ImageError, OutputError, SpecError
-from .evaluation import StructureMean, StructureScore, mean_of, means_over_cases, overlap
-from .image import Geometry
+from ..errors import ImageError, SpecError
+from ..image import Geometry
 from .label_files import LabelMap, matched, named_labels, pair_files, read_label_map, unnamed
-from .records import to_json
+from .overlap import StructureMean, StructureScore, mean_of, means_over_cases, overlap
 from .surface_distance import check_tolerance, nsd_per_label
-from .text_files import as_csv, check_writable, write_text
 
 TOLERANCE_MM = 3.0  # the Tucker paper's and TotalSegmentator's, at a spacing of 1.5 mm
 IGNORE = "ignore"  # nnU-Net's name for voxels that nobody labeled
@@ -69,32 +65,6 @@ class Evaluation:
     nsd: float | None
     structures: tuple[StructureMean, ...]
     scores: tuple[StructureScore, ...]
-
-
-def report(prediction: Path, reference: Path, spec: EvaluationSpec, out: str | None, as_json: bool) -> None:
-    """Evaluate, and print the means and the worst structures, or everything as JSON.
-
-    Args:
-        out: A .csv with every structure of every case; their means go to the file of its name with ``_means``.
-
-    Raises:
-        OutputError: The tables cannot be written.
-    """
-    table = Path(out) if out else None
-    if table:
-        if table.suffix.lower() != ".csv":
-            raise OutputError(f"{table}: the name of a table ends in .csv.")
-        check_writable(table)
-    found = evaluate(prediction, reference, spec, _tell)
-    if table:
-        means = table.with_name(f"{table.stem}_means.csv")
-        write_text(table, as_csv(found.scores, StructureScore))
-        write_text(means, as_csv(found.structures, StructureMean))
-    if as_json:
-        print(json.dumps(to_json(found), indent=1))
-        return
-    print(as_text(found))
-    print(f"Written: {table}, {means}" if table else "All structures of all cases: --out FILE.csv")
 
 
 def evaluate(
@@ -158,33 +128,6 @@ def score_case(case: str, prediction: LabelMap, reference: LabelMap, tolerance_m
     ]
 
 
-def as_text(evaluation: Evaluation, most: int = SHOWN_STRUCTURES) -> str:
-    """Means, and the structures that agree least, for a terminal."""
-    counted = [structure for structure in evaluation.structures if structure.cases]
-    extra = [structure for structure in evaluation.structures if structure.cases_without]
-    lines = [f"{'structure':32}{'label':>7}{'cases':>7}{'Dice':>8}{'NSD':>8}"]
-    lines += [f"{s.name:32}{s.value:7}{s.cases:7}{s.dice:8.3f}{s.nsd:8.3f}" for s in counted[:most]]
-    if len(counted) > most:
-        lines.append(f"... and {len(counted) - most} more that agree better or as well")
-    if counted:
-        title = f"mean of {len(counted)} structures"
-        lines.append(f"{title:39}{evaluation.cases:7}{evaluation.dice:8.3f}{evaluation.nsd:8.3f}")
-    else:
-        lines.append("No structure of the references counts.")
-    lines.append(
-        f"NSD: normalized surface Dice at {evaluation.tolerance_mm:g} mm. Means over the cases whose reference has the "
-        f"structure{f' with {evaluation.minimum_voxels} voxels or more' if evaluation.minimum_voxels > 1 else ''}."
-    )
-    if extra:
-        shown = ", ".join(f"{s.name} ({s.cases_without})" for s in extra[:most])
-        rest = f" and {len(extra) - most} more" if len(extra) > most else ""
-        lines.append(f"Predicted in cases whose reference has none, which counts nowhere: {shown}{rest}")
-    if evaluation.unpaired:
-        lines.append(f"Left out, for want of a partner: {', '.join(evaluation.unpaired)}")
-    lines += [f"Note: {note}" for note in evaluation.notes]
-    return "\n".join(lines)
-
-
 def _without_ignored(
     predicted: np.ndarray, expected: np.ndarray, names: dict[int, str]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -214,11 +157,6 @@ def _check_grids(prediction: LabelMap, reference: LabelMap) -> None:
             f"{prediction.source}: not on the grid of {reference.source}; found {_grid(prediction.geometry)} and "
             f"{_grid(reference.geometry)}. Resample one to the other, labels by the nearest voxel."
         )
-
-
-def _tell(case: str, number: int, cases: int) -> None:
-    if cases > 1:
-        print(f"case {number} of {cases}: {case}", file=sys.stderr)
 
 
 def _grid(geometry: Geometry) -> str:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .catalog import task
-from .errors import ImageError, SpecError
-from .image import Geometry, oriented, read_image
-from .image.reading import HEADER_READERS
-from .image.segments import read_segment_names
-from .structures import known_structures, title_of
+from ..catalog.entries import task
+from ..catalog.structures import known_structures, title_of
+from ..errors import ImageError, SpecError
+from ..image import Geometry, oriented, read_image
+from ..image.formats.seg_nrrd import read_segment_names
+from ..image.reading import HEADER_READERS
 
 SEGMENTATION = ".seg.nrrd"
 EXTENSIONS = (SEGMENTATION, *HEADER_READERS)  # the first that fits counts

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .errors import SpecError
+from ..errors import SpecError
 
 Point = tuple[float, float, float]
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from ..model import SegmentationModel
+    from ..models.model import SegmentationModel
 
 AIR = 3.0  # below the mean, in standard deviations
 TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}  # of the largest logit; what an export is not to be used beyond

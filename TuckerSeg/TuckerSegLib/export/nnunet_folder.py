@@ -18,13 +18,13 @@ from ..nnunet.compressed_architecture import compressed_architecture
 from ..nnunet.folder import CHECKPOINT_NAMES, find_model_folder
 from ..nnunet.network import build_network
 from ..nnunet.plans import Architecture, read_plans, resolved_configuration
-from ..records import CompressionRecipe
+from ..records.compression import CompressionRecipe
 from .checking import require_agreement, sample_patch
 from .settings import DATASET_NAME, Exported, ExportSettings
 from .staging import require_free, staged
 
 if TYPE_CHECKING:
-    from ..model import SegmentationModel
+    from ..models.model import SegmentationModel
 
 OPTIONS = ("dataset_name", "trainer_folder")
 TRAINER = "nnUNetTrainer"  # found without importing the others, and builds what the plans say

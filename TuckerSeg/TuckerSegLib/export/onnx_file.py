@@ -21,7 +21,7 @@ from .staging import require_free, staged
 from .whole_network import whole_network
 
 if TYPE_CHECKING:
-    from ..model import SegmentationModel
+    from ..models.model import SegmentationModel
 
 OPTIONS = ("dynamic_batch", "opset")
 OPSET = 17  # old enough for every runtime in use, new enough for all that these networks need

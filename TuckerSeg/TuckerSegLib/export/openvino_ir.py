@@ -18,7 +18,7 @@ from .staging import require_free, staged
 from .whole_network import whole_network
 
 if TYPE_CHECKING:
-    from ..model import SegmentationModel
+    from ..models.model import SegmentationModel
 
 OPTIONS = ("weights",)
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import catalog
-from ..records import to_json
+from ..records.serialization import to_json
 from ..sliding_window.weights import PEAK, SIGMA_FRACTION
 
 if TYPE_CHECKING:
-    from ..model import SegmentationModel
+    from ..models.model import SegmentationModel
 
 FORMAT_VERSION = 1
 INPUT_NAME, OUTPUT_NAME = "patches", "logits"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from ..model import SegmentationModel
+    from ..models.model import SegmentationModel
 
 
 class MeanOfFolds(nn.Module):

@@ -10,10 +10,10 @@ import numpy as np
 
 from ..errors import ImageError
 from .checks import check_geometry, cleaned
+from .formats.metaimage import read_metaimage_header
+from .formats.nifti import read_nifti_header
+from .formats.nrrd import read_nrrd_header
 from .geometry import Geometry
-from .metaimage import read_metaimage_header
-from .nifti import read_nifti_header
-from .nrrd import read_nrrd_header
 from .stored import StoredVolume, compact, read_stored
 from .volume import Image
 
@@ -90,7 +90,7 @@ def _read_file(path: Path, timepoint: int | None) -> tuple[np.ndarray, Geometry,
 
 
 def _read_folder(path: Path, timepoint: int | None) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
-    from .dicom import read_dicom_folder
+    from .formats.dicom import read_dicom_folder
 
     _chosen_timepoint(path, 1, timepoint)
     array, affine, notes = read_dicom_folder(path)

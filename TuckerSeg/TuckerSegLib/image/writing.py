@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OutputError
+from .formats.metaimage import metaimage_header
+from .formats.nifti import nifti_header
+from .formats.nrrd import nrrd_header
 from .geometry import Geometry
-from .headers import metaimage_header, nifti_header, nrrd_header
 from .labels import Segment, voxel_counts
 
 EXTENSIONS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha")  # the first that fits counts

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .evaluation import dice_per_label, mean_dice
-from .job import Job, compression_of
-from .protocol import BoxFile, ComparisonRow, StructureDice
-from .segmentation import SegmentationResult
+from ..evaluation.overlap import dice_per_label, mean_dice
+from ..records.comparison import ComparisonRow, StructureDice
+from ..records.job import Job, compression_of
+from ..records.protocol import BoxFile
+from ..segmentation.segment import SegmentationResult
 
 
 @dataclass(frozen=True, eq=False)

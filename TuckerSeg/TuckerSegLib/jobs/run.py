@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import image
-from .cache import Cache
-from .crop_box import bring_all_networks, find_crop, search_of
-from .errors import Cancelled, OutputError
-from .job import Job
-from .measurements import Measurements
+from .. import image
+from ..cache import Cache
+from ..errors import OutputError
+from ..estimation.measurements import Measurements
+from ..estimation.timing import remember_run
+from ..models.task import bring_all_networks, search_of, task_of
+from ..monitor import Listener, Stopwatch, stop_if, warnings_as_events
+from ..preprocessing.roi import Crop
+from ..records.job import Job
+from ..segmentation.localization import find_crop
+from ..segmentation.prepared_task import ready_task
+from ..segmentation.segment import SegmentationResult, segment
 from .progress import ProgressTracker
-from .ready_task import ready_task
-from .region import Crop
-from .segmentation import SegmentationResult, segment
-from .segmentation_task import task_of
-from .stopwatch import Listener, Stopwatch
-from .timing import remember_run
 
 
 def run_job(
@@ -104,25 +103,3 @@ def _keep_inputs(job: Job) -> None:
 def _read(job: Job, watch: Stopwatch) -> image.Image:
     with watch.stage("read"):
         return image.read_image(job.images if len(job.images) > 1 else job.images[0], job.timepoint)
-
-
-def stop_if(cancelled: Callable[[], bool]) -> None:
-    """Raise Cancelled where ``cancelled`` says so."""
-    if cancelled():
-        raise Cancelled("The run was cancelled.")
-
-
-@contextlib.contextmanager
-def warnings_as_events(on_event: Listener) -> Iterator[list[str]]:
-    """Collect the library's own warnings as notes, and tell of them at once."""
-    collected: list[str] = []
-
-    def show(message, category, filename, lineno, file=None, line=None):
-        if "TuckerSegLib" in str(filename):
-            collected.append(str(message))
-            on_event({"event": "log", "message": str(message)})
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")
-        warnings.showwarning = show
-        yield collected

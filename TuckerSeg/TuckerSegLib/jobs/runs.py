@@ -6,34 +6,34 @@ Knows images and results; knows nothing of requests, files and lines.
 from __future__ import annotations
 
 import contextlib
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from .. import comparison
+from .. import hardware
 from ..cache import Cache
-from ..crop_box import Search, bring_all_networks, find_crop, search_of
 from ..errors import OutOfMemoryError
-from ..estimate import Estimator
+from ..estimation.measurements import Measurements
+from ..estimation.network import Estimator
+from ..estimation.task import TaskEstimator
+from ..estimation.timing import Timing, planned_setting, remember_run
 from ..image import Box, Geometry, Image
-from ..job import InferenceSpec, Job
-from ..measurements import Measurements
-from ..preview import preview
-from ..progress import ProgressTracker
-from ..protocol import Estimate
-from ..ready_model import ReadyModel
-from ..ready_task import ready_task
-from ..region import Crop
-from ..run import warnings_as_events
-from ..run_record import together
-from ..segmentation import SegmentationResult, segment
-from ..segmentation_task import SegmentationTask, TaskPart
-from ..stopwatch import Stopwatch
-from ..task_estimate import TaskEstimator
-from ..timing import Timing, measure_patch, planned_setting, remember_run
-from ..warm_models import WarmModels
-from .context import Context
+from ..models.model import together
+from ..models.task import Search, SegmentationTask, TaskPart, bring_all_networks, search_of
+from ..monitor import Context, Stopwatch, warnings_as_events
+from ..preprocessing.roi import Crop
+from ..records.estimate import Estimate
+from ..records.job import InferenceSpec, Job
+from ..segmentation.localization import find_crop
+from ..segmentation.prepared_model import ReadyModel
+from ..segmentation.prepared_task import ready_task
+from ..segmentation.preview import preview
+from ..segmentation.segment import SegmentationResult, segment
+from . import comparison
+from .progress import ProgressTracker
+from .warm_models import WarmModels
 
 MOST_ESTIMATORS = 12  # they hold no weights
 
@@ -183,3 +183,19 @@ class Runs:
         while len(self._estimators) > MOST_ESTIMATORS:
             self._estimators.popitem(last=False)
         return estimator
+
+
+def measure_patch(ready: ReadyModel, inference: InferenceSpec, measurements: Measurements) -> None:
+    """Run one patch (after one to warm up) and remember its seconds."""
+    import torch
+
+    plans = ready.model.plans
+    patch = torch.zeros(1, plans.input_channels, *plans.patch_shape)
+    with hardware.torch_threads(ready.threads), torch.inference_mode():
+        ready.network.run(patch)
+        started = time.perf_counter()
+        ready.network.run(patch).flatten()[0].item()  # a GPU has finished when a number has come
+        seconds = time.perf_counter() - started
+    macs = ready.model.cost.macs * len(ready.model.folds)
+    setting = planned_setting(plans, ready.device, ready.precision, replace(inference, threads=ready.threads))
+    measurements.add_patch_seconds(setting, macs, seconds)

@@ -7,18 +7,18 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from .cache import Cache
-from .calibrating import calibration_stamp, volume_id
-from .compressing import compress_as_asked
-from .errors import OutOfMemoryError
-from .image import Image
-from .job import InferenceSpec, Job
-from .loading import files_stamp, load_model
-from .model import SegmentationModel
-from .ready_model import ReadyModel, prepare
-from .ready_task import ReadyTask, ready_single, ready_task
-from .segmentation_task import SegmentationTask, only_part, task_of
-from .stopwatch import Listener, Stopwatch, deaf
+from ..cache import Cache
+from ..errors import OutOfMemoryError
+from ..image import Image
+from ..models.calibration import calibration_stamp, volume_id
+from ..models.job_compression import compress_as_asked
+from ..models.loading import files_stamp, load_model
+from ..models.model import SegmentationModel
+from ..models.task import SegmentationTask, only_part, task_of
+from ..monitor import Listener, Stopwatch, deaf
+from ..records.job import InferenceSpec, Job
+from ..segmentation.prepared_model import ReadyModel, prepare
+from ..segmentation.prepared_task import ReadyTask, ready_single, ready_task
 
 MOST_READY = 2  # the original and one rank: what a user switches between
 MOST_LOADED = 3

@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from ..download import check_space
 from ..errors import Cancelled, DownloadError, ModelFolderError
+from .download import check_space
 
 LARGEST_RATIO = 20  # weights hardly shrink in a zip: of published ones, what comes out is 1.2 times as large
 FREE_BYTES = 100 * 1024**2  # so much may come out of any zip

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from ..catalog import Part
+from ..catalog.entries import Part
 from ..text_files import write_text
 from .places import models_folder
 

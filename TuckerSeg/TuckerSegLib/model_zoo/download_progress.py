@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..catalog import Part
+from ..catalog.entries import Part
 
 TOLD_EVERY_S = 0.2
 SPEED_OVER_S = 10.0  # connections change; what they did last says most

@@ -13,12 +13,12 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from ..catalog import Task, task
-from ..download import check_space
+from ..catalog.entries import Task, task
 from ..errors import Cancelled, ModelFolderError, OutputError, SpecError
 from ..nnunet.folder import ModelFolder, find_model_folder
 from ..nnunet.plans import ModelPlans, read_plans
 from .archives import CHUNK_BYTES, check_archive, sync_folder
+from .download import check_space
 from .places import IMPORTED, NOTE_FILE, ImportedModel, imported_models, models_folder
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

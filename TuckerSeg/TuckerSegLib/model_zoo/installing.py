@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..catalog import Part, Task
-from ..download import Fetched, Patience, WrongChecksum, check_address, fetch, sha256_of
+from ..catalog.entries import Part, Task
 from ..errors import DownloadError, ModelFolderError
 from ..nnunet.folder import find_model_folder
 from .archives import sync_folder, unpack
 from .checksums import known_sum, remember_sum
+from .download import Fetched, Patience, WrongChecksum, check_address, fetch, sha256_of
 from .download_progress import DownloadProgress, Listener
 from .locks import exclusive
 from .places import NOTE_FILE, find_part, models_folder, refusal

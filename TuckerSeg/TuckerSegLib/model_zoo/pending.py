@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import catalog
-from ..catalog import Part, Task
+from ..catalog.entries import Part, Task
 from .installing import UNPACKED_SHARE, address_of
 from .places import find_part, models_folder
 

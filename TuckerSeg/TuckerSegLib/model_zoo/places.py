@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..catalog import Part, Task, task, tasks
+from ..catalog.entries import Part, Task, task, tasks
 from ..errors import DownloadError, ModelFolderError
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import catalog, hardware, model_file
-from .cache import Cache, key_of
-from .errors import ModelFileError, SpecError
-from .image import Image, read_image
+from .. import catalog, hardware, tensor_file
+from ..cache import Cache, key_of
+from ..errors import ModelFileError, SpecError
+from ..image import Image, read_image
+from ..preprocessing.preprocess import preprocess
 from .model import ENGINE_VERSION, SegmentationModel
-from .preprocessing import preprocess
 
 if TYPE_CHECKING:
     import torch
 
-    from .compression.calibration import Calibration
+    from ..compression.calibration import Calibration
 
 PATCHES_PER_VOLUME = 4
 CROP_VOXELS = 80  # along an axis, or the nearest size that the network takes: as good as whole patches, and cheaper
@@ -85,7 +85,7 @@ def calibrate_model(
         SpecError: The model is compressed already, or there is no volume.
         ImageError: The volume does not fit the model.
     """
-    from .compression.calibration import calibrate
+    from ..compression.calibration import calibrate
 
     if model.recipes:
         raise SpecError(f"{model.name} is compressed already; the original model is what is calibrated.")
@@ -119,7 +119,7 @@ def calibration_patches(model: SegmentationModel, volume: Image, count: int, see
     """
     import torch
 
-    from .crops import padded, random_crop
+    from ..training.crops import padded, random_crop
 
     plans = model.plans
     data = preprocess(volume, plans, catalog.resampling_convention(plans.dataset_name)).data
@@ -134,7 +134,7 @@ def calibration_patches(model: SegmentationModel, volume: Image, count: int, see
 
 def crop_shape(model: SegmentationModel) -> tuple[int, int, int]:
     """(Z, Y, X) of a crop: about CROP_VOXELS along each axis, divisible as the network's strides ask."""
-    from .compression.trace import trace
+    from ..compression.trace import trace
 
     plans = model.plans
     run = trace(model.structure(), plans.patch_shape, plans.input_channels)
@@ -148,14 +148,14 @@ def crop_shape(model: SegmentationModel) -> tuple[int, int, int]:
 
 def stored_calibration(model: SegmentationModel, cache: Cache) -> ModelCalibration | None:
     """What was kept for a model; None where it was never calibrated here."""
-    from .compression.calibration import Calibration
+    from ..compression.calibration import Calibration
 
     key = _key(model)
     path = cache.find("calibrations", key)
     if path is None:
         return None
     try:
-        tensors, document = model_file.read_tensors(path)
+        tensors, document = tensor_file.read_tensors(path)
         folds = {
             fold: Calibration.from_tensors(
                 {name.removeprefix(f"{fold}:"): value for name, value in tensors.items() if name.startswith(f"{fold}:")}
@@ -177,13 +177,13 @@ def store_calibration(model: SegmentationModel, calibration: ModelCalibration, c
         for name, tensor in each.to_tensors().items()
     }
     document = {"volumes": list(calibration.volumes), "volume_ids": list(calibration.volume_ids)}
-    cache.store("calibrations", _key(model), lambda path: model_file.write_tensors(path, tensors, document))
+    cache.store("calibrations", _key(model), lambda path: tensor_file.write_tensors(path, tensors, document))
 
 
 def calibration_stamp(model: SegmentationModel, cache: Cache) -> str | None:
     """Changes whenever what is kept for a model does; None where there is nothing."""
     path = cache.find("calibrations", _key(model))
-    return path and model_file.checksum_of(path)
+    return path and tensor_file.checksum_of(path)
 
 
 def wants_calibration(spec: Any) -> bool:

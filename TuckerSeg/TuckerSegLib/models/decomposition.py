@@ -7,17 +7,17 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import model_file
-from .cache import Cache, key_of
-from .errors import ModelFileError
+from .. import tensor_file
+from ..cache import Cache, key_of
+from ..errors import ModelFileError
 from .model import ENGINE_VERSION, SegmentationModel
 
 if TYPE_CHECKING:
     import torch
 
-    from .calibrating import ModelCalibration
-    from .compression.basis import Basis, RankEvidence
-    from .compression.calibrated_basis import CalibratedBasis
+    from ..compression.tucker.basis import Basis, RankEvidence
+    from ..compression.tucker.calibrated_basis import CalibratedBasis
+    from .calibration import ModelCalibration
 
 Report = Callable[[float], None] | None
 
@@ -31,7 +31,7 @@ def network_basis(
         network: That of the fold.
         progress: Called with the fraction done; may raise to stop.
     """
-    from .compression.basis import Basis, decompose
+    from ..compression.tucker.basis import Basis, decompose
 
     def make() -> Basis:
         return decompose(network, progress)
@@ -41,7 +41,7 @@ def network_basis(
 
 def calibrated_basis(fold: str, network: torch.nn.Module, calibration: ModelCalibration) -> CalibratedBasis:
     """One fold's network in the norm of its calibration; nothing slow is done yet."""
-    from .compression.calibrated_basis import CalibratedBasis
+    from ..compression.tucker.calibrated_basis import CalibratedBasis
 
     return CalibratedBasis.of(network, calibration.folds[fold])
 
@@ -57,7 +57,7 @@ def rank_evidence(
         calibration: The one that the spec names; None for errors of the weights alone.
         progress: Called with the fraction done; may raise to stop.
     """
-    from .compression.basis import RankEvidence
+    from ..compression.tucker.basis import RankEvidence
 
     if not spec.looks_at_weights:
         return None
@@ -97,11 +97,11 @@ def _kept(cache: Cache, key: str, kind: type, make: Callable[[], Any]) -> Any:
     """What is stored under a key, else what ``make`` gives, stored."""
     if path := cache.find("bases", key):
         try:
-            tensors, _ = model_file.read_tensors(path)
+            tensors, _ = tensor_file.read_tensors(path)
             return kind.from_tensors(tensors)
         except (ModelFileError, KeyError) as error:
             cache.discard("bases", key)
             warnings.warn(f"A cached file could not be used and is made again: {error}", stacklevel=3)
     made = make()
-    cache.store("bases", key, lambda path: model_file.write_tensors(path, made.to_tensors(), {}))
+    cache.store("bases", key, lambda path: tensor_file.write_tensors(path, made.to_tensors(), {}))
     return made

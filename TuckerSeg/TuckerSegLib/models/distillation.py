@@ -7,19 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import catalog, hardware
-from .calibrating import calibration_patches, crop_shape, has_built_in_volumes, volume_id
-from .errors import SpecError
-from .image import Image, read_image
-from .loading import require_pair
-from .model import SegmentationModel
-from .predictor import uses_features
-from .preprocessing import preprocess
-from .records import CompressionRecipe, to_json
-from .repairing.distillation import Pupil, repair_network
-from .repairing.examples import Examples
-from .repairing.loss import Readout
-from .repairing.settings import RepairRecord, RepairSettings
+from .. import catalog, hardware
+from ..errors import SpecError
+from ..image import Image, read_image
+from ..preprocessing.preprocess import preprocess
+from ..records.compression import CompressionRecipe
+from ..records.serialization import to_json
+from ..training.distillation.examples import Examples
+from ..training.distillation.loop import Pupil, repair_network
+from ..training.distillation.loss import Readout
+from ..training.distillation.settings import RepairRecord, RepairSettings
+from .calibration import calibration_patches, crop_shape, has_built_in_volumes, volume_id
+from .model import SegmentationModel, require_pair, uses_features
 
 BUILT_IN_SHARE = 0.4  # of the crops
 HELD_BACK_CROPS = 3

@@ -9,15 +9,16 @@ from typing import Any
 
 import torch
 
-from . import hardware
-from .errors import Cancelled, SpecError
-from .finetuning.dataset import RawCase, RawDataset
-from .finetuning.preparation import held_back, prepare_dataset
-from .finetuning.settings import FineTuningRecord, FineTuningSettings
-from .finetuning.training import fine_tune
+from .. import hardware
+from ..errors import Cancelled, SpecError
+from ..records.compression import CompressionRecipe
+from ..records.serialization import to_json
+from ..training.finetuning.dataset import RawCase, RawDataset
+from ..training.finetuning.loop import fine_tune
+from ..training.finetuning.preparation import held_back, prepare_dataset
+from ..training.finetuning.settings import FineTuningRecord, FineTuningSettings
+from ..training.tensor_states import sha256_of, tensors_of
 from .model import SegmentationModel
-from .records import CompressionRecipe, to_json
-from .tensor_states import sha256_of, tensors_of
 
 Listener = Callable[[dict[str, Any]], None]
 

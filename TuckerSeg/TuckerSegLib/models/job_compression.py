@@ -7,9 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from . import compression
-from .cache import Cache
-from .calibrating import (
+from .. import compression
+from ..cache import Cache
+from ..errors import SpecError
+from ..image import Image
+from ..monitor import Stopwatch
+from ..records.compression import LayerChange
+from ..records.job import Job
+from .calibration import (
     ModelCalibration,
     calibrate_model,
     has_built_in_volumes,
@@ -18,15 +23,11 @@ from .calibrating import (
     volume_id,
     wants_calibration,
 )
-from .decompositions import rank_evidence
-from .errors import SpecError
-from .image import Image
-from .job import Job
-from .loading import cached_compression, compress, require_original
-from .model import SegmentationModel, read_model_facts
-from .model_refit import refit_model
-from .records import LayerChange
-from .stopwatch import Stopwatch
+from .compress import cached_compression, compress
+from .decomposition import rank_evidence
+from .file import read_model_facts
+from .model import SegmentationModel, require_original
+from .refit import refit_model
 
 WEIGHTS_ONLY = (
     "The ranks were chosen by the weights alone: no volume was calibrated on, so more accuracy is lost than need be."

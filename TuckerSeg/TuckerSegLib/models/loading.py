@@ -5,32 +5,24 @@ Ties nnU-Net's files, the compression methods and the cache together; the result
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from . import compression
-from .cache import Cache, key_of
-from .compression.cost import count
-from .compression.heads import drop_unused_heads, find_head, split_head
-from .decompositions import calibrated_basis, network_basis, rank_evidence
-from .errors import ModelFileError, ModelFolderError, SpecError
-from .installed_models import locate
-from .model import ENGINE_VERSION, SegmentationModel, read_model_facts, read_model_file
-from .nnunet.compressed_architecture import original_architecture
-from .nnunet.folder import ModelFolder, find_model_folder
-from .nnunet.network import build_network
-from .nnunet.plans import ModelPlans, read_plans, with_documents
-from .records import CompressionRecipe, to_json
+from ..cache import Cache, key_of
+from ..compression.cost import count
+from ..compression.heads import drop_unused_heads, split_head
+from ..errors import ModelFolderError, SpecError
+from ..model_zoo import locate
+from ..nnunet.compressed_architecture import original_architecture
+from ..nnunet.folder import ModelFolder, find_model_folder
+from ..nnunet.network import build_network
+from ..nnunet.plans import ModelPlans, read_plans, with_documents
+from .file import Read, cached_model, read_model_facts, read_model_file
+from .model import ENGINE_VERSION, SegmentationModel, weights_of
 
 if TYPE_CHECKING:
     import torch
-
-    from .calibrating import ModelCalibration
-
-Read = Callable[[Path], SegmentationModel]
 
 
 def load_model(path: str | Path, folds: tuple[str, ...] | None = None, cache: Cache | None = None) -> SegmentationModel:
@@ -92,115 +84,6 @@ def files_stamp(path: str | Path, folds: tuple[str, ...] | None = None) -> str:
     return key_of(files=stamps, folds=folds)
 
 
-def compress(
-    model: SegmentationModel,
-    spec: Any,
-    method: str = "tucker",
-    cache: Cache | None = None,
-    progress: Callable[[float], None] | None = None,
-    calibration: ModelCalibration | None = None,
-) -> SegmentationModel:
-    """Compress a model; every fold alike.
-
-    Args:
-        model: The original.
-        spec: The method's ``Spec``, as ``compression.tucker.Spec(rank_ratio=0.33)``.
-        method: Name in ``compression.METHODS``.
-        cache: Keeps the result and the decomposition.
-        progress: Called with the fraction done, 0 to 1.
-        calibration: For a spec of rank mode ``auto``; it is the one that the spec names, or gets its name there.
-
-    Returns:
-        A new model. Where the method changes no layer (rank ratio 1), the original itself.
-
-    Raises:
-        SpecError: The model is compressed already, or the spec names another calibration.
-    """
-    require_original(model)
-    module = compression.method(method)
-    cache = cache or Cache()
-    patch_shape, channels = model.plans.patch_shape, model.plans.input_channels
-    if calibration is not None and spec.calibration is None:
-        spec = replace(spec, calibration=calibration.sha256)
-    named, given = getattr(spec, "calibration", None), calibration and calibration.sha256
-    if named != given:
-        raise SpecError(f"the compression names the calibration {named}, but {given} was given")
-    asked = _asked(model, spec, method)
-    if cached := cached_model(cache, asked.key):
-        return replace(cached, name=model.name, plans=model.plans)
-    evidence = rank_evidence(model, spec, cache, calibration, progress)
-    changes = module.plan(model.structure(), spec, patch_shape, channels, evidence)
-    if all(change.skipped_because is not None for change in changes):
-        return model
-    weights: dict[str, torch.Tensor] = {}
-    for number, fold in enumerate(model.folds):
-        network = model.network(fold)
-        report = progress and (lambda done, start=number: progress((start + done) / len(model.folds)))
-        if calibration is None:
-            basis = network_basis(model, fold, network, cache, report)
-        else:
-            basis = calibrated_basis(fold, network, calibration)
-        module.apply(network, changes, basis)
-        weights |= _weights(network, fold)
-    cost = count(network, patch_shape, channels).total
-    head_path = find_head(network, patch_shape, channels)  # a compressed head is three layers
-    recipe = CompressionRecipe(method, to_json(spec), changes)
-    compressed = replace(asked, recipes=(recipe,), weights=weights, cost=cost, head_path=head_path)
-    cache.store("models", compressed.key, compressed.save)
-    return compressed
-
-
-def cached_compression(
-    model: SegmentationModel, spec: Any, method: str, cache: Cache, read: Read = read_model_file
-) -> SegmentationModel | None:
-    """What :func:`compress` made earlier; None where it did not.
-
-    Args:
-        model: The original, or its facts.
-        read: See :func:`cached_model`.
-    """
-    cached = cached_model(cache, _asked(model, spec, method).key, read)
-    return None if cached is None else replace(cached, name=model.name)
-
-
-def _asked(model: SegmentationModel, spec: Any, method: str) -> SegmentationModel:
-    """What has the key of a compressed model that is not made yet."""
-    return replace(model, recipes=(CompressionRecipe(method, to_json(spec), ()),), weights={})
-
-
-def cached_model(cache: Cache, key: str, read: Read = read_model_file) -> SegmentationModel | None:
-    """A compressed model from the cache; one that cannot be read is discarded with a warning.
-
-    Args:
-        read: The whole file, or its facts alone.
-    """
-    path = cache.find("models", key)
-    if path is None:
-        return None
-    try:
-        return read(path)
-    except ModelFileError as error:
-        cache.discard("models", key)
-        warnings.warn(f"A cached file could not be used and is made again: {error}", stacklevel=3)
-        return None
-
-
-def require_original(model: SegmentationModel) -> None:
-    """Raise SpecError where a model is compressed already."""
-    if model.recipes:
-        raise SpecError(f"{model.name} is compressed already; start from the original model.")
-
-
-def require_pair(compressed: SegmentationModel, original: SegmentationModel) -> None:
-    """Raise SpecError unless the one was made of the other."""
-    if original.recipes:
-        raise SpecError(f"{original.name} is compressed; the original is needed to learn from.")
-    if not compressed.recipes:
-        raise SpecError(f"{compressed.name} is not compressed: there is nothing to gain. Give a rank below 1.")
-    if (compressed.source_sha256, compressed.folds) != (original.source_sha256, original.folds):
-        raise SpecError(f"{compressed.name} was not made of {original.name}; give the original that it was made of.")
-
-
 def _model_of_file(path: Path, folds: tuple[str, ...] | None, read: Read) -> SegmentationModel:
     model = read(path)
     if folds and set(folds) != set(model.folds):
@@ -209,12 +92,6 @@ def _model_of_file(path: Path, folds: tuple[str, ...] | None, read: Read) -> Seg
             f"{', '.join(folds)}. Leave the folds out, or compress the original model with those."
         )
     return model
-
-
-def _weights(network: torch.nn.Module, fold: str) -> dict[str, torch.Tensor]:
-    """Parameters, and buffers such as the statistics of batch normalization; aliases once."""
-    named = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    return {f"{fold}/{name}": tensor.detach() for name, tensor in named.items()}
 
 
 def _convert(folder: ModelFolder, sha256: str) -> SegmentationModel:
@@ -235,7 +112,7 @@ def _convert(folder: ModelFolder, sha256: str) -> SegmentationModel:
                 f"{folder.container}: the weights of fold_{fold} do not fit the network in plans.json: {reason}"
             ) from error
         drop_unused_heads(network, plans.patch_shape, plans.input_channels)
-        weights |= _weights(network, fold)
+        weights |= weights_of(network, fold)
     cost = count(network, plans.patch_shape, plans.input_channels).total
     head = split_head(network, plans.patch_shape, plans.input_channels)
     model = SegmentationModel(

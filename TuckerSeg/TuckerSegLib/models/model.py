@@ -6,21 +6,24 @@ where models come from (``loading.py``).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from . import compression, model_file
-from .cache import key_of
-from .compression.heads import drop_unused_heads
-from .compression.layers import replace_modules
-from .errors import ModelFileError, SpecError
-from .nnunet.network import build_network
-from .nnunet.plans import ModelPlans
-from .records import CompressionRecipe, Cost, from_json, to_json
+from .. import compression, tensor_file
+from ..cache import key_of
+from ..compression.heads import drop_unused_heads
+from ..compression.layers import replace_modules
+from ..errors import SpecError
+from ..nnunet.network import build_network
+from ..nnunet.plans import ModelPlans
+from ..records.compression import CompressionRecipe, Cost
+from ..records.serialization import to_json
 
 if TYPE_CHECKING:
     import torch
+
 
 ENGINE_VERSION = 1  # raise when the same source and settings give other weights: old cache entries are passed over
 
@@ -128,7 +131,7 @@ class SegmentationModel:
             "cost": to_json(self.cost),
             "head_path": self.head_path,
         }
-        model_file.write_tensors(Path(path), self.weights, document)
+        tensor_file.write_tensors(Path(path), self.weights, document)
 
     def structure(self) -> torch.nn.Module:
         """The network without weights, on the meta device."""
@@ -142,36 +145,47 @@ class SegmentationModel:
         return network
 
 
-def read_model_file(path: str | Path) -> SegmentationModel:
-    """Read a ``.tuckerseg`` file.
-
-    Raises:
-        ModelFileError: Damaged, newer, or not such a file.
-    """
-    return _model_of(path, *model_file.read_tensors(Path(path)))
+def require_original(model: SegmentationModel) -> None:
+    """Raise SpecError where a model is compressed already."""
+    if model.recipes:
+        raise SpecError(f"{model.name} is compressed already; start from the original model.")
 
 
-def read_model_facts(path: str | Path) -> SegmentationModel:
-    """Read a ``.tuckerseg`` file but for its weights; see :meth:`SegmentationModel.without_weights`.
+def require_pair(compressed: SegmentationModel, original: SegmentationModel) -> None:
+    """Raise SpecError unless the one was made of the other."""
+    if original.recipes:
+        raise SpecError(f"{original.name} is compressed; the original is needed to learn from.")
+    if not compressed.recipes:
+        raise SpecError(f"{compressed.name} is not compressed: there is nothing to gain. Give a rank below 1.")
+    if (compressed.source_sha256, compressed.folds) != (original.source_sha256, original.folds):
+        raise SpecError(f"{compressed.name} was not made of {original.name}; give the original that it was made of.")
 
-    Raises:
-        ModelFileError: See :func:`read_model_file`.
-    """
-    return _model_of(path, *model_file.read_shapes(Path(path)))
+
+def weights_of(network: torch.nn.Module, fold: str) -> dict[str, torch.Tensor]:
+    """Parameters, and buffers such as the statistics of batch normalization; aliases once."""
+    named = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    return {f"{fold}/{name}": tensor.detach() for name, tensor in named.items()}
 
 
-def _model_of(path: str | Path, tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> SegmentationModel:
-    try:
-        return SegmentationModel(
-            name=document["name"],
-            plans=from_json(ModelPlans, document["plans"]),
-            folds=tuple(document["folds"]),
-            recipes=tuple(from_json(CompressionRecipe, recipe) for recipe in document["recipes"]),
-            source_sha256=document["source_sha256"],
-            original_cost=from_json(Cost, document["original_cost"]),
-            cost=from_json(Cost, document["cost"]),
-            head_path=document["head_path"],
-            weights=tensors,
-        )
-    except (KeyError, TypeError) as error:
-        raise ModelFileError(f"{path}: the header is incomplete ({error}). Make the file again.") from error
+def uses_features(model: SegmentationModel) -> bool:
+    """Whether accumulating the features of all folds is cheaper than accumulating logits."""
+    return accumulated_channels(model) < model.plans.logit_channels
+
+
+def accumulated_channels(model: SegmentationModel) -> int:
+    """Channels per voxel that are summed over patches: features of all folds, or logits where these are fewer."""
+    if model.head_path is None:
+        return model.plans.logit_channels
+    features = sum(model.head(fold)[0].shape[1] for fold in model.folds)
+    return min(features, model.plans.logit_channels)
+
+
+def together(keys: Sequence[str]) -> str:
+    """One key of several networks; a single network's own."""
+    return keys[0] if len(keys) == 1 else key_of(parts=list(keys))
+
+
+def architecture_key(plans: ModelPlans) -> str:
+    """Same for networks that are built alike, and so take equal time: the weights and the labels do not matter."""
+    architecture = plans.architecture
+    return key_of(network=architecture.class_name, kwargs=architecture.kwargs, patch=plans.patch_shape)[:16]

@@ -6,15 +6,15 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from . import catalog, hardware
-from .cache import Cache
-from .calibrating import ModelCalibration, calibration_patches, has_built_in_volumes, volume_id
-from .compression.refitting import distance, refit
-from .errors import SpecError
-from .image import Image, read_image
-from .loading import cached_model, require_pair
-from .model import SegmentationModel
-from .records import CompressionRecipe
+from .. import catalog, hardware
+from ..cache import Cache
+from ..compression.tucker.refit import distance, refit
+from ..errors import SpecError
+from ..image import Image, read_image
+from ..records.compression import CompressionRecipe
+from .calibration import ModelCalibration, calibration_patches, has_built_in_volumes, volume_id
+from .file import cached_model
+from .model import SegmentationModel, require_pair
 
 FITTED = 3  # crops per volume
 HELD_BACK = 1  # crops per volume

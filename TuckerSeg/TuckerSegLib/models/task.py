@@ -11,15 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import catalog, installed_models
-from .cache import Cache
-from .errors import DownloadError, SpecError
-from .job import Job, compression_of
+from .. import catalog
+from .. import model_zoo as installed_models
+from ..cache import Cache
+from ..catalog.selection import select
+from ..errors import DownloadError, SpecError
+from ..monitor import Listener, deaf
+from ..nnunet.folder import find_model_folder
+from ..records.job import InferenceSpec, Job, compression_of
 from .loading import load_facts, load_model
 from .model import SegmentationModel
-from .nnunet.folder import find_model_folder
-from .stopwatch import Listener, deaf
-from .structure_selection import select
 
 Load = Callable[[str | Path, tuple[str, ...] | None], SegmentationModel]
 
@@ -130,7 +131,7 @@ def bring_networks(job: Job, on_event: Listener = deaf, cancelled: Callable[[], 
         return
     parts = known.parts_with(wanted_structures(job, dict(known.structures), known.name))
     if None in map(installed_models.find_part, parts):
-        from .installed_models.installing import ensure_installed
+        from ..model_zoo.installing import ensure_installed
 
         ensure_installed(known, parts, on_event, cancelled)
 
@@ -196,3 +197,61 @@ def only_part(task: SegmentationTask) -> TaskPart:
             "works on one: give the folder of one of them as the model."
         )
     return task.parts[0]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is looked for.
+
+    Attributes:
+        job: Of the fast task.
+        structures: Names in that task.
+        margin_mm: Around them.
+        cut: Whether the networks see nothing but the box, as they did in training.
+    """
+
+    job: Job
+    structures: tuple[str, ...]
+    margin_mm: float
+    cut: bool
+
+
+def search_of(job: Job) -> Search | None:
+    """What a job's box is to be found by; None where the whole volume is meant.
+
+    Raises:
+        SpecError: A box is asked for, but no structures are, or no fast network is known for the model.
+    """
+    task = catalog.task(job.model)
+    cut = bool(task and task.crop_structures)
+    if job.crop == "none" or (job.crop is None and not cut):
+        return None
+    if not cut and job.structures is None:
+        raise SpecError("A crop is the box of the structures that are wanted: name them, as --structures liver,spleen.")
+    if task is None or task.crop_task is None:
+        known = ", ".join(each.name for each in catalog.tasks() if each.crop_task)
+        raise SpecError(f"No fast network is known that finds structures for {job.model}; there is one for {known}.")
+    if cut:
+        structures = task.crop_structures
+    else:
+        structures = tuple(select(job.structures, [name for _, name in task.structures], task.name))
+    fast = Job((), model=task.crop_task, inference=_fast(job.inference))
+    return Search(fast, structures, task.crop_margin_mm, cut)
+
+
+def bring_all_networks(job: Job, on_event: Listener = deaf, cancelled: Callable[[], bool] = lambda: False) -> None:
+    """Download the networks that a job needs, that which finds its box included; see ``bring_networks``."""
+    bring_networks(job, on_event, cancelled)
+    if search := search_of(job):
+        bring_networks(search.job, on_event, cancelled)
+
+
+def _fast(inference: InferenceSpec) -> InferenceSpec:
+    """As the job's own run, but in the fast task's steps, and with what is quick where nobody sees the result."""
+    return InferenceSpec(
+        device=inference.device,
+        precision=inference.precision,
+        threads=inference.threads,
+        output_grid="nearest",
+        skip_empty=inference.skip_empty,
+    )

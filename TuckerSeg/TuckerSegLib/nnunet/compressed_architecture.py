@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 
 from ..errors import UnsupportedModelError
-from ..records import CompressionRecipe, from_json, to_json
+from ..records.compression import CompressionRecipe
+from ..records.serialization import from_json, to_json
 from .plans import Architecture
 
 NETWORK_CLASS = "TuckerSegLib.compressed_network.CompressedUNet"

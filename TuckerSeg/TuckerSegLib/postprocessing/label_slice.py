@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from .errors import SpecError
+from ..errors import SpecError
 
 if TYPE_CHECKING:
-    from .labeling import Decision, Head
+    from .decision import Decision, Head
 
 _CHUNK_ROWS = 4096  # logits of a chunk stay in the cache
 _NEVER = -1e30  # a logit that never wins

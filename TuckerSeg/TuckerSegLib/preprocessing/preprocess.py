@@ -7,23 +7,25 @@ them there. Everything on the way is a view until the small resampled volume is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import ImageError
-from .image import is_constant
-from .nnunet.normalization import IntensityMap, intensity_map
-from .nnunet.plans import ModelPlans, ResamplingPlan
-from .region import Box, Region
-from .resampling import ResamplingSpec, output_shape, resample, separate_axis
+from .. import catalog
+from ..errors import ImageError
+from ..image import Geometry, is_constant
+from ..nnunet.normalization import IntensityMap, intensity_map
+from ..nnunet.plans import ModelPlans, ResamplingPlan
+from ..resampling import ResamplingSpec, output_shape, resample, separate_axis
+from .roi import Box, Region
 
 if TYPE_CHECKING:
     import torch
 
-    from .image import Geometry, Image
+    from ..image import Geometry, Image
 
 Shape = tuple[int, int, int]
 ResampleAligned = Callable[[np.ndarray, Shape, ResamplingSpec], "torch.Tensor"]
@@ -237,6 +239,11 @@ def _resampling(plan: ResamplingPlan, convention: str, spacing, new_spacing) -> 
 def _oriented(array: np.ndarray, geometry: Geometry, orientation: str | None):
     if orientation is None:
         return array, geometry
-    from .image import oriented
+    from ..image import oriented
 
     return oriented(array, geometry, orientation)
+
+
+def grid_voxels(geometry: Geometry, plans: ModelPlans) -> int:
+    """Voxels of a volume on the model's grid."""
+    return math.prod(grid_shape(geometry, plans, catalog.resampling_convention(plans.dataset_name)))

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .body import Body, coarse_shape, find_body
-from .image import Box, Image
-from .job import InferenceSpec
-from .nnunet.plans import ModelPlans
-from .preprocessing import box_on_network_axes, network_view
-from .quality import may_be_hounsfield
-from .region import Region, box_mask
-from .resampling import output_shape
-from .sliding_window import Selection, StreamSpec, patch_count, select_patches
+from ..image import Box, Image
+from ..nnunet.plans import ModelPlans
+from ..quality import may_be_hounsfield
+from ..records.job import InferenceSpec
+from ..resampling import output_shape
+from ..sliding_window import Selection, StreamSpec, patch_count, select_patches
+from .body_mask import Body, coarse_shape, find_body
+from .preprocess import box_on_network_axes, network_view
+from .roi import Region, box_mask
 
 
 class RegionFinder:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .preprocessing import Shape, resample_hounsfield
-from .resampling import ResamplingSpec
+from ..resampling import ResamplingSpec
+from .preprocess import Shape, resample_hounsfield
 
 
 class SharedResampling:

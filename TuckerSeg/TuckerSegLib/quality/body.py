@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 
 from ..image import Geometry, oriented
-from ..quality_report import INFO, WARNING, Finding
+from ..records.quality_report import INFO, WARNING, Finding
 from .orientation import FRONT_BACK
 
 COARSE_MM = 4.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from ..quality_report import BodyPart
+from ..records.quality_report import BodyPart
 from .layout import BODY_PARTS, Place
 from .measuring import Measured
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..quality_report import INFO, WARNING, Finding
-from ..structures import title_of
+from ..catalog.structures import title_of
+from ..records.quality_report import INFO, WARNING, Finding
 from .body import check_bones
 from .completeness import listed
 from .measuring import Measured

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..image import Geometry
-from ..quality_report import INFO, WARNING, Finding
+from ..records.quality_report import INFO, WARNING, Finding
 
 THICK_MM, VERY_THICK_MM = 5.01, 7.5
 COARSE_MM = 4.5  # along all axes: the ribs are gone

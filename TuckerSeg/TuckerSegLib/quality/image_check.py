@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..image import Box, Image
-from ..quality_report import Finding
+from ..records.quality_report import Finding
 from .body import bones_in_front, check_bones, check_truncation, coarse_view
 from .grid import check_grid
 from .intensities import check_intensities

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..quality_report import INFO, WARNING, Finding
+from ..image.hounsfield import not_hounsfield_because, sampled_values
+from ..records.quality_report import INFO, WARNING, Finding
 
-SAMPLES = 1 << 20
-NO_AIR_HU = -200.0  # any CT with air, lung or table around the body goes far below
 AIR_HU = -850.0
-SMALLEST_HU_RANGE = 100.0
 CLIPPED_BELOW_HU = 2000.0  # scanners end above 3000; who ends below has cut off bone or metal
 CLIPPED_SHARE = 0.001  # of the voxels at the very largest value; in CTs as scanned it is a hundred times less
 FEW_VALUES = 256
@@ -26,10 +24,10 @@ def check_intensities(volume: np.ndarray) -> Iterator[Finding]:
     Args:
         volume: (Z, Y, X), taken for a CT.
     """
-    sample = _sample(volume)
+    sample = sampled_values(volume)
     low, high = float(sample.min()), float(sample.max())
     numbers = {"lowest_hu": low, "highest_hu": high}
-    reason = _not_hounsfield(low, high)
+    reason = not_hounsfield_because(low, high)
     if reason:
         yield Finding(
             "intensities",
@@ -48,27 +46,6 @@ def check_intensities(volume: np.ndarray) -> Iterator[Finding]:
             numbers,
         )
     yield from _steps(sample, low, high)
-
-
-def may_be_hounsfield(volume: np.ndarray) -> bool:
-    """Whether values (Z, Y, X) can be Hounsfield units; looks at about a million of them."""
-    sample = _sample(volume)
-    return _not_hounsfield(float(sample.min()), float(sample.max())) is None
-
-
-def _sample(volume: np.ndarray) -> np.ndarray:
-    step = max(1, int(np.ceil((volume.size / SAMPLES) ** (1 / 3))))
-    return volume[::step, ::step, ::step].ravel()
-
-
-def _not_hounsfield(low: float, high: float) -> str | None:
-    if low >= 0 and high <= 255:
-        return "they look like 8-bit gray values"
-    if high - low < SMALLEST_HU_RANGE:
-        return f"they span less than {SMALLEST_HU_RANGE:g}, as after a normalization"
-    if low >= 0 and high > 1000:
-        return "there is no air; perhaps 1024 was added to them, or this is MR"
-    return "there is no air" if low > NO_AIR_HU else None
 
 
 def _steps(sample: np.ndarray, low: float, high: float) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..image import Geometry
-from ..quality_report import INFO, NOT_CHECKED, WARNING, Finding, QualityReport
+from ..records.quality_report import INFO, NOT_CHECKED, WARNING, Finding, QualityReport
 from .body_parts import find_body_parts
 from .completeness import check_border, check_volumes
 from .directions import FRONT_BACK, ORIENTATION, check_directions

@@ -11,8 +11,8 @@ import csv
 import functools
 from dataclasses import dataclass
 
-from ..catalog import RESOURCES
-from ..structures import anatomy
+from ..catalog.resources import RESOURCES
+from ..catalog.structures import anatomy
 
 LAYOUT_FILE = RESOURCES / "Terminology" / "body_layout.csv"
 SPINE = ("vertebrae_", "sacrum")

@@ -12,7 +12,7 @@ from statistics import median
 import numpy as np
 
 from ..image import Box
-from ..quality_report import INFO, WARNING, Finding
+from ..records.quality_report import INFO, WARNING, Finding
 
 SKIP = 8  # in-plane step of a first look
 LOOK = 64  # pixels along an edge that are enough to see a change

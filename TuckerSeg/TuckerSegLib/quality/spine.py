@@ -12,8 +12,8 @@ from statistics import median, quantiles
 
 import numpy as np
 
-from ..quality_report import WARNING, Finding
-from ..structures import title_of
+from ..catalog.structures import title_of
+from ..records.quality_report import WARNING, Finding
 from .completeness import listed
 from .layout import VERTEBRAE, mirror_image, places
 from .measuring import Measured

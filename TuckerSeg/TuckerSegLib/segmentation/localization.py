@@ -8,69 +8,16 @@ whole volume, not to an empty result.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from . import catalog
-from .cache import Cache
-from .errors import SpecError
-from .image import Box, Geometry, Image, filled_box
-from .job import InferenceSpec, Job
-from .region import Crop
-from .segmentation import Segmentable, segment
-from .segmentation_task import bring_networks
-from .stopwatch import Listener, deaf
-from .structure_selection import select
+from ..cache import Cache
+from ..image import Box, Geometry, Image, filled_box
+from ..models.task import Search
+from ..preprocessing.roi import Crop
+from .segment import Segmentable, segment
 
 NAMED = 3  # structures that a note names
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is looked for.
-
-    Attributes:
-        job: Of the fast task.
-        structures: Names in that task.
-        margin_mm: Around them.
-        cut: Whether the networks see nothing but the box, as they did in training.
-    """
-
-    job: Job
-    structures: tuple[str, ...]
-    margin_mm: float
-    cut: bool
-
-
-def search_of(job: Job) -> Search | None:
-    """What a job's box is to be found by; None where the whole volume is meant.
-
-    Raises:
-        SpecError: A box is asked for, but no structures are, or no fast network is known for the model.
-    """
-    task = catalog.task(job.model)
-    cut = bool(task and task.crop_structures)
-    if job.crop == "none" or (job.crop is None and not cut):
-        return None
-    if not cut and job.structures is None:
-        raise SpecError("A crop is the box of the structures that are wanted: name them, as --structures liver,spleen.")
-    if task is None or task.crop_task is None:
-        known = ", ".join(each.name for each in catalog.tasks() if each.crop_task)
-        raise SpecError(f"No fast network is known that finds structures for {job.model}; there is one for {known}.")
-    if cut:
-        structures = task.crop_structures
-    else:
-        structures = tuple(select(job.structures, [name for _, name in task.structures], task.name))
-    fast = Job((), model=task.crop_task, inference=_fast(job.inference))
-    return Search(fast, structures, task.crop_margin_mm, cut)
-
-
-def bring_all_networks(job: Job, on_event: Listener = deaf, cancelled: Callable[[], bool] = lambda: False) -> None:
-    """Download the networks that a job needs, that which finds its box included; see ``bring_networks``."""
-    bring_networks(job, on_event, cancelled)
-    if search := search_of(job):
-        bring_networks(search.job, on_event, cancelled)
 
 
 def find_crop(
@@ -120,17 +67,6 @@ def grown(box: Box, geometry: Geometry, margin_mm: float) -> Box:
     return tuple(
         slice(max(part.start - margin, 0), min(part.stop + margin, size))
         for part, margin, size in zip(box, margins, geometry.shape)
-    )
-
-
-def _fast(inference: InferenceSpec) -> InferenceSpec:
-    """As the job's own run, but in the fast task's steps, and with what is quick where nobody sees the result."""
-    return InferenceSpec(
-        device=inference.device,
-        precision=inference.precision,
-        threads=inference.threads,
-        output_grid="nearest",
-        skip_empty=inference.skip_empty,
     )
 
 

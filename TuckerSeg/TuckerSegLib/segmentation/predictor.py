@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import Cancelled, OutOfMemoryError
-from .job import InferenceSpec
-from .labeling import Decision, Head, fill_outside, label_volume
-from .model import SegmentationModel
-from .preprocessing import PreparedVolume
-from .sliding_window import Selection, Slab, StreamSpec, select_patches, stream
+from ..errors import Cancelled, OutOfMemoryError
+from ..models.model import SegmentationModel, uses_features
+from ..postprocessing.decision import Decision, Head
+from ..postprocessing.label_volume import fill_outside, label_volume
+from ..preprocessing.preprocess import PreparedVolume
+from ..records.job import InferenceSpec
+from ..sliding_window import Selection, Slab, StreamSpec, select_patches, stream
 
 if TYPE_CHECKING:
     import torch
@@ -60,19 +61,6 @@ class Prediction:
     patches: int
     notes: tuple[str, ...]
     patches_skipped: int = 0
-
-
-def uses_features(model: SegmentationModel) -> bool:
-    """Whether accumulating the features of all folds is cheaper than accumulating logits."""
-    return accumulated_channels(model) < model.plans.logit_channels
-
-
-def accumulated_channels(model: SegmentationModel) -> int:
-    """Channels per voxel that are summed over patches: features of all folds, or logits where these are fewer."""
-    if model.head_path is None:
-        return model.plans.logit_channels
-    features = sum(model.head(fold)[0].shape[1] for fold in model.folds)
-    return min(features, model.plans.logit_channels)
 
 
 def combine(model: SegmentationModel, predictors: dict[str, PatchFunction], is_out_of_memory: Any) -> Network:

@@ -7,12 +7,12 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import compression, hardware
-from .cache import Cache
-from .errors import OutOfMemoryError
-from .job import InferenceSpec
-from .model import SegmentationModel
-from .predictor import Network, combine, uses_features
+from .. import compression, hardware
+from ..cache import Cache
+from ..errors import OutOfMemoryError
+from ..models.model import SegmentationModel, uses_features
+from ..records.job import InferenceSpec
+from .predictor import Network, combine
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,16 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import hardware
-from .cache import Cache
-from .compressing import compress_as_asked, facts_as_asked
-from .errors import ModelFolderError
-from .image import Image
-from .job import InferenceSpec, Job
-from .model import SegmentationModel
-from .ready_model import ReadyModel, prepare
-from .segmentation_task import SegmentationTask, TaskPart
-from .stopwatch import Stopwatch
+from .. import hardware
+from ..cache import Cache
+from ..errors import ModelFolderError
+from ..image import Image
+from ..models.job_compression import compress_as_asked, facts_as_asked
+from ..models.model import SegmentationModel
+from ..models.task import SegmentationTask, TaskPart
+from ..monitor import Stopwatch
+from ..records.job import InferenceSpec, Job
+from .prepared_model import ReadyModel, prepare
 
 ASK_S = 0.2  # how often a wait asks whether the run is still wanted
 

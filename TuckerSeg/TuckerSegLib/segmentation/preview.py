@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from .errors import ImageError
-from .image import Box, Geometry, Image, cropped, oriented
-from .job import InferenceSpec
-from .nnunet.plans import ModelPlans
-from .ready_model import ReadyModel
-from .ready_task import ReadyTask
-from .segmentation import SegmentationResult, segment
+from ..errors import ImageError
+from ..image import Box, Geometry, Image, cropped, oriented
+from ..nnunet.plans import ModelPlans
+from ..records.job import InferenceSpec
+from .prepared_model import ReadyModel
+from .prepared_task import ReadyTask
+from .segment import SegmentationResult, segment
 
 
 def preview(

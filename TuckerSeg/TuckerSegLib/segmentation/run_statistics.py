@@ -6,17 +6,17 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import hardware, image
-from .cache import key_of
-from .job import InferenceSpec
-from .nnunet.plans import ModelPlans
+from .. import hardware, image
+from ..models.model import architecture_key, together
+from ..monitor import Stopwatch
+from ..nnunet.plans import ModelPlans
+from ..postprocessing.small_blobs import Removed
+from ..preprocessing.preprocess import grid_voxels
+from ..records.job import InferenceSpec
+from ..records.statistics import PartStatistics, RunStatistics, Structure, versions
 from .predictor import Prediction
-from .ready_model import describe
-from .ready_task import ReadyPart
-from .small_blobs import Removed
-from .statistics import PartStatistics, RunStatistics, Structure, versions
-from .stopwatch import Stopwatch
-from .timing import architecture_key, grid_voxels
+from .prepared_model import describe
+from .prepared_task import ReadyPart
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,6 @@ def statistics_of(
         notes=tuple(dict.fromkeys(notes)),
         parts=parts,
     )
-
-
-def together(keys: Sequence[str]) -> str:
-    """One key of several networks; a single network's own."""
-    return keys[0] if len(keys) == 1 else key_of(parts=list(keys))
 
 
 def limits_of(shape: Sequence[int], plans: ModelPlans, inference: InferenceSpec) -> Iterator[str]:

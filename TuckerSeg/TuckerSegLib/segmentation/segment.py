@@ -14,24 +14,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import catalog, hardware, image, quality, structures
-from .body_region import RegionFinder
-from .cache import Cache
-from .errors import Cancelled
-from .job import InferenceSpec
-from .label_merging import MergedLabels
-from .model import SegmentationModel
+from .. import catalog, hardware, image, quality
+from ..cache import Cache
+from ..catalog import structures
+from ..errors import Cancelled
+from ..models.model import SegmentationModel
+from ..models.task import SegmentationTask, single_task
+from ..monitor import Listener, Stopwatch, deaf
+from ..postprocessing.merge import MergedLabels
+from ..postprocessing.small_blobs import remove_small_blobs
+from ..preprocessing.preprocess import preprocess
+from ..preprocessing.roi import Crop
+from ..preprocessing.roi_finder import RegionFinder
+from ..preprocessing.shared_resampling import SharedResampling
+from ..records.job import InferenceSpec
+from ..records.statistics import RunStatistics, Structure
 from .predictor import Progress, predict
-from .preprocessing import preprocess
-from .ready_model import ReadyModel
-from .ready_task import ReadyPart, ReadyTask, ready_single, ready_task
-from .region import Crop
-from .run_record import PartRun, VolumeFacts, blobs_note, limits_of, statistics_of, why_nothing
-from .segmentation_task import SegmentationTask, single_task
-from .shared_resampling import SharedResampling
-from .small_blobs import remove_small_blobs
-from .statistics import RunStatistics, Structure
-from .stopwatch import Listener, Stopwatch, deaf
+from .prepared_model import ReadyModel
+from .prepared_task import ReadyPart, ReadyTask, ready_single, ready_task
+from .run_statistics import PartRun, VolumeFacts, blobs_note, limits_of, statistics_of, why_nothing
 
 Segmentable = SegmentationModel | ReadyModel | SegmentationTask | ReadyTask
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .errors import BackendError
+from ..errors import BackendError
 
 
 def training_device(name: str) -> torch.device:

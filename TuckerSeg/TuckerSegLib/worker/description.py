@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import catalog, installed_models
-from ..job import Job
-from ..segmentation_task import SegmentationTask
+from .. import catalog
+from .. import model_zoo as installed_models
+from ..models.task import SegmentationTask
+from ..records.job import Job
 
 Fields = dict[str, Any]
 

@@ -11,15 +11,16 @@ import numpy as np
 
 from .. import hardware, image
 from ..cache import Cache
-from ..comparison import RankResult
 from ..errors import ImageError
-from ..installed_models.importing import import_model
-from ..job import InferenceSpec, Job
-from ..protocol import BoxFile, ComparisonRow, VolumeFile
-from ..records import from_json, to_json
-from .context import Context
+from ..jobs.comparison import RankResult
+from ..jobs.runs import Runs
+from ..model_zoo.importing import import_model
+from ..monitor import Context
+from ..records.comparison import ComparisonRow
+from ..records.job import InferenceSpec, Job
+from ..records.protocol import BoxFile, VolumeFile
+from ..records.serialization import from_json, to_json
 from .description import describe
-from .runs import Runs
 
 Request = dict[str, Any]
 Fields = dict[str, Any]

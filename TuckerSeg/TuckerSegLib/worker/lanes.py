@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from ..protocol import LATEST_WINS
+from ..records.protocol import LATEST_WINS
 
 Request = dict[str, Any]
 

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import Cancelled, TuckerSegError
-from ..protocol import PROTOCOL_VERSION, REQUESTS, event_line
-from ..statistics import versions
+from ..monitor import Context
+from ..records.protocol import PROTOCOL_VERSION, REQUESTS, event_line
+from ..records.statistics import versions
 from .advice import advice_for
-from .context import Context
 from .lanes import Lane, Work
 
 Request = dict[str, Any]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import exploring, reconstructing
-from ..command_options import cases_of, folds_of, inference_of, rank_ratios_of
-from ..image import read_image
-from ..loading import load_model
-from ..reconstruction import RankGrid
-from ..repairing.settings import RepairSettings
-from ..run import stop_if
-from ..training_device import training_device, training_precision
+from ...analysis.layer_errors import RankGrid
+from ...image import read_image
+from ...models.loading import load_model
+from ...monitor import stop_if
+from ...training.device import training_device, training_precision
+from ...training.distillation.settings import RepairSettings
+from .. import explore as exploring
+from .. import layer_errors as reconstructing
+from ..options import cases_of, folds_of, inference_of, rank_ratios_of
 
 
 def explore(options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import evaluating
+from ...evaluation import cases as evaluating
 
 
 def evaluate(options: argparse.Namespace) -> None:

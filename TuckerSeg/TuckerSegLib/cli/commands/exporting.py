@@ -7,17 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .. import catalog, installed_models
-from ..cache import Cache
-from ..command_options import folds_of
-from ..errors import OutputError
-from ..exporting import exporter
-from ..exporting.settings import Exported, ExportSettings
-from ..image import read_image
-from ..job import Job
-from ..model import SegmentationModel
-from ..nnunet.folder import find_model_folder
-from ..segmentation_task import only_part, task_of
+from ... import catalog
+from ... import model_zoo as installed_models
+from ...cache import Cache
+from ...errors import OutputError
+from ...export import exporter
+from ...export.settings import Exported, ExportSettings
+from ...image import read_image
+from ...models.model import SegmentationModel
+from ...models.task import only_part, task_of
+from ...nnunet.folder import find_model_folder
+from ...records.job import Job
+from ..options import folds_of
 from .library import bring
 from .models import compressed, cost_words
 

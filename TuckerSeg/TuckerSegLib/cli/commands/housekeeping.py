@@ -6,9 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from .. import hardware
-from ..cache import Cache
-from ..records import to_json
+from ... import hardware
+from ...cache import Cache
+from ...records.serialization import to_json
 
 
 def devices(options: argparse.Namespace) -> None:
@@ -53,7 +53,7 @@ def demo(options: argparse.Namespace) -> None:
 
 def benchmark(options: argparse.Namespace) -> None:
     """``tuckerseg benchmark``."""
-    from ..benchmark import BenchmarkSpec, run_benchmark
+    from ...benchmark import BenchmarkSpec, run_benchmark
 
     spec = BenchmarkSpec(options.task, spacing_mm=None) if options.one_volume else BenchmarkSpec(options.task)
     run_benchmark(options.volume, Path(options.out), options.totalsegmentator_python, options.runs, spec)

@@ -8,10 +8,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from .. import catalog, installed_models
-from ..catalog import Task
-from ..errors import SpecError
-from ..installed_models import ImportedModel
+from ... import catalog
+from ... import model_zoo as installed_models
+from ...catalog.entries import Task
+from ...errors import SpecError
+from ...model_zoo import ImportedModel
 from ..terminal import JsonReporter, TerminalReporter
 
 BUILT_IN, INSTALLED, MISSING, LICENSED, IMPORTED = "built in", "installed", "not installed", "license key", "imported"
@@ -27,7 +28,7 @@ def bring(name: str, options: argparse.Namespace) -> None:
     known = catalog.task(name)
     if known is None or installed_models.is_installed(known):
         return
-    from ..installed_models.installing import ensure_installed
+    from ...model_zoo.installing import ensure_installed
 
     with _reporter(options) as reporter:
         ensure_installed(known, on_event=reporter, cancelled=options.stopped)
@@ -57,7 +58,7 @@ def _download(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    from ..installed_models.importing import import_model
+    from ...model_zoo.importing import import_model
 
     model = import_model(options.path, options.name, options.stopped)
     facts = {"event": "result", **_import_facts(model)}
@@ -65,7 +66,7 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _remove(options: argparse.Namespace) -> None:
-    from ..installed_models.importing import remove_model
+    from ...model_zoo.importing import remove_model
 
     for name in options.names:
         removed = remove_model(name)

@@ -8,24 +8,23 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from .. import catalog, compression
-from ..cache import Cache
-from ..calibrating import calibrate_model, store_calibration, stored_calibration, volume_id
-from ..command_options import compression_job, compression_spec, folds_of
-from ..compressing import compress_as_asked, planned_changes
-from ..errors import OutputError, SpecError
-from ..image import Image, read_image
-from ..job import Job
-from ..loading import load_model
-from ..model import SegmentationModel
-from ..progress import ProgressTracker
-from ..ready_task import ready_task
-from ..records import to_json
-from ..run import stop_if
-from ..segmentation_task import bring_networks, task_of
-from ..stopwatch import Stopwatch
+from ... import catalog, compression
+from ...cache import Cache
+from ...errors import OutputError, SpecError
+from ...image import Image, read_image
+from ...jobs.progress import ProgressTracker
+from ...models.calibration import calibrate_model, store_calibration, stored_calibration, volume_id
+from ...models.job_compression import compress_as_asked, planned_changes
+from ...models.loading import load_model
+from ...models.model import SegmentationModel
+from ...models.task import bring_networks, task_of
+from ...monitor import Stopwatch, stop_if
+from ...records.job import Job
+from ...records.serialization import to_json
+from ...segmentation.prepared_task import ready_task
+from ...text_files import check_writable
+from ..options import compression_job, compression_spec, folds_of
 from ..terminal import TerminalReporter
-from ..text_files import check_writable
 from .library import bring
 
 DEFAULT_MODEL = "demo"

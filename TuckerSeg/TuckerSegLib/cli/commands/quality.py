@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .. import checking
+from .. import check as checking
 
 
 def check(options: argparse.Namespace) -> None:

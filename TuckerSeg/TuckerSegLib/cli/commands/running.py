@@ -6,13 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
-from .. import exploring
-from ..command_options import job_of, rank_ratios_of
-from ..records import to_json
-from ..run import run_job
-from ..statistics import as_table, structure_table
+from ...jobs.run import run_job
+from ...records.serialization import to_json
+from ...records.statistics import as_table, structure_table
+from ...text_files import check_writable, write_text
+from .. import explore as exploring
+from ..options import job_of, rank_ratios_of
 from ..terminal import JsonReporter, TerminalReporter
-from ..text_files import check_writable, write_text
 
 SHOWN_STRUCTURES = 15
 

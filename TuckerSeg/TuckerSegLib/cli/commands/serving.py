@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..worker import serve
+from ...worker import serve
 
 
 def worker(options: argparse.Namespace) -> None:

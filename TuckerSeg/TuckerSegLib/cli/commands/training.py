@@ -6,16 +6,16 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from ..command_options import folds_of
-from ..finetuning.dataset import read_raw_dataset
-from ..finetuning.settings import FineTuningRecord, FineTuningSettings
-from ..image import read_image
-from ..loading import load_model
-from ..model_finetuning import TrainingPlace, calibration_case, finetune_model
-from ..model_repair import repair_model
-from ..repairing.settings import RepairSettings
+from ...image import read_image
+from ...models.distillation import repair_model
+from ...models.finetuning import TrainingPlace, calibration_case, finetune_model
+from ...models.loading import load_model
+from ...training.device import training_device, training_precision
+from ...training.distillation.settings import RepairSettings
+from ...training.finetuning.dataset import read_raw_dataset
+from ...training.finetuning.settings import FineTuningRecord, FineTuningSettings
+from ..options import folds_of
 from ..terminal import TerminalReporter
-from ..training_device import training_device, training_precision
 from .models import compressed, model_output, tell_written
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import ModelFileError, SpecError, UnsupportedModelError
-from .layers import convolutions
+from ...errors import ModelFileError, SpecError, UnsupportedModelError
+from ..layers import convolutions
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..errors import SpecError
-from .allocation import rank_steps
+from ...errors import SpecError
+from ..allocation import rank_steps
+from ..calibration import Calibration
+from ..layers import convolutions
 from .basis import RankEvidence
-from .calibration import Calibration
-from .layers import convolutions
 from .whitening import SWEEPS, WhitenedLayer
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from ..records import Cost
+from ...records.compression import Cost
 
 
 def dense_cost(conv: nn.Module, calls: Sequence) -> Cost:

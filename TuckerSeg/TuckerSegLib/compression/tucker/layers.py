@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils import skip_init
 
-from ..records import LayerChange
+from ...records.compression import LayerChange
 
 
 def build(conv: nn.Module, change: LayerChange) -> nn.Sequential:

@@ -16,17 +16,17 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
-from ..errors import SpecError
-from ..records import Cost, LayerChange
-from .allocation import Choice, allocate, rank_steps, total_cost, total_error
+from ...errors import SpecError
+from ...records.compression import Cost, LayerChange
+from ..allocation import Choice, allocate, rank_steps, total_cost, total_error
+from ..layers import convolutions, replace_modules
+from ..trace import Trace, trace
 from .basis import Basis, RankEvidence, decompose
 from .calibrated_basis import CalibratedBasis
-from .layers import convolutions, replace_modules
+from .costs import dense_cost, tucker_cost
+from .layers import build, fill
 from .rank_policies import rank_of_energy, rank_of_evbmf
-from .trace import Trace, trace
-from .tucker_costs import dense_cost, tucker_cost
-from .tucker_layers import build, fill
-from .tucker_spec import Spec
+from .spec import Spec
 
 __all__ = ["Basis", "CalibratedBasis", "Spec", "apply", "decompose", "plan"]
 

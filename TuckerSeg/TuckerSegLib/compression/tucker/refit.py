@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ..errors import SpecError
-from ..records import LayerChange
-from .calibration import Calibration, LayerMoments, tells_taps_apart
-from .layers import convolutions
-from .normalized import NormalizedConvolutions
-from .sampling import POSITIONS, neighborhoods, sample_positions
-from .tucker_layers import composed, fill, outer_layers
+from ...errors import SpecError
+from ...records.compression import LayerChange
+from ..calibration import Calibration, LayerMoments, tells_taps_apart
+from ..layers import convolutions
+from ..normalized import NormalizedConvolutions
+from ..sampling import POSITIONS, neighborhoods, sample_positions
+from .layers import composed, fill, outer_layers
 from .whitening import WhitenedLayer
 
 ANCHOR = 3e-3  # weight of the original weight, relative to the mean of the inputs' moment

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import SpecError
+from ...errors import SpecError
 
 RANK_MODES = ("relative", "fixed", "energy", "evbmf", "auto")
 BUDGETS = ("macs", "parameters")

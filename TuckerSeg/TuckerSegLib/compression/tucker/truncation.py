@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..calibration import LayerMoments
 from .basis import LayerBasis
-from .calibration import LayerMoments
 from .whitening import INPUT_RIDGE, OUTPUT_RIDGE
 
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import SpecError
-from .calibration import LayerMoments
+from ...errors import SpecError
+from ..calibration import LayerMoments
 
 INPUT_RIDGE = 1e-3  # of the mean eigenvalue: directions that calibration never saw are not free
 OUTPUT_RIDGE = 1e-3

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ImageError
+from ...errors import ImageError
 
 SERIES_UID, SERIES_DESCRIPTION, SERIES_NUMBER = "0020|000e", "0008|103e", "0020|0011"
 MODALITY, POSITION, ORIENTATION, PIXEL_SPACING = "0008|0060", "0020|0032", "0020|0037", "0028|0030"

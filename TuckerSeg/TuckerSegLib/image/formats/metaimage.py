@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ImageError
-from .stored import StoredVolume
+from ...errors import ImageError
+from ..geometry import Geometry
+from ..stored import StoredVolume
+from .text import RAS_TO_LPS, joined, one_line
 
 TYPES = {
     "MET_CHAR": "i1",
@@ -123,3 +125,29 @@ def _affine(path: Path, fields: dict[str, str], dimension: int) -> np.ndarray:
     affine[:3, :3] = directions[:3, :3] * spacing[:3]
     affine[:3, 3] = origin[:3]
     return LPS_TO_RAS @ affine
+
+
+METAIMAGE_TYPES = {"uint8": "MET_UCHAR", "uint16": "MET_USHORT"}
+
+
+def metaimage_header(dtype: np.dtype, geometry: Geometry, description: str, compressed_bytes: int) -> bytes:
+    """A MetaImage header for compressed voxels in the same file."""
+    matrix = RAS_TO_LPS @ geometry.matrix
+    spacing = np.array(geometry.spacing_mm[::-1])
+    lines = {
+        "ObjectType": "Image",
+        "NDims": "3",
+        "Comment": one_line(description),
+        "BinaryData": "True",
+        "BinaryDataByteOrderMSB": "False",
+        "CompressedData": "True",
+        "CompressedDataSize": str(compressed_bytes),
+        "TransformMatrix": joined((matrix[:3, :3] / spacing).T.ravel()),
+        "Offset": joined(matrix[:3, 3]),
+        "CenterOfRotation": "0 0 0",
+        "ElementSpacing": joined(spacing),
+        "DimSize": " ".join(str(size) for size in geometry.shape[::-1]),
+        "ElementType": METAIMAGE_TYPES[dtype.name],
+        "ElementDataFile": "LOCAL",
+    }
+    return "".join(f"{key} = {value}\n" for key, value in lines.items() if value).encode("utf-8")

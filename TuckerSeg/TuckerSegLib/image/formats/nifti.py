@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ImageError
-from .stored import GZIP_MAGIC, StoredVolume, inflated
+from ...errors import ImageError
+from ..geometry import Geometry
+from ..stored import GZIP_MAGIC, StoredVolume, inflated
 
 HEADER_BYTES = {348: 1, 540: 2}  # size of the header, its own first number, to NIfTI's version
 UNITS = {1: "meters", 3: "micrometers"}  # xyzt_units; 2 is mm and 0 is unknown
@@ -118,3 +119,32 @@ def _notes(header: Any) -> tuple[str, ...]:
     if units:
         notes.append(f"The file states its spacing in {units}; the numbers were taken as mm.")
     return tuple(notes)
+
+
+NIFTI_LABELS = 1002  # NIFTI_INTENT_LABEL
+
+
+SCANNER_COORDINATES = 1  # NIFTI_XFORM_SCANNER_ANAT
+
+
+NIFTI_1_LARGEST = 32767  # sizes are 16 bit in NIfTI-1
+
+
+def nifti_header(dtype: np.dtype, geometry: Geometry, description: str) -> bytes:
+    """A NIfTI header up to the voxels; NIfTI-2 where an axis is too long for NIfTI-1. sform and qform are set."""
+    from nibabel.nifti1 import Nifti1Header
+    from nibabel.nifti2 import Nifti2Header
+
+    header: Any = (Nifti1Header if max(geometry.shape) <= NIFTI_1_LARGEST else Nifti2Header)(endianness="<")
+    header.set_data_dtype(dtype)
+    header.set_data_shape(geometry.shape[::-1])
+    header.set_qform(geometry.matrix, SCANNER_COORDINATES, strip_shears=True)
+    header.set_sform(geometry.matrix, SCANNER_COORDINATES)
+    header.set_xyzt_units("mm")
+    header["descrip"] = description.encode("utf-8")[:79]
+    header.set_intent(NIFTI_LABELS, name="labels", allow_unknown=True)
+    header["magic"] = header.single_magic
+    header["vox_offset"] = header.single_vox_offset
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    block = header.binaryblock
+    return block + bytes(header.single_vox_offset - len(block))

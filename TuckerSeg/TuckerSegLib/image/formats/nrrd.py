@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import ImageError
-from .stored import StoredVolume
+from ...errors import ImageError
+from ..geometry import Geometry
+from ..labels import Segment
+from ..stored import StoredVolume
+from .seg_nrrd import segmentation_keys
+from .text import HEADER_LIMIT, RAS_TO_LPS, joined, one_line
 
 TYPES = {
     "i1": ("signed char", "int8", "int8_t"),
@@ -38,7 +43,6 @@ SPACES = {
 }
 TIME_SUFFIX = "-time"
 RAW, GZIP = ("raw",), ("gzip", "gz")
-HEADER_LIMIT = 1 << 22  # a segmentation of hundreds of segments has a header of some 100 kB
 
 
 def read_nrrd_header(path: Path) -> StoredVolume:
@@ -155,3 +159,34 @@ def _affine(path: Path, fields: dict[str, str], spatial: list[int]) -> np.ndarra
     if "space origin" in fields:
         affine[:3, 3] = _vectors(fields["space origin"])[0][:3]
     return np.diag([*SPACES[space], 1.0]) @ affine
+
+
+NRRD_TYPES = {"uint8": "uint8", "uint16": "uint16"}
+
+
+def nrrd_header(dtype: np.dtype, geometry: Geometry, description: str, segments: Sequence[Segment] | None) -> bytes:
+    """An NRRD header for gzip-compressed voxels in the same file.
+
+    Args:
+        dtype: uint8 or uint16.
+        geometry: The grid.
+        description: Goes into a comment.
+        segments: With them (even none), the file is a segmentation for 3D Slicer.
+    """
+    matrix = RAS_TO_LPS @ geometry.matrix
+    lines = [
+        "NRRD0004",
+        *([f"# {one_line(description)}"] if description else []),
+        f"type: {NRRD_TYPES[dtype.name]}",
+        "dimension: 3",
+        "space: left-posterior-superior",
+        f"sizes: {' '.join(str(size) for size in geometry.shape[::-1])}",
+        f"space directions: {' '.join(f'({joined(column, chr(44))})' for column in matrix[:3, :3].T)}",
+        "kinds: domain domain domain",
+        "endian: little",
+        "encoding: gzip",
+        f"space origin: ({joined(matrix[:3, 3], chr(44))})",
+    ]
+    if segments is not None:
+        lines += segmentation_keys(geometry, segments)
+    return ("\n".join(lines) + "\n\n").encode("utf-8")

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import Cancelled, DownloadError
+from ...errors import Cancelled, DownloadError
 from .answers import length_of, passing_status, pause_asked, range_of, reason_of
 from .connections import check_address, opener_for
 from .pacing import Pace

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import Cancelled, DownloadError
+from ...errors import Cancelled, DownloadError
 
 HEAD_BYTES = 1024 * 1024  # of everything before the file itself; servers send less than a hundredth of it
 PATIENT_S = 1.0  # so long, an answer is waited for without asking whether it is still wanted

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import slicer
 
-from ..protocol import FINAL_EVENTS, ComparisonRow, VolumeFile
-from ..records import from_json, to_json
-from .comparison_nodes import ComparisonNodes
+from ...records.comparison import ComparisonRow
+from ...records.protocol import FINAL_EVENTS, VolumeFile
+from ...records.serialization import from_json, to_json
+from ..scene.comparison_nodes import ComparisonNodes
+from ..scene.segmentations import FoundLabel, LabelBox
 from .segmentation_run import RunSettings
-from .segmentations import FoundLabel, LabelBox
 from .session import Session
 from .volume_transfer import VolumeTransfer, error_event
 from .worker_process import Event, Listener

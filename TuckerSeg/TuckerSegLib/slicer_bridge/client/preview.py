@@ -13,11 +13,11 @@ from pathlib import Path
 import qt
 import slicer
 
-from ..errors import TuckerSegError
-from ..protocol import VolumeFile
-from ..records import to_json
+from ...errors import TuckerSegError
+from ...records.protocol import VolumeFile
+from ...records.serialization import to_json
+from ..scene.segmentations import FoundLabel, show_labels
 from .segmentation_run import RunSettings, read_box
-from .segmentations import FoundLabel, show_labels
 from .session import Session
 from .volume_transfer import VolumeTransfer
 from .worker_process import Event

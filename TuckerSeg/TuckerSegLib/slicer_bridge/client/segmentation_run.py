@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import slicer
 
-from ..errors import ImageError, TuckerSegError
-from ..job import InferenceSpec, Job, compression_of
-from ..protocol import VolumeFile
-from ..records import from_json, to_json
-from ..statistics import RunStatistics
-from .segmentations import FoundLabel, LabelBox, show_labels
-from .statistics_nodes import attach_statistics
+from ...errors import ImageError, TuckerSegError
+from ...records.job import InferenceSpec, Job, compression_of
+from ...records.protocol import VolumeFile
+from ...records.serialization import from_json, to_json
+from ...records.statistics import RunStatistics
+from ..scene.segmentations import FoundLabel, LabelBox, show_labels
+from ..scene.statistics_nodes import attach_statistics
+from ..scene.volumes import shape_of
 from .volume_transfer import VolumeTransfer, error_event
-from .volumes import shape_of
 from .worker_process import Event, Listener, WorkerProcess
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import slicer
 
-from ..errors import Cancelled, TuckerSegError
-from ..protocol import FINAL_EVENTS
-from ..statistics import RunStatistics
+from ...errors import Cancelled, TuckerSegError
+from ...records.protocol import FINAL_EVENTS
+from ...records.statistics import RunStatistics
 from .segmentation_run import RunSettings, SegmentationRun
 from .worker_process import Event, Listener, WorkerProcess
 

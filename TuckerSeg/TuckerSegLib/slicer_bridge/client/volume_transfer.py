@@ -10,9 +10,9 @@ from typing import Any
 import qt
 import slicer
 
-from ..errors import TuckerSegError
-from ..protocol import VolumeFile
-from .volumes import VolumeWriter, volume_file
+from ...errors import TuckerSegError
+from ...records.protocol import VolumeFile
+from ..scene.volumes import VolumeWriter, volume_file
 
 PIECE_S = 0.03
 KEPT_FILES = 2  # the one that runs, and the one that is asked for meanwhile

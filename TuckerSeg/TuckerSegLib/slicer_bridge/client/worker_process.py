@@ -17,8 +17,8 @@ from typing import Any
 import qt
 import slicer
 
-from ..protocol import FINAL_EVENTS, parse_event, request_line
-from .python_environment import python_environment, python_executable
+from ...records.protocol import FINAL_EVENTS, parse_event, request_line
+from ..installation.python_environment import python_environment, python_executable
 from .workspace import make_workspace, remove_workspace
 
 Event = dict[str, Any]

@@ -15,8 +15,8 @@ import slicer
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from ..dependency_check import find_package
-from ..dependency_report import (
+from ...dependencies.check import find_package
+from ...dependencies.report import (
     MINIMUM_PYTHON,
     DependencyReport,
     PackageState,
@@ -132,7 +132,7 @@ class DependencyCheck:
         process.connect("finished(int,QProcess::ExitStatus)", self._on_finished)
         process.connect("errorOccurred(QProcess::ProcessError)", self._on_error)
         self._process = process
-        process.start(self._python or python_executable(), ["-m", "TuckerSegLib.dependency_check"])
+        process.start(self._python or python_executable(), ["-m", "TuckerSegLib.dependencies.check"])
 
     def stop(self) -> None:
         """End it without a result."""

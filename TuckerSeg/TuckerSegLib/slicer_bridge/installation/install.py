@@ -18,12 +18,12 @@ from pathlib import Path
 import slicer
 from packaging.requirements import Requirement as PipRequirement
 
-from ..dependency_report import DependencyReport, canonical, requirements
-from ..errors import DependencyError
+from ...dependencies.report import DependencyReport, canonical, requirements
+from ...errors import DependencyError
 from .dependencies import check_dependencies, is_ready, report_text
-from .installation_plan import InstallationPlan, plan_installation, pytorch_extension
 from .pip_failures import PipFailure, classify
 from .pip_runner import pip_constrained_by, run_pip
+from .plan import InstallationPlan, plan_installation, pytorch_extension
 
 __all__ = ["InstallationPlan", "InstallationResult", "install", "plan_installation"]
 

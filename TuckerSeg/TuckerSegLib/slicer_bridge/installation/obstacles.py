@@ -8,7 +8,7 @@ import sys
 
 from packaging.version import InvalidVersion, Version
 
-from ..dependency_report import MINIMUM_PYTHON, DependencyReport
+from ...dependencies.report import MINIMUM_PYTHON, DependencyReport
 from .dependencies import unmet
 
 SHIPPED_WITH_SLICER = ("numpy", "scipy", "SimpleITK")

@@ -10,9 +10,9 @@ from typing import Any
 
 import slicer
 
-from ..dependency_report import DependencyReport, Requirement, canonical, requirements
+from ...dependencies.report import DependencyReport, Requirement, canonical, requirements
 from .dependencies import check_dependencies, is_comparable, unmet
-from .installation_warnings import find_obstacle, find_warnings, has_nvidia_card
+from .obstacles import find_obstacle, find_warnings, has_nvidia_card
 
 TORCH_INDEX = "https://download.pytorch.org/whl/"
 CUDA_DOWNLOAD_MB = 2900  # torch 2.15.0 for Linux from PyPI, with the libraries of CUDA 13

@@ -10,7 +10,7 @@ from pathlib import Path
 import qt
 import slicer
 
-LIBRARY_PARENT = Path(__file__).resolve().parents[2]
+LIBRARY_PARENT = Path(__file__).resolve().parents[3]
 
 
 def python_executable() -> str:

@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...cache import Cache
-from ...job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS
+from ...records.job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS
 from ..words import bytes_in_words
 
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ...catalog.structures import title_of
 from ...errors import SpecError, TuckerSegError
-from ...protocol import FINAL_EVENTS, ComparisonRow
-from ...structures import title_of
-from ..comparison import Comparison
+from ...records.comparison import ComparisonRow
+from ...records.protocol import FINAL_EVENTS
+from ..client.comparison import Comparison
+from ..client.worker_process import Event
 from ..words import amount, seconds_in_words
-from ..worker_process import Event
 from .previewing import crosshair_position
 from .results import ROW_HEIGHT
 

@@ -12,12 +12,12 @@ import qt
 from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
-from ...job import compression_of
-from ...protocol import Estimate, PartEstimate
-from ...records import from_json, to_json
-from ..volumes import affine_of, grid_voxels, shape_of
+from ...records.estimate import Estimate, PartEstimate
+from ...records.job import compression_of
+from ...records.serialization import from_json, to_json
+from ..client.worker_process import Event
+from ..scene.volumes import affine_of, grid_voxels, shape_of
 from ..words import amount, bytes_in_words, seconds_in_words
-from ..worker_process import Event
 
 if TYPE_CHECKING:
     from .panel import Panel

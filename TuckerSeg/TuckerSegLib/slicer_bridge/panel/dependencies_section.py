@@ -10,9 +10,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
-from ..dependencies import DependencyCheck, DependencyReport, is_ready, missing_packages, report_text
-from ..installation import InstallationResult, install
-from ..installation_plan import plan_installation
+from ..installation.dependencies import DependencyCheck, DependencyReport, is_ready, missing_packages, report_text
+from ..installation.install import InstallationResult, install
+from ..installation.plan import plan_installation
 
 if TYPE_CHECKING:
     from .panel import Panel

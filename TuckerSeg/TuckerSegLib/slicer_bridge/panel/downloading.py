@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
-from ...installed_models.pending import PendingDownload, pending_download
+from ...model_zoo.pending import PendingDownload, pending_download
 from ..words import bytes_in_words
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import qt
 from slicer.i18n import tr as _
 
+from ..client.worker_process import Event
 from ..words import bytes_in_words
-from ..worker_process import Event
 
 if TYPE_CHECKING:
     from .panel import Panel

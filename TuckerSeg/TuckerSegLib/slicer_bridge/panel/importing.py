@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from slicer.i18n import tr as _
 
-from ... import catalog, installed_models
-from ..worker_process import Event
+from ... import catalog
+from ... import model_zoo as installed_models
+from ..client.worker_process import Event
 
 if TYPE_CHECKING:
     from .panel import Panel

@@ -8,10 +8,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ... import structures
+from ...catalog import structures
 from ...errors import ImageError
-from ..sequences import browser_of
-from ..volumes import check_volume
+from ..scene.sequences import browser_of
+from ..scene.volumes import check_volume
 
 if TYPE_CHECKING:
     from .panel import Panel

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from .. import catalog, installed_models
-from ..catalog import Task
-from ..installed_models import ImportedModel
-from ..structures import title_of
-from .words import bytes_in_words
+from ... import catalog
+from ... import model_zoo as installed_models
+from ...catalog.entries import Task
+from ...catalog.structures import title_of
+from ...model_zoo import ImportedModel
+from ..words import bytes_in_words
 
 FAVORITES = ("total", "total_fast", "total_fastest", "body", "lung_vessels", "total_mr")
 

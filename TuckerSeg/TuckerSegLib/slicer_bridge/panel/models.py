@@ -8,9 +8,13 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ... import catalog, structures
-from ...catalog import Task
-from ..model_list import (
+from ... import catalog
+from ...catalog import structures
+from ...catalog.entries import Task
+from ..client.worker_process import Event
+from ..words import bytes_in_words
+from .hardware import FLAGS_ROLE
+from .model_list import (
     ModelEntry,
     built_in_entries,
     entry_of,
@@ -21,9 +25,6 @@ from ..model_list import (
     other_entries,
     spacing_words,
 )
-from ..words import bytes_in_words
-from ..worker_process import Event
-from .hardware import FLAGS_ROLE
 
 if TYPE_CHECKING:
     from .panel import Panel

@@ -9,10 +9,10 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
-from ...job import SMALL_BLOB_MM3, InferenceSpec
-from ..segmentation_run import RunSettings
-from ..session import Session
-from ..worker_process import Event
+from ...records.job import SMALL_BLOB_MM3, InferenceSpec
+from ..client.segmentation_run import RunSettings
+from ..client.session import Session
+from ..client.worker_process import Event
 from .advanced import AdvancedSection
 from .comparing import ComparingSection
 from .consequences import ConsequencesSection

@@ -9,7 +9,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
-from ..preview import Preview, Wanted
+from ..client.preview import Preview, Wanted
 
 if TYPE_CHECKING:
     from .panel import Panel

@@ -13,9 +13,16 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...errors import OutputError, TuckerSegError
-from ...statistics import RunStatistics
-from ..segmentations import rename_segments
-from ..statistics_nodes import COST_ROLE, STRUCTURES_ROLE, cost_columns, statistics_of, structure_columns, table_of
+from ...records.statistics import RunStatistics
+from ..scene.segmentations import rename_segments
+from ..scene.statistics_nodes import (
+    COST_ROLE,
+    STRUCTURES_ROLE,
+    cost_columns,
+    statistics_of,
+    structure_columns,
+    table_of,
+)
 from ..words import seconds_in_words
 
 if TYPE_CHECKING:

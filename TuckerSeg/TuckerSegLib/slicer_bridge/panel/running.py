@@ -9,11 +9,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
-from ...protocol import FINAL_EVENTS
-from ...statistics import STAGE_TITLES
-from ..sequences import SequenceRun, browser_of
+from ...records.protocol import FINAL_EVENTS
+from ...records.statistics import STAGE_TITLES
+from ..client.worker_process import Event
+from ..scene.sequences import SequenceRun, browser_of
 from ..words import bytes_in_words, seconds_in_words
-from ..worker_process import Event
 
 if TYPE_CHECKING:
     from .panel import Panel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import slicer
 
-from ..protocol import ComparisonRow
+from ...records.comparison import ComparisonRow
 from .segmentations import FoundLabel, LabelBox, show_labels
 from .statistics_nodes import fill_table
 

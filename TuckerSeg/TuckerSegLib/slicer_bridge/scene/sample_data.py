@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import slicer
 
-from ..catalog import RESOURCES
+from ...catalog.resources import RESOURCES
 
 CATEGORY = "TuckerSeg"
 TORSO_FILE = RESOURCES / "Data" / "synthetic_torso.nii.gz"

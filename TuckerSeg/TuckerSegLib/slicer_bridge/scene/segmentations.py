@@ -13,7 +13,7 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from .. import structures
+from ...catalog import structures
 
 LABELMAP = "Binary labelmap"
 

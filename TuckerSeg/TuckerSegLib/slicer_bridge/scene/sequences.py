@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import slicer
 
-from ..protocol import FINAL_EVENTS
-from .segmentation_run import RunSettings, place_beside
-from .session import Session
-from .worker_process import Event, Listener
+from ...records.protocol import FINAL_EVENTS
+from ..client.segmentation_run import RunSettings, place_beside
+from ..client.session import Session
+from ..client.worker_process import Event, Listener
 
 
 def browser_of(volume_node: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRMLSequenceBrowserNode | None:

@@ -7,9 +7,9 @@ import json
 import slicer
 import vtk
 
-from .. import structures
-from ..records import from_json, to_json
-from ..statistics import RunStatistics, cost_rows, part_rows, run_rows
+from ...catalog import structures
+from ...records.serialization import from_json, to_json
+from ...records.statistics import RunStatistics, cost_rows, part_rows, run_rows
 
 RECORD_ATTRIBUTE = "TuckerSeg.Statistics"
 COST_ROLE = "TuckerSeg.CostTable"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import slicer
 
-from ..structures import TERMINOLOGY_FILE
+from ...catalog.structures import TERMINOLOGY_FILE
 
 
 def register_terminology() -> None:

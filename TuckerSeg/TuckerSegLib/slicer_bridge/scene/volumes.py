@@ -16,8 +16,8 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from ..errors import ImageError, OutputError
-from ..protocol import VolumeFile
+from ...errors import ImageError, OutputError
+from ...records.protocol import VolumeFile
 
 PIECE_BYTES = 4 * 2**20
 

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import Cancelled, ModelFileError, SpecError
-from ..evaluation import mean_dice
-from ..model_file import read_tensors, write_tensors
-from ..records import from_json, to_json
+from ...errors import Cancelled, ModelFileError, SpecError
+from ...evaluation.overlap import mean_dice
+from ...records.serialization import from_json, to_json
+from ...tensor_file import read_tensors, write_tensors
+from ..device import training_device
 from ..tensor_states import moments_of, put_moments, put_tensors, sha256_of, tensors_of
-from ..training_device import training_device
 from .loss import Readout, balanced_voxels, distillation_loss
 from .settings import RepairRecord, RepairSettings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import SpecError
+from ...errors import SpecError
 
 PRECISIONS = ("fp32", "bf16")
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DatasetError, UnsupportedModelError
-from ..nnunet.plans import ModelPlans
+from ...errors import DatasetError, UnsupportedModelError
+from ...nnunet.plans import ModelPlans
 
 EXPECTED = "an nnU-Net v2 raw dataset (dataset.json, imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz)"
 IGNORE = "ignore"  # nnU-Net's name for voxels that nobody labeled

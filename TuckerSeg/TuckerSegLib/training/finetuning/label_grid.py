@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..image import Geometry, oriented
-from ..nnunet.plans import ModelPlans
-from ..preprocessing import PreparedVolume
-from ..resampling import ResamplingSpec, resample, separate_axis
+from ...image import Geometry, oriented
+from ...nnunet.plans import ModelPlans
+from ...preprocessing.preprocess import PreparedVolume
+from ...resampling import ResamplingSpec, resample, separate_axis
 
 OUTSIDE = -1  # nnU-Net's mark for voxels outside the body's mask and outside the volume
 

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import Cancelled, OutOfMemoryError, SpecError
-from ..nnunet.plans import ModelPlans, quiet_import
+from ...errors import Cancelled, OutOfMemoryError, SpecError
+from ...nnunet.plans import ModelPlans, quiet_import
+from ..device import training_device
 from ..tensor_states import moments_of, put_moments, put_tensors, sha256_of, tensors_of
-from ..training_device import training_device
 from .augmentation import Augmentation
 from .patches import Batch, PatchSampler, batches
 from .preparation import TrainingSet

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import catalog
-from ..errors import Cancelled, DatasetError, OutputError
-from ..image import read_image
-from ..nnunet.plans import ModelPlans
-from ..preprocessing import preprocess
+from ... import catalog
+from ...errors import Cancelled, DatasetError, OutputError
+from ...image import read_image
+from ...nnunet.plans import ModelPlans
+from ...preprocessing.preprocess import preprocess
 from .dataset import RawCase, RawDataset
 from .label_grid import OUTSIDE, labels_on_grid
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import SpecError
+from ...errors import SpecError
 
 
 @dataclass(frozen=True)

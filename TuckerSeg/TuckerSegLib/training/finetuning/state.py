@@ -1,7 +1,7 @@
 """The file from which an interrupted fine-tuning goes on: weights, the best ones, the optimizer's memory, the record.
 
 It holds no random state: every batch follows from the seed and its own number (``patches.py``), so the number of
-epochs done says it all. No pickle: a file of ``model_file``.
+epochs done says it all. No pickle: a file of ``tensor_file``.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import ModelFileError
-from ..model_file import read_tensors, write_tensors
-from ..records import from_json, to_json
+from ...errors import ModelFileError
+from ...records.serialization import from_json, to_json
+from ...tensor_file import read_tensors, write_tensors
 from .settings import FineTuningRecord
 
 KIND = "fine-tuning"

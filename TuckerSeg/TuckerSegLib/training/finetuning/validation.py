@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import torch
 
-from ..errors import DatasetError
+from ...errors import DatasetError
 from .patches import Batch
 
 

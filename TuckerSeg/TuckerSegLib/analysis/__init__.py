@@ -1,0 +1,1 @@
+"""Curves, errors per layer and pictures that people look at."""

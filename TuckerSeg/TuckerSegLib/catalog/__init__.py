@@ -1,0 +1,19 @@
+"""What is known by name: tasks and their networks, structures and their codes, the program's own resources."""
+
+from __future__ import annotations
+
+from .entries import Part, Task, known_models, resampling_convention, shipped_agreement, step_fraction, task, tasks
+from .resources import DEMO_VOLUME, RESOURCES
+
+__all__ = [
+    "DEMO_VOLUME",
+    "RESOURCES",
+    "Part",
+    "Task",
+    "known_models",
+    "resampling_convention",
+    "shipped_agreement",
+    "step_fraction",
+    "task",
+    "tasks",
+]

@@ -1,0 +1,1 @@
+"""Which packages a Python has, found by importing them."""

@@ -1,0 +1,1 @@
+"""Agreement of label maps, and the files that they come from."""

@@ -1,0 +1,1 @@
+"""Readers and headers, one file per format."""

@@ -1,0 +1,1 @@
+"""What is asked for from files to file, for the command line and for the worker alike."""

@@ -1,0 +1,1 @@
+"""Models as they are on disk, compressed, calibrated, fitted and fine-tuned."""

@@ -1,0 +1,1 @@
+"""What passes between parts and processes and into files: frozen dataclasses, and JSON of them."""

@@ -1,0 +1,66 @@
+"""What a run is expected to cost, as a record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class PartEstimate:
+    """What one network of a run would cost; see :class:`Estimate`."""
+
+    VERSION: ClassVar[int] = 1
+
+    name: str
+    patches: int
+    parameters: int
+    macs_per_volume: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would cost and save; ``original_*`` is the network before compression. 1 MAC = 2 FLOPs.
+
+    Of a task of several networks, parameters, operations, patches and seconds are those of all of them together, and
+    memory that of the largest: they run one after the other.
+
+    Attributes:
+        seconds, original_seconds: Of a run with a warm worker; None where this computer was not measured.
+        peak_memory_bytes: Of the worker, predicted.
+        free_memory_bytes: What the worker may take of that memory, what it holds already included; None where unknown.
+        agreement: Mean Dice against the original network; None where it was not measured.
+        agreement_source: On what it was measured.
+        notes: What the user should know.
+        patches_skipped: Patches of the volume that will be spared; None: not known without its voxels, so that patches,
+            operations and seconds are those at most.
+        cache_bytes: What the run will add to the cache of compressed and compiled networks, about.
+        parts: The same per network, in the order in which they run.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    original_parameters: int
+    parameters: int
+    original_macs_per_patch: int
+    macs_per_patch: int
+    patches: int
+    original_macs_per_volume: int
+    macs_per_volume: int
+    original_seconds: float | None
+    seconds: float | None
+    peak_memory_bytes: int
+    free_memory_bytes: int | None
+    agreement: float | None
+    agreement_source: str
+    device: str
+    precision: str
+    notes: tuple[str, ...] = ()
+    cache_bytes: int = 0
+    patches_skipped: int | None = None
+    parts: tuple[PartEstimate, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        return self.free_memory_bytes is None or self.peak_memory_bytes <= self.free_memory_bytes

@@ -1,0 +1,1 @@
+"""Packages that the worker needs, installed by the user's wish."""

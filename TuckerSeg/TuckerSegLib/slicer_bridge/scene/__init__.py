@@ -1,0 +1,1 @@
+"""Nodes of the MRML scene: volumes, segmentations, sequences, tables."""

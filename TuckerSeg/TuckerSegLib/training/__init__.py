@@ -1,0 +1,1 @@
+"""Networks that learn: distillation from the original without labels, fine-tuning with them."""
