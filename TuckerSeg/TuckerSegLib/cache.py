@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import OutputError, SpecError
+from .text_files import read_json
 
 LAYOUT_VERSION = 1
 DEFAULT_LIMIT_BYTES = 10 * 1024**3
@@ -156,7 +157,7 @@ class Cache:
 
     def _read_memo(self) -> dict[str, dict[str, Any]]:
         try:
-            memo = json.loads(self._memo_file.read_text(encoding="utf-8"))
+            memo = read_json(self._memo_file)
             return {key: value for key, value in memo.items() if isinstance(value.get("sha256"), str)}
         except (OSError, ValueError, AttributeError):
             return {}

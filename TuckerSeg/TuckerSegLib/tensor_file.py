@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ModelFileError, OutputError
+from .text_files import parse_json
 
 if TYPE_CHECKING:
     import torch
@@ -99,7 +100,7 @@ def _read(path: Path, read: Callable[[Any, str], torch.Tensor]) -> tuple[dict[st
                 raise ModelFileError(
                     f"{path} is a safetensors file, but not one of TuckerSeg's: its header is missing."
                 )
-            document = json.loads(text)
+            document = parse_json(text)
             _check_format(path, document)
             return {name: read(file, name) for name in file.keys()}, document  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
@@ -119,8 +120,8 @@ def checksum_of(path: Path) -> str | None:
 
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {})[HEADER_KEY])["sha256"]
-    except (SafetensorError, OSError, ValueError, KeyError):
+            return parse_json((file.metadata() or {})[HEADER_KEY])["sha256"]
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return None
 
 

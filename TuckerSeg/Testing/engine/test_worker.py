@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -178,6 +180,35 @@ def test_lines_that_are_no_requests_are_passed_over(start_worker):
     for line in ("{\n", "[1, 2]\n", '{"id": 1}\n', '{"request": "devices"}\n', '"text"\n', "\n", "null\n"):
         worker.write(line)
         assert "no request" in worker.until(None, "log")["message"]
+    assert worker.ask("devices")["event"] == "result"
+
+
+def test_whatever_a_line_holds_the_worker_lives_on(start_worker, hand_over, job_for, tmp_path):
+    worker, volume = start_worker(), hand_over((8, 8, 8))
+    for line in (
+        "[" * 100_000,
+        "a" * 9_000_000,
+        '{"request": "devices", "id": {}}',
+        '{"request": "cancel", "target": []}',
+    ):
+        worker.write(f"{line}\n")
+        assert "no request" in worker.until(None, "log")["message"]
+    job, labels = job_for("demo"), str(tmp_path / "labels.npy")
+    sound = {"job": job, "volume": volume.document, "labels": labels}
+    for change, words in (
+        ({"job": {**job, "images": 3}}, "Job.images should be a list"),
+        ({"job": {**job, "inference": {**job["inference"], "batch_size": "many"}}}, "batch_size should be a whole"),
+        ({"job": {**job, "model": ["demo"]}}, "Job.model should be text"),
+        ({"volume": {**volume.document, "path": "/nowhere/volume.npy"}}, "noise: its voxels should be in /nowhere"),
+        ({"volume": {**volume.document, "path": __file__}}, "its voxels should be in"),
+        ({"volume": {**volume.document, "shape": [8, 8, 9]}}, "expected .8, 8, 9. voxels"),
+        ({"volume": {**volume.document, "affine": [[1.0]]}}, "an affine of 4x4"),
+        ({"labels": 3}, "'labels' should be text"),
+        ({"structures": "liver"}, "'structures' should be a list of texts"),
+    ):
+        answer = worker.ask("segment", **{**sound, **change})
+        assert answer["event"] == "error"
+        assert re.search(words, answer["message"]), answer["message"]
     assert worker.ask("devices")["event"] == "result"
 
 

@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from TuckerSegLib.errors import ModelFileError
 from TuckerSegLib.records.comparison import ComparisonRow, StructureDice
 from TuckerSegLib.records.estimate import Estimate
 from TuckerSegLib.records.protocol import BoxFile, VolumeFile, event_line, parse_event, request_line
@@ -83,6 +86,81 @@ def test_text_that_is_no_event_is_a_log_line_and_an_empty_line_nothing():
     for text in ("a warning of a library", '{"id": 1}', "[1]", '"event"', '{"event": 3}', "null"):
         assert parse_event(f"{text}\n") == {"id": None, "event": "log", "message": text}
     assert parse_event(" \n") is None
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"event":' * 100_000, '{"a": ' + "9" * 5000 + "}"])
+def test_text_that_would_end_a_reader_is_a_log_line_and_not_a_long_one(text):
+    event = parse_event(text)
+    assert (event["id"], event["event"]) == (None, "log")
+    assert 0 < len(event["message"]) <= 2000
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"event": "row"},
+        {"event": "row", "row": []},
+        {"event": "log"},
+        {"event": "stage", "stage": 3},
+        {"event": "progress", "stage": "network", "done": "1", "total": 2},
+        {"event": "progress", "stage": "network", "done": 1, "total": float("nan")},
+        {"event": "progress", "stage": "network", "done": 1, "total": 2, "fraction": float("inf")},
+        {"event": "progress", "stage": "network", "done": 1, "total": 2, "remaining_s": "soon"},
+    ],
+)
+def test_an_event_that_lacks_what_its_kind_has_ends_its_request_with_an_error(fields):
+    event = parse_event(json.dumps({"id": 3, **fields}))
+    assert (event["id"], event["event"]) == (3, "error")
+    assert f"'{fields['event']}', which cannot be used" in event["message"]
+    assert parse_event(json.dumps(fields))["event"] == "log"
+
+
+def test_an_id_is_a_number_and_an_error_has_words():
+    for number in ([], {}, "1", 1.5, True, None):
+        assert parse_event(json.dumps({"id": number, "event": "ready", "pid": 1}))["id"] is None
+    assert parse_event('{"id": 1, "event": "error", "message": 3, "advice": [], "details": {}}').keys() == {
+        "id",
+        "event",
+        "message",
+    }
+
+
+def record(**changes):
+    return {**to_json(STATISTICS), **changes}
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ([], "RunStatistics should be an object"),
+        (None, "RunStatistics should be an object"),
+        (record(version="2"), "RunStatistics.version should be a whole number"),
+        (record(model=3), "RunStatistics.model should be text; found 3"),
+        (record(model=None), "RunStatistics.model should be text; found None"),
+        (record(mirroring=1), "mirroring should be true or false"),
+        (record(patches=1.5), "patches should be a whole number"),
+        (record(patches=True), "patches should be a whole number"),
+        (record(step_fraction="0.5"), "step_fraction should be a number"),
+        (record(seconds=[1]), "seconds should be an object"),
+        (record(seconds={"load": "\x1b[2J"}), r"seconds should be a number; found '\\x1b\[2J'"),
+        (record(structures=3), "structures should be a list"),
+        (record(structures=[3]), "Structure should be an object"),
+        (
+            record(structures=[{"value": "3", "name": "a", "volume_ml": 1.0}]),
+            "Structure.value should be a whole number",
+        ),
+        (record(structures=[{"value": 3}]), "Structure: incomplete record"),
+        (record(volume_shape="abc"), "volume_shape should be a list"),
+    ],
+)
+def test_a_record_whose_fields_are_of_other_types_is_none(document, words):
+    with pytest.raises(ModelFileError, match=words):
+        from_json(RunStatistics, document)
+
+
+def test_a_list_of_another_length_is_none():
+    with pytest.raises(ModelFileError, match="BoxFile.lower should be a list of 3; found"):
+        from_json(BoxFile, {"path": "", "lower": [0, 0], "upper": [1, 1, 1]})
 
 
 def test_a_run_fits_where_its_memory_is_free_or_nobody_knows():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..text_files import read_json
 from .resources import RESOURCES
 
 # Its data sets are named so, or end in the number of their subjects, as Dataset789_kidney_cyst_501subj.
@@ -109,7 +109,7 @@ class Task:
 @functools.cache
 def tasks() -> tuple[Task, ...]:
     """Every task of the catalog, the built-in one first."""
-    document = json.loads(CATALOG_FILE.read_text(encoding="utf-8"))
+    document = read_json(CATALOG_FILE)
     return tuple(_task(entry, document) for entry in document["tasks"])
 
 
@@ -149,7 +149,7 @@ def shipped_agreement(source_sha256: str, method: str, rank_ratio: float) -> tup
 @functools.cache
 def _agreements() -> dict[str, Any]:
     """What ``tools/measure_agreement.py`` wrote."""
-    return json.loads((RESOURCES / "Models" / "agreement.json").read_text(encoding="utf-8"))
+    return read_json(RESOURCES / "Models" / "agreement.json")
 
 
 def resampling_convention(dataset_name: str) -> str:

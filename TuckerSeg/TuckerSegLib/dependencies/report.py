@@ -5,13 +5,13 @@ Standard library only, and any Python that a user may name must be able to read 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..catalog.resources import RESOURCES
+from ..text_files import parse_json
 
 MINIMUM_PYTHON = (3, 11)
 REQUIREMENTS_FILE = RESOURCES / "requirements.txt"
@@ -141,7 +141,7 @@ def read_report(lines: Iterable[str], exit_code: int = 0) -> DependencyReport:
 
 def _event(line: str) -> dict[str, Any]:
     try:
-        event = json.loads(line)
+        event = parse_json(line)
     except ValueError:
         return {}
     return event if isinstance(event, dict) else {}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cache import Cache
+from ..text_files import read_json
 
 FILE_NAME = "measurements.json"
 MOST_ENTRIES = 500  # the oldest go
@@ -78,7 +79,7 @@ class Measurements:
     def _read(self) -> dict[tuple[str, str, str], tuple[float, float]]:
         """Kind, key and detail to value and time, of every entry that is whole."""
         try:
-            rows = json.loads(self._file.read_text(encoding="utf-8"))
+            rows = read_json(self._file)
         except (OSError, ValueError):
             return {}
         whole = [row for row in rows if _is_entry(row)] if isinstance(rows, list) else []

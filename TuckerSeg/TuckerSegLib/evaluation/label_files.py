@@ -7,7 +7,6 @@ files have names, their structures are matched by name: every segmentation of 3D
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from ..errors import ImageError, SpecError
 from ..image import Geometry, oriented, read_image
 from ..image.formats.seg_nrrd import read_segment_names
 from ..image.reading import HEADER_READERS
+from ..text_files import read_json
 
 SEGMENTATION = ".seg.nrrd"
 EXTENSIONS = (SEGMENTATION, *HEADER_READERS)  # the first that fits counts
@@ -197,7 +197,7 @@ def _names_beside(path: Path) -> dict[int, str]:
 def _names_in(path: Path) -> dict[int, str]:
     """Of a dataset.json, without the background and without regions, which have no value of their own."""
     try:
-        labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        labels = read_json(path)["labels"]
         return {value: name for name, value in labels.items() if isinstance(value, int) and value}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SpecError(

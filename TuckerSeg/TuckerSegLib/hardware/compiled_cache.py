@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..text_files import parse_json
+
 _FORMAT = 1
 _LONGEST_HEADER = 65536
 
@@ -39,7 +41,7 @@ def read_entry(folder: Path, identity: dict[str, str], log: Callable[[str], None
     try:
         start = content[:_LONGEST_HEADER].tobytes()
         end = start.index(b"\n")
-        header = json.loads(start[:end])
+        header = parse_json(start[:end])
         body = content[end + 1 :]
         sound = (
             header["format"] == _FORMAT

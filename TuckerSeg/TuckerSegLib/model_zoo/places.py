@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import sys
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from ..catalog.entries import Part, Task, task, tasks
 from ..errors import DownloadError, ModelFolderError
+from ..text_files import read_json
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 IMPORTED = "imported"  # folder of models that the user named
@@ -94,8 +94,11 @@ def imported_models() -> tuple[ImportedModel, ...]:
     found = []
     for folder in _subfolders(models_folder() / IMPORTED):
         try:
-            note = json.loads((folder / NOTE_FILE).read_text(encoding="utf-8"))
-            found.append(ImportedModel(folder.name, note["title"], folder, note["source"], note["imported_at"]))
+            note = read_json(folder / NOTE_FILE)
+            words = [note[name] for name in ("title", "source", "imported_at")]
+            if not all(isinstance(word, str) for word in words):
+                raise ValueError("its texts are none")
+            found.append(ImportedModel(folder.name, words[0], folder, *words[1:]))
         except (OSError, ValueError, KeyError, TypeError):
             found.append(ImportedModel(folder.name, folder.name, folder))
     return tuple(found)

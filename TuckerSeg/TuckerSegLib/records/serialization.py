@@ -11,8 +11,15 @@ import typing
 from typing import Any, TypeVar
 
 from ..errors import ModelFileError
+from ..printable import excerpt
 
 Record = TypeVar("Record")
+_PLAIN = {
+    str: (str, "text"),
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+}  # annotation to the types of JSON that fit it, and to words
 
 
 def to_json(record: Any) -> dict[str, Any]:
@@ -27,10 +34,12 @@ def from_json(kind: type[Record], document: dict[str, Any]) -> Record:
     Unknown keys are ignored (an older program may read a file whose newer fields have defaults).
 
     Raises:
-        ModelFileError: A newer version, or a field that is missing.
+        ModelFileError: A newer version, or a field that is missing or of another type than the record's.
     """
+    if not isinstance(document, dict):
+        raise _wrong(kind.__name__, "an object", document)
     known = getattr(kind, "VERSION", 1)
-    found = document.get("version", 1)
+    found = _typed(int, document.get("version", 1), f"{kind.__name__}.version")
     if found > known:
         raise ModelFileError(
             f"{kind.__name__}: version {found} was written by a newer TuckerSeg; this one reads up to {known}. "
@@ -38,7 +47,7 @@ def from_json(kind: type[Record], document: dict[str, Any]) -> Record:
         )
     hints = typing.get_type_hints(kind)
     values = {
-        field.name: _typed(hints[field.name], document[field.name])
+        field.name: _typed(hints[field.name], document[field.name], f"{kind.__name__}.{field.name}")
         for field in dataclasses.fields(kind)
         if field.name in document
     }
@@ -58,20 +67,41 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _typed(hint: Any, value: Any) -> Any:
+def _typed(hint: Any, value: Any, place: str) -> Any:
     """JSON value to the annotated type: nested records, tuples, dicts of either, optionals of either."""
-    if value is None:
-        return None
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         inner = [argument for argument in arguments if argument is not type(None)]
-        return _typed(inner[0], value) if len(inner) == 1 else value
+        if value is None and len(inner) < len(arguments):
+            return None
+        return _typed(inner[0], value, place) if len(inner) == 1 else value
     if origin is tuple:
-        kinds = [arguments[0]] * len(value) if len(arguments) == 2 and arguments[1] is Ellipsis else arguments
-        return tuple(_typed(kind, item) for kind, item in zip(kinds, value, strict=True))
+        return _typed_tuple(arguments, value, place)
     if origin is dict:
-        key_kind = arguments[0]
-        return {key_kind(key): _typed(arguments[1], item) for key, item in value.items()}
+        if not isinstance(value, dict):
+            raise _wrong(place, "an object", value)
+        return {_key(arguments[0], key, place): _typed(arguments[1], item, place) for key, item in value.items()}
     if dataclasses.is_dataclass(hint):
         return from_json(hint, value)
+    if hint in _PLAIN and (not isinstance(value, _PLAIN[hint][0]) or (isinstance(value, bool) and hint is not bool)):
+        raise _wrong(place, _PLAIN[hint][1], value)
     return value
+
+
+def _typed_tuple(arguments: tuple[Any, ...], value: Any, place: str) -> tuple[Any, ...]:
+    any_length = len(arguments) == 2 and arguments[1] is Ellipsis
+    if not isinstance(value, (list, tuple)) or not (any_length or len(value) == len(arguments)):
+        raise _wrong(place, "a list" if any_length else f"a list of {len(arguments)}", value)
+    kinds = [arguments[0]] * len(value) if any_length else arguments
+    return tuple(_typed(kind, item, place) for kind, item in zip(kinds, value))
+
+
+def _key(kind: type, key: str, place: str) -> Any:
+    try:
+        return kind(key)
+    except ValueError:
+        raise _wrong(place, f"an object whose keys are {_PLAIN[kind][1]}", key) from None
+
+
+def _wrong(place: str, expected: str, found: Any) -> ModelFileError:
+    return ModelFileError(f"{place} should be {expected}; found {excerpt(repr(found))}.")

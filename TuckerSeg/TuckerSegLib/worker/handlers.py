@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import hardware, image
 from ..cache import Cache
-from ..errors import ImageError
+from ..errors import ImageError, OutputError
 from ..jobs.comparison import RankResult
 from ..jobs.runs import Runs
 from ..model_zoo.importing import import_model
@@ -55,7 +55,7 @@ class Handlers:
         """What a run would cost; with ``measure``, one patch is run where this computer's speed is not known."""
         inference = from_json(InferenceSpec, request["inference"])
         asked = (request["model"], request["method"], request["compression"], inference, _folds(request))
-        more = {"calibrate": request.get("calibrate", "auto"), "crop": request.get("crop")}
+        more = {"calibrate": request.get("calibrate") or "auto", "crop": request.get("crop")}
         job = Job((), None, *asked, **more, structures=_structures(request))
         geometry = image.Geometry(tuple(request["shape"]), request["affine"])
         return {"estimate": to_json(self._runs.estimate(job, geometry, bool(request.get("measure")), context))}
@@ -113,7 +113,7 @@ class Handlers:
         file = from_json(VolumeFile, request["volume"])
         if self._volume is None or self._volume[0] != file.key:
             self._volume = None  # two large volumes at once may be too much
-            array = np.load(file.path, mmap_mode="r")
+            array = _voxels(file)
             self._volume = (file.key, image.image_from_array(array, affine=np.asarray(file.affine), source=file.name))
         return self._volume[1]
 
@@ -127,14 +127,32 @@ def write_box(labels: np.ndarray, path: Path, lower: tuple[int, int, int] = (0, 
 
     Returns:
         None where there is nothing.
+
+    Raises:
+        OutputError: It cannot be written.
     """
     box = image.filled_box(labels)
     if box is None:
         return None
-    np.save(path, labels[box])
+    try:
+        np.save(path, labels[box])
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
     first = tuple(part.start + start for part, start in zip(box, lower))
     last = tuple(part.stop + start for part, start in zip(box, lower))
     return BoxFile(str(path), first, last)
+
+
+def _voxels(file: VolumeFile) -> np.ndarray:
+    """What the application wrote, without reading it all."""
+    try:
+        array = np.load(file.path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise ImageError(f"{file.name}: its voxels should be in {file.path} as .npy ({error}).") from error
+    if not isinstance(array, np.ndarray) or array.shape != file.shape or np.shape(file.affine) != (4, 4):
+        found = f"{file.path} has {getattr(array, 'shape', 'several arrays')}"
+        raise ImageError(f"{file.name}: expected {file.shape} voxels (Z Y X) and an affine of 4x4; {found}.")
+    return array
 
 
 def _write_row(row: RankResult, folder: Path, number: int, lower: tuple[int, int, int]) -> ComparisonRow:

@@ -7,7 +7,6 @@ its input ends, which is what the operating system does to it when the applicati
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -21,10 +20,12 @@ from typing import Any, BinaryIO
 
 from ..errors import Cancelled, TuckerSegError
 from ..monitor import Context
+from ..printable import excerpt
 from ..records.protocol import PROTOCOL_VERSION, REQUESTS, event_line
 from ..records.statistics import versions
 from .advice import advice_for
 from .lanes import Lane, Work
+from .requests import RequestError, check_fields, lines_of, read_request
 
 Request = dict[str, Any]
 NICENESS = 5  # below what the user works with
@@ -98,12 +99,11 @@ class WorkerProcess:
 
     def _read(self) -> None:
         """Accept requests until the input ends; then everything ends."""
-        for line in self._input:
+        for line in lines_of(self._input):
             try:
-                self._accept(json.loads(line))
-            except (ValueError, KeyError, TypeError):
-                text = line.decode(errors="replace").strip()
-                self._tell(None, "log", message=f"This is no request, and was passed over: {text}")
+                self._accept(read_request(line))
+            except RequestError as error:
+                self._tell(None, "log", message=f"This is no request, and was passed over: {error}")
         self._end(0)
 
     def _accept(self, request: Request) -> None:
@@ -152,7 +152,10 @@ class WorkerProcess:
         if self._broken is not None:
             raise self._broken
         if work.kind not in REQUESTS:
-            raise TuckerSegError(f"Unknown request '{work.kind}'. Application and worker are of different versions.")
+            raise TuckerSegError(
+                f"Unknown request '{excerpt(work.kind)}'. Application and worker are of different versions."
+            )
+        check_fields(work.request)
         context = Context(lambda event: self._forward(work, event), work.cancelled.is_set)
         return getattr(self._handlers, work.kind)(work.request, context)
 

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import qt
 import slicer
 
-from ...records.protocol import FINAL_EVENTS, parse_event, request_line
+from ...records.protocol import FINAL_EVENTS, MOST_LINE_BYTES, parse_event, request_line, unusable
 from ..installation.python_environment import python_environment, python_executable
 from .workspace import make_workspace, remove_workspace
 
@@ -139,7 +140,11 @@ class WorkerProcess:
     def _read(self) -> None:
         self._unread += _bytes(self._process.readAllStandardOutput())
         *lines, self._unread = self._unread.split(b"\n")
-        events = [parse_event(line.decode("utf-8", "replace")) for line in lines]
+        self._unread = self._unread[: MOST_LINE_BYTES + 1]  # of a line that is too long, the rest is let go
+        whole = [line.decode("utf-8", "replace") for line in lines if len(line) <= MOST_LINE_BYTES]
+        if len(whole) < len(lines):
+            self._on_log(f"The worker sent a line of more than {MOST_LINE_BYTES / 1e6:.0f} MB; it was passed over.")
+        events = map(parse_event, whole)
         self._events += [event for event in events if event is not None]
         self._drain()
 
@@ -159,7 +164,7 @@ class WorkerProcess:
             self._on_log(line)
 
     def _dispatch(self, event: Event) -> None:
-        number, kind = event.get("id"), event["event"]
+        number, kind = event["id"], event["event"]
         if kind == "ready":
             self._pid = event["pid"]
         if number is None or number not in self._listeners:
@@ -169,7 +174,15 @@ class WorkerProcess:
         listener = self._listeners[number]
         if kind in FINAL_EVENTS:
             self._forget(number)
-        listener(event)
+        try:
+            listener(event)
+        except Exception as error:  # an answer of another shape than expected fails anywhere
+            if kind == "error":
+                raise
+            self._forget(number)
+            self._write(request_line(0, "cancel", target=number))
+            why = f"{type(error).__name__}: {error}"
+            listener({**unusable(event, why), "details": traceback.format_exc()})
 
     def _forget(self, number: int) -> None:
         self._listeners.pop(number, None)

@@ -8,8 +8,10 @@ import slicer
 import vtk
 
 from ...catalog import structures
+from ...errors import TuckerSegError
 from ...records.serialization import from_json, to_json
 from ...records.statistics import RunStatistics, cost_rows, part_rows, run_rows
+from ...text_files import parse_json
 
 RECORD_ATTRIBUTE = "TuckerSeg.Statistics"
 COST_ROLE = "TuckerSeg.CostTable"
@@ -25,9 +27,12 @@ def attach_statistics(segmentation_node: slicer.vtkMRMLSegmentationNode, statist
 
 
 def statistics_of(segmentation_node: slicer.vtkMRMLSegmentationNode | None) -> RunStatistics | None:
-    """The record that :func:`attach_statistics` left; None where there is none."""
+    """The record that :func:`attach_statistics` left; None where there is none, or none that this program can read."""
     text = segmentation_node.GetAttribute(RECORD_ATTRIBUTE) if segmentation_node is not None else None
-    return from_json(RunStatistics, json.loads(text)) if text else None
+    try:
+        return from_json(RunStatistics, parse_json(text)) if text else None
+    except (ValueError, TuckerSegError):  # the scene may come from anywhere
+        return None
 
 
 def table_of(segmentation_node: slicer.vtkMRMLSegmentationNode | None, role: str) -> slicer.vtkMRMLTableNode | None:

@@ -8,7 +8,6 @@ dataset.json names.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from ...errors import DatasetError, UnsupportedModelError
 from ...nnunet.plans import ModelPlans
+from ...text_files import read_json
 
 EXPECTED = "an nnU-Net v2 raw dataset (dataset.json, imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz)"
 IGNORE = "ignore"  # nnU-Net's name for voxels that nobody labeled
@@ -92,11 +92,11 @@ def read_raw_dataset(folder: str | Path, plans: ModelPlans) -> RawDataset:
 def _read_document(folder: Path) -> dict[str, Any]:
     path = folder / "dataset.json"
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
     except OSError as error:
         raise DatasetError(f"{path} cannot be read ({error.strerror}). Expected {EXPECTED}.") from error
     except ValueError as error:
-        raise DatasetError(f"{path} is not valid JSON ({error}).") from error
+        raise DatasetError(f"{path} cannot be read: {error}. Expected {EXPECTED}.") from error
     missing = [key for key in ("labels", "file_ending") if not isinstance(document, dict) or key not in document]
     if missing or not isinstance(document["labels"], dict):
         raise DatasetError(f"{path}: {' and '.join(missing or ['labels'])} missing or malformed. Expected {EXPECTED}.")

@@ -1,0 +1,90 @@
+"""What the worker takes for a request, and what it says of everything else."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from TuckerSegLib.records.protocol import MOST_LINE_BYTES, REQUESTS, request_line
+from TuckerSegLib.worker.requests import _FIELDS, RequestError, check_fields, lines_of, read_request
+
+AFFINE = [[2.0, 0, 0, 0], [0, 2.0, 0, 0], [0, 0, 2.0, 0], [0, 0, 0, 1.0]]
+RUN = {"job": {}, "volume": {}}
+SOUND = {
+    "describe_model": {"model": "demo"},
+    "devices": {},
+    "estimate": {
+        "model": "demo", "method": None, "compression": {}, "inference": {}, "shape": [3, 4, 5], "affine": AFFINE,
+    },
+    "segment": {**RUN, "labels": "labels.npy", "structures": ["liver"]},
+    "preview": {**RUN, "labels": "labels.npy", "point": [1, 2.5, -3]},
+    "compare": {**RUN, "rank_ratios": [0.5], "folder": "folder", "box_mm": 120.0, "center": [0, 0, 0]},
+    "import_model": {"path": "path", "name": "name"},
+}  # fmt: skip
+
+
+def test_every_kind_of_request_is_known():
+    assert set(_FIELDS) == set(REQUESTS) == set(SOUND)
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_a_sound_request_passes(kind):
+    request = read_request(request_line(3, kind, **SOUND[kind]).encode())
+    check_fields(request)
+    assert (request["id"], request["request"]) == (3, kind)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in SOUND for name in SOUND[kind]])
+def test_a_field_of_another_type_is_told_by_name(kind, name):
+    for wrong in (3.5, float("nan"), [[]], [float("inf")] * 3, ["a"] * 3, True, "a\0b", [10**400] * 3):
+        request = {"id": 1, "request": kind, **SOUND[kind], name: wrong}
+        if name == "box_mm" and wrong == 3.5:
+            continue
+        if name == "structures" and wrong == ["a"] * 3:
+            continue
+        with pytest.raises(RequestError, match=f"{kind}: '{name}' should be .*; found"):
+            check_fields(request)
+
+
+def test_a_missing_field_is_told_by_name():
+    with pytest.raises(RequestError, match="segment: 'labels' should be text; found nothing"):
+        check_fields({"id": 1, "request": "segment", **RUN})
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"[" * 100_000, "nested"),
+        (b'{"request":' * 100_000, "nested"),
+        (b"\xff\xfe", "UTF-8"),
+        (b"{\n", "no JSON"),
+        (b"3", "should be an object"),
+        (b'{"request": ["segment"], "id": 1}', "should be an object with a 'request'"),
+        (b'{"request": "segment", "id": []}', "'id' should be a whole number"),
+        (b'{"request": "segment", "id": 1.5}', "'id' should be a whole number"),
+        (b'{"request": "segment", "id": true}', "'id' should be a whole number"),
+        (b'{"request": "cancel", "id": 1, "target": {}}', "'target' should be a whole number"),
+        (b'{"request": "segment", "id": ' + b"9" * 5000 + b"}", "digits"),
+        (b"\x1b[2J\n", r"\\x1b\[2J"),
+        (b"a" * (MOST_LINE_BYTES + 1), "more than 4 MB and begins with aaa"),
+    ],
+)
+def test_a_line_that_is_no_request_is_told_in_few_words(line, words):
+    with pytest.raises(RequestError, match=words) as caught:
+        read_request(line)
+    assert len(str(caught.value)) < 500
+
+
+def test_shutdown_needs_no_number():
+    assert read_request(b'{"request": "shutdown"}')["request"] == "shutdown"
+
+
+def test_of_a_line_without_an_end_only_the_beginning_is_kept():
+    request = json.dumps({"request": "devices", "id": 1}).encode() + b"\n"
+    long = b"a" * (3 * MOST_LINE_BYTES) + b"\n"
+    lines = list(lines_of(io.BytesIO(request + long + request + b"b" * (MOST_LINE_BYTES + 1) + request)))
+    assert [len(line) for line in lines] == [len(request), MOST_LINE_BYTES + 1, len(request), MOST_LINE_BYTES + 1]
+    assert list(lines_of(io.BytesIO(b"a" * MOST_LINE_BYTES + b"\n" + request)))[1] == request
+    assert list(lines_of(io.BytesIO(b"a" * (2 * MOST_LINE_BYTES + 2) + b"\n" + request)))[1] == request

@@ -1,0 +1,123 @@
+"""Lines to requests: what a line must be, and which fields a request must have before anything is done with it.
+
+An application is not trusted to write well: whatever comes is either a request with sound fields or told in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+from ..printable import excerpt
+from ..records.protocol import MOST_LINE_BYTES
+from ..text_files import parse_json
+
+Request = dict[str, Any]
+Check = tuple[Callable[[Any], bool], str]  # whether a value is sound, and what it should be, in words
+LARGEST_NUMBER = 1e12  # of mm and the like; also keeps whole numbers of hundreds of digits out
+
+
+class RequestError(Exception):
+    """A line is no request, or a request's fields are not what they should be: a fault of the application."""
+
+
+def lines_of(stream: BinaryIO) -> Iterator[bytes]:
+    """Lines until a stream ends; of one that is too long its beginning, one byte longer than a line may be."""
+    while line := stream.readline(MOST_LINE_BYTES + 1):
+        yield line
+        while len(line) > MOST_LINE_BYTES and not line.endswith(b"\n"):
+            line = stream.readline(MOST_LINE_BYTES + 1)  # the rest, in pieces; nothing where the stream has ended
+
+
+def read_request(line: bytes) -> Request:
+    """The request of a line, with its kind and its number.
+
+    Raises:
+        RequestError: It is none.
+    """
+    text = excerpt(line[:400].decode(errors="replace").strip())
+    if len(line) > MOST_LINE_BYTES:
+        raise RequestError(f"the line has more than {MOST_LINE_BYTES / 1e6:.0f} MB and begins with {text}")
+    try:
+        request = parse_json(line)
+    except ValueError as error:
+        raise RequestError(f"{error}: {text}") from error
+    if not isinstance(request, dict) or not isinstance(request.get("request"), str):
+        raise RequestError(f"it should be an object with a 'request' and an 'id': {text}")
+    number = {"shutdown": None, "cancel": "target"}.get(request["request"], "id")
+    if number is not None and type(request.get(number)) is not int:
+        raise RequestError(f"its '{number}' should be a whole number: {text}")
+    return request
+
+
+def check_fields(request: Request) -> None:
+    """Look whether a request has the fields of its kind.
+
+    Raises:
+        RequestError: One is missing, or is not what it should be.
+    """
+    for name, (is_sound, expected) in _FIELDS[request["request"]].items():
+        if not is_sound(request.get(name)):
+            found = excerpt(repr(request[name])) if name in request else "nothing"
+            raise RequestError(f"{request['request']}: '{name}' should be {expected}; found {found}.")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 < value < 10**6
+
+
+def _list_of(is_sound: Callable[[Any], bool], length: int | None = None) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        return isinstance(value, list) and length in (None, len(value)) and all(map(is_sound, value))
+
+    return check
+
+
+def _or_none(check: Check) -> Check:
+    return lambda value: value is None or check[0](value), f"{check[1]}, or null"
+
+
+_TEXT: Check = (_is_text, "text")
+_TEXTS: Check = (_list_of(_is_text), "a list of texts")
+_OBJECT: Check = (lambda value: isinstance(value, dict), "an object")
+_POINT: Check = (_list_of(_is_number, 3), "a list of 3 numbers")
+_RATIOS: Check = (_list_of(lambda value: _is_number(value) and 0 < value < 1), "a list of numbers between 0 and 1")
+_SHAPE: Check = (_list_of(_is_size, 3), "a list of 3 whole numbers above 0")
+_AFFINE: Check = (_list_of(_list_of(_is_number, 4), 4), "a list of 4 lists of 4 numbers")
+_LENGTH: Check = (lambda value: _is_number(value) and value >= 0, "a number of mm")
+_RUN = {"job": _OBJECT, "volume": _OBJECT}
+
+_FIELDS: dict[str, dict[str, Check]] = {
+    "describe_model": {"model": _TEXT, "folds": _or_none(_TEXTS)},
+    "devices": {},
+    "estimate": {
+        "model": _TEXT,
+        "method": _or_none(_TEXT),
+        "compression": _OBJECT,
+        "inference": _OBJECT,
+        "folds": _or_none(_TEXTS),
+        "calibrate": _or_none(_TEXT),
+        "crop": _or_none(_TEXT),
+        "structures": _or_none(_TEXTS),
+        "shape": _SHAPE,
+        "affine": _AFFINE,
+    },
+    "segment": {**_RUN, "labels": _TEXT, "structures": _or_none(_TEXTS)},
+    "preview": {**_RUN, "labels": _TEXT, "point": _POINT},
+    "compare": {
+        **_RUN,
+        "rank_ratios": _RATIOS,
+        "folder": _TEXT,
+        "box_mm": _or_none(_LENGTH),
+        "center": _or_none(_POINT),
+    },
+    "import_model": {"path": _TEXT, "name": _TEXT},
+}
