@@ -161,6 +161,17 @@ def test_what_a_process_prints_is_read_as_utf_8_whatever_the_locale_is():
     assert found == []
 
 
+def calls_of(file: Path) -> set[str]:
+    """What a file calls, as it is written: ``json.loads``."""
+    nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    return {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
+
+
+def test_json_is_read_in_one_file_within_bounds():
+    users = {file.name for file in FILES if calls_of(file) & {"json.load", "json.loads", "json.JSONDecoder"}}
+    assert users <= {"text_files.py", "folder.py"}
+
+
 def test_every_compression_method_has_its_names():
     from TuckerSegLib import compression
 

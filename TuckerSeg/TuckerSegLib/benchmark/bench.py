@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import OutputError, SpecError, TuckerSegError
 from ..records.statistics import versions
+from ..text_files import parse_json
 from .measure import measure
 from .peers import NNUNET, STEP_FRACTION, TOTALSEGMENTATOR, Case, Contestant, Outcome, contestants, prepare_home
 from .peers import total_memory_bytes as memory_of_machine
@@ -77,7 +78,6 @@ def run_benchmark(
         ImageError: The volume is not a readable 3D NIfTI file.
         OutputError: ``out`` cannot be written.
     """
-    import json
 
     spec = spec or BenchmarkSpec()
     if runs < 1:
@@ -95,7 +95,7 @@ def run_benchmark(
     line = as_json(results, facts)
     (out / "benchmark.json").write_text(line + "\n")
     print(f"\n{_heading(facts)}\n\n{as_text(results)}\n\n{NOTES}\n\n{line}", flush=True)
-    return json.loads(line)
+    return parse_json(line)
 
 
 NOTES = """\

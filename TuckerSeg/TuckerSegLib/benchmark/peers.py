@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import TuckerSegError
+from ..text_files import read_json
 from . import totalsegmentator
 from .measure import Measurement, measure
 from .standin import FAST, standin_folders, write_standin
@@ -188,7 +188,7 @@ def _outcome(measured: Measurement, predict_s: float) -> Outcome:
 
 def _read_report(path: Path) -> dict:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError) as error:
         raise TuckerSegError(f"{path}: the run ended well but left no readable report ({error}).") from error
 
