@@ -53,12 +53,31 @@ def test_an_unknown_method_is_an_error_that_lists_the_known():
         {"minimum_rank": 2.5},
         {"rank_multiple": 0},
         {"sweeps": -1},
+        {"sweeps": 101},
+        {"calibration": 5},
+        {"keep_pointwise": "yes"},
+        {"keep_stem_and_head": 1},
     ],
 )
 def test_a_setting_out_of_range_is_an_error_that_names_it_and_its_value(setting):
     ((name, value),) = setting.items()
     with pytest.raises(SpecError, match=f"{name} .*{value}"):
         Spec(**setting)
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "words"),
+    [
+        ("tucker", {"rank": 0.5}, r"no setting 'rank'; known: \['rank_ratio'"),
+        ("tucker", {"\x1b[31m" * 50: 1}, r"no setting '\\x1b"),
+        ("refit", {"steps": 5}, r"unknown compression method 'refit'"),
+        ("tuker", {}, r"unknown compression method 'tuker'"),
+    ],
+)
+def test_a_job_that_names_what_a_method_does_not_have_is_told_what_it_has(method, fields, words):
+    with pytest.raises(SpecError, match=words):
+        compression.spec_of(method, fields)
+    assert compression.spec_of("tucker", {"rank_ratio": 0.25}) == Spec(0.25)
 
 
 def test_a_specification_survives_json():

@@ -7,8 +7,11 @@ input_channels)`` (decides, touches nothing), ``decompose(network)`` (its slow, 
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 from ..errors import SpecError
 
@@ -32,3 +35,19 @@ def method(name: str) -> ModuleType:
     if name not in known:
         raise SpecError(f"unknown compression method {name!r}; known: {sorted(METHODS)}")
     return importlib.import_module(known[name])
+
+
+def spec_of(name: str, fields: Mapping[str, Any]) -> Any:
+    """The ``Spec`` of a method from its fields, as a job or a recipe has them.
+
+    Raises:
+        SpecError: The method is not in the table, has no such field, or a value is out of range.
+    """
+    if name not in METHODS:
+        raise SpecError(f"unknown compression method {name!r}; known: {sorted(METHODS)}")
+    kind = method(name).Spec
+    known = [field.name for field in dataclasses.fields(kind)]
+    for field in fields:
+        if field not in known:
+            raise SpecError(f"the compression method {name!r} has no setting {field!r:.80}; known: {known}")
+    return kind(**fields)

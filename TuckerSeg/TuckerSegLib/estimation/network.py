@@ -176,7 +176,7 @@ class Estimator:
         if job.method is None:
             return self._as_it_is()
         require_original(self._model)
-        spec = compression.method(job.method).Spec(**job.compression)
+        spec = compression.spec_of(job.method, job.compression)
         stamp = calibration_stamp(self._model, self._cache) if wants_calibration(spec) else None
         name = f"{job.method} {to_json(spec)} {job.calibrate} {stamp}"
         if self._known.get(name) is None or self._known[name].about:
@@ -192,7 +192,7 @@ class Estimator:
             return _Compressed(model.cost, model.key, None)
         fields = {name: value for name, value in recipe.spec.items() if name != "version"}
         return _Compressed(
-            model.cost, model.key, self._shipped(recipe.method, compression.method(recipe.method).Spec(**fields))
+            model.cost, model.key, self._shipped(recipe.method, compression.spec_of(recipe.method, fields))
         )
 
     def _planned(self, method: str, spec: Any, calibrate: str) -> _Compressed:

@@ -145,7 +145,7 @@ def with_calibration(spec: Any, calibration: ModelCalibration | None) -> Any:
 def _asked(model: SegmentationModel, job: Job, cache: Cache) -> tuple[Any, ModelCalibration | None]:
     """The ``Spec`` of a job's compression, and the calibration that is known for it."""
     require_original(model)
-    spec = compression.method(job.method).Spec(**job.compression)
+    spec = compression.spec_of(job.method, job.compression)
     return spec, known_calibration(model, spec, job.calibrate, cache) if wants_calibration(spec) else None
 
 

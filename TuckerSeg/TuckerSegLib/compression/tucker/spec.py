@@ -9,6 +9,7 @@ from typing import ClassVar
 from ...errors import SpecError
 
 RANK_MODES = ("relative", "fixed", "energy", "evbmf", "auto")
+MOST_SWEEPS = 100
 BUDGETS = ("macs", "parameters")
 
 
@@ -53,12 +54,19 @@ class Spec:
             raise SpecError(f"rank_mode must be one of {RANK_MODES}, not {self.rank_mode!r}")
         if self.budget not in BUDGETS:
             raise SpecError(f"budget must be one of {BUDGETS}, not {self.budget!r}")
+        if not isinstance(self.calibration, str | None):
+            raise SpecError(f"calibration must be the SHA-256 of one, or None, not {self.calibration!r}")
         if self.rank_mode != "auto" and self.calibration:
             raise SpecError(f"a calibration serves the rank mode 'auto' alone, not {self.rank_mode!r}")
         for name, least in (("minimum_rank", 1), ("rank_multiple", 1), ("sweeps", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise SpecError(f"{name} must be a whole number of at least {least}, not {value!r}")
+        if self.sweeps > MOST_SWEEPS:
+            raise SpecError(f"sweeps must be at most {MOST_SWEEPS}, not {self.sweeps!r}: some ten change nothing more")
+        for name in ("keep_stem_and_head", "keep_pointwise", "keep_if_not_cheaper"):
+            if not isinstance(getattr(self, name), bool):
+                raise SpecError(f"{name} must be true or false, not {getattr(self, name)!r}")
 
     @classmethod
     def paper(cls, rank_ratio: float, minimum_rank: int = 8, rank_mode: str = "relative") -> Spec:
