@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ...evaluation import cases as evaluating
+from ...evaluation.cases import EvaluationSpec
+from ..evaluate import report
 
 
 def evaluate(options: argparse.Namespace) -> None:
     """``tuckerseg evaluate PRED REF --out CSV``."""
-    spec = evaluating.EvaluationSpec(options.tolerance_mm, options.minimum_voxels, options.labels)
-    evaluating.report(Path(options.prediction), Path(options.reference), spec, options.out, options.json)
+    spec = EvaluationSpec(options.tolerance_mm, options.minimum_voxels, options.labels)
+    report(Path(options.prediction), Path(options.reference), spec, options.out, options.json)
