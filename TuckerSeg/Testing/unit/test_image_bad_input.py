@@ -104,7 +104,7 @@ def test_zero_negative_and_nan_spacing_in_nifti_are_refused(tmp_path, pixdim):
     header["sform_code"], header["qform_code"] = 0, 1
     header["pixdim"][2] = pixdim
     path.write_bytes(header.binaryblock + data[348:])
-    refused(path, "voxels without a volume|cannot be computed|NaN or infinite")
+    refused(path, r"pixdim\[2\]: expected a positive spacing in mm")
 
 
 @pytest.mark.parametrize("affine", [np.zeros((4, 4)), np.full((4, 4), np.nan), np.diag([1, 1, 0, 1]), np.ones((4, 4))])
@@ -125,7 +125,7 @@ def test_zero_negative_and_nan_spacing_in_nrrd_and_metaimage_are_refused(tmp_pat
     known = ("ElementSpacing", "space directions")
     text = "\n".join(line.format(spacing) if row.startswith(known) else row for row in text.split("\n"))
     path.write_bytes(text.encode() + voxels)
-    refused(path, "must be positive|NaN or infinite")
+    refused(path, "pacings?: expected 3 positive numbers, found")
 
 
 @pytest.mark.parametrize("spacing", [0.0008, 1500])

@@ -84,11 +84,20 @@ def test_an_image_is_not_taken_for_labels(tmp_path, values):
         read_label_map(write_nifti(tmp_path / "case.nii", array))
 
 
-def test_voxels_that_are_no_number_are_told_of(tmp_path):
-    array = labels_of(1, 2).astype(np.float32)
-    array[1, 1, 1] = np.nan
+def test_voxels_that_are_no_number_are_background_and_told_of(tmp_path):
+    array = np.full(GRID.shape, np.nan, np.float32)
+    array.flat[:3] = 1, 2, 1
     found = read_label_map(write_nifti(tmp_path / "case.nii", array))
-    assert found.notes == ("1 of 24 voxels were NaN or infinite and were set to the smallest value, 0.",)
+    np.testing.assert_array_equal(found.array, np.nan_to_num(array))
+    assert found.notes == ("21 of 24 voxels were NaN and were set to 0.",)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinite_labels_are_refused(tmp_path, value):
+    array = labels_of(1, 2).astype(np.float32)
+    array[1, 1, 1] = value
+    with pytest.raises(ImageError, match="labels are whole numbers from 0 to 65535"):
+        read_label_map(write_nifti(tmp_path / "case.nii", array))
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
@@ -244,4 +253,22 @@ def test_what_names_no_labels_is_refused(tmp_path):
         named_labels("liver")
     write_dataset(tmp_path, {"0": "background", "1": "liver"})
     with pytest.raises(SpecError, match=r'dataset\.json: expected labels as "liver": 5'):
+        named_labels(str(tmp_path))
+
+
+@pytest.mark.parametrize("value", [-1, 65536, 10**9, 10**30])
+def test_a_label_value_that_no_file_holds_is_refused(tmp_path, value):
+    write_dataset(tmp_path, {"background": 0, "far": value})
+    with pytest.raises(SpecError, match=r"labels are whole numbers from 0 to 65535; found .* for 'far'"):
+        named_labels(str(tmp_path))
+
+
+def test_names_of_labels_are_bounded_and_true_is_no_value(tmp_path):
+    write_dataset(tmp_path, {"background": 0, "x" * 100_000: 1, "yes": True, "half": 2.5})
+    assert named_labels(str(tmp_path)) == {1: "x" * 256}
+
+
+def test_a_dataset_json_that_is_nested_without_end_is_refused(tmp_path):
+    write_dataset(tmp_path, {}, '{"labels": ' + "[" * 100_000)
+    with pytest.raises(SpecError, match="its labels cannot be read"):
         named_labels(str(tmp_path))

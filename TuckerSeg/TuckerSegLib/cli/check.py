@@ -7,11 +7,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import SpecError
 from ..evaluation.label_files import LabelMap, named_labels, read_label_map
-from ..image import Geometry, Image, oriented, read_image, segment_volumes_ml
+from ..image import Geometry, Image, label_type, oriented, read_image, segment_volumes_ml
 from ..quality import ImageCheck, check_field, check_image, check_labels
 from ..quality.slices import content_box
 from ..records.quality_report import WARNING, Finding, QualityReport, as_text
@@ -60,8 +58,7 @@ def check(image: Image | None, labels: LabelMap | None) -> QualityReport:
 
 
 def _labels_report(labels: LabelMap, before: ImageCheck | None) -> QualityReport:
-    smallest = np.min_scalar_type(int(labels.array.max()))  # counting wants the smallest type that holds them
-    array = labels.array.astype(smallest, copy=False)
+    array = labels.array.astype(label_type(int(labels.array.max())), copy=False)
     volumes = segment_volumes_ml(array, labels.geometry, labels.names)
     return check_labels(array, labels.geometry, labels.names, volumes, before)
 

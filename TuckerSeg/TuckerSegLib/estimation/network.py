@@ -24,6 +24,7 @@ from ..records.estimate import Estimate, PartEstimate
 from ..records.job import DEFAULT_COMPRESSION, Job
 from ..records.serialization import to_json
 from ..sliding_window import StreamSpec, patch_count
+from ..system_memory import system_memory_bytes
 from .measurements import Measurements
 from .memory import peak_memory_bytes
 from .timing import ABOUT_COST, INTERPOLATED, SAME_COST, Timing, planned_setting
@@ -258,5 +259,5 @@ def _notes(interpolated: bool, device: hardware.Device, about: bool) -> Iterator
 
 def _free_memory_bytes() -> int | None:
     """What this process may have in all: what is free, and what it holds already."""
-    _, free = hardware.system_memory_bytes()
+    _, free = system_memory_bytes()
     return None if free is None else free + hardware.held_memory_bytes()

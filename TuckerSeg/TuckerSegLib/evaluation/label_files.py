@@ -17,15 +17,16 @@ import numpy as np
 from ..catalog.entries import task
 from ..catalog.structures import known_structures, title_of
 from ..errors import ImageError, SpecError
-from ..image import Geometry, oriented, read_image
+from ..image import LARGEST_LABEL, Geometry, label_type, oriented, read_image
 from ..image.formats.seg_nrrd import read_segment_names
 from ..image.reading import HEADER_READERS
+from ..printable import excerpt
 from ..text_files import read_json
 
 SEGMENTATION = ".seg.nrrd"
 EXTENSIONS = (SEGMENTATION, *HEADER_READERS)  # the first that fits counts
 DATASET_FILE = "dataset.json"
-LARGEST_LABEL = 65535  # what label files hold; beyond it, these are intensities
+LONGEST_NAME = 256
 WHOLE = 1e-3  # numbers this near to a whole one are: a file's scale factor rounds them
 
 
@@ -71,7 +72,7 @@ def read_label_map(path: Path, names: Mapping[int, str] | None = None) -> LabelM
         raise ImageError(f"{path}: a label file is needed; found a folder.")
     if names is None:
         names = _segment_names(path) or _names_beside(path)
-    image = read_image(path)
+    image = read_image(path, missing_value=0.0)
     array, geometry = oriented(_whole_numbers(image.array[0], path), image.geometry)
     return LabelMap(array, geometry, path, names, image.notes)
 
@@ -84,21 +85,28 @@ def matched(prediction: LabelMap, reference: LabelMap) -> tuple[np.ndarray, dict
 
     Returns:
         The prediction's labels, (Z, Y, X), and the names in both maps.
+
+    Raises:
+        SpecError: The two have more structures than a label map can hold.
     """
     if not prediction.names or not reference.names or prediction.names == reference.names:
         return prediction.array, {**prediction.names, **reference.names}
     predicted, expected = _all_names(prediction), _all_names(reference)
     values = {_comparable(name): value for value, name in expected.items()}
-    unused = itertools.count(max(*predicted, *expected) + 1)
+    used = predicted.keys() | expected.keys()
+    free = itertools.chain(range(max(used) + 1, LARGEST_LABEL + 1), range(1, max(used)))
+    unused = (value for value in free if value not in used)
     table = np.zeros(max(predicted) + 1, dtype=np.int64)
     names = dict(expected)
     for value, name in predicted.items():
         same = values.get(_comparable(name))
         if same is None:
-            same = next(unused) if value in expected else value
+            same = next(unused, None) if value in expected else value
+            if same is None:
+                raise SpecError(f"{prediction.source}, {reference.source}: more than {LARGEST_LABEL} structures.")
             names[same] = name
         table[value] = same
-    return table.astype(np.min_scalar_type(table.max()))[prediction.array], names
+    return table.astype(label_type(int(table.max())))[prediction.array], names
 
 
 def pair_files(prediction: Path, reference: Path) -> tuple[list[FilePair], list[Path]]:
@@ -198,11 +206,18 @@ def _names_in(path: Path) -> dict[int, str]:
     """Of a dataset.json, without the background and without regions, which have no value of their own."""
     try:
         labels = read_json(path)["labels"]
-        return {value: name for name, value in labels.items() if isinstance(value, int) and value}
+        found = {value: name[:LONGEST_NAME] for name, value in labels.items() if type(value) is int and value}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SpecError(
-            f"{path}: nnU-Net's {DATASET_FILE} was expected; its labels cannot be read ({error})."
+            f"{path}: nnU-Net's {DATASET_FILE} was expected; its labels cannot be read ({excerpt(str(error))})."
         ) from error
+    wrong = next((value for value in found if not 0 < value <= LARGEST_LABEL), None)
+    if wrong is not None:
+        raise SpecError(
+            f"{path}: labels are whole numbers from 0 to {LARGEST_LABEL}; found {excerpt(f'{wrong}')} for "
+            f"'{excerpt(found[wrong])}'. Correct the file."
+        )
+    return found
 
 
 def _cases(folder: Path) -> dict[str, Path]:
@@ -220,8 +235,10 @@ def _cases(folder: Path) -> dict[str, Path]:
 def _whole_numbers(values: np.ndarray, path: Path) -> np.ndarray:
     """Label values in a whole-number type; a float that stands for one counts."""
     low, high = float(values.min()), float(values.max())
-    fractions = values.dtype.kind == "f" and any((abs(slab - np.rint(slab)) > WHOLE).any() for slab in values)
-    if low < 0 or high > LARGEST_LABEL or fractions:
+    outside = low < 0 or high > LARGEST_LABEL
+    floats = values.dtype.kind == "f" and not outside
+    fractions = floats and any((abs(slab - np.rint(slab)) > WHOLE).any() for slab in values)
+    if outside or fractions:
         raise ImageError(
             f"{path}: labels are whole numbers from 0 to {LARGEST_LABEL}; found {low:g} to {high:g}"
             f"{', some of them not whole' if fractions else ''}. Is it an image instead of a label map?"

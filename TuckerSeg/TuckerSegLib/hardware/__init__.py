@@ -32,7 +32,6 @@ _HOME = {
     "trim_memory": "memory",
     "peak_memory_bytes": "memory",
     "held_memory_bytes": "memory",
-    "system_memory_bytes": "memory",
 }
 
 __all__ = ["BACKENDS", "backend", *_HOME]  # noqa: PLE0604

@@ -1,4 +1,4 @@
-"""Memory of this computer and of this process, and an allocator that keeps large tensors.
+"""Memory of this process, and an allocator that keeps large tensors.
 
 glibc returns every freed block above 32 MiB to the system; a network's intermediate tensors are larger, so each
 operation pays for fresh, zeroed pages. Source: mallopt(3).
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,48 +121,3 @@ def _windows_process_counters() -> ctypes.Structure:
     if not kernel.K32GetProcessMemoryInfo(kernel.GetCurrentProcess(), ctypes.byref(counters), counters.cb):
         raise ctypes.WinError(ctypes.get_last_error())
     return counters
-
-
-def system_memory_bytes() -> tuple[int | None, int | None]:
-    """Total and available memory for this process, bytes; container limits count. None where unknown."""
-    if sys.platform == "win32":
-        return _windows_system_bytes()
-    try:
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        total = None
-    available = _meminfo_available_bytes()
-    limit = _container_limit_bytes()
-    if limit is not None and total is not None and limit < total:
-        total, available = limit, None if available is None else min(limit, available)
-    return total, available
-
-
-def _meminfo_available_bytes() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _container_limit_bytes() -> int | None:
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(path).read_text(encoding="utf-8").strip()
-        except OSError:
-            continue
-        return int(text) if text.isdigit() else None
-    return None
-
-
-def _windows_system_bytes() -> tuple[int | None, int | None]:
-    class Status(ctypes.Structure):  # MEMORYSTATUSEX of sysinfoapi.h
-        _fields_ = [("dwLength", ctypes.c_ulong), ("dwMemoryLoad", ctypes.c_ulong)] + [
-            (f"value_{index}", ctypes.c_ulonglong) for index in range(7)
-        ]
-
-    status = Status(dwLength=ctypes.sizeof(Status))
-    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
-        return None, None
-    return status.value_0, status.value_1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
+from ..system_memory import system_memory_bytes
 from .device import Device
-from .memory import system_memory_bytes
 from .processor import processor_name
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}  # OpenVINO's names

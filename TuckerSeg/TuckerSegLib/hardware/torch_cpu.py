@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import BackendError
+from ..system_memory import system_memory_bytes
 from .device import Device
-from .memory import keep_freed_memory, return_freed_memory, system_memory_bytes
+from .memory import keep_freed_memory, return_freed_memory
 from .patch_predictor import PrepareSpec
 from .processor import processor_name
 from .threads import torch_threads

@@ -4,12 +4,13 @@ from .arrays import image_from_array
 from .boxes import Box, box_around, cropped, filled_box
 from .checks import is_constant
 from .geometry import Geometry, oriented
-from .labels import Segment, segment_volumes_ml, voxel_counts
+from .labels import LARGEST_LABEL, Segment, label_type, segment_volumes_ml, voxel_counts
 from .reading import read_image
 from .volume import Image
 from .writing import check_output, check_space, write_labels
 
 __all__ = [
+    "LARGEST_LABEL",
     "Box",
     "Geometry",
     "Image",
@@ -21,6 +22,7 @@ __all__ = [
     "filled_box",
     "image_from_array",
     "is_constant",
+    "label_type",
     "oriented",
     "read_image",
     "segment_volumes_ml",

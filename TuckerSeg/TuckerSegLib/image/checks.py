@@ -5,6 +5,8 @@ Errors stop a run that would give a wrong result; notes tell what was assumed or
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..errors import ImageError
@@ -13,6 +15,7 @@ from .geometry import Geometry
 SMALLEST_AXIS = 2  # one slice has no neighbors to be resampled from, and its thickness is not known
 SPACING_LIMITS_MM = (0.01, 100.0)
 USUAL_SPACING_MM = (0.1, 20.0)
+FARTHEST_MM = 1e6  # of the first voxel from the scanner's origin: a kilometer
 SHEAR_LIMIT_DEGREES = 5.0  # beyond it, a grid taken for orthogonal is off by 4 cm over half a meter
 SHEAR_NOTE_DEGREES = 0.05  # below: rounding of the directions in the file
 
@@ -45,6 +48,11 @@ def check_geometry(geometry: Geometry, source: str) -> tuple[str, ...]:
         raise ImageError(
             f"{source}: its position holds NaN or infinite numbers. Correct its header or export it again."
         )
+    if np.abs(matrix[:3, 3]).max() > FARTHEST_MM:
+        raise ImageError(
+            f"{source}: its first voxel lies at {', '.join(f'{value:.4g}' for value in matrix[:3, 3])} mm; expected "
+            f"{FARTHEST_MM:g} mm at most. Correct the origin in its header or export it again."
+        )
     spacing = geometry.spacing_mm
     text = " x ".join(f"{value:.4g}" for value in spacing[::-1])
     if min(spacing) <= 0 or geometry.voxel_volume_ml * 1000 < 1e-6 * np.prod(spacing):
@@ -76,12 +84,13 @@ def _geometry_notes(spacing: tuple[float, ...], text: str, shear: float) -> tupl
     return tuple(notes)
 
 
-def cleaned(array: np.ndarray, source: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def cleaned(array: np.ndarray, source: str, missing_value: float | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Replace NaN and infinite voxels by the smallest finite value, in place.
 
     Args:
         array: (Z, Y, X); only floats are looked at.
         source: Name of the file, for messages.
+        missing_value: Replaces NaN instead, and infinite voxels stay.
 
     Returns:
         The array and notes: how many voxels were replaced.
@@ -89,24 +98,31 @@ def cleaned(array: np.ndarray, source: str) -> tuple[np.ndarray, tuple[str, ...]
     Raises:
         ImageError: No voxel is finite.
     """
-    notes = []
-    if array.dtype.kind == "f":
-        replaced = 0
-        bad_slabs = [index for index, slab in enumerate(array) if not np.isfinite(slab).all()]
-        if bad_slabs:
-            finite = [slab[np.isfinite(slab)] for slab in array]
-            smallest = min((float(values.min()) for values in finite if values.size), default=None)
-            if smallest is None:
-                raise ImageError(f"{source}: no voxel holds a finite number. Export the image again.")
-            for index in bad_slabs:
-                bad = ~np.isfinite(array[index])
-                replaced += int(bad.sum())
-                array[index][bad] = smallest
-            notes.append(
-                f"{replaced} of {array.size} voxels were NaN or infinite and were set to the smallest value, "
-                f"{smallest:g}."
-            )
-    return array, tuple(notes)
+    if array.dtype.kind != "f":
+        return array, ()
+    if missing_value is not None:
+        return _replaced(array, np.isnan, missing_value, f"NaN and were set to {missing_value:g}.")
+    if all(np.isfinite(slab).all() for slab in array):
+        return array, ()
+    finite = (slab[np.isfinite(slab)] for slab in array)
+    smallest = min((float(values.min()) for values in finite if values.size), default=None)
+    if smallest is None:
+        raise ImageError(f"{source}: no voxel holds a finite number. Export the image again.")
+    said = f"NaN or infinite and were set to the smallest value, {smallest:g}."
+    return _replaced(array, lambda slab: ~np.isfinite(slab), smallest, said)
+
+
+def _replaced(
+    array: np.ndarray, is_bad: Callable[[np.ndarray], np.ndarray], value: float, said: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Replace voxels slab by slab; a note on how many they were."""
+    count = 0
+    for slab in array:
+        bad = is_bad(slab)
+        if bad.any():
+            slab[bad] = value
+            count += int(bad.sum())
+    return array, (f"{count} of {array.size} voxels were {said}",) if count else ()
 
 
 def is_constant(array: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""Label arrays: what a value stands for, and how much of it there is."""
+"""Label arrays: which type holds them, what a value stands for, and how much of it there is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..errors import SpecError
 from .geometry import Geometry
+
+LARGEST_LABEL = 65535  # what label files hold
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,17 @@ class Segment:
     name: str
     color: tuple[float, float, float]
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def label_type(largest: int) -> np.dtype:
+    """The smallest type for labels from 0 to ``largest``: uint8 up to 255, uint16 up to 65535.
+
+    Raises:
+        SpecError: No label file holds such a value.
+    """
+    if not 0 <= largest <= LARGEST_LABEL:
+        raise SpecError(f"Labels are whole numbers from 0 to {LARGEST_LABEL}; found {largest}. Renumber them.")
+    return np.dtype(np.uint8 if largest <= np.iinfo(np.uint8).max else np.uint16)
 
 
 def voxel_counts(labels: np.ndarray) -> np.ndarray:

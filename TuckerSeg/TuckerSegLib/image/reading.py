@@ -27,7 +27,11 @@ HEADER_READERS: dict[str, Callable[[Path], StoredVolume]] = {
 }
 
 
-def read_image(path: str | os.PathLike | Sequence[str | os.PathLike], timepoint: int | None = None) -> Image:
+def read_image(
+    path: str | os.PathLike | Sequence[str | os.PathLike],
+    timepoint: int | None = None,
+    missing_value: float | None = None,
+) -> Image:
     """Read an image and check that it can be segmented.
 
     Nothing is resampled or reoriented. Values are scaled as the file says (a CT is in HU afterwards) and stay in
@@ -37,6 +41,7 @@ def read_image(path: str | os.PathLike | Sequence[str | os.PathLike], timepoint:
         path: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or a folder with a DICOM series.
             Several paths are the channels of a multi-channel model, in its order, on the same grid.
         timepoint: Which volume of a 4D file, from 0. Needed if there are several.
+        missing_value: What voxels that are NaN become; None: like infinite ones, the smallest value that there is.
 
     Returns:
         Array (C, Z, Y, X) in the file's orientation, geometry, and notes for the user.
@@ -48,7 +53,7 @@ def read_image(path: str | os.PathLike | Sequence[str | os.PathLike], timepoint:
     paths = [Path(path)] if isinstance(path, (str, os.PathLike)) else [Path(part) for part in path]
     if not paths:
         raise ImageError("No image was given; one path per channel is needed.")
-    images = [_read_channel(part, timepoint) for part in paths]
+    images = [_read_channel(part, timepoint, missing_value) for part in paths]
     if len(images) == 1:
         return images[0]
     for image in images[1:]:
@@ -62,16 +67,18 @@ def read_image(path: str | os.PathLike | Sequence[str | os.PathLike], timepoint:
     return Image(array, images[0].geometry, ", ".join(image.source for image in images), notes)
 
 
-def _read_channel(path: Path, timepoint: int | None) -> Image:
+def _read_channel(path: Path, timepoint: int | None, missing_value: float | None) -> Image:
     if not path.exists():
         raise ImageError(f"{path}: there is no such file or folder. Check the path.")
+    if not path.is_dir() and not path.is_file():
+        raise ImageError(f"{path}: neither a plain file nor a folder (a device or a pipe?). Give a file.")
     try:
         array, geometry, notes = (_read_folder if path.is_dir() else _read_file)(path, timepoint)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except MemoryError as error:
         raise ImageError(f"{path}: too large for this computer's memory.") from error
-    array, value_notes = cleaned(array, str(path))
+    array, value_notes = cleaned(array, str(path), missing_value)
     return Image(array[None], geometry, str(path), (*notes, *value_notes))
 
 
@@ -83,7 +90,9 @@ def _read_file(path: Path, timepoint: int | None) -> tuple[np.ndarray, Geometry,
         raise ImageError(f"{path}: empty, it holds no time points. Export the image again.")
     notes = stored.notes + check_geometry(geometry, str(path))
     chosen = _chosen_timepoint(path, stored.timepoints, timepoint)
-    array = compact(read_stored(stored, chosen), stored.slope, stored.intercept)
+    voxels, voxel_notes = read_stored(stored, chosen)
+    array = compact(voxels, stored.slope, stored.intercept)
+    notes += voxel_notes
     if stored.timepoints > 1:
         notes += (f"Time point {chosen} of {stored.timepoints} (0 to {stored.timepoints - 1}) was read.",)
     return array, geometry, notes

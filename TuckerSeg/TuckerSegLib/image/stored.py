@@ -1,7 +1,7 @@
 """Voxels as a file stores them: what a header says about them, and the bytes themselves.
 
 Every byte that a header promises must be there, and a compressed stream must end well with its checksum: a
-truncated file is an error, never an image whose rest is empty.
+truncated file is an error, never an image whose rest is empty. What follows the promised bytes is not read.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ImageError
+from .sizes import KEPT_TYPES, check_memory, check_stored_bytes, truncated
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 16  # after each of its members, what is left of a piece is copied: small ones bound that
 OUTPUT_BYTES = 1 << 22  # bound on one decompressed piece: a file of zeros inflates a thousandfold
 GZIP_MAGIC = b"\x1f\x8b"
 ZLIB_OR_GZIP = 47  # zlib's window bits: take either header and check its checksum
@@ -54,26 +55,35 @@ class StoredVolume:
     notes: tuple[str, ...] = ()
 
 
-def read_stored(volume: StoredVolume, timepoint: int) -> np.ndarray:
-    """Read one volume as it is stored, (Z, Y, X).
+def read_stored(volume: StoredVolume, timepoint: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Read one volume as it is stored.
+
+    Returns:
+        Array (Z, Y, X), and notes for the user.
 
     Raises:
-        ImageError: The file is truncated or corrupt.
+        ImageError: The file is truncated or corrupt, or more than fits into memory.
     """
     count = math.prod(volume.shape) * volume.dtype.itemsize
     start = volume.skip + timepoint * count
+    whole = volume.skip + volume.timepoints * count
+    found = volume.data_path.stat().st_size - volume.offset
+    check_stored_bytes(volume.path, start + count, found, volume.compressed)
+    check_memory(volume.path, volume.shape, volume.dtype, (volume.slope, volume.intercept) != (1.0, 0.0))
     if volume.compressed:
-        data = _inflated_range(volume, start, count)
+        data, more = _inflated_range(volume, start, count, whole)
     else:
-        found = volume.data_path.stat().st_size - volume.offset
-        if found < start + count:
-            raise _truncated(volume.path, volume.skip + volume.timepoints * count, found)
         data = np.fromfile(volume.data_path, np.uint8, count, offset=volume.offset + start)
-    return data.view(volume.dtype).reshape(volume.shape)
+        more = found > whole
+    notes = ("The file holds more data than its header says; what follows was not read.",) if more else ()
+    return data.view(volume.dtype).reshape(volume.shape), notes
 
 
-def _inflated_range(volume: StoredVolume, start: int, count: int) -> np.ndarray:
-    """Bytes ``start`` to ``start + count`` of the stream, which is read to its end for the checksum."""
+def _inflated_range(volume: StoredVolume, start: int, count: int, whole: int) -> tuple[np.ndarray, bool]:
+    """Bytes ``start`` to ``start + count`` of a stream, and whether it holds more than the ``whole``.
+
+    It is read to its end for the checksum, but not far beyond what it should hold: a few kB can unpack into all memory.
+    """
     data = np.empty(count, dtype=np.uint8)
     target = memoryview(data)
     position = 0
@@ -82,9 +92,11 @@ def _inflated_range(volume: StoredVolume, start: int, count: int) -> np.ndarray:
         if begin < end:
             target[begin - start : end - start] = memoryview(piece)[begin - position : end - position]
         position += len(piece)
+        if position > whole + OUTPUT_BYTES:  # a damaged stream that only runs a little over fails by its checksum
+            break
     if position < start + count:
-        raise _truncated(volume.path, start + count, position)
-    return data
+        raise truncated(volume.path, start + count, position)
+    return data, position > whole
 
 
 def inflated(path: Path, offset: int = 0) -> Iterator[bytes]:
@@ -119,13 +131,6 @@ def inflated(path: Path, offset: int = 0) -> Iterator[bytes]:
         )
 
 
-def _truncated(path: Path, expected: int, found: int) -> ImageError:
-    return ImageError(
-        f"{path}: truncated; its header promises {expected} bytes of data, and {found} are there. "
-        "Copy or download the file again."
-    )
-
-
 def compact(stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> np.ndarray:
     """Scale stored values, in the smallest type that the engine works on.
 
@@ -141,14 +146,15 @@ def compact(stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> n
         (Z, Y, X) of uint8, int8, int16, int32 or float32.
     """
     scaled = (slope, intercept) != (1.0, 0.0)
-    if not scaled and stored.dtype in (np.uint8, np.int8, np.int16, np.float32):
+    if not scaled and stored.dtype in KEPT_TYPES:
         return stored
     dtype = _fitting_type(stored, slope, intercept)
     if not scaled and stored.dtype == dtype:
         return stored
     values = np.empty(stored.shape, dtype)
-    for target, slab in zip(values, stored, strict=True):
-        target[...] = slab if not scaled else slab.astype(np.float64) * slope + intercept
+    with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is infinite, and told of later
+        for target, slab in zip(values, stored, strict=True):
+            target[...] = slab if not scaled else slab.astype(np.float64) * slope + intercept
     return values
 
 

@@ -62,7 +62,7 @@ def run_job(
                 del reading
                 stop()
                 if job.output:
-                    label_bytes = 1 if max(task.label_names, default=0) < 256 else 2
+                    label_bytes = image.label_type(max(task.label_names, default=0)).itemsize
                     image.check_space(job.output, images[0].geometry, label_bytes)
                 result = segment(images.pop(), ready, job.inference, watch, on_event, cancelled, warned, crop=crop)
                 remember_run(result.statistics, job.inference, Measurements(cache))

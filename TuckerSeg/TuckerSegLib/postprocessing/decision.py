@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    pass
+from ..image import label_type
 
 
 @dataclass(frozen=True)
@@ -51,4 +49,4 @@ class Decision:
     @property
     def dtype(self) -> np.dtype:
         """The smallest type for the labels, uint8 or uint16."""
-        return np.dtype(np.uint8 if max(self.values) < 256 else np.uint16)
+        return label_type(max(self.values))

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 
 from ..errors import SpecError
+from ..image import label_type
 
 if TYPE_CHECKING:
     from .decision import Decision, Head
@@ -108,6 +110,13 @@ def _stack(*tensors: torch.Tensor) -> torch.Tensor:
     return torch.stack(tensors, dim=-1).flatten(0, 1)
 
 
+def class_type(count: int) -> torch.dtype:
+    """The smallest type for classes from 0 to ``count`` - 1 in which torch computes: it does not in uint16."""
+    if label_type(count - 1) == np.uint8:
+        return torch.uint8
+    return torch.int16 if count - 1 <= torch.iinfo(torch.int16).max else torch.int32
+
+
 class Classifier:
     """Prepared features by voxel to classes (N,)."""
 
@@ -118,7 +127,7 @@ class Classifier:
         if channels != len(decision.values) - decision.regions:
             raise SpecError(f"There are {channels} logits; the decision knows {len(decision.values)} values.")
         self._regions = decision.regions
-        self.dtype = torch.uint8 if len(decision.values) < 256 else torch.int16
+        self.dtype = class_type(len(decision.values))
         self._ranks = torch.arange(1, channels + 1, device=plane.device, dtype=self.dtype)
         self._weight = None
         if head is not None:

@@ -6,16 +6,18 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from ..image import label_type
+
 
 class MergedLabels:
     """A label map that grows with every network.
 
     Args:
-        largest_value: Of the labels that may come; up to 255 they are uint8.
+        largest_value: Of the labels that may come.
     """
 
     def __init__(self, largest_value: int):
-        self._dtype = np.dtype(np.uint8 if largest_value < 256 else np.uint16)
+        self._dtype = label_type(largest_value)
         self.labels: np.ndarray | None = None
 
     def add(self, labels: np.ndarray, values: Mapping[int, int] | None) -> int:

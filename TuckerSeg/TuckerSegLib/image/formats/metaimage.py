@@ -6,6 +6,7 @@ left-posterior-superior.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from ...errors import ImageError
 from ..geometry import Geometry
 from ..stored import StoredVolume
+from .header_fields import HeaderFields, shown
 from .text import RAS_TO_LPS, joined, one_line
 
 TYPES = {
@@ -30,101 +32,114 @@ TYPES = {
 DATA_KEY = "ElementDataFile"  # always the last key of a header
 LOCAL = "LOCAL"
 HEADER_LIMIT = 1 << 16
+FEWEST_AXES, MOST_AXES = 3, 10
+UNIT_LENGTH = 0.01  # how far the directions' lengths may be from 1
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+SPACING, ORIGIN = ("ElementSpacing", "ElementSize"), ("Offset", "Position", "Origin")
+DIRECTIONS, BYTE_ORDER = (
+    ("TransformMatrix", "Rotation", "Orientation"),
+    ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"),
+)
 
 
 def read_metaimage_header(path: Path) -> StoredVolume:
     """Read what a MetaImage file says about its voxels.
 
     Raises:
-        ImageError: Not a MetaImage file, or a kind that is not read; the message says which.
+        ImageError: Not a MetaImage file, damaged, or a kind that is not read; the message says which.
     """
     fields, header_bytes = _fields(path)
-    missing = [key for key in ("DimSize", "ElementType", DATA_KEY) if key not in fields]
+    missing = [key for key in ("NDims", "DimSize", "ElementType", DATA_KEY) if key not in fields]
     if missing:
         raise ImageError(f"{path}: not a MetaImage file (its header has no {', no '.join(missing)}).")
-    try:
-        return _described(path, fields, header_bytes)
-    except ValueError as error:
-        raise ImageError(f"{path}: its MetaImage header is damaged ({error}).") from error
-
-
-def _fields(path: Path) -> tuple[dict[str, str], int]:
-    """Fields of the header, and its length in bytes."""
-    fields = {}
-    with path.open("rb") as file:
-        for line in iter(lambda: file.readline(HEADER_LIMIT), b""):
-            name, equals, value = line.decode("latin-1").partition("=")
-            if not equals or file.tell() > HEADER_LIMIT:
-                break
-            fields[name.strip()] = value.strip()
-            if name.strip() == DATA_KEY:
-                break
-        return fields, file.tell()
-
-
-def _described(path: Path, fields: dict[str, str], header_bytes: int) -> StoredVolume:
-    sizes = [int(size) for size in fields["DimSize"].split()]
-    if len(sizes) < 3:
-        raise ImageError(f"{path}: a volume with 3 dimensions is needed; this image has {len(sizes)}.")
-    channels = int(fields.get("ElementNumberOfChannels", "1"))
+    dimension = fields.whole("NDims", 0, 1, MOST_AXES)
+    if dimension < FEWEST_AXES:
+        raise ImageError(f"{path}: a volume with 3 dimensions is needed; this image has {dimension}.")
+    sizes = fields.sizes("DimSize", dimension)
+    channels = fields.whole("ElementNumberOfChannels", 1, 1)
     if channels != 1:
         raise ImageError(f"{path}: holds {channels} values per voxel (RGB or vectors), not one. Give the CT itself.")
-    if fields["ElementType"] not in TYPES:
-        raise ImageError(f"{path}: its element type {fields['ElementType']} is not one number per voxel.")
-    if not _true(fields, "BinaryData", default=True):
+    if not fields.flag("BinaryData", True):
         raise ImageError(f"{path}: its voxels are written as text, which is not read; save it as binary.")
-    big = _true(fields, "BinaryDataByteOrderMSB") or _true(fields, "ElementByteOrderMSB")
-    dtype = np.dtype((">" if big else "<") + TYPES[fields["ElementType"]])
-    local = fields[DATA_KEY].upper() == LOCAL
-    data_path = path if local else path.parent / fields[DATA_KEY]
-    if not data_path.is_file():
-        raise ImageError(
-            f"{path}: its voxels should be in one file '{fields[DATA_KEY]}', and {data_path} is not there. "
-            "Keep both files together, or save the image as one .mha."
-        )
-    offset = header_bytes if local else int(fields.get("HeaderSize", "0"))
-    if offset < 0:  # by the format: the voxels are the last bytes of the file
-        offset = data_path.stat().st_size - int(np.prod(sizes)) * dtype.itemsize
+    dtype = _voxel_type(fields)
+    compressed = fields.flag("CompressedData", False)
+    local = fields.values[DATA_KEY].upper() == LOCAL
+    data_path, offset = (path, header_bytes) if local else (fields.file_beside(DATA_KEY), 0)
+    start = fields.whole("HeaderSize", 0, 0 if compressed else -1)
+    if start > 0 and local:
+        raise fields.wrong("HeaderSize", "0 where the voxels follow the header")
+    if start < 0:  # by the format: the voxels are the last bytes of the file
+        start = max(0, data_path.stat().st_size - math.prod(sizes) * dtype.itemsize - offset)
+    affine, notes = _affine(fields, dimension)
     return StoredVolume(
         path=path,
         data_path=data_path,
-        offset=offset,
+        offset=offset + start,
         skip=0,
-        compressed=_true(fields, "CompressedData"),
+        compressed=compressed,
         dtype=dtype,
         shape=(sizes[2], sizes[1], sizes[0]),
-        timepoints=int(np.prod(sizes[3:])),
-        affine=_affine(path, fields, len(sizes)),
+        timepoints=math.prod(sizes[3:]),
+        affine=affine,
+        notes=notes,
     )
 
 
-def _true(fields: dict[str, str], key: str, default: bool = False) -> bool:
-    return fields[key].upper().startswith(("T", "1")) if key in fields else default
+def _fields(path: Path) -> tuple[HeaderFields, int]:
+    """Fields of the header, and its length in bytes."""
+    values: dict[str, str] = {}
+    with path.open("rb") as file:
+        for line in iter(lambda: file.readline(HEADER_LIMIT), b""):
+            name, equals, value = line.decode("utf-8", errors="replace").partition("=")
+            name = name.strip()
+            if not equals or file.tell() > HEADER_LIMIT:
+                break
+            if name in values:
+                raise ImageError(f"{path}: its MetaImage header has {shown(name)} twice. Remove the wrong line.")
+            values[name] = value.strip()
+            if name == DATA_KEY:
+                break
+        return HeaderFields(path, values), file.tell()
 
 
-def _numbers(fields: dict[str, str], keys: tuple[str, ...], default: np.ndarray) -> np.ndarray:
-    """The numbers under the first key that is there: MetaImage has several names for a thing."""
-    text = next((fields[key] for key in keys if key in fields), None)
-    if text is None:
-        return default
-    numbers = np.array([float(number) for number in text.split()])
-    if numbers.size != default.size:
-        raise ValueError(f"{keys[0]} needs {default.size} numbers, found {numbers.size}")
-    return numbers
+def _voxel_type(fields: HeaderFields) -> np.dtype:
+    name = fields.values["ElementType"]
+    if name not in TYPES:
+        raise ImageError(f"{fields.path}: its element type {shown(name)} is not one number per voxel.")
+    orders = {fields.flag(key, False) for key in BYTE_ORDER if key in fields}
+    if len(orders) > 1:
+        raise fields.wrong(BYTE_ORDER[0], f"the same as {BYTE_ORDER[1]}")
+    return np.dtype((">" if True in orders else "<") + TYPES[name])
 
 
-def _affine(path: Path, fields: dict[str, str], dimension: int) -> np.ndarray:
-    spacing = _numbers(fields, ("ElementSpacing", "ElementSize"), np.ones(dimension))
-    if not np.all(spacing[:3] > 0):
-        raise ImageError(f"{path}: spacing must be positive; found {spacing[:3].tolist()} mm. Correct the header.")
-    origin = _numbers(fields, ("Offset", "Position", "Origin"), np.zeros(dimension))
-    rows = _numbers(fields, ("TransformMatrix", "Rotation", "Orientation"), np.eye(dimension).ravel())
-    directions = rows.reshape(dimension, dimension).T  # stored axis by axis; a column here
+def _numbers(fields: HeaderFields, keys: tuple[str, ...], count: int, positive: bool = False) -> np.ndarray | None:
+    """The numbers under the one key that is there: MetaImage has several names for a thing."""
+    there = [key for key in keys if key in fields]
+    numbers = [fields.numbers(key, count, positive) for key in there]
+    if len(set(numbers)) > 1 and keys != SPACING:  # of those two, the spacing counts
+        raise fields.wrong(there[0], f"the same as {there[1]}")
+    return np.array(numbers[0]) if numbers else None
+
+
+def _affine(fields: HeaderFields, dimension: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    spacing = _numbers(fields, SPACING, dimension, positive=True)
+    notes = () if spacing is not None else ("The file stores no spacing; 1 mm was assumed.",)
+    spacing = np.ones(dimension) if spacing is None else spacing
+    origin = _numbers(fields, ORIGIN, dimension)
+    rows = _numbers(fields, DIRECTIONS, dimension * dimension)
+    directions = np.eye(3)
+    if rows is not None:
+        directions = rows.reshape(dimension, dimension).T[:3, :3]  # stored axis by axis; a column here
+        if (np.abs(np.linalg.norm(directions, axis=0) - 1) > UNIT_LENGTH).any():
+            raise fields.wrong(next(key for key in DIRECTIONS if key in fields), "directions of length 1")
     affine = np.eye(4)
-    affine[:3, :3] = directions[:3, :3] * spacing[:3]
-    affine[:3, 3] = origin[:3]
-    return LPS_TO_RAS @ affine
+    affine[:3, :3] = directions * spacing[:3]
+    if origin is not None:
+        affine[:3, 3] = origin[:3]
+    unit = fields.values.get("DistanceUnits", "mm").lower()
+    if unit not in ("mm", "?", ""):
+        notes += (f"The file states its spacing in {shown(unit)}; the numbers were taken as mm.",)
+    return LPS_TO_RAS @ affine, notes
 
 
 METAIMAGE_TYPES = {"uint8": "MET_UCHAR", "uint16": "MET_USHORT"}

@@ -1,4 +1,8 @@
-"""NIfTI-1 and NIfTI-2 headers (.nii, .nii.gz), read with nibabel: true affine, sform before qform."""
+"""NIfTI-1 and NIfTI-2 headers (.nii, .nii.gz): what they say about the voxels. Where these lie: ``nifti_position``.
+
+nibabel names the fields; what is in them is checked here. Where nibabel and ITK read a damaged field alike, that is
+what it means, and a note says so; where they differ, the file is refused.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,23 @@ import numpy as np
 from ...errors import ImageError
 from ..geometry import Geometry
 from ..stored import GZIP_MAGIC, StoredVolume, inflated
+from .header_fields import shown, wrong_field
+from .nifti_position import nifti_position
 
 HEADER_BYTES = {348: 1, 540: 2}  # size of the header, its own first number, to NIfTI's version
-UNITS = {1: "meters", 3: "micrometers"}  # xyzt_units; 2 is mm and 0 is unknown
+MAGICS = {1: b"n+1\0", 2: b"n+2\0"}  # of a single file
+LINE_ENDS = ([13, 10, 26, 10], [0, 0, 0, 0])  # NIfTI-2's eol_check: other ones, and a text transfer changed the bytes
+FIRST_VOXEL = {1: 352, 2: 544}  # header, and four bytes that tell of extensions
+TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
+NOT_INTENSITIES = {
+    32: "values of type complex64",
+    128: "colors (RGB)",
+    1792: "values of type complex128",
+    2048: "values of type complex256",
+    2304: "colors (RGBA)",
+}
+# Below the first, ITK does not scale; beyond the second, no intensity fits into float32
+SCALE_LIMITS = (float(np.finfo(np.float64).eps), 1e15)
 
 
 def read_nifti_header(path: Path) -> StoredVolume:
@@ -23,32 +41,24 @@ def read_nifti_header(path: Path) -> StoredVolume:
     """
     with path.open("rb") as file:
         compressed = file.read(2) == GZIP_MAGIC
-    header = _parsed(path, _beginning(path, compressed))
-    sizes = [int(size) for size in header["dim"][1 : 1 + int(header["dim"][0])]]
-    if len(sizes) < 3:
-        raise ImageError(f"{path}: a volume with 3 dimensions is needed; this image has {len(sizes)}.")
-    if any(size > 1 for size in sizes[4:]):
-        raise ImageError(
-            f"{path}: holds vectors (dimensions {'x'.join(map(str, sizes))}), not one value per voxel. "
-            "Give a CT, or one file per channel."
-        )
-    dtype = _voxel_type(path, header)
-    slope, intercept = (float(header[key]) for key in ("scl_slope", "scl_inter"))
-    if not np.isfinite(slope) or slope == 0:
-        slope, intercept = 1.0, 0.0  # as the NIfTI standard says: a slope of 0 means no scaling
+    header, version = _parsed(path, _beginning(path, compressed))
+    sizes = _sizes(path, header)
+    dtype, type_notes = _voxel_type(path, header)
+    slope, intercept, scale_notes = _scaling(path, header)
+    affine, position_notes = nifti_position(path, header, (sizes[2], sizes[1], sizes[0]))
     return StoredVolume(
         path=path,
         data_path=path,
         offset=0,
-        skip=int(header["vox_offset"]),
+        skip=_first_voxel(path, header, version),
         compressed=compressed,
         dtype=dtype,
         shape=(sizes[2], sizes[1], sizes[0]),
         timepoints=sizes[3] if len(sizes) > 3 else 1,
-        affine=_affine(path, header),
+        affine=affine,
         slope=slope,
-        intercept=intercept if np.isfinite(intercept) else 0.0,
-        notes=_notes(header),
+        intercept=intercept,
+        notes=position_notes + type_notes + scale_notes,
     )
 
 
@@ -64,61 +74,88 @@ def _beginning(path: Path, compressed: bool) -> bytes:
     return data
 
 
-def _parsed(path: Path, data: bytes) -> Any:
-    """nibabel's header of either version; its own checks are left out, ours follow."""
+def _parsed(path: Path, data: bytes) -> tuple[Any, int]:
+    """nibabel's header, and NIfTI's version; nibabel's own checks are left out, ours follow."""
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
-    size = next((size for size in HEADER_BYTES for order in ("<i4", ">i4") if data[:4] == _bytes(size, order)), 0)
+    known = {np.array(size, f"{order}i4").tobytes(): (size, order) for size in HEADER_BYTES for order in "<>"}
+    size, order = known.get(data[:4], (0, "<"))
     if not size or len(data) < size:
         raise ImageError(f"{path}: not a NIfTI file (its header is not one). Expected .nii or .nii.gz of a CT.")
-    kind = Nifti1Header if HEADER_BYTES[size] == 1 else Nifti2Header
-    header = kind(data[:size], check=False)
-    if not bytes(header["magic"]).startswith(b"n+"):
-        raise ImageError(f"{path}: not a single-file NIfTI. Convert it to .nii.gz.")
-    if not 1 <= int(header["dim"][0]) <= 7 or any(header["dim"][1 : 1 + int(header["dim"][0])] < 0):
-        raise ImageError(f"{path}: its NIfTI header is damaged (dimensions {header['dim'].tolist()}).")
-    return header
-
-
-def _bytes(size: int, order: str) -> bytes:
-    return np.array(size, order).tobytes()
-
-
-def _voxel_type(path: Path, header: Any) -> np.dtype:
-    from nibabel.spatialimages import HeaderDataError
-
-    try:
-        dtype = header.get_data_dtype()
-    except HeaderDataError as error:
-        raise ImageError(f"{path}: unknown voxel type in its NIfTI header ({error}).") from error
-    if dtype.kind not in "iuf":
-        kind = "colors (RGB)" if dtype.fields else f"values of type {dtype}"
-        raise ImageError(f"{path}: holds {kind}, not one intensity per voxel. Give the CT itself.")
-    return dtype
-
-
-def _affine(path: Path, header: Any) -> np.ndarray:
-    from nibabel.spatialimages import HeaderDataError
-
-    try:
-        with np.errstate(invalid="ignore"):  # an infinite spacing is refused by name later
-            return np.asarray(header.get_best_affine(), dtype=np.float64)
-    except (HeaderDataError, ValueError) as error:
+    version = HEADER_BYTES[size]
+    header = (Nifti1Header if version == 1 else Nifti2Header)(data[:size], endianness=order, check=False)
+    if bytes(header["magic"]) != MAGICS[version]:
         raise ImageError(
-            f"{path}: its position cannot be computed from the NIfTI header ({error}); a positive spacing and a "
-            "unit quaternion are needed. Load and save it with 3D Slicer, or convert it from DICOM again."
-        ) from error
+            f"{path}: not a single-file NIfTI-{version}; its magic should be {MAGICS[version]!a}, found "
+            f"{bytes(header['magic'])!a}. Convert it to .nii.gz."
+        )
+    if version == 2 and header["eol_check"].tolist() not in LINE_ENDS:
+        raise wrong_field(path, "eol_check", str(LINE_ENDS[0]), header["eol_check"].tolist())
+    return header, version
 
 
-def _notes(header: Any) -> tuple[str, ...]:
-    notes = []
-    if int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
-        notes.append("The file stores no orientation; nibabel's default was assumed, left and right may be swapped.")
-    units = UNITS.get(int(header["xyzt_units"]) % 8)
-    if units:
-        notes.append(f"The file states its spacing in {units}; the numbers were taken as mm.")
-    return tuple(notes)
+def _sizes(path: Path, header: Any) -> list[int]:
+    """Numbers of voxels along x, y, z, and of time points where there is such an axis; 0 is told of later."""
+    count, *sizes = [int(size) for size in header["dim"]]
+    if not 1 <= count <= 7:
+        raise wrong_field(path, "dim[0]", "3 to 7 dimensions", count)
+    sizes = sizes[:count]
+    if count < 3:
+        raise ImageError(f"{path}: a volume with 3 dimensions is needed; this image has {count}.")
+    if min(sizes) < 0:
+        raise wrong_field(path, "dim", "no negative number", [count, *sizes])
+    if any(size > 1 for size in sizes[4:]):
+        raise ImageError(
+            f"{path}: holds vectors (dimensions {'x'.join(map(str, sizes))}), not one value per voxel. "
+            "Give a CT, or one file per channel."
+        )
+    return sizes
+
+
+def _first_voxel(path: Path, header: Any, version: int) -> int:
+    """Where the voxels begin. Where the header says 0, nibabel begins at the header and ITK four bytes too early."""
+    offset = float(header["vox_offset"])
+    if not np.isfinite(offset) or offset != int(offset) or offset < FIRST_VOXEL[version]:
+        raise wrong_field(path, "vox_offset", f"a whole number of bytes, {FIRST_VOXEL[version]} or more", f"{offset:g}")
+    return int(header["vox_offset"])
+
+
+def _voxel_type(path: Path, header: Any) -> tuple[np.dtype, tuple[str, ...]]:
+    code, bits = int(header["datatype"]), int(header["bitpix"])
+    if code in NOT_INTENSITIES:
+        raise ImageError(f"{path}: holds {NOT_INTENSITIES[code]}, not one intensity per voxel. Give the CT itself.")
+    if code not in TYPES:
+        raise wrong_field(path, "datatype", f"the code of a voxel type ({', '.join(map(str, TYPES))})", code)
+    dtype = np.dtype(header.endianness + TYPES[code])
+    if bits == dtype.itemsize * 8:
+        return dtype, ()
+    return dtype, (
+        f"The header says {bits} bits per voxel (bitpix) and a type of {dtype.itemsize * 8}; the type counts.",
+    )
+
+
+def _scaling(path: Path, header: Any) -> tuple[float, float, tuple[str, ...]]:
+    """Slope, intercept and notes. By the standard, a slope of 0 means no scaling; nibabel writes NaN for it."""
+    slope, intercept = (float(header[key]) for key in ("scl_slope", "scl_inter"))
+    if slope == 0 or not np.isfinite(slope):
+        if not np.isinf(slope) and (intercept == 0 or np.isnan(intercept)):
+            return 1.0, 0.0, ()
+        return (
+            1.0,
+            0.0,
+            (
+                f"The header's scl_slope is {slope:g} and scl_inter {intercept:g}; by the NIfTI standard the values "
+                "were taken as they are stored.",
+            ),
+        )
+    if not SCALE_LIMITS[0] <= abs(slope) <= SCALE_LIMITS[1]:
+        raise wrong_field(
+            path, "scl_slope", f"0, or a size of {SCALE_LIMITS[0]:.1g} to {SCALE_LIMITS[1]:g}", f"{slope:g}"
+        )
+    if not abs(intercept) <= SCALE_LIMITS[1]:
+        raise wrong_field(path, "scl_inter", f"a size of {SCALE_LIMITS[1]:g} at most", shown(f"{intercept:g}"))
+    return slope, intercept, ()
 
 
 NIFTI_LABELS = 1002  # NIFTI_INTENT_LABEL

@@ -17,8 +17,9 @@ from ...errors import ImageError
 from ..geometry import Geometry
 from ..labels import Segment
 from ..stored import StoredVolume
+from .header_fields import HeaderFields, finite_number, shown
 from .seg_nrrd import segmentation_keys
-from .text import HEADER_LIMIT, RAS_TO_LPS, joined, one_line
+from .text import RAS_TO_LPS, joined, nrrd_text, one_line
 
 TYPES = {
     "i1": ("signed char", "int8", "int8_t"),
@@ -42,62 +43,69 @@ SPACES = {
     "lps": (-1, -1, 1),
 }
 TIME_SUFFIX = "-time"
+NEEDED = ("type", "dimension", "sizes", "encoding")
+UNDERSTOOD = (*NEEDED, "endian", "kinds", "space", "space directions", "space origin", "space units", "spacings")
+UNDERSTOOD += ("data file", "byte skip", "line skip")
+# Known to the format, and without a say in what is read; a name that is in neither list is a damaged one
+OTHER_FIELDS = (
+    "content",
+    "number",
+    "block size",
+    "space dimension",
+    "thicknesses",
+    "axis mins",
+    "axis maxs",
+    "centers",
+)
+OTHER_FIELDS += (
+    "centerings",
+    "labels",
+    "units",
+    "min",
+    "max",
+    "old min",
+    "old max",
+    "sample units",
+    "measurement frame",
+)
+FIELD_NAMES = {name.replace(" ", ""): name for name in UNDERSTOOD + OTHER_FIELDS}  # both spellings are allowed
+SPATIAL_KINDS = ("domain", "space", "none", "???")
+MOST_AXES = 16
 RAW, GZIP = ("raw",), ("gzip", "gz")
+MILLIMETERS = ("mm", "millimeter", "millimeters", "")
+_VECTOR = re.compile(r"none|\(([^()]*)\)")
 
 
 def read_nrrd_header(path: Path) -> StoredVolume:
     """Read what an NRRD file says about its voxels.
 
     Raises:
-        ImageError: Not an NRRD file, or a kind that is not read; the message says which.
+        ImageError: Not an NRRD file, damaged, or a kind that is not read; the message says which.
     """
     fields, header_bytes = _fields(path)
-    missing = [key for key in ("type", "dimension", "sizes", "encoding") if key not in fields]
-    if missing:
-        raise ImageError(f"{path}: its NRRD header has no {' and no '.join(missing)}.")
-    try:
-        return _described(path, fields, header_bytes)
-    except ValueError as error:
-        raise ImageError(f"{path}: its NRRD header is damaged ({error}).") from error
-
-
-def _fields(path: Path) -> tuple[dict[str, str], int]:
-    """Fields of the header by lower-case name, and its length in bytes with the empty line after it."""
-    with path.open("rb") as file:
-        head = file.read(HEADER_LIMIT)
-    if not head.startswith(b"NRRD000"):
-        raise ImageError(f"{path}: not an NRRD file (it does not begin with 'NRRD').")
-    end = re.search(rb"\r?\n\r?\n", head)
-    text = head[: end.start() if end else len(head)].decode("utf-8", errors="replace")
-    pairs = re.findall(r"^([^#:\r\n][^:\r\n]*): +(.*?)\s*$", text, re.MULTILINE)
-    return {name.strip().lower(): value for name, value in pairs}, end.end() if end else len(head)
-
-
-def _described(path: Path, fields: dict[str, str], header_bytes: int) -> StoredVolume:
-    sizes = [int(size) for size in fields["sizes"].split()]
-    spatial = _spatial_axes(path, fields, len(sizes))
+    fields.require(*NEEDED)
+    sizes = fields.sizes("sizes", fields.whole("dimension", 0, 1, MOST_AXES))
+    if len(sizes) < 3:
+        raise ImageError(f"{path}: a volume with 3 spatial axes is needed; this NRRD file has {len(sizes)} axes.")
+    spatial = _spatial_axes(fields, len(sizes))
     first, last = spatial[0], spatial[-1]
     if math.prod(sizes[:first]) != 1:
         raise ImageError(
             f"{path}: holds {math.prod(sizes[:first])} values per voxel (RGB or vectors), not one. Give the CT itself."
         )
-    encoding = fields["encoding"].lower()
+    encoding = fields.values["encoding"].lower()
     if encoding not in RAW + GZIP:
-        raise ImageError(f"{path}: its NRRD encoding '{encoding}' is not read; save it as raw or gzip.")
-    dtype = _voxel_type(path, fields)
-    detached = fields.get("data file") or fields.get("datafile")
-    data_path = path if detached is None else path.parent / detached
-    if detached and not data_path.is_file():
-        raise ImageError(
-            f"{path}: its voxels should be in one file '{detached}', and {data_path} is not there. "
-            "Keep both files together, or save the image as one .nrrd."
-        )
-    offset = 0 if detached else header_bytes
-    skip = int(fields.get("byte skip", fields.get("byteskip", "0")))
-    if int(fields.get("line skip", fields.get("lineskip", "0"))):
+        raise ImageError(f"{path}: its NRRD encoding {shown(encoding)} is not read; save it as raw or gzip.")
+    dtype = _voxel_type(fields)
+    if header_bytes is None and "data file" not in fields:
+        raise ImageError(f"{path}: truncated or damaged; its header does not end. Copy or download the file again.")
+    data_path, offset = (fields.file_beside("data file"), 0) if "data file" in fields else (path, header_bytes)
+    if fields.whole("line skip", 0, 0):
         raise ImageError(f"{path}: an NRRD file with a line skip is not read; save it as one .nrrd.")
+    skip = fields.whole("byte skip", 0, 0 if encoding in GZIP else -1)
     if skip < 0:  # by the format: the voxels are the last bytes of the file
-        offset, skip = data_path.stat().st_size - math.prod(sizes) * dtype.itemsize, 0
+        offset, skip = max(offset, data_path.stat().st_size - math.prod(sizes) * dtype.itemsize), 0
+    affine, notes = _affine(fields, spatial, len(sizes))
     return StoredVolume(
         path=path,
         data_path=data_path,
@@ -107,58 +115,118 @@ def _described(path: Path, fields: dict[str, str], header_bytes: int) -> StoredV
         dtype=dtype,
         shape=tuple(sizes[axis] for axis in reversed(spatial)),
         timepoints=math.prod(sizes[last + 1 :]),
-        affine=_affine(path, fields, spatial),
+        affine=affine,
+        notes=notes,
     )
 
 
-def _spatial_axes(path: Path, fields: dict[str, str], dimension: int) -> list[int]:
+def _fields(path: Path) -> tuple[HeaderFields, int | None]:
+    """Fields of the header by the format's name of each, and what ``nrrd_text`` says of its length."""
+    text, header_bytes = nrrd_text(path)
+    values: dict[str, str] = {}
+    for line in text.split("\n")[1:]:
+        name, colon, value = line.strip("\r").partition(":")
+        if line.startswith("#") or not line.strip() or value.startswith("="):
+            continue  # a comment, or a key of somebody's own
+        name = FIELD_NAMES.get(name.lower().replace(" ", ""))
+        if not colon or name is None:
+            raise ImageError(
+                f"{path}: damaged NRRD header, expected lines such as 'sizes: 512 512 300', found {shown(line)}. "
+                "Copy the file again, or export the image again."
+            )
+        if name in values:
+            raise ImageError(f"{path}: its NRRD header has {shown(name)} twice. Remove the wrong line.")
+        values[name] = value.strip()
+    return HeaderFields(path, values), header_bytes
+
+
+def _spatial_axes(fields: HeaderFields, dimension: int) -> list[int]:
     """The three axes, fastest first, that lie in space: the others hold components (before) or time (after)."""
+    kinds = fields.values["kinds"].lower().split() if "kinds" in fields else ["???"] * dimension
+    if len(kinds) != dimension:
+        raise fields.wrong("kinds", f"{dimension} words")
     if "space directions" in fields:
-        vectors = _vectors(fields["space directions"])
+        vectors = _vectors(fields, "space directions", dimension)
         spatial = [axis for axis, vector in enumerate(vectors) if vector is not None]
-    elif "kinds" in fields:
-        kinds = fields["kinds"].lower().split()
+    else:
         spatial = [axis for axis, kind in enumerate(kinds) if kind in ("domain", "space")]
         spatial = spatial if len(spatial) >= 3 else list(range(dimension))
-    else:
-        spatial = list(range(dimension))
     spatial = spatial[:3]
-    if len(spatial) != 3 or spatial != list(range(spatial[0], spatial[0] + 3)) or spatial[-1] >= dimension:
-        raise ImageError(f"{path}: a volume with 3 spatial axes is needed; this NRRD file has {dimension} axes.")
+    if len(spatial) != 3 or spatial != list(range(spatial[0], spatial[0] + 3)):
+        raise ImageError(
+            f"{fields.path}: a volume with 3 spatial axes is needed; this NRRD file has {dimension} axes, "
+            f"{len(spatial)} of them spatial."
+        )
+    if any(kinds[axis] not in SPATIAL_KINDS for axis in spatial):
+        raise fields.wrong("kinds", "'domain' for each of the three axes in space")
     return spatial
 
 
-def _vectors(text: str) -> list[np.ndarray | None]:
+def _vectors(fields: HeaderFields, name: str, count: int) -> list[np.ndarray | None]:
     """Vectors such as ``(1,0,0) none (0,1,0)``; none for an axis that does not lie in space."""
-    found = re.findall(r"none|\(([^)]*)\)", text)
-    return [np.array([float(number) for number in part.split(",")]) if part else None for part in found]
+    text = fields.values[name]
+    components = 4 if fields.values.get("space", "").lower().endswith(TIME_SUFFIX) else 3
+    found = list(_VECTOR.finditer(text))
+    rest = _VECTOR.sub("", text).strip()
+    vectors = [None if part[1] is None else [finite_number(number) for number in part[1].split(",")] for part in found]
+    wrong = (vector is not None and (len(vector) != components or None in vector) for vector in vectors)
+    if rest or len(vectors) != count or any(wrong):
+        raise fields.wrong(name, f"{count} x {components} finite numbers, as (1,0,0)")
+    return [None if vector is None else np.array(vector[:3]) for vector in vectors]
 
 
-def _voxel_type(path: Path, fields: dict[str, str]) -> np.dtype:
-    name = fields["type"].lower()
+def _voxel_type(fields: HeaderFields) -> np.dtype:
+    name = fields.values["type"].lower()
     code = next((code for code, names in TYPES.items() if name in names), None)
     if code is None:
-        raise ImageError(f"{path}: its NRRD type '{name}' is not one number per voxel.")
-    order = ">" if fields.get("endian", "little").lower() == "big" else "<"
-    return np.dtype(order + code)
+        raise ImageError(f"{fields.path}: its NRRD type {shown(name)} is not one number per voxel.")
+    if np.dtype(code).itemsize == 1:
+        return np.dtype(code)
+    fields.require("endian")
+    order = fields.values["endian"].lower()
+    if order not in ("little", "big"):
+        raise fields.wrong("endian", "little or big")
+    return np.dtype((">" if order == "big" else "<") + code)
 
 
-def _affine(path: Path, fields: dict[str, str], spatial: list[int]) -> np.ndarray:
-    affine = np.eye(4)
-    space = fields.get("space", "left-posterior-superior").lower().removesuffix(TIME_SUFFIX)
+def _affine(fields: HeaderFields, spatial: list[int], dimension: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Voxel index (x, y, z) to RAS mm, and notes."""
+    affine, notes = np.eye(4), ()
+    space = fields.values.get("space", "left-posterior-superior").lower().removesuffix(TIME_SUFFIX)
     if space not in SPACES:
-        raise ImageError(f"{path}: its NRRD space '{space}' is not a patient's; known: {', '.join(SPACES)}.")
+        raise fields.wrong("space", f"a patient's ({', '.join(SPACES)})")
     if "space directions" in fields:
-        vectors = _vectors(fields["space directions"])
-        affine[:3, :3] = np.stack([vectors[axis][:3] for axis in spatial], axis=1)
+        vectors = _vectors(fields, "space directions", dimension)
+        affine[:3, :3] = np.stack([vectors[axis] for axis in spatial], axis=1)
+        if "spacings" in fields and _spacings(fields, spatial, dimension) is not None:
+            raise fields.wrong("spacings", "none beside space directions, or nan")
     elif "spacings" in fields:
-        spacings = [float(number) for number in fields["spacings"].split()]
-        affine[:3, :3] = np.diag([spacings[axis] for axis in spatial])
-        if any(spacings[axis] <= 0 for axis in spatial):
-            raise ImageError(f"{path}: spacings must be positive; found {fields['spacings']}. Correct the header.")
+        spacings = _spacings(fields, spatial, dimension)
+        if spacings is None:
+            raise fields.wrong("spacings", "positive numbers")
+        affine[:3, :3] = np.diag(spacings)
+    else:
+        notes = ("The file stores no spacing; 1 mm was assumed.",)
     if "space origin" in fields:
-        affine[:3, 3] = _vectors(fields["space origin"])[0][:3]
-    return np.diag([*SPACES[space], 1.0]) @ affine
+        (origin,) = _vectors(fields, "space origin", 1)
+        if origin is None:
+            raise fields.wrong("space origin", "a vector of finite numbers, as (0,0,0)")
+        affine[:3, 3] = origin
+    units = re.findall(r'"([^"]*)"', fields.values.get("space units", ""))
+    if any(unit.lower() not in MILLIMETERS for unit in units[:3]):
+        notes += (f"The file states its spacing in {shown(units[0])}; the numbers were taken as mm.",)
+    return np.diag([*SPACES[space], 1.0]) @ affine, notes
+
+
+def _spacings(fields: HeaderFields, spatial: list[int], dimension: int) -> list[float] | None:
+    """Of the spatial axes; None where the header says that there are none (nan)."""
+    parts = fields.values["spacings"].lower().split()
+    numbers = [finite_number(parts[axis]) if len(parts) == dimension else None for axis in spatial]
+    if len(parts) == dimension and all(parts[axis] == "nan" for axis in spatial):
+        return None
+    if any(number is None or number <= 0 for number in numbers):
+        raise fields.wrong("spacings", f"{dimension} positive numbers")
+    return numbers
 
 
 NRRD_TYPES = {"uint8": "uint8", "uint16": "uint16"}

@@ -11,8 +11,12 @@ from pathlib import Path
 
 from ...errors import ImageError
 from ..geometry import Geometry
-from ..labels import Segment
-from .text import HEADER_LIMIT, one_line
+from ..labels import LARGEST_LABEL, Segment
+from .header_fields import shown, whole_number
+from .text import nrrd_text, one_line
+
+LONGEST_NAME = 256
+_KEY = re.compile(r"Segment([0-9]{1,6})_([A-Za-z]+):=(.*)")
 
 
 def read_segment_names(path: Path) -> dict[int, str]:
@@ -22,23 +26,30 @@ def read_segment_names(path: Path) -> dict[int, str]:
         ImageError: It cannot be read, or its segments overlap, so that no one label map holds them.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(HEADER_LIMIT)
+        header, _ = nrrd_text(path)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    header = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0].decode("utf-8", errors="replace")
     segments: dict[int, dict[str, str]] = {}
-    for index, key, value in re.findall(r"^Segment(\d+)_(\w+):=(.*?)\r?$", header, re.MULTILINE):
-        segments.setdefault(int(index), {})[key] = value
+    for line in header.split("\n"):
+        if found := _KEY.fullmatch(line.rstrip("\r")):
+            segments.setdefault(int(found[1]), {})[found[2]] = found[3]
     if len({keys.get("Layer", "0") for keys in segments.values()}) > 1:
         raise ImageError(
             f"{path}: its segments overlap, so they lie in several layers; one label map is needed. Export it as a "
             "label map in 3D Slicer, or separate the segments there."
         )
-    try:
-        return {int(keys.get("LabelValue", "1")): keys.get("Name", "") for _, keys in sorted(segments.items())}
-    except ValueError as error:
-        raise ImageError(f"{path}: the label value of a segment is damaged ({error}).") from error
+    names: dict[int, str] = {}
+    for index, keys in sorted(segments.items()):
+        value = whole_number(keys.get("LabelValue", "1"))
+        if value is None or not 0 < value <= LARGEST_LABEL:
+            raise ImageError(
+                f"{path}: the label value of a segment is damaged (Segment{index}_LabelValue: expected a whole number "
+                f"from 1 to {LARGEST_LABEL}, found {shown(keys['LabelValue'])}). Export the segmentation again."
+            )
+        if value in names:
+            raise ImageError(f"{path}: two of its segments have the label value {value}. Export it again.")
+        names[value] = keys.get("Name", "")[:LONGEST_NAME]
+    return names
 
 
 def segmentation_keys(geometry: Geometry, segments: Sequence[Segment]) -> list[str]:

@@ -17,6 +17,7 @@ from ...preprocessing.preprocess import preprocess
 from .dataset import RawCase, RawDataset
 from .label_grid import OUTSIDE, labels_on_grid
 
+LARGEST_TRAINED_LABEL = int(np.iinfo(np.int16).max)  # the type of the prepared labels, as in nnU-Net
 VOXELS_PER_LABEL = 1000  # places to center patches on; nnU-Net keeps 10,000, which 1,000 cases in memory cannot
 
 
@@ -108,13 +109,15 @@ def prepare_dataset(
 
 
 def _prepare(raw: RawCase, plans: ModelPlans, ignore_label: int | None, random: np.random.Generator) -> PreparedCase:
-    image, labels = read_image(raw.images), read_image(raw.labels)
+    image, labels = read_image(raw.images), read_image(raw.labels, missing_value=0.0)
     if not image.geometry.same_grid(labels.geometry):
         raise DatasetError(
             f"{raw.labels}: expected on the grid of its image, {image.geometry.shape} voxels (Z Y X); found "
             f"{labels.geometry.shape} or another position. Resample the labels to the image's grid."
         )
     allowed = [0, *(label.value for label in plans.labels), *([] if ignore_label is None else [ignore_label])]
+    if max(allowed) > LARGEST_TRAINED_LABEL:
+        raise DatasetError(f"{raw.labels}: labels up to {LARGEST_TRAINED_LABEL} are trained; found {max(allowed)}.")
     unknown = np.setdiff1d(_present(labels.array[0]), allowed)
     if unknown.size:
         raise DatasetError(

@@ -1,0 +1,123 @@
+"""Fields of a header, each checked where it is read: nothing that a file says is believed.
+
+Numbers are plain decimal ones. What Python reads besides them (``1_000``, ``²``, ``nan``, ``1e999``) is damage here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import ImageError
+from ...printable import excerpt
+
+LARGEST_SIZE = (1 << 31) - 1  # voxels along an axis; more than any scanner has, and no product of three overflows
+SHOWN_CHARACTERS = 60
+LONGEST_NUMBER = 64
+LONGEST_FILE_NAME = 255
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_TRUE, _FALSE = ("true", "t", "1", "yes"), ("false", "f", "0", "no")
+
+
+def shown(value: object) -> str:
+    """What a file says, for a message: shortened, and nothing in it that a terminal obeys."""
+    try:
+        return f"'{excerpt(str(value), SHOWN_CHARACTERS)}'"
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        return "a number of thousands of digits"
+
+
+def whole_number(text: str) -> int | None:
+    """The number that a text is; None where it is none."""
+    text = text.strip()
+    return int(text) if len(text) <= LONGEST_NUMBER and _WHOLE.fullmatch(text) else None
+
+
+def finite_number(text: str) -> float | None:
+    """The finite number that a text is; None where it is none."""
+    text = text.strip()
+    number = float(text) if len(text) <= LONGEST_NUMBER and _NUMBER.fullmatch(text) else math.nan
+    return number if math.isfinite(number) else None
+
+
+def wrong_field(path: Path, name: str, expected: str, found: object) -> ImageError:
+    """The error of a field that is not what it should be."""
+    return ImageError(
+        f"{path}: damaged header, {name}: expected {expected}, found {shown(found)}. "
+        "Correct the header, or export the image again."
+    )
+
+
+@dataclass(frozen=True)
+class HeaderFields:
+    """The fields of a text header by name; each method raises ImageError where a field is not what is asked for.
+
+    Attributes:
+        path: The file, for messages.
+        values: Text by name.
+    """
+
+    path: Path
+    values: Mapping[str, str]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values
+
+    def wrong(self, name: str, expected: str) -> ImageError:
+        return wrong_field(self.path, name, expected, self.values[name])
+
+    def require(self, *names: str) -> None:
+        missing = [name for name in names if name not in self.values]
+        if missing:
+            raise ImageError(
+                f"{self.path}: its header has no {', no '.join(missing)}. Export the image again, or convert it."
+            )
+
+    def whole(self, name: str, default: int, least: int, most: int = LARGEST_SIZE) -> int:
+        """One whole number from ``least`` to ``most``."""
+        if name not in self.values:
+            return default
+        number = whole_number(self.values[name])
+        if number is None or not least <= number <= most:
+            raise self.wrong(name, f"a whole number from {least} to {most}")
+        return number
+
+    def sizes(self, name: str, count: int) -> tuple[int, ...]:
+        """Numbers of voxels along ``count`` axes, all positive."""
+        numbers = [whole_number(part) for part in self.values[name].split()]
+        if len(numbers) != count or any(size is None or not 0 < size <= LARGEST_SIZE for size in numbers):
+            raise self.wrong(name, f"{count} whole numbers from 1 to {LARGEST_SIZE}")
+        return tuple(numbers)
+
+    def numbers(self, name: str, count: int, positive: bool = False) -> tuple[float, ...]:
+        """``count`` finite numbers."""
+        numbers = [finite_number(part) for part in self.values[name].split()]
+        if len(numbers) != count or any(number is None or (positive and number <= 0) for number in numbers):
+            raise self.wrong(name, f"{count} {'positive' if positive else 'finite'} numbers")
+        return tuple(numbers)
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or False in either of their spellings."""
+        text = self.values.get(name, str(default)).lower()
+        if text not in _TRUE + _FALSE:
+            raise self.wrong(name, "True or False")
+        return text in _TRUE
+
+    def file_beside(self, name: str) -> Path:
+        """A file that holds the voxels: a plain one in the folder of the header, and not the header itself."""
+        text = self.values[name]
+        plain = Path(text).name
+        has_path = str(Path(text)) != plain or plain in ("", "..") or "\\" in text
+        if has_path or "\0" in text or len(text) > LONGEST_FILE_NAME:
+            raise self.wrong(name, "the name of one file in the folder of the header, without a path")
+        found = self.path.parent / plain
+        if not found.is_file() or found.samefile(self.path):
+            raise ImageError(
+                f"{self.path}: its voxels should be in one file {shown(text)} beside it, and that is not there. "
+                "Keep both files together, or save the image as one file (.nrrd, .mha)."
+            )
+        return found
