@@ -15,6 +15,8 @@ from typing import Any
 
 from .errors import OutputError
 
+# What spreadsheets compute; the wide ones are those of Japanese and Chinese.
+FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 MOST_JSON_BYTES = 16 * 1024 * 1024
 MOST_JSON_DEPTH = 60  # a sixth of it is used
 
@@ -99,15 +101,31 @@ def parse_json(content: str | bytes) -> Any:
 
 
 def as_csv(records: Iterable[Any], kind: type) -> str:
-    """Records of one dataclass as a table with a header; numbers to six digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    """Records of one dataclass as a table with a header, see :func:`csv_text`."""
     names = [field.name for field in fields(kind)]
-    writer.writerow(names)
-    for record in records:
-        values = (getattr(record, name) for name in names)
-        writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
-    return text.getvalue()
+    return csv_text([names, *([getattr(record, name) for name in names] for record in records)])
+
+
+def csv_text(rows: Iterable[Iterable[Any]], delimiter: str = ",", digits: int | None = 6) -> str:
+    """Rows as a table for spreadsheets, none of whose texts is taken for a formula: such a one begins with ``'``.
+
+    Args:
+        digits: Of numbers with fractions; None: all.
+    """
+    return "".join(_csv_line([_cell(value, digits) for value in row], delimiter) for row in rows)
+
+
+def _csv_line(cells: list[Any], delimiter: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator="\r\n").writerow(cells)  # quotes cells with either of them
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _cell(value: Any, digits: int | None) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return f"{value:.{digits}g}" if isinstance(value, float) and digits else value
+    text = str(value)
+    return f"'{text}" if text.lstrip(" '\xa0").startswith(FORMULA_BEGINS) else text
 
 
 def _children(item: Any) -> list[Any]:

@@ -172,6 +172,14 @@ def test_json_is_read_in_one_file_within_bounds():
     assert users <= {"text_files.py", "folder.py"}
 
 
+def test_only_what_shows_escapes_prints_and_only_what_disarms_cells_writes_csv():
+    printing = {file for file in FILES if "print" in calls_of(file)}
+    parts = {str(file.relative_to(LIBRARY)) for file in printing if part_of(file) != "benchmark"}
+    assert parts <= {"cli/output.py", "cli/terminal.py", "dependencies/check.py"}
+    writing = {file.name for file in FILES if calls_of(file) & {"csv.writer", "csv.DictWriter", "writer", "DictWriter"}}
+    assert writing == {"text_files.py"}
+
+
 def test_every_compression_method_has_its_names():
     from TuckerSegLib import compression
 

@@ -1,10 +1,14 @@
-"""JSON of anybody, read within bounds."""
+"""JSON of anybody, read within bounds, and tables that a spreadsheet does not compute."""
 
 from __future__ import annotations
 
+import csv
+import io
+from dataclasses import dataclass
+
 import pytest
 
-from TuckerSegLib.text_files import MOST_JSON_DEPTH, parse_json, read_json
+from TuckerSegLib.text_files import MOST_JSON_DEPTH, as_csv, csv_text, parse_json, read_json
 
 
 @pytest.mark.parametrize(
@@ -39,3 +43,56 @@ def test_a_file_that_is_too_large_is_not_read_whole(tmp_path):
     assert len(read_json(tmp_path / "file.json", 1002)) == 1000
     with pytest.raises(ValueError, match="more than"):
         read_json(tmp_path / "file.json", 1001)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=cmd|' /C calc'!A0",
+        "+SUM(1)",
+        "-2+3",
+        "-1",
+        "@SUM(1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        " =1",
+        "'=1",
+        "\xa0=1",
+        "\uff1d1",
+    ],
+)
+def test_text_that_a_spreadsheet_would_compute_is_text(text):
+    (row,) = csv.reader(io.StringIO(csv_text([[text, "a"]]), newline=""))
+    assert row == [f"'{text}", "a"]
+    assert row[0][0] not in "=+-@\t\r"
+
+
+def test_other_text_and_our_own_numbers_stay_as_they_are():
+    row = [
+        "liver",
+        "",
+        "a=b",
+        "C-1",
+        "3 µm",
+        "'quoted'",
+        -0.5,
+        -3,
+        -1.23456789e-9,
+        12345678.125,
+        True,
+        None,
+        float("nan"),
+    ]
+    assert csv_text([row]) == ("liver,,a=b,C-1,3 µm,'quoted',-0.5,-3,-1.23457e-09,1.23457e+07,True,,nan\n")
+    assert csv_text([[-12345678.125, -3]], ";", digits=None) == "-12345678.125;-3\n"
+
+
+@dataclass
+class Measured:
+    name: str
+    value: float
+
+
+def test_records_come_with_their_fields_and_without_formulas():
+    assert as_csv([Measured("-1", -1.0)], Measured) == "name,value\n'-1,-1\n"

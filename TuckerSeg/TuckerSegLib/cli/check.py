@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from ..quality import ImageCheck, check_field, check_image, check_labels
 from ..quality.slices import content_box
 from ..records.quality_report import WARNING, Finding, QualityReport, as_text
 from ..records.serialization import to_json
+from .output import say, show_json
 
 
 def report(
@@ -36,7 +36,10 @@ def report(
     names = named_labels(labels_names) if labels_names else None
     image = read_image(images if len(images) > 1 else images[0], timepoint) if images else None
     found = check(image, read_label_map(Path(labels), names) if labels else None)
-    print(json.dumps(to_json(found), indent=1) if as_json else as_text(found))
+    if as_json:
+        show_json(to_json(found))
+    else:
+        say(*as_text(found).split("\n"))
 
 
 def check(image: Image | None, labels: LabelMap | None) -> QualityReport:

@@ -19,6 +19,7 @@ from ..records.job import InferenceSpec, Job, compression_of
 from ..records.serialization import to_json
 from ..records.statistics import as_table
 from ..segmentation.segment import SegmentationResult
+from .output import say
 from .terminal import TerminalReporter
 
 RANK_RATIO = 0.85  # the lowest rank at which this small network's picture is still right; see the table it prints
@@ -76,16 +77,16 @@ def _run(rank_ratio: float, output: Path | None) -> SegmentationResult:
 
 def _report(rows: list[DemoRow], folder: Path) -> None:
     original, chosen = rows[0], rows[1]
-    print(as_table(chosen.result.statistics))
-    print()
-    print(f"{'rank':>6}{'M parameters':>15}{'GFLOPs':>10}{'network s':>11}{'total s':>9}{'agreement':>11}")
+    say(*as_table(chosen.result.statistics).split("\n"))
+    say("")
+    say(f"{'rank':>6}{'M parameters':>15}{'GFLOPs':>10}{'network s':>11}{'total s':>9}{'agreement':>11}")
     for row in rows:
         found = row.result.statistics
-        print(
+        say(
             f"{row.rank_ratio:6.2f}{found.parameters / 1e6:15.3f}{found.macs_per_volume * 2e-9:10.1f}"
             f"{found.seconds['network']:11.2f}{found.seconds['total']:9.2f}{row.agreement:11.3f}"
         )
-    print("agreement: mean Dice against the original network, structures of 20 voxels or more")
+    say("agreement: mean Dice against the original network, structures of 20 voxels or more")
     documents = [
         {"rank_ratio": row.rank_ratio, "agreement": row.agreement, "statistics": to_json(row.result.statistics)}
         for row in rows
@@ -101,5 +102,5 @@ def _report(rows: list[DemoRow], folder: Path) -> None:
         )
         written.append(picture)
     except ModuleNotFoundError:
-        print("matplotlib is not installed, so no picture was drawn: pip install matplotlib")
-    print("Written: " + ", ".join(str(path) for path in written))
+        say("matplotlib is not installed, so no picture was drawn: pip install matplotlib")
+    say("Written: " + ", ".join(str(path) for path in written))

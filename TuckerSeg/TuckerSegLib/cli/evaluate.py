@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 
 from ..errors import OutputError
 from ..evaluation.cases import SHOWN_STRUCTURES, Evaluation, EvaluationSpec, evaluate
 from ..evaluation.overlap import StructureMean, StructureScore
+from ..printable import one_line
 from ..records.serialization import to_json
 from ..text_files import as_csv, check_writable, write_text
+from .output import say, show_json, tell
 
 
 def report(prediction: Path, reference: Path, spec: EvaluationSpec, out: str | None, as_json: bool) -> None:
@@ -33,10 +33,10 @@ def report(prediction: Path, reference: Path, spec: EvaluationSpec, out: str | N
         write_text(table, as_csv(found.scores, StructureScore))
         write_text(means, as_csv(found.structures, StructureMean))
     if as_json:
-        print(json.dumps(to_json(found), indent=1))
+        show_json(to_json(found))
         return
-    print(as_text(found))
-    print(f"Written: {table}, {means}" if table else "All structures of all cases: --out FILE.csv")
+    say(*as_text(found).split("\n"))
+    say(f"Written: {table}, {means}" if table else "All structures of all cases: --out FILE.csv")
 
 
 def as_text(evaluation: Evaluation, most: int = SHOWN_STRUCTURES) -> str:
@@ -63,9 +63,9 @@ def as_text(evaluation: Evaluation, most: int = SHOWN_STRUCTURES) -> str:
     if evaluation.unpaired:
         lines.append(f"Left out, for want of a partner: {', '.join(evaluation.unpaired)}")
     lines += [f"Note: {note}" for note in evaluation.notes]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _tell(case: str, number: int, cases: int) -> None:
     if cases > 1:
-        print(f"case {number} of {cases}: {case}", file=sys.stderr)
+        tell(f"case {number} of {cases}: {case}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,11 +15,13 @@ from ..jobs.comparison import RankResult
 from ..jobs.runs import Runs
 from ..models.model import SegmentationModel
 from ..monitor import Context
+from ..printable import one_line
 from ..records.estimate import Estimate, PartEstimate
 from ..records.job import InferenceSpec, Job
 from ..records.serialization import to_json
 from ..text_files import as_csv, make_folder, write_text
 from ..training.distillation.settings import RepairSettings
+from .output import say, show_json, tell
 from .terminal import JsonReporter, TerminalReporter
 
 SHOWN_STRUCTURES = 3
@@ -37,7 +38,10 @@ def plan(job: Job, measure: bool, as_json: bool, stopped: Callable[[], bool]) ->
     volume = image.read_image(job.images if len(job.images) > 1 else job.images[0], job.timepoint)
     with contextlib.closing(Runs()) as runs:
         estimate = runs.estimate(job, volume, measure, Context(lambda event: None, stopped))
-    print(json.dumps(to_json(estimate), indent=1) if as_json else estimate_table(estimate))
+    if as_json:
+        show_json(to_json(estimate))
+    else:
+        say(*estimate_table(estimate).split("\n"))
 
 
 def compare(
@@ -68,8 +72,8 @@ def compare(
     if folder is not None:
         write_text(folder / "comparison.json", json.dumps(documents, indent=1))
     if not as_json:
-        print("\n".join([COMPARISON_TITLES, *lines, "agreement: mean Dice against the original network"]))
-        print(f"Written: {folder}" if folder else "Label maps are kept with --out DIR.")
+        say(COMPARISON_TITLES, *lines, "agreement: mean Dice against the original network")
+        say(f"Written: {folder}" if folder else "Label maps are kept with --out DIR.")
 
 
 def explore(
@@ -101,15 +105,15 @@ def explore(
     points = []
     for point in measure_curve(model, cases, factors, policies, inference, Cache(), calibrate_on, repair, stop):
         points.append(point)
-        print(f"{point.volume}: {point.policy} {point.factor:.2f}, agreement {point.agreement:.3f}", file=sys.stderr)
+        tell(f"{point.volume}: {point.policy} {point.factor:.2f}, agreement {point.agreement:.3f}")
         write_text(folder / "curve.csv", as_csv(points, CurvePoint))  # what was measured stays, whatever comes
     write_text(folder / "curve.json", json.dumps([to_json(point) for point in points], indent=1))
-    print(as_text(points))
+    say(*as_text(points).split("\n"))
     try:
         draw_curve(points, folder / "curve.png")
     except ModuleNotFoundError:
-        print("matplotlib is not installed, so no picture was drawn: pip install matplotlib")
-    print(f"Written: {folder}")
+        say("matplotlib is not installed, so no picture was drawn: pip install matplotlib")
+    say(f"Written: {folder}")
 
 
 def estimate_table(estimate: Estimate) -> str:
@@ -137,7 +141,8 @@ def estimate_table(estimate: Estimate) -> str:
         lines.append(f"Skipped      {e.patches_skipped} patches more, as nothing but air is in them")
     if e.seconds is None:
         lines.append("Note         Seconds are not known before a run here, or --measure.")
-    return "\n".join([*lines, *(f"Note         {note}" for note in e.notes)])
+    lines += [f"Note         {note}" for note in e.notes]
+    return "\n".join(map(one_line, lines))
 
 
 def part_line(part: PartEstimate) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, fields
 from itertools import pairwise
@@ -17,7 +14,9 @@ from ..errors import OutputError
 from ..image import Image
 from ..models.calibration import ModelCalibration, calibrate_model, stored_calibration
 from ..models.model import SegmentationModel
-from ..text_files import make_folder, write_text
+from ..printable import one_line
+from ..text_files import csv_text, make_folder, write_text
+from .output import say, tell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,19 +55,19 @@ def reconstruct(
     """
     count = len(layers_of(model, grid.layers))  # errors before the work, not after it
     table = make_folder(folder) / "reconstruction.csv"
-    write_text(table, _as_csv([COLUMNS]))
+    write_text(table, csv_text([COLUMNS]))
     cache, layers = Cache(), []
     calibration = _calibration(model, volume, cache, stop)
     for layer in measure_reconstruction(model, grid, cache, calibration, stop):
         layers.append(layer)
-        _append(table, _as_csv(_rows(layer)))  # what was measured stays, whatever comes
-        print(f"{len(layers)}/{count} {layer.path}: {len(layer.pairs)} rank pairs", file=sys.stderr)
-    print(as_text(layers))
+        _append(table, csv_text(_rows(layer)))  # what was measured stays, whatever comes
+        tell(f"{len(layers)}/{count} {layer.path}: {len(layer.pairs)} rank pairs")
+    say(*as_text(layers).split("\n"))
     try:
         draw_reconstruction(layers, folder / "reconstruction.png")
     except ModuleNotFoundError:
-        print("matplotlib is not installed, so no picture was drawn: pip install matplotlib")
-    print(f"Written: {folder}")
+        say("matplotlib is not installed, so no picture was drawn: pip install matplotlib")
+    say(f"Written: {folder}")
 
 
 def as_text(layers: Sequence[LayerReconstruction]) -> str:
@@ -95,7 +94,7 @@ def as_text(layers: Sequence[LayerReconstruction]) -> str:
         lines.append(
             "Whitened error: relative, in the norm of the calibration; weights-only factors -> calibrated ones."
         )
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def draw_reconstruction(layers: Sequence[LayerReconstruction], path: Path) -> None:
@@ -166,7 +165,7 @@ def _calibration(
         return calibrate_model(model, volume, progress=lambda done: stop())
     found = stored_calibration(model, cache)
     if found is None:
-        print(f"{model.name} is not calibrated: errors of the weights alone. Whitened ones: --ct CT", file=sys.stderr)
+        tell(f"{model.name} is not calibrated: errors of the weights alone. Whitened ones: --ct CT")
     return found
 
 
@@ -180,13 +179,7 @@ def _rows(layer: LayerReconstruction) -> Iterable[Sequence[Any]]:
     outputs, inputs, *kernel = layer.shape
     common = (layer.path, outputs, inputs, "x".join(map(str, kernel)), layer.dense.macs, layer.dense.parameters)
     for pair in layer.pairs:
-        yield *common, *(f"{value:.6g}" if isinstance(value, float) else value for value in astuple(pair))
-
-
-def _as_csv(rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+        yield *common, *astuple(pair)
 
 
 def _append(path: Path, text: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ..errors import Cancelled, TuckerSegError
+from .output import show_json, tell, visible_output
 from .parser import build_parser
 
 BRING_WHAT_THEY_NEED = ("segment", "compare", "plan", "compress")  # of a task's networks; a plan downloads nothing
@@ -24,6 +24,11 @@ BRING_WHAT_THEY_NEED = ("segment", "compare", "plan", "compress")  # of a task's
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    with visible_output():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     stopped = _stop_on_signals()
     parser = build_parser()
     options = parser.parse_args(arguments)
@@ -80,9 +85,10 @@ def _stop_on_signals() -> threading.Event:
 
 def _exit_stopped(options: argparse.Namespace) -> NoReturn:
     if getattr(options, "json", False):
-        print(json.dumps({"event": "stopped"}))
-    print("\nStopped.", file=sys.stderr, flush=True)
-    sys.stdout.flush()
+        show_json({"event": "stopped"}, indent=None)
+    tell("", "Stopped.")
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
     os._exit(130)  # at once: threads that read or compute are not waited for
 
 
@@ -90,8 +96,8 @@ def _fail(options: argparse.Namespace, message: str) -> int:
     if options.debug:
         traceback.print_exc()
     if getattr(options, "json", False):
-        print(json.dumps({"event": "error", "message": message}), flush=True)
-    print(f"tuckerseg: {message}", file=sys.stderr)
+        show_json({"event": "error", "message": message}, indent=None)
+    tell(f"tuckerseg: {message}")
     return 1
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
 from typing import Any, TextIO
 
+from ..printable import indented, one_line
 from ..records.statistics import STAGE_TITLES
+from .output import show_json
 
 BAR_WIDTH = 24
 REFRESH_S = 0.1
@@ -23,7 +24,7 @@ class JsonReporter:
 
     def __call__(self, event: dict[str, Any]) -> None:
         with self._lock:
-            print(json.dumps(event), flush=True)
+            show_json(event, indent=None)
 
     def close(self) -> None:
         """Nothing is left open."""
@@ -46,7 +47,7 @@ class TerminalReporter:
         kind = event["event"]
         if kind == "log":
             self._clear()
-            print(event["message"], file=self._stream, flush=True)
+            print(indented(event["message"]), file=self._stream, flush=True)
         elif kind == "stage":
             self._show(_part(event) + STAGE_TITLES.get(event["stage"], event["stage"]) + " ...", now=True)
         elif kind == "progress":
@@ -58,11 +59,16 @@ class TerminalReporter:
     def _show(self, text: str, now: bool) -> None:
         if self._live and (now or time.monotonic() - self._shown_at > REFRESH_S):
             self._shown_at = time.monotonic()
-            print(f"\r\x1b[K{text}", end="", file=self._stream, flush=True)
+            self._rewrite(one_line(text))
 
     def _clear(self) -> None:
         if self._live:
-            print("\r\x1b[K", end="", file=self._stream, flush=True)
+            self._rewrite("")
+
+    def _rewrite(self, text: str) -> None:
+        write = getattr(self._stream, "write_obeyed", self._stream.write)
+        write(f"\r\x1b[K{text}")
+        self._stream.flush()
 
 
 def _bar(event: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from ..printable import one_line
+
 INFO, WARNING = "info", "warning"
 NOT_CHECKED = "not-checked"
 TEXT_COLUMN = 13
@@ -88,7 +90,7 @@ def as_text(report: QualityReport) -> str:
         lines.append(_line("body parts", ", ".join(map(part_in_words, report.body_parts))))
     if not report.warnings:
         lines.append(_line("result", "nothing to warn of"))
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def part_in_words(part: BodyPart) -> str:

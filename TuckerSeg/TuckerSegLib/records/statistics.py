@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..printable import one_line
 from .quality_report import QualityReport, part_in_words
 
 PACKAGES = ("tuckerseg", "torch", "openvino", "nnunetv2", "tensorly", "numpy", "SimpleITK")
@@ -229,7 +230,8 @@ def as_table(statistics: RunStatistics) -> str:
     if s.quality is not None and s.quality.body_parts:
         lines.append(f"Body parts   {', '.join(map(part_in_words, s.quality.body_parts))}")
     warnings = s.quality.warnings if s.quality is not None else ()
-    return "\n".join([*lines, *(f"{'Warning' if note in warnings else 'Note':13}{note}" for note in s.notes)])
+    lines += [f"{'Warning' if note in warnings else 'Note':13}{note}" for note in s.notes]
+    return "\n".join(map(one_line, lines))
 
 
 def structure_table(statistics: RunStatistics, most: int | None = None) -> str:
@@ -239,7 +241,8 @@ def structure_table(statistics: RunStatistics, most: int | None = None) -> str:
     names = [f"{each.name} (cut by the border)" if each.name in partial else each.name for each in found]
     lines = [f"{each.volume_ml:12.1f} ml  {each.value:4d}  {name}" for each, name in zip(found[:most], names)]
     rest = len(found) - len(lines)
-    return "\n".join([*lines, f"{'':12} and {rest} smaller ones: --stats FILE lists all"] if rest else lines)
+    lines += [f"{'':12} and {rest} smaller ones: --stats FILE lists all"] if rest else []
+    return "\n".join(map(one_line, lines))
 
 
 def _row(title: str, before: float, after: float) -> tuple[str, str, str, str]:

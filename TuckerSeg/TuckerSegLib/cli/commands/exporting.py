@@ -19,6 +19,7 @@ from ...models.task import only_part, task_of
 from ...nnunet.folder import find_model_folder
 from ...records.job import Job
 from ..options import folds_of
+from ..output import say
 from .library import bring
 from .models import compressed, cost_words
 
@@ -85,10 +86,10 @@ def _require_another_place(source: Path, place: Path) -> None:
 
 def _tell(model: SegmentationModel, exported: Exported) -> None:
     """Print what was written where, and whether it was tried."""
-    print(f"{model.name}: {cost_words(model)} (1 multiply-accumulate = 2 FLOPs)")
+    say(f"{model.name}: {cost_words(model)} (1 multiply-accumulate = 2 FLOPs)")
     for file in exported.files:
-        print(f"Written: {file} ({file.stat().st_size / 1e6:.3f} MB)")
+        say(f"Written: {file} ({file.stat().st_size / 1e6:.3f} MB)")
     if exported.difference is None:
-        print("Not tried: nothing here runs it (for ONNX: pip install onnxruntime).")
+        say("Not tried: nothing here runs it (for ONNX: pip install onnxruntime).")
     else:
-        print(f"Tried on one patch: logits differ by at most {exported.difference:.1e} of the largest one.")
+        say(f"Tried on one patch: logits differ by at most {exported.difference:.1e} of the largest one.")

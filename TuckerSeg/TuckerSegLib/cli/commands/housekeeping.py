@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from ... import hardware
 from ...cache import Cache
 from ...records.serialization import to_json
+from ..output import say, show_json
 
 
 def devices(options: argparse.Namespace) -> None:
     """``tuckerseg devices``."""
     found = hardware.devices()
     if options.json:
-        print(json.dumps([to_json(device) for device in found], indent=1))
+        show_json([to_json(device) for device in found])
         return
     for device in found:
         state = "usable  " if device.usable else "unusable"
-        print(f"{device.id:14} {state} {device.name}")
-        print(f"{'':14} {device.offers if device.usable else device.reason}")
+        say(f"{device.id:14} {state} {device.name}")
+        say(f"{'':14} {device.offers if device.usable else device.reason}")
     chosen, why = hardware.choose("auto", found)
-    print(f"auto takes {chosen.id}: {why}")
+    say(f"auto takes {chosen.id}: {why}")
 
 
 def cache(options: argparse.Namespace) -> None:
     """``tuckerseg cache [list|clear|folder]``."""
     store = Cache()
     if options.action == "folder":
-        print(store.folder)
+        say(str(store.folder))
         return
     if options.action == "clear":
-        print(f"Freed {store.clear() / 1e6:.1f} MB in {store.folder}")
+        say(f"Freed {store.clear() / 1e6:.1f} MB in {store.folder}")
         return
     entries = store.entries()
     if options.json:
-        print(json.dumps([{**to_json(entry), "path": str(entry.path)} for entry in entries], indent=1))
+        show_json([{**to_json(entry), "path": str(entry.path)} for entry in entries])
         return
     for entry in entries:
-        print(f"{entry.size_bytes / 1e6:9.1f} MB  {entry.kind:9} {entry.key}")
+        say(f"{entry.size_bytes / 1e6:9.1f} MB  {entry.kind:9} {entry.key}")
     total = sum(entry.size_bytes for entry in entries)
-    print(f"{total / 1e6:9.1f} MB of {store.limit_bytes / 1e6:.0f} MB in {store.folder}")
+    say(f"{total / 1e6:9.1f} MB of {store.limit_bytes / 1e6:.0f} MB in {store.folder}")
 
 
 def demo(options: argparse.Namespace) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from ... import model_zoo as installed_models
 from ...catalog.entries import Task
 from ...errors import SpecError
 from ...model_zoo import ImportedModel
+from ..output import say, show_json
 from ..terminal import JsonReporter, TerminalReporter
 
 BUILT_IN, INSTALLED, MISSING, LICENSED, IMPORTED = "built in", "installed", "not installed", "license key", "imported"
@@ -38,14 +38,14 @@ def _list(options: argparse.Namespace) -> None:
     tasks, imported = catalog.tasks(), installed_models.imported_models()
     if options.json:
         facts = [*map(_task_facts, tasks), *map(_import_facts, imported)]
-        print(json.dumps(facts, indent=1))
+        show_json(facts)
         return
     for known in tasks:
-        print(f"{known.name:26} {known.title}\n{'':26} {_words(known)}")
+        say(f"{known.name:26} {known.title}", f"{'':26} {_words(known)}")
     for model in imported:
-        print(f"{model.name:26} {model.title}\n{'':26} imported, in {model.path}")
-    print(f"Downloads and imports go to {installed_models.models_folder()}")
-    print("Any nnU-Net v2 3D results folder or zip, or .tuckerseg file, can be given by its path: --model PATH")
+        say(f"{model.name:26} {model.title}", f"{'':26} imported, in {model.path}")
+    say(f"Downloads and imports go to {installed_models.models_folder()}")
+    say("Any nnU-Net v2 3D results folder or zip, or .tuckerseg file, can be given by its path: --model PATH")
 
 
 def _download(options: argparse.Namespace) -> None:
@@ -62,7 +62,7 @@ def _import(options: argparse.Namespace) -> None:
 
     model = import_model(options.path, options.name, options.stopped)
     facts = {"event": "result", **_import_facts(model)}
-    _say(options, facts, f"{model.title}\nImported into {model.path}; use it as --model {model.name}")
+    _say(options, facts, model.title, f"Imported into {model.path}; use it as --model {model.name}")
 
 
 def _remove(options: argparse.Namespace) -> None:
@@ -120,8 +120,11 @@ def _words(known: Task) -> str:
     return " ".join(filter(None, (f"{size}.", known.note)))
 
 
-def _say(options: argparse.Namespace, event: dict[str, Any], words: str) -> None:
-    print(json.dumps(event) if options.json else words)
+def _say(options: argparse.Namespace, event: dict[str, Any], *lines: str) -> None:
+    if options.json:
+        show_json(event, indent=None)
+    else:
+        say(*lines)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from ...records.serialization import to_json
 from ...segmentation.prepared_task import ready_task
 from ...text_files import check_writable
 from ..options import compression_job, compression_spec, folds_of
+from ..output import say, show_json
 from ..terminal import TerminalReporter
 from .library import bring
 
@@ -53,7 +53,7 @@ def _compress_to_file(options: argparse.Namespace) -> None:
     model = load_model(options.model, folds_of(options))
     model = compressed(options, model, (lambda: read_image(options.ct)) if options.ct else None)
     model.save(output)
-    print(f"{model.name}: {cost_words(model)} (1 multiply-accumulate = 2 FLOPs)")
+    say(f"{model.name}: {cost_words(model)} (1 multiply-accumulate = 2 FLOPs)")
     tell_written(output)
 
 
@@ -69,10 +69,10 @@ def _compress_into_cache(options: argparse.Namespace) -> None:
         with contextlib.closing(task):
             for part in task:
                 reporter.close()
-                print(f"{part.name}: {cost_words(part.ready.model)} [{part.ready.device.id}, {part.ready.precision}]")
+                say(f"{part.name}: {cost_words(part.ready.model)} [{part.ready.device.id}, {part.ready.precision}]")
     added = sum(entry.size_bytes for entry in cache.entries()) - before
     count = "1 network" if task.count == 1 else f"{task.count} networks"
-    print(f"{task.name}: {count} ready in {cache.folder}, {added / 1e6:.0f} MB more")
+    say(f"{task.name}: {count} ready in {cache.folder}, {added / 1e6:.0f} MB more")
 
 
 def cost_words(model: SegmentationModel) -> str:
@@ -96,12 +96,12 @@ def _calibrate(model: SegmentationModel, options: argparse.Namespace, cache: Cac
     for path in options.ct:
         volume = read_image(path)
         if found is not None and volume_id(volume) in found.volume_ids:
-            print(f"{path}: is part of the calibration already")
+            say(f"{path}: is part of the calibration already")
             continue
         found = calibrate_model(model, volume, found, progress=lambda done: stop_if(options.stopped))
         store_calibration(model, found, cache)
-        print(f"{path}: calibrated")
-    print(f"{model.name}: calibrated on {found.patches} patches of {', '.join(found.volumes)}")
+        say(f"{path}: calibrated")
+    say(f"{model.name}: calibrated on {found.patches} patches of {', '.join(found.volumes)}")
 
 
 def inspect(options: argparse.Namespace) -> None:
@@ -113,21 +113,21 @@ def inspect(options: argparse.Namespace) -> None:
         spec = compression.method("tucker").Spec(**(compression_spec(options) or {"rank_ratio": 1.0}))
         changes = planned_changes(original, spec, options.calibrate, Cache())
     if options.json:
-        print(json.dumps([to_json(change) for change in changes], indent=1))
+        show_json([to_json(change) for change in changes])
         return
-    print(f"{'layer':44}{'weight (as stored)':>22}{'ranks':>12}{'MMACs':>10}{'after':>10}  stays dense because")
+    say(f"{'layer':44}{'weight (as stored)':>22}{'ranks':>12}{'MMACs':>10}{'after':>10}  stays dense because")
     for change in changes:
         ranks = "dense" if change.ranks is None else f"{change.ranks[0]} x {change.ranks[1]}"
         shape = " ".join(map(str, change.shape))
-        print(
+        say(
             f"{change.path:44}{shape:>22}{ranks:>12}{change.before.macs / 1e6:10.1f}{change.after.macs / 1e6:10.1f}"
             f"  {change.skipped_because or ''}"
         )
     before = sum(change.before.macs for change in changes), sum(change.before.parameters for change in changes)
     after = sum(change.after.macs for change in changes), sum(change.after.parameters for change in changes)
     patch_shape = original.plans.patch_shape
-    print(f"Convolutions: {before[0] / 1e9:.3f} -> {after[0] / 1e9:.3f} GMACs for one patch of {patch_shape}")
-    print(f"              {before[1] / 1e6:.6f} -> {after[1] / 1e6:.6f} million parameters")
+    say(f"Convolutions: {before[0] / 1e9:.3f} -> {after[0] / 1e9:.3f} GMACs for one patch of {patch_shape}")
+    say(f"              {before[1] / 1e6:.6f} -> {after[1] / 1e6:.6f} million parameters")
 
 
 def compressed(
@@ -156,4 +156,4 @@ def model_output(path: str) -> Path:
 
 def tell_written(output: Path) -> None:
     """Print where a model was written."""
-    print(f"Written: {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    say(f"Written: {output} ({output.stat().st_size / 1e6:.1f} MB)")

@@ -12,6 +12,7 @@ from ...records.statistics import as_table, structure_table
 from ...text_files import check_writable, write_text
 from .. import explore as exploring
 from ..options import job_of, rank_ratios_of
+from ..output import say
 from ..terminal import JsonReporter, TerminalReporter
 
 SHOWN_STRUCTURES = 15
@@ -33,9 +34,9 @@ def segment(options: argparse.Namespace) -> None:
     if options.json:
         reporter({"event": "result", "output": options.output, "statistics": document})
     else:
-        print(as_table(result.statistics))
-        print(structure_table(result.statistics, most=SHOWN_STRUCTURES))
-        print(f"Written: {options.output}")
+        say(*as_table(result.statistics).split("\n"))
+        say(*structure_table(result.statistics, most=SHOWN_STRUCTURES).split("\n"))
+        say(f"Written: {options.output}")
 
 
 def plan(options: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ from ...training.distillation.settings import RepairSettings
 from ...training.finetuning.dataset import read_raw_dataset
 from ...training.finetuning.settings import FineTuningRecord, FineTuningSettings
 from ..options import folds_of
+from ..output import say
 from ..terminal import TerminalReporter
 from .models import compressed, model_output, tell_written
 
@@ -46,7 +47,7 @@ def repair(options: argparse.Namespace) -> None:
     repaired.save(output)
     for fold, record in records.items():
         kept = record.agreement[record.best_check]
-        print(f"fold {fold}: agreement on held-back crops {record.agreement[0]:.3f} -> {kept:.3f}")
+        say(f"fold {fold}: agreement on held-back crops {record.agreement[0]:.3f} -> {kept:.3f}")
     tell_written(output)
 
 
@@ -76,11 +77,11 @@ def finetune(options: argparse.Namespace) -> None:
             reporter.close()
     tuned.save(output)
     for fold, record in records.items():
-        print(f"fold {fold}: {_outcome(record)}")
+        say(f"fold {fold}: {_outcome(record)}")
     tell_written(output)
     if options.resume:
         states = ", ".join(str(place.state_file(fold)) for fold in records)
-        print(f"Kept to go on from with more epochs, else to be removed: {states}")
+        say(f"Kept to go on from with more epochs, else to be removed: {states}")
 
 
 def _outcome(record: FineTuningRecord) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
@@ -14,6 +12,7 @@ from slicer.i18n import tr as _
 
 from ...errors import OutputError, TuckerSegError
 from ...records.statistics import RunStatistics
+from ...text_files import csv_text
 from ..scene.segmentations import rename_segments
 from ..scene.statistics_nodes import (
     COST_ROLE,
@@ -110,13 +109,10 @@ class ResultsSection:
 
     def _text(self, delimiter: str) -> str:
         statistics = statistics_of(self._panel.parameters.outputSegmentation)
-        text = io.StringIO()
-        writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+        rows: list[Any] = []
         for columns in (cost_columns(statistics), structure_columns(statistics)):
-            writer.writerow(columns)
-            writer.writerows(zip(*columns.values()))
-            writer.writerow([])
-        return text.getvalue()
+            rows += [columns, *zip(*columns.values()), ()]
+        return csv_text(rows, delimiter, digits=None)
 
     def _on_names(self, index: int) -> None:
         standard = self._ui.namesComboBox.itemData(index) == STANDARD
