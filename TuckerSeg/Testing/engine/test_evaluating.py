@@ -280,3 +280,31 @@ def test_neither_torch_nor_an_engine_is_needed(tmp_path):
     folder = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
+
+
+EVIL = {1: "=cmd|' /C calc'!A0", 2: "-2+3", 3: "liver\x1b[2J\nWritten: nothing"}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_names_do_nothing_to_a_terminal_or_a_spreadsheet(evaluate, tmp_path, as_json):
+    labels = {"labels": {"background": 0, **{name: value for value, name in EVIL.items()}}}
+    (tmp_path / "dataset.json").write_text(json.dumps(labels))
+    file = save(tmp_path / "\x1b[31mcase.nii.gz", boxes(v1=0, v2=5, v3=10))
+    table = tmp_path / "out.csv"
+    code, out, err = evaluate(file, file, "--out", table, *(["--json"] if as_json else []))
+    assert code == 0, err
+    assert "\x1b" not in out + err
+    if as_json:
+        assert {score["name"] for score in json.loads(out)["scores"]} == set(EVIL.values())
+    else:
+        assert r"liver\x1b[2J\nWritten: nothing" in out
+    assert [row["name"] for row in rows_of(table)] == [f"'{EVIL[1]}", f"'{EVIL[2]}", EVIL[3]]
+    assert {row["dice"] for row in rows_of(table)} == {"1"}
+
+
+def test_of_a_file_that_nests_without_end_one_sentence_is_told(evaluate, tmp_path):
+    (tmp_path / "dataset.json").write_text("[" * 100_000)
+    file = save(tmp_path / "case.nii.gz", boxes(v1=0))
+    code, out, err = evaluate(file, file)
+    assert (code, out) == (1, "")
+    assert "nested deeper than" in err and err.count("\n") == 1

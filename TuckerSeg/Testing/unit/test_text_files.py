@@ -55,6 +55,7 @@ def test_a_file_that_is_too_large_is_not_read_whole(tmp_path):
         "@SUM(1)",
         "\t=1",
         "\r=1",
+        "=a\r=1",
         "\n=1",
         " =1",
         "'=1",
@@ -68,23 +69,17 @@ def test_text_that_a_spreadsheet_would_compute_is_text(text):
     assert row[0][0] not in "=+-@\t\r"
 
 
+def test_an_end_of_line_in_a_cell_begins_no_row():
+    rows = [["a\r=1", "b\n=1", "c\r\n=1"], ["d"]]
+    assert list(csv.reader(io.StringIO(csv_text(rows), newline=""))) == rows
+    assert csv_text(rows).startswith('"a\r=1"')
+
+
 def test_other_text_and_our_own_numbers_stay_as_they_are():
-    row = [
-        "liver",
-        "",
-        "a=b",
-        "C-1",
-        "3 µm",
-        "'quoted'",
-        -0.5,
-        -3,
-        -1.23456789e-9,
-        12345678.125,
-        True,
-        None,
-        float("nan"),
-    ]
-    assert csv_text([row]) == ("liver,,a=b,C-1,3 µm,'quoted',-0.5,-3,-1.23457e-09,1.23457e+07,True,,nan\n")
+    texts, numbers = ["liver", "", "a=b", "C-1", "3 µm", "'quoted'"], [-0.5, -3, -1.23456789e-9, 12345678.125]
+    row = [*texts, *numbers, True, None, float("nan")]
+    assert csv_text([row]) == "liver,,a=b,C-1,3 µm,'quoted',-0.5,-3,-1.23457e-09,1.23457e+07,True,,nan\n"
+    assert csv_text([[]]) == "\n"
     assert csv_text([[-12345678.125, -3]], ";", digits=None) == "-12345678.125;-3\n"
 
 
