@@ -1,6 +1,10 @@
-"""Numbers as people read them."""
+"""Numbers and names as people read them."""
 
 from __future__ import annotations
+
+import html
+
+from ..printable import printable
 
 
 def amount(value: float) -> str:
@@ -25,3 +29,9 @@ def seconds_in_words(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds / 10) * 10, 60)
     return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+
+
+def plain(text: str) -> str:
+    """Text for a tool tip or a dialog, which take what looks like HTML for such: names of files are none."""
+    visible = printable(text)
+    return f"<p>{html.escape(visible)}</p>".replace("\n", "<br>") if "<" in visible else visible

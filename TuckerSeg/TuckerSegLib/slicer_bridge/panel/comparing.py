@@ -10,11 +10,12 @@ from slicer.i18n import tr as _
 
 from ...catalog.structures import title_of
 from ...errors import SpecError, TuckerSegError
+from ...printable import one_line, printable
 from ...records.comparison import ComparisonRow
 from ...records.protocol import FINAL_EVENTS
 from ..client.comparison import Comparison
 from ..client.worker_process import Event
-from ..words import amount, seconds_in_words
+from ..words import amount, plain, seconds_in_words
 from .previewing import crosshair_position
 from .results import ROW_HEIGHT
 
@@ -60,7 +61,7 @@ class ComparingSection:
         ui.compareButton.text = _("Cancel") if self.running else _("Compare")
         problem = self._panel.inputs.problem() if self._panel.dependencies.ready else _("Python packages are missing.")
         ui.compareButton.enabled = self.running or (problem is None and not self._panel.running.running)
-        ui.compareButton.toolTip = problem or ""
+        ui.compareButton.toolTip = plain(problem or "")
         has_rows = self.comparison is not None and bool(self.comparison.rows)
         for button in (ui.comparePlotButton, ui.compareClearButton):
             button.enabled = has_rows
@@ -117,7 +118,7 @@ class ComparingSection:
             self.comparison.start(ratios, self._region(volume_node), self._on_event)
         except TuckerSegError as error:
             self.comparison = None
-            self._ui.compareNoteLabel.text = str(error)
+            self._ui.compareNoteLabel.text = printable(str(error))
         self._ui.progressBar.visible = self.running
         self._ui.progressBar.value = 0
         self._panel.refresh()
@@ -144,7 +145,7 @@ class ComparingSection:
             "error": " ".join(filter(None, (event.get("message"), event.get("advice")))),
             "cancelled": _("Cancelled."),
         }
-        self._ui.compareNoteLabel.text = words[event["event"]]
+        self._ui.compareNoteLabel.text = printable(words[event["event"]])
         self._panel.running.status("")
         if event["event"] == "error":
             self._panel.running.log_error(event)
@@ -156,8 +157,8 @@ class ComparingSection:
         number = table.rowCount
         table.setRowCount(number + 1)
         for column, text in enumerate(_cells(row)):
-            item = qt.QTableWidgetItem(text)
-            item.setToolTip(text)
+            item = qt.QTableWidgetItem(one_line(text))
+            item.setToolTip(plain(text))
             table.setItem(number, column, item)
         for column in range(len(TITLES) - 1):
             table.resizeColumnToContents(column)

@@ -12,12 +12,13 @@ import qt
 from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
+from ...printable import printable
 from ...records.estimate import Estimate, PartEstimate
 from ...records.job import compression_of
 from ...records.serialization import from_json, to_json
 from ..client.worker_process import Event
 from ..scene.volumes import affine_of, grid_voxels, shape_of
-from ..words import amount, bytes_in_words, seconds_in_words
+from ..words import amount, bytes_in_words, plain, seconds_in_words
 
 if TYPE_CHECKING:
     from .panel import Panel
@@ -141,7 +142,7 @@ class ConsequencesSection:
     def _on_error(self, question: dict[str, Any], event: Event) -> None:
         if question == self._asked:
             self._show(None)
-            self._ui.estimateNoteLabel.text = event["message"]
+            self._ui.estimateNoteLabel.text = printable(event["message"])
 
     def _show(self, estimate: Estimate | None) -> None:
         ui, e = self._ui, estimate
@@ -168,13 +169,12 @@ class ConsequencesSection:
         self._show_agreement(e)
         self._show_patches(e)
         source = _("Agreement: {source}.").format(source=e.agreement_source) if e.agreement is not None else ""
-        ui.estimateNoteLabel.text = " ".join(filter(None, (source, _cache_words(e), *e.notes)))
+        ui.estimateNoteLabel.text = printable(" ".join(filter(None, (source, _cache_words(e), *e.notes))))
 
     def _show_agreement(self, estimate: Estimate) -> None:
         label = self._ui.agreementLabel
-        label.toolTip = _("Mean Dice against the original network: 1 is the same result. {source}").format(
-            source=estimate.agreement_source
-        )
+        words = _("Mean Dice against the original network: 1 is the same result. {source}")
+        label.toolTip = plain(words.format(source=estimate.agreement_source))
         if estimate.agreement is None:
             label.text = _("not measured")
             label.styleSheet = ""
@@ -198,7 +198,7 @@ class ConsequencesSection:
         told = [_part_words(part) for part in parts] if several else []
         if estimate.patches_skipped is None:
             told.append(_("Fewer where patches of air, or beyond the structures' box, can be spared."))
-        label.toolTip = "\n".join(told)
+        label.toolTip = plain("\n".join(told))
 
     def _row(self, name: str, original: str, now: str, ratio: str) -> None:
         for suffix, text in (("OriginalLabel", original), ("Label", now), ("RatioLabel", ratio)):

@@ -13,6 +13,7 @@ from ...errors import TuckerSegError
 from ..installation.dependencies import DependencyCheck, DependencyReport, is_ready, missing_packages, report_text
 from ..installation.install import InstallationResult, install
 from ..installation.plan import plan_installation
+from ..words import plain
 
 if TYPE_CHECKING:
     from .panel import Panel
@@ -110,7 +111,7 @@ class DependenciesSection:
         except TuckerSegError as error:
             self._panel.running.status(str(error))
             self._panel.running.log(str(error))
-            slicer.util.errorDisplay(str(error))
+            slicer.util.errorDisplay(plain(str(error)))
         finally:
             self._show_busy(False)
         self._panel.enter(self._panel.parameters)

@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
 from ...model_zoo.pending import PendingDownload, pending_download
+from ...printable import printable
 from ..words import bytes_in_words
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class DownloadingSection:
     def refresh(self) -> None:
         pending = self.pending
         words = self._problem or (pending_words(pending) if pending is not None else "")
-        self._ui.downloadLabel.text = words
+        self._ui.downloadLabel.text = printable(words)
         self._ui.downloadLabel.visible = bool(words) and not self._panel.running.running
 
     def enter(self) -> None:

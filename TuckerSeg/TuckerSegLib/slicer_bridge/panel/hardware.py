@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import qt
 from slicer.i18n import tr as _
 
+from ...printable import printable
 from ..client.worker_process import Event
-from ..words import bytes_in_words
+from ..words import bytes_in_words, plain
 
 if TYPE_CHECKING:
     from .panel import Panel
@@ -37,8 +38,8 @@ class HardwareSection:
             box.addItem(_("{device} (not on this computer)").format(device=wanted), wanted)
         index = box.findData(wanted)
         box.currentIndex = index if index >= 0 else 0
-        box.toolTip = box.currentText
-        self._ui.deviceReasonLabel.text = self._reason(wanted)
+        box.toolTip = plain(box.currentText)
+        self._ui.deviceReasonLabel.text = printable(self._reason(wanted))
 
     def enter(self) -> None:
         self._asked = False  # free memory changes, and so may the devices
@@ -54,7 +55,7 @@ class HardwareSection:
         for device in self._devices:
             box.addItem(_title(device), device["id"])
             index = box.count - 1
-            box.setItemData(index, device["reason"] or device["offers"], qt.Qt.ToolTipRole)
+            box.setItemData(index, plain(device["reason"] or device["offers"]), qt.Qt.ToolTipRole)
             if not device["usable"]:
                 box.setItemData(index, 0, FLAGS_ROLE)
         self._panel.refresh()
@@ -74,7 +75,7 @@ class HardwareSection:
         return device["reason"] or device["offers"]
 
     def _on_error(self, event: Event) -> None:
-        self._ui.deviceReasonLabel.text = event["message"]
+        self._ui.deviceReasonLabel.text = printable(event["message"])
         self._panel.running.log_error(event)
 
     def _on_device(self, index: int) -> None:

@@ -16,6 +16,7 @@ from ... import model_zoo as installed_models
 from ...catalog.entries import Task
 from ...catalog.structures import title_of
 from ...model_zoo import ImportedModel
+from ...printable import printable
 from ..words import bytes_in_words
 
 FAVORITES = ("total", "total_fast", "total_fastest", "body", "lung_vessels", "total_mr")
@@ -139,4 +140,4 @@ def _imported_entry(model: ImportedModel) -> ModelEntry:
 
 
 def _paragraphs(lines: list[str]) -> str:
-    return "".join(f"<p>{html.escape(line)}</p>" for line in lines if line)
+    return "".join(f"<p>{html.escape(printable(line))}</p>" for line in lines if line)

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from ... import catalog
 from ...catalog import structures
 from ...catalog.entries import Task
+from ...printable import printable
 from ..client.worker_process import Event
 from ..words import bytes_in_words
 from .hardware import FLAGS_ROLE
@@ -115,7 +116,7 @@ class ModelsSection:
             self._described = model
             self._panel.model_facts = {"labels": [{"value": value, "name": name} for value, name in known.structures]}
             words = [entry_of(model).refusal] if known.license_key_required else [*facts_of_task(known), known.note]
-            self._ui.modelNoteLabel.text = " ".join(filter(None, words))
+            self._ui.modelNoteLabel.text = printable(" ".join(filter(None, words)))
         elif self._panel.dependencies.ready:
             self._described = model
             self._panel.model_facts = None
@@ -136,7 +137,7 @@ class ModelsSection:
         self._panel.refresh()
 
     def _on_bad_model(self, event: Event) -> None:
-        self._ui.modelNoteLabel.text = event["message"]
+        self._ui.modelNoteLabel.text = printable(event["message"])
         self._panel.running.log_error(event)
 
     def _on_model(self, index: int) -> None:

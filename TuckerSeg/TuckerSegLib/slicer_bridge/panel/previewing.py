@@ -9,6 +9,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
+from ...printable import printable
 from ..client.preview import Preview, Wanted
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class PreviewingSection:
         self.refresh()
 
     def _on_status(self, words: str) -> None:
-        self._ui.previewStatusLabel.text = words
+        self._ui.previewStatusLabel.text = printable(words)
 
 
 def crosshair_position(volume_node: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, float, float]:

@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...errors import OutputError, TuckerSegError
+from ...printable import printable
 from ...records.statistics import RunStatistics
 from ...text_files import csv_text
 from ..scene.segmentations import rename_segments
@@ -22,7 +23,7 @@ from ..scene.statistics_nodes import (
     structure_columns,
     table_of,
 )
-from ..words import seconds_in_words
+from ..words import plain, seconds_in_words
 
 if TYPE_CHECKING:
     from .panel import Panel
@@ -141,7 +142,7 @@ class ResultsSection:
         try:
             self.save(Path(path))
         except TuckerSegError as error:
-            slicer.util.errorDisplay(str(error))
+            slicer.util.errorDisplay(plain(str(error)))
 
 
 def _summary(statistics: RunStatistics) -> str:
@@ -159,8 +160,8 @@ def _summary(statistics: RunStatistics) -> str:
         shape = " × ".join(map(str, s.computed_shape))
         words += " " + _("Only a box of {shape} voxels (Z Y X) was computed.").format(shape=shape)
     warnings = [_("Warning: {words}").format(words=each) for each in _warnings(s)]
-    colored = [f'<p style="color: {WARNING_COLOR}">{html.escape(warning)}</p>' for warning in warnings]
-    return "\n".join([*colored, f"<p>{html.escape(words)}</p>"])
+    colored = [f'<p style="color: {WARNING_COLOR}">{html.escape(printable(warning))}</p>' for warning in warnings]
+    return "\n".join([*colored, f"<p>{html.escape(printable(words))}</p>"])
 
 
 def _warnings(statistics: RunStatistics) -> tuple[str, ...]:

@@ -9,11 +9,12 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
+from ...printable import indented, printable
 from ...records.protocol import FINAL_EVENTS
 from ...records.statistics import STAGE_TITLES
 from ..client.worker_process import Event
 from ..scene.sequences import SequenceRun, browser_of
-from ..words import bytes_in_words, seconds_in_words
+from ..words import bytes_in_words, plain, seconds_in_words
 
 if TYPE_CHECKING:
     from .panel import Panel
@@ -46,7 +47,7 @@ class RunningSection:
         problem = self._problem()
         button.text = _("Download and segment") if self._panel.downloading.pending else _("Segment")
         button.enabled = problem is None
-        button.toolTip = problem or _("Segment the volume")
+        button.toolTip = plain(problem or _("Segment the volume"))
 
     def enter(self) -> None:
         """Nothing to do."""
@@ -56,7 +57,7 @@ class RunningSection:
 
     def log(self, line: str) -> None:
         """Add a line to the log."""
-        self._ui.logText.appendPlainText(line)
+        self._ui.logText.appendPlainText(indented(line))
 
     def log_error(self, event: Event) -> None:
         """Add what went wrong to the log, with its details."""
@@ -65,7 +66,7 @@ class RunningSection:
 
     def status(self, words: str) -> None:
         """Show one line of status."""
-        self._ui.statusLabel.text = words
+        self._ui.statusLabel.text = printable(words)
 
     def _problem(self) -> str | None:
         if not self._panel.dependencies.ready:
