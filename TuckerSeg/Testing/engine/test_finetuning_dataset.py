@@ -66,6 +66,33 @@ def test_a_model_with_regions_is_refused(make_shapes_dataset, shapes_model):
         read_raw_dataset(make_shapes_dataset(), replace(shapes_model.plans, region_values=(1, 2)))
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("labels", []),
+        ("labels", "liver"),
+        ("channel_names", "CT"),
+        ("channel_names", 1),
+        ("modality", ["CT"]),
+        ("file_ending", 5),
+        ("file_ending", "/../../x"),
+        ("file_ending", "*"),
+        ("file_ending", ""),
+    ],
+)
+def test_a_field_of_dataset_json_that_is_malformed_is_named(make_shapes_dataset, shapes_model, field, value):
+    folder = make_shapes_dataset()
+    document = json.loads((folder / "dataset.json").read_text()) | {field: value}
+    (folder / "dataset.json").write_text(json.dumps(document))
+    with pytest.raises(DatasetError, match=f"dataset.json: {field} missing or malformed"):
+        read_raw_dataset(folder, shapes_model.plans)
+
+
+def test_a_label_that_is_true_is_no_number(make_shapes_dataset, shapes_model):
+    with pytest.raises(DatasetError, match="found {'ball': True}"):
+        read_raw_dataset(make_shapes_dataset(labels={"background": 0, "ball": True, "cube": 2}), shapes_model.plans)
+
+
 def test_a_folder_without_dataset_json_is_refused(tmp_path, shapes_model):
     with pytest.raises(DatasetError, match="dataset.json cannot be read.*Expected an nnU-Net v2 raw dataset"):
         read_raw_dataset(tmp_path, shapes_model.plans)

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import DatasetError, UnsupportedModelError
 from ...nnunet.plans import ModelPlans
+from ...printable import excerpt
 from ...text_files import read_json
 
 EXPECTED = "an nnU-Net v2 raw dataset (dataset.json, imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz)"
 IGNORE = "ignore"  # nnU-Net's name for voxels that nobody labeled
 SHOWN_DIFFERENCES = 5
 READ_BYTES = 1 << 20
+ENDING = re.compile(r"(\.\w{1,12}){1,3}", re.ASCII)  # of image files, as ".nii.gz"
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,13 @@ def _read_document(folder: Path) -> dict[str, Any]:
         raise DatasetError(f"{path} cannot be read ({error.strerror}). Expected {EXPECTED}.") from error
     except ValueError as error:
         raise DatasetError(f"{path} cannot be read: {error}. Expected {EXPECTED}.") from error
-    missing = [key for key in ("labels", "file_ending") if not isinstance(document, dict) or key not in document]
-    if missing or not isinstance(document["labels"], dict):
-        raise DatasetError(f"{path}: {' and '.join(missing or ['labels'])} missing or malformed. Expected {EXPECTED}.")
+    document = document if isinstance(document, dict) else {}
+    wrong = [key for key in ("labels", "file_ending") if key not in document]
+    wrong += [key for key in ("labels", "channel_names", "modality") if not isinstance(document.get(key, {}), dict)]
+    if not ENDING.fullmatch(str(document.get("file_ending", ".nii.gz"))):
+        wrong.append("file_ending")
+    if wrong:
+        raise DatasetError(f"{path}: {' and '.join(wrong)} missing or malformed. Expected {EXPECTED}.")
     return document
 
 
@@ -108,16 +115,17 @@ def _check_channels(folder: Path, document: dict[str, Any], plans: ModelPlans) -
     if len(found) != plans.input_channels:
         raise DatasetError(
             f"{folder}/dataset.json: the model expects {plans.input_channels} channel(s) "
-            f"({', '.join(plans.channel_names)}); found {len(found)} ({', '.join(map(str, found.values()))})."
+            f"({', '.join(plans.channel_names)}); found {len(found)} ({excerpt(', '.join(map(str, found.values())))})."
         )
 
 
 def _check_labels(folder: Path, labels: dict[str, Any], plans: ModelPlans) -> int | None:
     """Value of the ignore label, once all others are the model's."""
-    wrong = {name: value for name, value in labels.items() if not isinstance(value, int)}
+    wrong = {name: value for name, value in labels.items() if type(value) is not int}
     if wrong:
+        found = excerpt(repr(wrong))
         raise DatasetError(
-            f'{folder}/dataset.json: labels should be "name": whole number, as "liver": 5; found {wrong}. '
+            f'{folder}/dataset.json: labels should be "name": whole number, as "liver": 5; found {found}. '
             'Regions (lists) and nnU-Net v1\'s "number": name are not handled.'
         )
     ignore_label = labels.get(IGNORE)
