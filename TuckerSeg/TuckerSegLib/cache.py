@@ -2,8 +2,15 @@
 networks.
 
 Knows folders, keys, sizes and ages; not what the files hold. Every entry is written beside its place and
-renamed, so another process sees either nothing or a whole file. Callers check what they read and call
-:meth:`Cache.discard` for what is damaged.
+renamed, so another process sees either nothing or a whole file.
+
+What keeps the cache honest:
+
+- A key is a digest of all that decides what lies under it: of weights and plans that were read and checked here, never
+  of what a file says of itself. ARCHITECTURE.md lists what each kind's keys cover.
+- An entry says under which key it was stored (:func:`entry_name`) and carries a checksum. Whoever reads it checks both,
+  and calls :meth:`Cache.discard` with a warning for what is damaged, or lies under another entry's name.
+- Keys are hexadecimal digests. A file of any other name is none of the cache's: it is neither used nor removed.
 """
 
 from __future__ import annotations
@@ -12,21 +19,24 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import OutputError, SpecError
-from .text_files import read_json
+from .file_digests import DigestMemo
+from .printable import excerpt
 
 LAYOUT_VERSION = 1
 DEFAULT_LIMIT_BYTES = 10 * 1024**3
 LEFTOVER_SECONDS = 86400  # no write takes a day
+KEY = re.compile("[0-9a-f]{32}")
 KINDS = {"models": ".tuckerseg", "bases": ".safetensors", "calibrations": ".safetensors", "compiled": ""}
 
 
@@ -58,6 +68,11 @@ def key_of(**facts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def entry_name(kind: str, key: str) -> str:
+    """What an entry says of itself, so that another's file in its place is seen."""
+    return f"{kind}/{key}"
+
+
 class Cache:
     """A folder of entries with a size limit; the least recently used go first.
 
@@ -71,6 +86,13 @@ class Cache:
         self.limit_bytes = _limit_from_environment() if limit_bytes is None else limit_bytes
 
     def path(self, kind: str, key: str) -> Path:
+        """Where an entry lies, or would.
+
+        Raises:
+            SpecError: The key is not one of :func:`key_of`.
+        """
+        if not KEY.fullmatch(key):
+            raise SpecError(f"A key of the cache should be 32 hexadecimal digits; found {excerpt(repr(key))}.")
         return self.folder / kind / f"{key}{KINDS[kind]}"
 
     def find(self, kind: str, key: str) -> Path | None:
@@ -116,11 +138,12 @@ class Cache:
 
     def entries(self) -> list[CacheEntry]:
         """All entries, the most recently used first."""
-        return sorted(self._entries(hidden=False), key=lambda entry: -entry.used_at)
+        found = [_entry(kind, path) for kind in KINDS for path in _paths(self.folder / kind) if _is_entry(kind, path)]
+        return sorted((entry for entry in found if entry), key=lambda entry: -entry.used_at)
 
     def clear(self) -> int:
         """Remove everything; returns the bytes that were freed."""
-        entries = [*self.entries(), *self._leftovers()]
+        entries = [*self.entries(), *self.leftovers()]
         for entry in entries:
             _remove(entry.path)
         for file in self.folder.glob("*.json"):  # what was remembered of sources and runs
@@ -129,7 +152,7 @@ class Cache:
 
     def keep_limit(self, spare: Path | None = None) -> None:
         """Remove the least recently used entries until the limit holds; ``spare`` is kept in any case."""
-        for entry in self._leftovers():
+        for entry in self.leftovers():
             if time.time() - entry.used_at > LEFTOVER_SECONDS:
                 _remove(entry.path)
         entries = self.entries()
@@ -142,45 +165,35 @@ class Cache:
                 total -= entry.size_bytes
 
     def sha256_of_files(self, files: Sequence[Path], compute: Callable[[], str]) -> str:
-        """``compute()``, remembered for as long as the files keep their size and modification time."""
-        stamps = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-        key = key_of(files=stamps)
-        memo = self._read_memo()
-        if key not in memo:
-            memo[key] = {"sha256": compute(), "files": [stamp[0] for stamp in stamps], "at": time.time()}
-            self._write_memo(memo)
-        return memo[key]["sha256"]
+        """``compute()``, a SHA-256 over the files, remembered for as long as they stay as they are."""
+        return DigestMemo(self.folder / "sources.json").get(files, compute)
 
-    @property
-    def _memo_file(self) -> Path:
-        return self.folder / "sources.json"
-
-    def _read_memo(self) -> dict[str, dict[str, Any]]:
-        try:
-            memo = read_json(self._memo_file)
-            return {key: value for key, value in memo.items() if isinstance(value.get("sha256"), str)}
-        except (OSError, ValueError, AttributeError):
-            return {}
-
-    def _write_memo(self, memo: dict[str, dict[str, Any]]) -> None:
-        newest = dict(sorted(memo.items(), key=lambda item: -item[1].get("at", 0))[:200])
-        with contextlib.suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            beside = self._memo_file.with_suffix(f".{os.getpid()}")
-            beside.write_text(json.dumps(newest, indent=1), encoding="utf-8")
-            os.replace(beside, self._memo_file)
-
-    def _leftovers(self) -> list[CacheEntry]:
+    def leftovers(self) -> list[CacheEntry]:
         """Files that are being written, or that a killed process left half-written."""
-        return self._entries(hidden=True)
-
-    def _entries(self, hidden: bool) -> list[CacheEntry]:
-        found = [_entry(kind, path) for kind in KINDS for path in self._paths(kind, hidden)]
+        found = [_entry(kind, path) for kind in KINDS for path in _paths(self.folder / kind) if _is_hidden(path)]
+        for folder in _paths(self.folder / "compiled"):
+            if folder.is_dir() and not _is_hidden(folder):
+                found += [_entry("compiled", path) for path in _paths(folder) if _is_hidden(path)]
+        notes = [path for path in _paths(self.folder) if _is_hidden(path) or path.suffix[1:].isdigit()]
+        found += [_entry("notes", path) for path in notes if path.is_file()]
         return [entry for entry in found if entry]
 
-    def _paths(self, kind: str, hidden: bool) -> Iterator[Path]:
-        with contextlib.suppress(OSError):  # not there yet, or not to be read
-            yield from (path for path in (self.folder / kind).iterdir() if path.name.startswith(".") == hidden)
+
+def _paths(folder: Path) -> list[Path]:
+    """Of a folder; none where it is not there yet, or not to be read."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".")
+
+
+def _is_entry(kind: str, path: Path) -> bool:
+    suffix = KINDS[kind]
+    return path.name.endswith(suffix) and KEY.fullmatch(path.name.removesuffix(suffix)) is not None
 
 
 def _entry(kind: str, path: Path) -> CacheEntry | None:
@@ -191,7 +204,9 @@ def _entry(kind: str, path: Path) -> CacheEntry | None:
     except OSError:
         return None
     size = sum(stat.st_size for file, stat in zip(files, stats, strict=True) if not file.is_dir())
-    return CacheEntry(kind, path.name.removesuffix(KINDS[kind]), path, size, max(stat.st_mtime for stat in stats))
+    return CacheEntry(
+        kind, path.name.removesuffix(KINDS.get(kind, "")), path, size, max(stat.st_mtime for stat in stats)
+    )
 
 
 def _remove(path: Path) -> None:

@@ -1,7 +1,8 @@
 """The ``.tuckerseg`` file: safetensors whose header carries one JSON document. No pickle.
 
 Knows tensors and JSON; what the document means is ``model.py``'s business. A checksum over both finds damage that
-leaves the file's structure whole.
+leaves the file's structure whole, and one over the header alone finds it where the tensors are not read. A file in a
+cache says which entry it is, outside of the document: whoever writes it again elsewhere does not carry that along.
 """
 
 from __future__ import annotations
@@ -10,18 +11,22 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import ModelFileError, OutputError
+from .printable import excerpt
 from .text_files import parse_json
 
 if TYPE_CHECKING:
     import torch
 
+Content = TypeVar("Content")
+
 FORMAT_VERSION = 1
 HEADER_KEY = "tuckerseg"
+ENTRY_KEY = "cache_entry"
 DTYPES = {  # safetensors' names to torch's
     "F64": "float64",
     "F32": "float32",
@@ -36,12 +41,15 @@ DTYPES = {  # safetensors' names to torch's
 }
 
 
-def write_tensors(path: Path, tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> None:
+def write_tensors(
+    path: Path, tensors: dict[str, torch.Tensor], document: dict[str, Any], entry: str | None = None
+) -> None:
     """Write beside ``path`` and rename.
 
     Args:
         tensors: By name; aliases must be gone.
         document: JSON types only.
+        entry: Of a cache, which one it becomes, see ``cache.entry_name``.
 
     Raises:
         OutputError: The folder is missing or not writable, or the disk is full.
@@ -50,12 +58,14 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], document: dict[s
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = {"format": FORMAT_VERSION, **document}
-    header["sha256"] = _sha256(contiguous, header)
+    header["header_sha256"] = _header_sha256(contiguous, header)
+    header["sha256"] = _sha256(sorted(contiguous.items()), header)
+    metadata = {HEADER_KEY: json.dumps(header), **({ENTRY_KEY: entry} if entry else {})}
     beside = None
     try:
         handle, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         os.close(handle)
-        save_file(contiguous, beside, metadata={HEADER_KEY: json.dumps(header)})
+        save_file(contiguous, beside, metadata=metadata)
         os.replace(beside, path)
     except Exception as error:  # safetensors raises its own kinds for a full disk
         raise OutputError(f"{path} cannot be written: {error}") from error
@@ -64,47 +74,83 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], document: dict[s
             Path(beside).unlink(missing_ok=True)  # gone already where all went well
 
 
-def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def read_tensors(path: Path, entry: str | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read and check a file written by :func:`write_tensors`.
 
+    Args:
+        entry: Of a cache, which one the file must be; None: any file.
+
     Returns:
-        Tensors by name (on the CPU), and the document.
+        Tensors by name (on the CPU), and the document; its ``sha256`` is over all of it.
 
     Raises:
-        ModelFileError: Missing, damaged, not such a file, or of a newer format.
+        ModelFileError: Missing, damaged, not such a file, of a newer format, or another entry.
     """
-    tensors, document = _read(path, lambda file, name: file.get_tensor(name))
-    if _sha256(tensors, document) != document.get("sha256"):
+    tensors, document = _read(path, entry, lambda file: {name: file.get_tensor(name) for name in _names(file)})
+    if _sha256(sorted(tensors.items()), document) != document.get("sha256"):
         raise ModelFileError(f"{path} is damaged: its checksum does not match. Make it again.")
     return tensors, document
 
 
-def read_shapes(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def read_shapes(path: Path, entry: str | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The same without the tensors' values: they lie on the meta device and take no memory. Their damage is not seen.
+
+    Of the document's ``sha256`` it is not known whether the values are those; :func:`checked_sha256` finds out.
 
     Raises:
         ModelFileError: See :func:`read_tensors`.
     """
-    return _read(path, _shape_of)
+    tensors, document = _read(path, entry, lambda file: {name: _shape_of(file, name) for name in _names(file)})
+    early = entry is None and "header_sha256" not in document
+    if not early and document.get("header_sha256") != _header_sha256(tensors, document):
+        raise ModelFileError(f"{path} is damaged: the checksum of its header does not match. Make it again.")
+    return tensors, document
 
 
-def _read(path: Path, read: Callable[[Any, str], torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def checked_sha256(path: Path) -> str:
+    """The checksum of a file, after a look at all of it; one tensor at a time is held.
+
+    Raises:
+        ModelFileError: See :func:`read_tensors`.
+    """
+
+    def digest(file: Any) -> str:
+        return _sha256(((name, file.get_tensor(name)) for name in sorted(_names(file))), _document_of(path, file))
+
+    found, document = _read(path, None, digest)
+    if found != document.get("sha256"):
+        raise ModelFileError(f"{path} is damaged: its checksum does not match. Make it again.")
+    return found
+
+
+def _read(path: Path, entry: str | None, read: Callable[[Any], Content]) -> tuple[Content, dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file.")
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(HEADER_KEY)
-            if text is None:
-                raise ModelFileError(
-                    f"{path} is a safetensors file, but not one of TuckerSeg's: its header is missing."
-                )
-            document = parse_json(text)
-            _check_format(path, document)
-            return {name: read(file, name) for name in file.keys()}, document  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
+            document = _document_of(path, file)
+            if entry is not None and (found := file.metadata().get(ENTRY_KEY)) != entry:
+                raise ModelFileError(f"{path} should be the entry {entry}; it was stored as {excerpt(repr(found))}.")
+            return read(file), document
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise ModelFileError(f"{path} is damaged or not a .tuckerseg file ({error}). Make it again.") from error
+
+
+def _document_of(path: Path, file: Any) -> dict[str, Any]:
+    text = (file.metadata() or {}).get(HEADER_KEY)
+    if text is None:
+        raise ModelFileError(f"{path} is a safetensors file, but not one of TuckerSeg's: its header is missing.")
+    document = parse_json(text)
+    if not isinstance(document, dict):
+        raise ModelFileError(f"{path}: the header should be a JSON object; found {type(document).__name__}.")
+    _check_format(path, document)
+    return document
+
+
+def _names(file: Any) -> list[str]:
+    return list(file.keys())
 
 
 def _shape_of(file: Any, name: str) -> torch.Tensor:
@@ -120,14 +166,15 @@ def checksum_of(path: Path) -> str | None:
 
     try:
         with safe_open(path, framework="pt") as file:
-            return parse_json((file.metadata() or {})[HEADER_KEY])["sha256"]
+            stated = parse_json((file.metadata() or {})[HEADER_KEY])["sha256"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return None
+    return stated if isinstance(stated, str) else None
 
 
 def _check_format(path: Path, document: dict[str, Any]) -> None:
     found = document.get("format")
-    if not isinstance(found, int) or found < 1:
+    if type(found) is not int or found < 1:
         raise ModelFileError(f"{path}: the format version is missing in the header.")
     if found > FORMAT_VERSION:
         raise ModelFileError(
@@ -136,14 +183,29 @@ def _check_format(path: Path, document: dict[str, Any]) -> None:
         )
 
 
-def _sha256(tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> str:
-    """Over all tensors, and all of the document but the checksum itself."""
+def _sha256(tensors: Iterable[tuple[str, torch.Tensor]], document: dict[str, Any]) -> str:
+    """Over all of the document but the checksum itself, and all tensors."""
+    facts = {key: value for key, value in document.items() if key != "sha256"}
+    return content_sha256(tensors, facts)
+
+
+def content_sha256(tensors: Iterable[tuple[str, torch.Tensor]], facts: Any) -> str:
+    """SHA-256 over JSON and over names, shapes, types and values of tensors.
+
+    Args:
+        tensors: On the CPU, sorted by name.
+    """
     import torch
 
-    facts = {key: value for key, value in document.items() if key != "sha256"}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
+    for name, tensor in tensors:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _header_sha256(tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> str:
+    """Over the document but for the checksums, and names, shapes and types of the tensors."""
+    facts = {key: value for key, value in document.items() if key not in ("sha256", "header_sha256")}
+    shapes = [[name, list(tensors[name].shape), str(tensors[name].dtype)] for name in sorted(tensors)]
+    return hashlib.sha256(json.dumps([facts, shapes], sort_keys=True).encode()).hexdigest()

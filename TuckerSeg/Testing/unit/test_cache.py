@@ -12,6 +12,8 @@ import pytest
 from TuckerSegLib.cache import Cache, default_folder, key_of
 from TuckerSegLib.errors import SpecError
 
+A, OLD, MIDDLE, NEW = (key_of(name=name) for name in ("a", "old", "middle", "new"))
+
 
 def writer(size: int):
     return lambda path: path.write_bytes(b"x" * size)
@@ -19,10 +21,10 @@ def writer(size: int):
 
 def test_an_entry_is_found_after_it_was_stored_and_gone_after_clear(tmp_path):
     cache = Cache(tmp_path)
-    assert cache.find("models", "a") is None
-    path = cache.store("models", "a", writer(100))
-    assert cache.find("models", "a") == path
-    assert [(entry.kind, entry.key, entry.size_bytes) for entry in cache.entries()] == [("models", "a", 100)]
+    assert cache.find("models", A) is None
+    path = cache.store("models", A, writer(100))
+    assert cache.find("models", A) == path
+    assert [(entry.kind, entry.key, entry.size_bytes) for entry in cache.entries()] == [("models", A, 100)]
     assert cache.clear() == 100
     assert cache.entries() == []
 
@@ -33,7 +35,7 @@ def test_a_write_that_fails_leaves_neither_entry_nor_rest_and_stops_nobody(tmp_p
         raise OSError("no space left on device")
 
     cache = Cache(tmp_path)
-    assert cache.store("models", "a", failing) is None
+    assert cache.store("models", A, failing) is None
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -43,34 +45,34 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Cache(tmp_path).store("models", "a", interrupted)
+        Cache(tmp_path).store("models", A, interrupted)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_the_least_recently_used_entries_go_when_the_limit_is_passed(tmp_path):
     cache = Cache(tmp_path, limit_bytes=250)
-    for age, key in ((30, "old"), (20, "middle")):
+    for age, key in ((30, OLD), (20, MIDDLE)):
         os.utime(cache.store("models", key, writer(100)), (1e9 - age, 1e9 - age))
-    cache.find("models", "old")  # used again, so no longer the oldest
-    cache.store("models", "new", writer(100))
-    assert {entry.key for entry in cache.entries()} == {"old", "new"}
+    cache.find("models", OLD)  # used again, so no longer the oldest
+    cache.store("models", NEW, writer(100))
+    assert {entry.key for entry in cache.entries()} == {OLD, NEW}
 
 
 def test_a_compiled_form_that_is_asked_for_counts_as_used(tmp_path):
     cache = Cache(tmp_path, limit_bytes=10**6)
-    for age, key in ((30, "old"), (20, "middle")):
+    for age, key in ((30, OLD), (20, MIDDLE)):
         folder = cache.compiled_folder(key)
         folder.mkdir(parents=True)
         (folder / "a.compiled").write_bytes(b"x" * 100)
         for path in (folder / "a.compiled", folder):
             os.utime(path, (1e9 - age, 1e9 - age))
-    cache.compiled_folder("old")
-    assert [entry.key for entry in cache.entries()] == ["old", "middle"]
+    cache.compiled_folder(OLD)
+    assert [entry.key for entry in cache.entries()] == [OLD, MIDDLE]
 
 
 def test_clear_removes_what_a_killed_process_left(tmp_path):
     cache = Cache(tmp_path)
-    cache.store("models", "a", writer(100))
+    cache.store("models", A, writer(100))
     (cache.folder / "models" / ".b-halfway").write_bytes(b"x" * 50)
     assert cache.clear() == 150
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -78,7 +80,7 @@ def test_clear_removes_what_a_killed_process_left(tmp_path):
 
 def test_what_a_killed_process_left_goes_after_a_day(tmp_path):
     cache = Cache(tmp_path)
-    cache.store("models", "a", writer(100))
+    cache.store("models", A, writer(100))
     old, new = (cache.folder / "models" / name for name in (".old", ".new"))
     for path in (old, new):
         path.write_bytes(b"x")
@@ -90,7 +92,7 @@ def test_what_a_killed_process_left_goes_after_a_day(tmp_path):
 
 def test_an_entry_larger_than_the_limit_is_still_stored(tmp_path):
     cache = Cache(tmp_path, limit_bytes=10)
-    assert cache.store("models", "a", writer(100)).exists()
+    assert cache.store("models", A, writer(100)).exists()
 
 
 def test_keys_change_with_every_fact():
@@ -124,7 +126,7 @@ def test_a_damaged_memo_is_made_again(tmp_path):
 
 def test_two_threads_storing_the_same_key_leave_one_whole_entry(tmp_path):
     cache = Cache(tmp_path)
-    threads = [threading.Thread(target=cache.store, args=("models", "a", writer(10**6))) for _ in range(4)]
+    threads = [threading.Thread(target=cache.store, args=("models", A, writer(10**6))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -144,7 +146,7 @@ def test_a_cache_that_cannot_be_written_does_not_stop_a_run(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("a file where the folder should be")
     cache = Cache(blocked)
-    assert cache.store("models", "a", writer(1)) is None
+    assert cache.store("models", A, writer(1)) is None
     assert cache.entries() == []
     cache.keep_limit()
     assert cache.clear() == 0
@@ -152,7 +154,7 @@ def test_a_cache_that_cannot_be_written_does_not_stop_a_run(tmp_path):
 
 def test_what_could_not_be_removed_is_not_said_to_be_freed(tmp_path, monkeypatch):
     cache = Cache(tmp_path)
-    cache.store("models", "a", writer(100))
+    cache.store("models", A, writer(100))
     monkeypatch.setattr("TuckerSegLib.cache._remove", lambda path: None)
     assert cache.clear() == 0
 

@@ -21,7 +21,7 @@ from ..image import Image
 from ..models.calibration import ModelCalibration, calibrate_model
 from ..models.compress import compress
 from ..models.distillation import repair_model, to_be_repaired
-from ..models.file import cached_model
+from ..models.file import cached_model, store_model
 from ..models.model import SegmentationModel
 from ..models.refit import refit_model
 from ..records.job import DEFAULT_COMPRESSION, InferenceSpec
@@ -179,11 +179,11 @@ def _repaired(
         stop()
         return False
 
-    key = to_be_repaired(model, [volume], settings).key
-    if known := cached_model(cache, key):
-        return known
+    asked = to_be_repaired(model, original, [volume], settings)
+    if known := cached_model(cache, asked):
+        return replace(known, weights=dict(known.weights))  # told by its tensors: a GPU trains no two times alike
     repaired = repair_model(model, original, [volume], settings, device="auto", cancelled=cancelled)[0]
-    cache.store("models", key, repaired.save)
+    store_model(cache, asked.key, repaired)
     return repaired
 
 

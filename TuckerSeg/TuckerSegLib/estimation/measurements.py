@@ -1,6 +1,6 @@
 """What runs on this computer took, kept beside the cache, so that the next run's time can be foretold.
 
-Knows numbers and keys only. A damaged file is an empty one: it costs a new measurement, nothing else.
+Knows numbers and keys only. A damaged file is an empty one, with a warning: it costs a new measurement, nothing else.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from ..text_files import read_json
 
 FILE_NAME = "measurements.json"
 MOST_ENTRIES = 500  # the oldest go
+LARGEST = 1e12  # of seconds, and of seconds since 1970
+COUNT = re.compile("[0-9]{1,18}")  # of multiply-accumulates
 
 
 class Measurements:
@@ -80,13 +84,23 @@ class Measurements:
         """Kind, key and detail to value and time, of every entry that is whole."""
         try:
             rows = read_json(self._file)
-        except (OSError, ValueError):
+        except OSError:
             return {}
+        except ValueError:
+            rows = None
         whole = [row for row in rows if _is_entry(row)] if isinstance(rows, list) else []
+        if rows != whole:
+            warnings.warn(f"{self._file} is damaged; what it lacks is measured again.", stacklevel=4)
         return {(kind, key, detail): (value, at) for kind, key, detail, value, at in whole}
 
 
 def _is_entry(row: Any) -> bool:
-    if not isinstance(row, list) or len(row) != 5:
+    """Whether a row is one that was measured: of its kind's form, and with a value that can be."""
+    if not isinstance(row, list) or len(row) != 5 or not all(isinstance(text, str) for text in row[:3]):
         return False
-    return all(isinstance(text, str) for text in row[:3]) and all(type(number) in (int, float) for number in row[3:])
+    kind, _, detail, value, at = row
+    if any(type(number) not in (int, float) or not 0 <= number < LARGEST for number in (value, at)):  # nor NaN
+        return False
+    if kind == "patch":
+        return COUNT.fullmatch(detail) is not None
+    return kind == "voxel" or (kind == "agreement" and value <= 1)

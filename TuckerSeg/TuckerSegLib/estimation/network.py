@@ -13,13 +13,14 @@ from .. import catalog, compression, hardware
 from ..cache import Cache
 from ..image import Geometry, Image
 from ..models.calibration import calibration_stamp, wants_calibration
+from ..models.compress import to_be_compressed
 from ..models.decomposition import kept_evidence, rank_evidence
 from ..models.job_compression import known_calibration, with_calibration
 from ..models.model import SegmentationModel, require_original
 from ..models.task import search_of
 from ..preprocessing.preprocess import grid_shape, grid_voxels
 from ..preprocessing.roi_finder import RegionFinder
-from ..records.compression import CompressionRecipe, Cost
+from ..records.compression import Cost
 from ..records.estimate import Estimate, PartEstimate
 from ..records.job import DEFAULT_COMPRESSION, Job
 from ..records.serialization import to_json
@@ -27,6 +28,7 @@ from ..sliding_window import StreamSpec, patch_count
 from ..system_memory import system_memory_bytes
 from .measurements import Measurements
 from .memory import peak_memory_bytes
+from .shipped_agreement import shipped_agreement
 from .timing import ABOUT_COST, INTERPOLATED, SAME_COST, Timing, planned_setting
 
 if TYPE_CHECKING:
@@ -217,8 +219,7 @@ class Estimator:
                 cost.macs + after.macs - before.macs,
                 cost.norm_elements + after.norm_elements - before.norm_elements,
             )
-        recipe = CompressionRecipe(method, to_json(spec), changes)
-        key = replace(self._model, recipes=(recipe,)).key
+        key = to_be_compressed(self._model, spec, method).key
         shipped = None if calibrate == "none" else self._shipped(method, spec)
         return _Compressed(cost, key, shipped, about, decomposed=not about and spec.calibration is None)
 
@@ -237,7 +238,7 @@ class Estimator:
         default = type(spec)(spec.rank_ratio, **DEFAULT_COMPRESSION)
         if spec.rank_ratio >= 1 or replace(spec, calibration=None) != default:
             return None
-        found = catalog.shipped_agreement(self._model.source_sha256, method, spec.rank_ratio)
+        found = shipped_agreement(self._model, method, spec.rank_ratio, self._cache)
         return found and (found[0], f"measured on {found[1]}")
 
     def _agreement(self, compressed: _Compressed) -> tuple[float | None, str]:

@@ -52,14 +52,30 @@ def read_entry(folder: Path, identity: dict[str, str], log: Callable[[str], None
     except (ValueError, KeyError, TypeError):
         sound = False
     if not sound:
-        log(f"The compiled network {path} is damaged or of another version; it is made again.")
+        log(f"The compiled network {path} is damaged, or another than its name says; it is made again.")
         return None
     return body
 
 
-def write_entry(folder: Path, identity: dict[str, str], body: bytes, log: Callable[[str], None]) -> None:
-    """Keep compiled bytes. A folder that cannot be written is logged, and is no error: the next start is slower."""
-    header = {"format": _FORMAT, "identity": identity, "size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+def note_of(path: Path) -> str | None:
+    """What an entry's file says of itself for people; None where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            header = parse_json(file.readline(_LONGEST_HEADER))
+        return str(header.get("note", ""))
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def write_entry(
+    folder: Path, identity: dict[str, str], body: bytes, log: Callable[[str], None], note: str = ""
+) -> None:
+    """Keep compiled bytes, and a note for people.
+
+    A folder that cannot be written is logged, and is no error: the next start is slower.
+    """
+    checks = {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+    header = {"format": _FORMAT, "identity": identity, **checks, "note": note[:1000]}
     temporary = None
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,7 @@ def prepare(load_network: Callable[[], torch.nn.Module], device: Device, spec: P
         compiled = _compile(core, name, settings, load_network, spec)
         if spec.cache_folder is not None:
             exported = compiled.export_model().getvalue()
-            compiled_cache.write_entry(spec.cache_folder, identity, exported, spec.log)
+            compiled_cache.write_entry(spec.cache_folder, identity, exported, spec.log, spec.cache_note)
             del exported
         gc.collect()  # the network and its graph have reference cycles, and are as large as the compiled form
     seconds = time.perf_counter() - start
@@ -74,6 +74,7 @@ def _identity(version: str, device: Device, spec: PrepareSpec, settings: dict[st
         "network": spec.cache_key,
         "graph": _GRAPH_VERSION,
         "patch": (spec.input_channels, *spec.patch_shape),
+        "precision": spec.precision,  # the settings do not name it on every device
         "openvino": version,
         "device": (device.id, device.name, device.precisions),
         "settings": sorted(settings.items()),

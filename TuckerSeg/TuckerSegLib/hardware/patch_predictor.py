@@ -27,6 +27,7 @@ class PrepareSpec:
         threads: Processor threads; 0 for the backend's own choice.
         cache_folder: Where compiled forms are kept; None keeps none.
         cache_key: Identity of the network's weights and structure.
+        cache_note: What a compiled form belongs to, for people who look into the cache.
         log: Told of anything worth knowing, such as a damaged cache entry.
     """
 
@@ -37,6 +38,7 @@ class PrepareSpec:
     threads: int = 0
     cache_folder: Path | None = None
     cache_key: str = ""
+    cache_note: str = ""
     log: Callable[[str], None] = _silent
 
 

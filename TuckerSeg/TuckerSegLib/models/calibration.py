@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import catalog, hardware, tensor_file
-from ..cache import Cache, key_of
+from ..cache import Cache, entry_name, key_of
 from ..errors import ModelFileError, SpecError
 from ..image import Image, read_image
 from ..preprocessing.preprocess import preprocess
@@ -106,9 +104,8 @@ def calibrate_model(
 
 
 def volume_id(volume: Image) -> str:
-    """Short hash of a sample of a volume's voxels."""
-    sample = np.ascontiguousarray(volume.array[:, ::4, ::4, ::4])
-    return hashlib.sha256(f"{volume.array.shape}".encode() + sample.tobytes()).hexdigest()[:16]
+    """Short hash of a volume's voxels and of where they lie."""
+    return volume.sha256[:16]
 
 
 def calibration_patches(model: SegmentationModel, volume: Image, count: int, seed: int = 0) -> list[torch.Tensor]:
@@ -155,18 +152,31 @@ def stored_calibration(model: SegmentationModel, cache: Cache) -> ModelCalibrati
     if path is None:
         return None
     try:
-        tensors, document = tensor_file.read_tensors(path)
+        tensors, document = tensor_file.read_tensors(path, entry_name("calibrations", key))
         folds = {
             fold: Calibration.from_tensors(
                 {name.removeprefix(f"{fold}:"): value for name, value in tensors.items() if name.startswith(f"{fold}:")}
             )
             for fold in model.folds
         }
-        return ModelCalibration(folds, tuple(document["volumes"]), tuple(document["volume_ids"]))
-    except (ModelFileError, KeyError) as error:
+        found = ModelCalibration(folds, tuple(document["volumes"]), tuple(document["volume_ids"]))
+        _check(found, tensors)
+        return found
+    except (ModelFileError, KeyError, ValueError, TypeError) as error:
         cache.discard("calibrations", key)
         warnings.warn(f"The stored calibration could not be used and is made again: {error}", stacklevel=2)
         return None
+
+
+def _check(calibration: ModelCalibration, tensors: dict[str, torch.Tensor]) -> None:
+    """Raise ModelFileError where the numbers cannot be those of a calibration."""
+    if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise ModelFileError(f"{bad[0]} should hold finite numbers")
+    if any(each.patches < 1 or each.logit_energy <= 0 for each in calibration.folds.values()):
+        raise ModelFileError("it should be of one patch at least, with outputs that differ")
+    names = (*calibration.volumes, *calibration.volume_ids)
+    if len(calibration.volumes) != len(calibration.volume_ids) or not all(isinstance(name, str) for name in names):
+        raise ModelFileError("it should name its volumes, and an identifier of each")
 
 
 def store_calibration(model: SegmentationModel, calibration: ModelCalibration, cache: Cache) -> None:
@@ -176,8 +186,10 @@ def store_calibration(model: SegmentationModel, calibration: ModelCalibration, c
         for fold, each in calibration.folds.items()
         for name, tensor in each.to_tensors().items()
     }
-    document = {"volumes": list(calibration.volumes), "volume_ids": list(calibration.volume_ids)}
-    cache.store("calibrations", _key(model), lambda path: tensor_file.write_tensors(path, tensors, document))
+    names = {"volumes": list(calibration.volumes), "volume_ids": list(calibration.volume_ids)}
+    document, key = {"of": model.name, **names}, _key(model)
+    entry = entry_name("calibrations", key)
+    cache.store("calibrations", key, lambda path: tensor_file.write_tensors(path, tensors, document, entry))
 
 
 def calibration_stamp(model: SegmentationModel, cache: Cache) -> str | None:
@@ -192,4 +204,4 @@ def wants_calibration(spec: Any) -> bool:
 
 
 def _key(model: SegmentationModel) -> str:
-    return key_of(engine=ENGINE_VERSION, source=model.source_sha256, folds=list(model.folds))
+    return key_of(engine=ENGINE_VERSION, source=model.key, kind="calibration")

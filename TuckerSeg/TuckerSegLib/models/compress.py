@@ -14,7 +14,7 @@ from ..errors import SpecError
 from ..records.compression import CompressionRecipe
 from ..records.serialization import to_json
 from .decomposition import calibrated_basis, network_basis, rank_evidence
-from .file import Read, cached_model, read_model_file
+from .file import Read, cached_model, read_model_file, store_model
 from .model import SegmentationModel, require_original, weights_of
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ def compress(
     named, given = getattr(spec, "calibration", None), calibration and calibration.sha256
     if named != given:
         raise SpecError(f"the compression names the calibration {named}, but {given} was given")
-    asked = _asked(model, spec, method)
-    if cached := cached_model(cache, asked.key):
-        return replace(cached, name=model.name, plans=model.plans)
+    asked = to_be_compressed(model, spec, method)
+    if cached := cached_model(cache, asked):
+        return cached
     evidence = rank_evidence(model, spec, cache, calibration, progress)
     changes = module.plan(model.structure(), spec, patch_shape, channels, evidence)
     if all(change.skipped_because is not None for change in changes):
@@ -76,8 +76,8 @@ def compress(
     cost = count(network, patch_shape, channels).total
     head_path = find_head(network, patch_shape, channels)  # a compressed head is three layers
     recipe = CompressionRecipe(method, to_json(spec), changes)
-    compressed = replace(asked, recipes=(recipe,), weights=weights, cost=cost, head_path=head_path)
-    cache.store("models", compressed.key, compressed.save)
+    compressed = asked.made(weights, recipes=(recipe,), cost=cost, head_path=head_path)
+    store_model(cache, compressed.key, compressed)
     return compressed
 
 
@@ -90,10 +90,9 @@ def cached_compression(
         model: The original, or its facts.
         read: See :func:`cached_model`.
     """
-    cached = cached_model(cache, _asked(model, spec, method).key, read)
-    return None if cached is None else replace(cached, name=model.name)
+    return cached_model(cache, to_be_compressed(model, spec, method), read)
 
 
-def _asked(model: SegmentationModel, spec: Any, method: str) -> SegmentationModel:
-    """What has the key of a compressed model that is not made yet."""
-    return replace(model, recipes=(CompressionRecipe(method, to_json(spec), ()),), weights={})
+def to_be_compressed(model: SegmentationModel, spec: Any, method: str) -> SegmentationModel:
+    """What :func:`compress` will make, but for its weights; see ``SegmentationModel.to_be_made``."""
+    return model.to_be_made(CompressionRecipe(method, to_json(spec), ()))

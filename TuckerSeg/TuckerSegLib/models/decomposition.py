@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import tensor_file
-from ..cache import Cache, key_of
+from ..cache import Cache, entry_name, key_of
 from ..errors import ModelFileError
 from .model import ENGINE_VERSION, SegmentationModel
 
@@ -36,7 +36,8 @@ def network_basis(
     def make() -> Basis:
         return decompose(network, progress)
 
-    return _kept(cache, key_of(engine=ENGINE_VERSION, source=model.key, fold=fold, kind="basis"), Basis, make)
+    key = key_of(engine=ENGINE_VERSION, source=model.key, fold=fold, kind="basis")
+    return _kept(cache, key, model, Basis, make)
 
 
 def calibrated_basis(fold: str, network: torch.nn.Module, calibration: ModelCalibration) -> CalibratedBasis:
@@ -71,7 +72,7 @@ def rank_evidence(
             key = evidence_key(model, fold, calibration.sha256, spec.rank_multiple)
             basis = calibrated_basis(fold, network, calibration)
             make = functools.partial(basis.evidence, spec.rank_multiple, report)
-            each = _kept(cache, key, RankEvidence, make)
+            each = _kept(cache, key, model, RankEvidence, make)
         found = found.plus(each) if found else each
     return found
 
@@ -93,15 +94,19 @@ def evidence_key(model: SegmentationModel, fold: str, calibration_sha256: str, r
     )
 
 
-def _kept(cache: Cache, key: str, kind: type, make: Callable[[], Any]) -> Any:
+def _kept(cache: Cache, key: str, model: SegmentationModel, kind: type, make: Callable[[], Any]) -> Any:
     """What is stored under a key, else what ``make`` gives, stored."""
+    entry = entry_name("bases", key)
     if path := cache.find("bases", key):
         try:
-            tensors, _ = tensor_file.read_tensors(path)
+            tensors, _ = tensor_file.read_tensors(path, entry)
+            if not all(tensor.isfinite().all() for tensor in tensors.values()):
+                raise ModelFileError(f"{path} should hold finite numbers.")
             return kind.from_tensors(tensors)
-        except (ModelFileError, KeyError) as error:
+        except (ModelFileError, KeyError, ValueError, TypeError) as error:
             cache.discard("bases", key)
             warnings.warn(f"A cached file could not be used and is made again: {error}", stacklevel=3)
     made = make()
-    cache.store("bases", key, lambda path: tensor_file.write_tensors(path, made.to_tensors(), {}))
+    note = {"of": model.name}
+    cache.store("bases", key, lambda path: tensor_file.write_tensors(path, made.to_tensors(), note, entry))
     return made

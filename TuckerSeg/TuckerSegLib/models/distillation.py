@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import catalog, hardware
+from ..cache import key_of
 from ..errors import SpecError
 from ..image import Image, read_image
 from ..preprocessing.preprocess import preprocess
@@ -66,6 +67,7 @@ def repair_model(
     shown, measured = (volumes[:-1], volumes[-1]) if len(volumes) > 1 else (volumes, volumes[0])
     examples = _examples(original, shown)
     held_back = calibration_patches(original, measured, HELD_BACK_CROPS, seed=HELD_BACK_SEED)
+    state = key_of(model=compressed.key, original=original.key, volumes=[volume_id(volume) for volume in volumes])
     weights, records = {}, {}
     with hardware.torch_threads(threads or hardware.default_threads()), hardware.freed_memory_kept():
         for fold in original.folds:
@@ -76,7 +78,7 @@ def repair_model(
                 held_back,
                 settings,
                 device=device,
-                state_file=state_folder and state_folder / f"repair-{compressed.key}-{fold}.safetensors",
+                state_file=state_folder and state_folder / f"repair-{state}-{fold}.safetensors",
                 on_event=on_event,
                 cancelled=cancelled,
             )
@@ -84,15 +86,16 @@ def repair_model(
             trained = dict(found.network.named_parameters())
             weights |= {f"{fold}/{name}": value.detach() for name, value in trained.items()}
             records[fold] = found.record
-    return replace(to_be_repaired(compressed, volumes, settings), weights=weights), records
+    repaired = replace(to_be_repaired(compressed, original, volumes, settings), weights=weights)
+    return repaired, records
 
 
 def to_be_repaired(
-    compressed: SegmentationModel, volumes: Sequence[Image], settings: RepairSettings
+    compressed: SegmentationModel, original: SegmentationModel, volumes: Sequence[Image], settings: RepairSettings
 ) -> SegmentationModel:
-    """What a repair makes, without its weights: its recipes, and its key."""
+    """What a repair makes, without its weights; see ``SegmentationModel.to_be_made``."""
     spec = {**to_json(settings), "volumes": [volume_id(volume) for volume in volumes]}
-    return replace(compressed, recipes=(*compressed.recipes, CompressionRecipe("repair", spec, ())), weights={})
+    return compressed.to_be_made(CompressionRecipe("repair", spec, ()), original=original.key)
 
 
 def _examples(model: SegmentationModel, volumes: Sequence[Image]) -> Examples:

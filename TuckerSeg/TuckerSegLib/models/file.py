@@ -1,74 +1,136 @@
-"""A model as a ``.tuckerseg`` file, and in the cache."""
+"""A model as a ``.tuckerseg`` file, and in the cache.
+
+A model is looked for in the cache by what decides it (see ``model.py``), and what is found there must say the same of
+itself: under which key it was stored, with which plans, folds and recipes. Else it is discarded with a warning.
+"""
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import tensor_file
-from ..cache import Cache
+from ..cache import Cache, entry_name
 from ..errors import ModelFileError
 from ..nnunet.plans import ModelPlans
+from ..printable import excerpt
 from ..records.compression import CompressionRecipe, Cost
 from ..records.serialization import from_json
-from .model import SegmentationModel
+from .model import SegmentationModel, Weights
 
-if TYPE_CHECKING:
-    import torch
+FOLD = re.compile(r"[^/\\:\x00-\x1f]{1,100}")  # a fold's name becomes part of files' names
 
 
-def read_model_file(path: str | Path) -> SegmentationModel:
+def read_model_file(path: str | Path, entry: str | None = None) -> SegmentationModel:
     """Read a ``.tuckerseg`` file.
 
+    Args:
+        entry: Of a cache, which one the file must be; None: any file.
+
     Raises:
-        ModelFileError: Damaged, newer, or not such a file.
+        ModelFileError: Damaged, newer, not such a file, or another entry.
     """
-    return _model_of(path, *tensor_file.read_tensors(Path(path)))
+    tensors, document = tensor_file.read_tensors(Path(path), entry)
+    return _model_of(path, Weights(tensors, f"file {document['sha256']}"), document)
 
 
-def read_model_facts(path: str | Path) -> SegmentationModel:
+def read_model_facts(path: str | Path, entry: str | None = None) -> SegmentationModel:
     """Read a ``.tuckerseg`` file but for its weights; see :meth:`SegmentationModel.without_weights`.
+
+    What identifies the weights is then a mere claim, and no model of checked weights has this one's key;
+    ``loading.load_facts`` checks it.
+
+    Args:
+        entry: As for :func:`read_model_file`.
 
     Raises:
         ModelFileError: See :func:`read_model_file`.
     """
-    return _model_of(path, *tensor_file.read_shapes(Path(path)))
+    tensors, document = tensor_file.read_shapes(Path(path), entry)
+    return _model_of(path, Weights(tensors, f"claimed {document.get('sha256')}"), document)
 
 
-def _model_of(path: str | Path, tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> SegmentationModel:
+def read_checked_facts(path: str | Path, sha256: str) -> SegmentationModel:
+    """Read a file but for its weights, which ``tensor_file.checked_sha256`` has looked at.
+
+    Args:
+        sha256: What that gave.
+
+    Raises:
+        ModelFileError: See :func:`read_model_file`; or the file was changed meanwhile.
+    """
+    tensors, document = tensor_file.read_shapes(Path(path))
+    if document.get("sha256") != sha256:
+        raise ModelFileError(f"{path} was changed while it was read. Try again.")
+    return _model_of(path, Weights(tensors, f"file {sha256}"), document)
+
+
+def _model_of(path: str | Path, weights: Weights, document: dict[str, Any]) -> SegmentationModel:
     try:
+        folds = tuple(document["folds"])
+        if not folds or not all(isinstance(fold, str) and FOLD.fullmatch(fold) for fold in folds):
+            raise ModelFileError(f"{path}: folds should be names as '0' or 'all'; found {excerpt(repr(folds))}.")
         return SegmentationModel(
             name=document["name"],
             plans=from_json(ModelPlans, document["plans"]),
-            folds=tuple(document["folds"]),
+            folds=folds,
             recipes=tuple(from_json(CompressionRecipe, recipe) for recipe in document["recipes"]),
             source_sha256=document["source_sha256"],
             original_cost=from_json(Cost, document["original_cost"]),
             cost=from_json(Cost, document["cost"]),
             head_path=document["head_path"],
-            weights=tensors,
+            weights=weights,
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{path}: the header is incomplete ({error}). Make the file again.") from error
 
 
-Read = Callable[[Path], SegmentationModel]
+Read = Callable[[Path, str], SegmentationModel]
 
 
-def cached_model(cache: Cache, key: str, read: Read = read_model_file) -> SegmentationModel | None:
-    """A compressed model from the cache; one that cannot be read is discarded with a warning.
+def cached_model(cache: Cache, asked: SegmentationModel, read: Read = read_model_file) -> SegmentationModel | None:
+    """A model from the cache; one that cannot be read, or is another than was asked for, is discarded with a warning.
 
     Args:
+        asked: What was to be made, see ``SegmentationModel.to_be_made``.
         read: The whole file, or its facts alone.
+    """
+
+    def known(found: SegmentationModel) -> SegmentationModel:
+        return replace(found, name=asked.name, weights=Weights(found.weights, asked.weights.identity))
+
+    found = stored_model(cache, asked.key, lambda found: known(found).key == asked.key, read)
+    return found and replace(known(found), plans=asked.plans)
+
+
+def stored_model(
+    cache: Cache, key: str, belongs: Callable[[SegmentationModel], bool], read: Read = read_model_file
+) -> SegmentationModel | None:
+    """What lies under a key; one that cannot be read, or does not belong there, is discarded with a warning.
+
+    Args:
+        belongs: Whether a model is what the key means.
+        read: See :func:`cached_model`.
     """
     path = cache.find("models", key)
     if path is None:
         return None
     try:
-        return read(path)
+        found = read(path, entry_name("models", key))
+        if belongs(found):
+            return found
+        reason = f"{path} holds another model than its name says."
     except ModelFileError as error:
-        cache.discard("models", key)
-        warnings.warn(f"A cached file could not be used and is made again: {error}", stacklevel=3)
-        return None
+        reason = str(error)
+    cache.discard("models", key)
+    warnings.warn(f"A cached file could not be used and is made again: {reason}", stacklevel=4)
+    return None
+
+
+def store_model(cache: Cache, key: str, model: SegmentationModel) -> None:
+    """Keep a model under a key."""
+    cache.store("models", key, lambda path: model.save(path, entry_name("models", key)))

@@ -9,17 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import tensor_file
 from ..cache import Cache, key_of
 from ..compression.cost import count
 from ..compression.heads import drop_unused_heads, split_head
 from ..errors import ModelFolderError, SpecError
+from ..file_digests import stamp_of
 from ..model_zoo import locate
 from ..nnunet.compressed_architecture import original_architecture
 from ..nnunet.folder import ModelFolder, find_model_folder
 from ..nnunet.network import build_network
 from ..nnunet.plans import ModelPlans, read_plans, with_documents
-from .file import Read, cached_model, read_model_facts, read_model_file
-from .model import ENGINE_VERSION, SegmentationModel, weights_of
+from .file import Read, read_checked_facts, read_model_facts, read_model_file, store_model, stored_model
+from .model import ENGINE_VERSION, SegmentationModel, Weights, weights_of
 
 if TYPE_CHECKING:
     import torch
@@ -56,20 +58,24 @@ def load_facts(path: str | Path, folds: tuple[str, ...] | None = None, cache: Ca
 def _loaded(path: str | Path, folds: tuple[str, ...] | None, cache: Cache, read: Read) -> SegmentationModel:
     path, folds = locate(str(path), folds)
     if path.suffix == ".tuckerseg":
-        return _model_of_file(path, folds, read)
+        return _model_of_file(path, folds, read, cache)
     folder = find_model_folder(path, folds)
+    stamp = files_stamp(path, folds)
     sha256 = cache.sha256_of_files(_stamped_files(folder), folder.sha256)
     key = key_of(engine=ENGINE_VERSION, source=sha256, folds=folder.folds, recipes=[])
-    model = cached_model(cache, key, read)
+    model = stored_model(cache, key, lambda found: (found.source_sha256, found.folds) == (sha256, folder.folds), read)
     if model is None:
         model = _convert(folder, sha256)
-        cache.store("models", key, model.save)
+        if files_stamp(path, folds) != stamp:
+            raise ModelFolderError(f"{path} was changed while it was read. Try again.")
+        store_model(cache, key, model)
     plans = with_documents(model.plans, folder.read_json("plans.json"), folder.read_json("dataset.json"))
-    return replace(model, name=_name(folder, plans), plans=plans)
+    weights = Weights(model.weights, f"files {key}")
+    return replace(model, name=_name(folder, plans), plans=plans, weights=weights)
 
 
 def files_stamp(path: str | Path, folds: tuple[str, ...] | None = None) -> str:
-    """What changes whenever a model's files do: their paths, sizes and times. Reads nothing large.
+    """What changes whenever a model's files do, see ``file_digests.stamp_of``. Reads nothing large.
 
     Args:
         path, folds: As for :func:`load_model`.
@@ -79,13 +85,14 @@ def files_stamp(path: str | Path, folds: tuple[str, ...] | None = None) -> str:
     """
     path, folds = locate(str(path), folds)
     files = [path] if path.suffix == ".tuckerseg" else _stamped_files(find_model_folder(path, folds))
-    stats = [file.stat() for file in files]
-    stamps = [[str(file.resolve()), stat.st_size, stat.st_mtime_ns] for file, stat in zip(files, stats)]
-    return key_of(files=stamps, folds=folds)
+    return key_of(files=[stamp_of(file) for file in files], folds=folds)
 
 
-def _model_of_file(path: Path, folds: tuple[str, ...] | None, read: Read) -> SegmentationModel:
-    model = read(path)
+def _model_of_file(path: Path, folds: tuple[str, ...] | None, read: Read, cache: Cache) -> SegmentationModel:
+    if read is read_model_facts:
+        model = read_checked_facts(path, cache.sha256_of_files([path], lambda: tensor_file.checked_sha256(path)))
+    else:
+        model = read_model_file(path)
     if folds and set(folds) != set(model.folds):
         raise SpecError(
             f"{path} was made of the folds {', '.join(model.folds)}, which are used together; asked for: "

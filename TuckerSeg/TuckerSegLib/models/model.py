@@ -2,14 +2,22 @@
 
 One type for both (``recipes`` empty = original), so both run through the same code. Knows its own file, not
 where models come from (``loading.py``).
+
+What a model is told from others by is its ``key``; everything that is kept of it, in files or in memory, hangs on that.
+It is made of the plans, the recipes and the identity of the weights. That identity is never what a file says of itself
+(``source_sha256`` is such a claim, of which nothing hangs): it is the checksum of the file that they were read from,
+checked with it; the digest of the nnU-Net files that they were converted from; the key of the model that they were
+computed from together with how (its last recipe); or, for weights that came in another way, a digest of the tensors.
+So the key of a compressed model is known before it is made, and no weights are hashed that were hashed on reading.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import compression, tensor_file
 from ..cache import key_of
@@ -28,6 +36,28 @@ if TYPE_CHECKING:
 ENGINE_VERSION = 1  # raise when the same source and settings give other weights: old cache entries are passed over
 
 
+class Weights(dict):
+    """``fold/parameter`` (or buffer) to tensor, and what these tensors are told from others by.
+
+    Not to be changed; a plain dictionary in its place is identified by its tensors.
+
+    Args:
+        tensors: By name.
+        identity: See the head of this file; None: a digest of the tensors, taken when it is asked for.
+    """
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], identity: str | None = None):
+        super().__init__(tensors)
+        self._identity = identity
+
+    @property
+    def identity(self) -> str:
+        if self._identity is None:
+            on_cpu = ((name, self[name].detach().cpu()) for name in sorted(self))
+            self._identity = f"tensors {tensor_file.content_sha256(on_cpu, None)}"
+        return self._identity
+
+
 @dataclass(frozen=True)
 class SegmentationModel:
     """A segmentation network with its plans.
@@ -40,7 +70,7 @@ class SegmentationModel:
         source_sha256: Of the original model's files.
         original_cost, cost: For one patch and one fold, before and after compression.
         head_path: Module path of the 1x1x1 convolution that makes logits of features, or None.
-        weights: ``fold/parameter`` (or buffer) to tensor, aliases once.
+        weights: ``fold/parameter`` (or buffer) to tensor, aliases once. Becomes :class:`Weights`.
     """
 
     name: str
@@ -53,15 +83,37 @@ class SegmentationModel:
     head_path: str | None
     weights: dict[str, torch.Tensor] = field(repr=False, compare=False)
 
-    @property
+    def __post_init__(self) -> None:
+        if not isinstance(self.weights, Weights):
+            object.__setattr__(self, "weights", Weights(self.weights))
+
+    @functools.cached_property
     def key(self) -> str:
-        """Changes with anything that changes the output of the network."""
+        """Changes with anything that changes the output of the network, and with nothing that a file merely claims."""
         return key_of(
             engine=ENGINE_VERSION,
-            source=self.source_sha256,
+            weights=self.weights.identity,
+            plans=to_json(replace(self.plans, documents=None)),
             folds=self.folds,
             recipes=[[recipe.method, recipe.spec] for recipe in self.recipes],
         )
+
+    def to_be_made(self, recipe: CompressionRecipe, **of: Any) -> SegmentationModel:
+        """What another recipe makes of this model, but for its weights: it has the key of what will be made.
+
+        Args:
+            of: What else decides the result, as JSON.
+        """
+        identity = f"made of {key_of(model=self.key, by=[recipe.method, recipe.spec], of=of)}"
+        return replace(self, recipes=(*self.recipes, recipe), weights=Weights({}, identity))
+
+    def made(self, weights: Mapping[str, torch.Tensor], **fields: Any) -> SegmentationModel:
+        """What was :meth:`to_be_made`, with its weights.
+
+        Args:
+            fields: Of this class that became known with them.
+        """
+        return replace(self, weights=Weights(weights, self.weights.identity), **fields)
 
     @property
     def weight_bytes(self) -> int:
@@ -76,9 +128,8 @@ class SegmentationModel:
         """The same facts and shapes, no memory: it can be told of and planned, not run."""
         import torch
 
-        return replace(
-            self, weights={name: torch.empty_like(each, device="meta") for name, each in self.weights.items()}
-        )
+        shapes = {name: torch.empty_like(each, device="meta") for name, each in self.weights.items()}
+        return replace(self, weights=Weights(shapes, self.weights.identity))
 
     def network(self, fold: str, features: bool = False) -> torch.nn.Module:
         """Build one fold's network with its weights.
@@ -114,8 +165,11 @@ class SegmentationModel:
         bias = self.weights.get(f"{fold}/{self.head_path}.bias")
         return weight.flatten(1), None if bias is None else bias.float()
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, entry: str | None = None) -> None:
         """Write a ``.tuckerseg`` file.
+
+        Args:
+            entry: Of a cache, which one it becomes, see ``cache.entry_name``.
 
         Raises:
             OutputError: It cannot be written.
@@ -131,7 +185,7 @@ class SegmentationModel:
             "cost": to_json(self.cost),
             "head_path": self.head_path,
         }
-        tensor_file.write_tensors(Path(path), self.weights, document)
+        tensor_file.write_tensors(Path(path), self.weights, document, entry)
 
     def structure(self) -> torch.nn.Module:
         """The network without weights, on the meta device."""

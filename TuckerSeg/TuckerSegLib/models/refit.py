@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from .. import catalog, hardware
 from ..cache import Cache
@@ -13,7 +12,7 @@ from ..errors import SpecError
 from ..image import Image, read_image
 from ..records.compression import CompressionRecipe
 from .calibration import ModelCalibration, calibration_patches, has_built_in_volumes, volume_id
-from .file import cached_model
+from .file import cached_model, store_model
 from .model import SegmentationModel, require_pair
 
 FITTED = 3  # crops per volume
@@ -54,9 +53,11 @@ def refit_model(
     if not volumes:
         raise SpecError("A refit needs at least one volume.")
     spec = {"volumes": [volume_id(volume) for volume in volumes], "crops": FITTED, "held_back": HELD_BACK, "seed": SEED}
-    asked = replace(compressed, recipes=(*compressed.recipes, CompressionRecipe("refit", spec, ())), weights={})
-    if known := cached_model(cache, asked.key):
-        return replace(known, name=compressed.name, plans=compressed.plans)
+    asked = compressed.to_be_made(
+        CompressionRecipe("refit", spec, ()), original=original.key, calibration=calibration.sha256
+    )
+    if known := cached_model(cache, asked):
+        return known
     crops = [calibration_patches(original, volume, FITTED + HELD_BACK, SEED) for volume in volumes]
     held_back = [crop for each in crops for crop in each[FITTED:]]
     patches = [crop for each in crops for crop in each[:FITTED]] + held_back
@@ -70,6 +71,6 @@ def refit_model(
             refit(network, fitted, recipe.changes, moments, patches, len(held_back), progress=report)
             if distance(network, fitted, held_back) < before:
                 weights |= {f"{fold}/{name}": value.detach() for name, value in fitted.named_parameters()}
-    refitted = replace(asked, weights=weights)
-    cache.store("models", refitted.key, refitted.save)
+    refitted = asked.made(weights)
+    store_model(cache, refitted.key, refitted)
     return refitted

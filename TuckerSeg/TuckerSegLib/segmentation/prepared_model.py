@@ -75,6 +75,7 @@ def prepare(
                 threads=threads,
                 cache_folder=cache.compiled_folder(model.key),
                 cache_key=f"{model.key}-{fold}-{'features' if features else 'logits'}",
+                cache_note=f"{model.name}, {describe(model)}",
                 log=warnings.warn,
             )
             predictors[fold] = backend.prepare(lambda fold=fold: whole().network(fold, features), device, spec)

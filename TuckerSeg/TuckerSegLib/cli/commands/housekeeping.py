@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
+from typing import Any
 
 from ... import hardware
-from ...cache import Cache
+from ...cache import Cache, CacheEntry
 from ...records.serialization import to_json
+from ..cache_contents import belongs_to
 from ..output import say, show_json
+
+LEFTOVER = "being written, or left by a process that was killed; removed after a day, or by: cache clear"
 
 
 def devices(options: argparse.Namespace) -> None:
@@ -34,14 +39,30 @@ def cache(options: argparse.Namespace) -> None:
     if options.action == "clear":
         say(f"Freed {store.clear() / 1e6:.1f} MB in {store.folder}")
         return
-    entries = store.entries()
+    entries, leftovers = store.entries(), store.leftovers()
     if options.json:
-        show_json([{**to_json(entry), "path": str(entry.path)} for entry in entries])
+        told = [{**_as_json(entry), "belongs_to": belongs_to(entry), "leftover": False} for entry in entries]
+        told += [{**_as_json(entry), "belongs_to": LEFTOVER, "leftover": True} for entry in leftovers]
+        show_json(told)
         return
-    for entry in entries:
-        say(f"{entry.size_bytes / 1e6:9.1f} MB  {entry.kind:9} {entry.key}")
+    for entry in (*entries, *leftovers):
+        what = LEFTOVER if entry in leftovers else belongs_to(entry)
+        age = age_in_words(time.time() - entry.used_at)
+        say(f"{entry.size_bytes / 1e6:9.1f} MB  {age:>7}  {entry.kind:12} {entry.key}  {what}")
     total = sum(entry.size_bytes for entry in entries)
     say(f"{total / 1e6:9.1f} MB of {store.limit_bytes / 1e6:.0f} MB in {store.folder}")
+
+
+def age_in_words(seconds: float) -> str:
+    """How long ago something was used, in its largest unit."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def _as_json(entry: CacheEntry) -> dict[str, Any]:
+    return {**to_json(entry), "path": str(entry.path)}
 
 
 def demo(options: argparse.Namespace) -> None:

@@ -1,0 +1,300 @@
+"""What lies in the cache is used for the model that it was made of, and for no other, whatever files claim."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from TuckerSegLib import InferenceSpec, load_model, segment, tensor_file
+from TuckerSegLib.cache import Cache, entry_name
+from TuckerSegLib.compression.calibration import Calibration
+from TuckerSegLib.compression.tucker.method import Spec
+from TuckerSegLib.errors import ModelFileError
+from TuckerSegLib.estimation.measurements import Measurements
+from TuckerSegLib.jobs.warm_models import WarmModels
+from TuckerSegLib.models.calibration import (
+    ModelCalibration,
+    calibrate_model,
+    calibration_stamp,
+    store_calibration,
+    stored_calibration,
+    volume_id,
+)
+from TuckerSegLib.models.compress import compress, to_be_compressed
+from TuckerSegLib.models.decomposition import network_basis
+from TuckerSegLib.models.file import read_model_facts, read_model_file
+from TuckerSegLib.models.loading import load_facts
+
+HALF = Spec(rank_ratio=0.5)
+COMPILED = InferenceSpec(device="openvino:cpu", precision="fp32", threads=1)
+
+
+@pytest.fixture
+def folder(make_model_folder):
+    return make_model_folder()
+
+
+@pytest.fixture
+def honest(folder):
+    return load_model(folder)
+
+
+def other_weights(model, **fields):
+    """A model that says the same of itself, and computes something else."""
+    return replace(model, weights={name: tensor.flip(0) for name, tensor in model.weights.items()}, **fields)
+
+
+def with_spacing(model, spacing):
+    return replace(model, plans=replace(model.plans, spacing_mm=(spacing,) * 3))
+
+
+def same_weights(first, second):
+    return all(torch.equal(tensor, second.weights[name]) for name, tensor in first.weights.items())
+
+
+def test_a_file_with_other_weights_and_the_same_claims_leaves_the_honest_model_alone(honest, small_image, tmp_path):
+    other_weights(honest).save(tmp_path / "poison.tuckerseg")
+    poison = load_model(tmp_path / "poison.tuckerseg")
+    assert (poison.source_sha256, poison.recipes, poison.plans) == (honest.source_sha256, (), honest.plans)
+    false = segment(small_image, poison, COMPILED).labels
+    expected = segment(small_image, honest, COMPILED, cache=Cache(tmp_path / "clean")).labels
+    assert (false != expected).any()
+    np.testing.assert_array_equal(segment(small_image, honest, COMPILED).labels, expected)
+    np.testing.assert_array_equal(segment(small_image, poison, COMPILED).labels, false)
+
+
+def test_everything_that_is_made_of_such_a_file_is_its_own(honest, small_image, tmp_path):
+    other_weights(honest).save(tmp_path / "poison.tuckerseg")
+    poison, cache = load_model(tmp_path / "poison.tuckerseg"), Cache()
+    store_calibration(poison, calibrate_model(poison, small_image, threads=1), cache)
+    false = compress(poison, HALF)
+    assert stored_calibration(honest, cache) is None and calibration_stamp(honest, cache) is None
+    smaller = compress(honest, HALF)
+    assert same_weights(smaller, compress(honest, HALF, cache=Cache(tmp_path / "clean")))
+    assert not same_weights(smaller, false)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        other_weights,
+        lambda model: with_spacing(model, 1.0),
+        lambda model: replace(model, folds=("all",)),
+        lambda model: replace(model, plans=replace(model.plans, dataset_name="Dataset291_TotalSegmentator_part1")),
+        lambda model: replace(model, plans=replace(model.plans, labels=model.plans.labels[::-1])),
+        lambda model: replace(model, plans=replace(model.plans, normalization=())),
+        lambda model: compress(model, HALF),
+    ],
+)
+def test_the_key_covers_all_that_decides_the_output(honest, tmp_path, change):
+    changed = change(honest)
+    assert changed.key != honest.key
+    assert changed.without_weights().key == changed.key
+    honest.save(tmp_path / "honest.tuckerseg")
+    changed.save(tmp_path / "changed.tuckerseg")
+    files = [tmp_path / "honest.tuckerseg", tmp_path / "changed.tuckerseg"]
+    assert len({read_model_file(file).key for file in files}) == 2
+
+
+def test_the_name_and_the_documents_are_no_part_of_the_key(honest):
+    assert replace(honest, name="another", plans=replace(honest.plans, documents=None)).key == honest.key
+
+
+def test_a_newer_engine_has_other_keys(honest, monkeypatch):
+    before = replace(honest).key, to_be_compressed(honest, HALF, "tucker").key
+    monkeypatch.setattr("TuckerSegLib.models.model.ENGINE_VERSION", 99)
+    again = replace(honest)
+    assert again.key != before[0] and to_be_compressed(again, HALF, "tucker").key != before[1]
+
+
+def test_compressions_of_different_models_have_different_keys(honest):
+    for changed in (other_weights(honest), with_spacing(honest, 1.0), replace(honest, folds=("all",))):
+        assert to_be_compressed(changed, HALF, "tucker").key != to_be_compressed(honest, HALF, "tucker").key
+    assert to_be_compressed(honest, Spec(0.4), "tucker").key != to_be_compressed(honest, HALF, "tucker").key
+
+
+def test_facts_have_the_key_of_the_whole_model_and_are_checked(folder, honest, tmp_path):
+    assert load_facts(folder).key == honest.key
+    path = tmp_path / "small.tuckerseg"
+    compress(honest, HALF).save(path)
+    assert load_facts(path).key == load_model(path).key
+    assert read_model_facts(path).key != load_model(path).key, "nobody has looked at the weights"
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match="checksum"):
+        load_facts(path)
+
+
+def test_a_changed_header_is_found_where_the_weights_are_not_read(honest, tmp_path):
+    path = tmp_path / "model.tuckerseg"
+    honest.save(path)
+    spacing = rb"spacing_mm\": [3.0, 3.0, 3.0]"
+    path.write_bytes(path.read_bytes().replace(spacing, spacing.replace(b"3.0]", b"1.0]")))
+    with pytest.raises(ModelFileError, match="header"):
+        read_model_facts(path)
+
+
+def test_a_file_of_an_earlier_version_without_a_checksum_of_its_header_is_read(honest, tmp_path, monkeypatch):
+    path = tmp_path / "early.tuckerseg"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(tensor_file, "_header_sha256", lambda tensors, document: None)
+        honest.save(path)
+    text = path.read_bytes()
+    tensors, document = tensor_file.read_tensors(path)
+    del document["header_sha256"]
+    document["sha256"] = tensor_file._sha256(sorted(tensors.items()), document)
+    from safetensors.torch import save_file
+
+    save_file(tensors, path, metadata={tensor_file.HEADER_KEY: json.dumps(document)})
+    assert path.read_bytes() != text
+    assert load_facts(path).key == load_model(path).key
+    assert same_weights(load_model(path), honest)
+
+
+def test_a_file_edited_in_place_with_its_size_and_time_kept_is_another_model(folder, honest, tmp_path):
+    path = tmp_path / "model.tuckerseg"
+    honest.save(path)
+    first, stat = load_facts(path).key, path.stat()
+    beside = tmp_path / "beside.tuckerseg"
+    other_weights(honest).save(beside)
+    assert beside.stat().st_size == stat.st_size
+    path.write_bytes(beside.read_bytes())
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert load_facts(path).key != first
+
+
+def test_a_checkpoint_swapped_with_its_time_kept_is_another_model(folder, honest):
+    file = folder / "fold_0" / "checkpoint_final.pth"
+    stat = file.stat()
+    checkpoint = torch.load(file, weights_only=False)
+    for tensor in checkpoint["network_weights"].values():
+        tensor.mul_(0.5)
+    torch.save(checkpoint, file)
+    assert file.stat().st_size == stat.st_size
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    again = load_model(folder)
+    assert again.key != honest.key and not same_weights(again, honest)
+    warm = WarmModels()
+    assert same_weights(warm.original(str(folder)), again)
+
+
+def models_in(cache):
+    return [entry for entry in cache.entries() if entry.kind == "models"]
+
+
+def test_an_entry_under_another_entry_s_name_is_discarded(honest):
+    cache = Cache()
+    half, third = compress(honest, HALF), compress(honest, Spec(rank_ratio=0.3))
+    shutil.copy(cache.path("models", half.key), cache.path("models", third.key))
+    with pytest.warns(UserWarning, match="made again"):
+        again = compress(honest, Spec(rank_ratio=0.3))
+    assert same_weights(again, third) and again.recipes == third.recipes
+
+
+@pytest.mark.parametrize("through", ["the model", "the file"])
+@pytest.mark.parametrize("read", [load_model, load_facts])
+def test_a_whole_file_that_was_not_stored_by_the_cache_is_discarded(folder, honest, through, read):
+    (entry,) = models_in(Cache())
+    if through == "the model":
+        other_weights(honest).save(entry.path)
+    else:
+        tensors, document = tensor_file.read_tensors(entry.path)
+        tensor_file.write_tensors(entry.path, {name: each.flip(0) for name, each in tensors.items()}, document)
+    with pytest.warns(UserWarning, match="made again"):
+        read(folder)
+    assert same_weights(load_model(folder), honest)
+
+
+def test_an_entry_with_another_model_s_plans_is_discarded(honest):
+    smaller, cache = compress(honest, HALF), Cache()
+    path = cache.path("models", smaller.key)
+    with_spacing(smaller, 1.0).save(path, entry_name("models", smaller.key))
+    with pytest.warns(UserWarning, match="another model"):
+        assert compress(honest, HALF).plans == smaller.plans
+
+
+def test_a_basis_of_another_network_is_not_used(honest):
+    false, cache = other_weights(honest), Cache()
+    bases = [network_basis(model, "0", model.network("0"), cache) for model in (false, honest)]
+    ours, theirs = sorted(entry.path for entry in cache.entries() if entry.kind == "bases")
+    name = next(iter(bases[0].layers))
+    shutil.copy(ours, theirs)
+    with pytest.warns(UserWarning, match="made again"):
+        again = [network_basis(model, "0", model.network("0"), cache) for model in (false, honest)]
+    for before, after in zip(bases, again, strict=True):
+        assert torch.equal(before.layers[name].core, after.layers[name].core)
+
+
+def test_folds_have_bases_of_their_own(make_model_folder):
+    model, cache = load_model(make_model_folder(folds=("0", "1"))), Cache()
+    first, second = (network_basis(model, fold, model.network(fold), cache) for fold in model.folds)
+    name = next(iter(first.layers))
+    assert not torch.equal(first.layers[name].core, second.layers[name].core)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_calibration_that_is_no_number_is_made_again(honest, small_image, value):
+    cache, calibration = Cache(), calibrate_model(honest, small_image, threads=1)
+    store_calibration(honest, calibration, cache)
+    assert stored_calibration(honest, cache).sha256 == calibration.sha256
+    tensors = calibration.folds["0"].to_tensors()
+    tensors[next(name for name in tensors if "/" in name)].flatten()[0] = value
+    false = ModelCalibration({"0": Calibration.from_tensors(tensors)}, calibration.volumes, calibration.volume_ids)
+    store_calibration(honest, false, cache)
+    with pytest.warns(UserWarning, match="made again"):
+        assert stored_calibration(honest, cache) is None
+    assert calibration_stamp(honest, cache) is None
+
+
+def test_volumes_that_differ_in_one_voxel_or_in_their_place_are_told_apart(small_image):
+    array = small_image.array.copy()
+    array[0, 1, 2, 3] += 1  # no corner of a coarse grid
+    moved = small_image.geometry.matrix.copy()
+    moved[0, 3] += 0.5
+    others = [replace(small_image, array=array)]
+    others.append(replace(small_image, geometry=replace(small_image.geometry, affine=tuple(map(tuple, moved)))))
+    assert len({volume_id(image) for image in (small_image, *others)}) == 3
+    assert volume_id(replace(small_image, source="elsewhere")) == volume_id(small_image)
+
+
+def compiled_files(cache, model):
+    return sorted(cache.compiled_folder(model.key).glob("*.compiled"))
+
+
+def test_a_compiled_network_in_another_s_place_or_changed_is_made_again(honest, small_image):
+    cache, false = Cache(), other_weights(honest)
+    expected = segment(small_image, honest, COMPILED).labels
+    segment(small_image, false, COMPILED)
+    (ours,), (theirs,) = (compiled_files(cache, model) for model in (honest, false))
+    assert ours.name != theirs.name
+    shutil.copy(theirs, ours)
+    with pytest.warns(UserWarning, match="made again"):
+        np.testing.assert_array_equal(segment(small_image, honest, COMPILED).labels, expected)
+    content = bytearray(ours.read_bytes())
+    content[-50] ^= 0xFF
+    ours.write_bytes(content)
+    with pytest.warns(UserWarning, match="made again"):
+        np.testing.assert_array_equal(segment(small_image, honest, COMPILED).labels, expected)
+
+
+@pytest.mark.parametrize("name", ["../../evil", "a/b", "", 3, None])
+def test_a_fold_s_name_is_no_path(honest, tmp_path, name):
+    weights = {key.replace("0/", f"{name}/", 1): tensor for key, tensor in honest.weights.items()}
+    replace(honest, folds=(name,), weights=weights).save(tmp_path / "model.tuckerseg")
+    with pytest.raises(ModelFileError, match="fold"):
+        load_model(tmp_path / "model.tuckerseg")
+
+
+def test_an_agreement_is_its_own_model_s(honest, tmp_path):
+    smaller = compress(honest, HALF)
+    other_weights(smaller).save(tmp_path / "poison.tuckerseg")
+    known = Measurements(Cache())
+    known.add_agreement(smaller.key, "my CT", 0.99)
+    assert known.agreement(load_model(tmp_path / "poison.tuckerseg").key) is None
