@@ -86,7 +86,7 @@ def _let_the_clock_go_on(files: Sequence[Path]) -> None:
 
 def _is_early(entry: Any) -> bool:
     """Whether an entry was written before entries had a check; it is passed over."""
-    return isinstance(entry, dict) and entry.keys() == {"sha256", "files", "at"}
+    return isinstance(entry, dict) and entry.keys() == {"sha256", "files", "at"} and isinstance(entry["at"], float)
 
 
 def _is_whole(name: str, entry: Any) -> bool:

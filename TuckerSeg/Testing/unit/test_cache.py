@@ -173,3 +173,47 @@ def test_an_empty_xdg_folder_counts_as_unset(monkeypatch):
     monkeypatch.delenv("TUCKERSEG_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     assert default_folder().is_absolute()
+
+
+@pytest.mark.parametrize(
+    "key", ["", "..", "../../elsewhere", "a/b", "A" * 32, "g" * 32, "a" * 31, "a" * 33, f"{'a' * 32}\n"]
+)
+def test_a_key_is_a_hexadecimal_digest(tmp_path, key):
+    cache = Cache(tmp_path)
+    for use in (cache.find, cache.path, cache.discard, lambda kind, key: cache.store(kind, key, writer(1))):
+        with pytest.raises(SpecError, match="32 hexadecimal digits"):
+            use("models", key)
+
+
+def test_what_is_none_of_the_cache_s_is_neither_listed_nor_removed(tmp_path):
+    cache = Cache(tmp_path, limit_bytes=0)
+    cache.store("models", A, writer(100))
+    names = ["notes.txt", "my model.tuckerseg", f"{A}.txt", f"{OLD}x.tuckerseg", f"{A.upper()}.tuckerseg"]
+    strangers = [cache.folder / "models" / name for name in names]
+    for path in strangers:
+        path.write_bytes(b"x")
+        os.utime(path, (1e9, 1e9))
+    assert [entry.key for entry in cache.entries()] == [A]
+    cache.store("models", NEW, writer(100))
+    cache.clear()
+    assert all(path.exists() for path in strangers) and cache.entries() == []
+
+
+def test_leftovers_of_every_kind_are_found_and_go(tmp_path):
+    cache = Cache(tmp_path)
+    cache.store("models", A, writer(100))
+    compiled = cache.path("compiled", A)
+    compiled.mkdir(parents=True)
+    left = [cache.folder / "models" / ".x", compiled / ".compiled-x", cache.folder / "sources.123", cache.folder / ".y"]
+    for path in left:
+        path.write_bytes(b"x")
+        os.utime(path, (1e9, 1e9))
+    assert sorted(entry.path for entry in cache.leftovers()) == sorted(left)
+    cache.keep_limit()
+    assert cache.leftovers() == [] and cache.path("models", A).exists()
+
+
+def test_keys_change_with_the_layout(monkeypatch):
+    before = key_of(source="a")
+    monkeypatch.setattr("TuckerSegLib.cache.LAYOUT_VERSION", 99)
+    assert key_of(source="a") != before

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from TuckerSegLib.hardware import compiled_cache, memory, openvino_runtime, torch_cpu, torch_cuda, torch_mps
+from TuckerSegLib.hardware import (
+    Device,
+    PrepareSpec,
+    compiled_cache,
+    memory,
+    openvino_runtime,
+    torch_cpu,
+    torch_cuda,
+    torch_mps,
+)
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 
@@ -44,6 +54,7 @@ def test_another_identity_is_another_entry(tmp_path, messages):
         lambda content: b"",
         lambda content: b"not a header",
         lambda content: b"[]\n" + content,
+        lambda content: b"[" * 50_000 + b"\n" + content,
         lambda content: content.replace(b'"abc"', b'"abd"'),
         lambda content: content.replace(b'"format": 1', b'"format": 9'),
     ],
@@ -54,6 +65,51 @@ def test_a_damaged_or_foreign_entry_is_not_used_and_said(tmp_path, messages, dam
     path.write_bytes(damage(path.read_bytes()))
     assert compiled_cache.read_entry(tmp_path, IDENTITY, messages.append) is None
     assert len(messages) == 1 and "made again" in messages[0]
+
+
+DEVICE = Device("openvino:npu", "openvino", "Some NPU", precisions=("fp16", "bf16"))
+SPEC = PrepareSpec((32, 32, 32), precision="fp16", threads=2, cache_key="abc")
+
+
+@pytest.mark.parametrize(
+    ("version", "device", "spec"),
+    [
+        ("2", DEVICE, SPEC),
+        ("1", replace(DEVICE, name="Another NPU"), SPEC),
+        ("1", replace(DEVICE, id="openvino:cpu"), SPEC),
+        ("1", DEVICE, replace(SPEC, precision="bf16")),
+        ("1", DEVICE, replace(SPEC, patch_shape=(32, 32, 64))),
+        ("1", DEVICE, replace(SPEC, input_channels=2)),
+        ("1", DEVICE, replace(SPEC, cache_key="abd")),
+    ],
+)
+def test_all_that_decides_a_compiled_form_is_in_its_identity(version, device, spec):
+    def identity(version, device, spec):
+        name = device.id.partition(":")[2].upper()
+        return openvino_runtime._identity(version, device, spec, openvino_runtime._settings(name, spec))
+
+    assert identity(version, device, spec) != identity("1", DEVICE, SPEC)
+
+
+def test_a_newer_graph_has_another_identity(monkeypatch):
+    before = openvino_runtime._identity("1", DEVICE, SPEC, {})
+    monkeypatch.setattr(openvino_runtime, "_GRAPH_VERSION", 99)
+    assert openvino_runtime._identity("1", DEVICE, SPEC, {}) != before
+
+
+def test_threads_of_a_processor_are_in_the_identity():
+    settings = [openvino_runtime._settings("CPU", replace(SPEC, threads=threads)) for threads in (1, 2)]
+    assert len({str(openvino_runtime._identity("1", DEVICE, SPEC, each)) for each in settings}) == 2
+
+
+def test_a_note_is_told_and_is_no_part_of_the_identity(tmp_path, messages):
+    compiled_cache.write_entry(tmp_path, IDENTITY, BODY, messages.append, "a model")
+    path = compiled_cache.entry_path(tmp_path, IDENTITY)
+    assert compiled_cache.note_of(path) == "a model"
+    assert compiled_cache.read_entry(tmp_path, IDENTITY, messages.append) is not None
+    for nonsense in (b"", b"[]", b"\xff", b"[" * 100_000):
+        path.write_bytes(nonsense)
+        assert compiled_cache.note_of(path) is None
 
 
 def test_a_folder_that_cannot_be_written_is_said_and_is_no_error(tmp_path, messages):

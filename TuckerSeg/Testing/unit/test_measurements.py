@@ -69,7 +69,9 @@ def test_a_damaged_file_is_an_empty_one_and_is_replaced(cache, damage):
     known.add_patch_seconds("setting", 500, 0.25)
     file = cache.folder / module.FILE_NAME
     file.write_bytes(damage)
-    assert known.patch_seconds("setting") == {}
+    if damage != b"[]":
+        with pytest.warns(UserWarning, match="measured again"):
+            assert known.patch_seconds("setting") == {}
     known.add_patch_seconds("setting", 600, 0.5)
     assert known.patch_seconds("setting") == {600: 0.5}
 
@@ -121,3 +123,47 @@ def test_a_file_in_the_folders_place_forgets(tmp_path):
     known = Measurements(Cache(tmp_path / "own"))
     known.add_patch_seconds("setting", 500, 0.25)
     assert known.patch_seconds("setting") == {}
+
+
+GOOD = ["patch", "setting", "500", 0.25, 1e9]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ["patch", "setting", "many", 0.5, 1e9],
+        ["patch", "setting", "-5", 0.5, 1e9],
+        ["patch", "setting", "9" * 30, 0.5, 1e9],
+        ["patch", "setting", "5", float("nan"), 1e9],
+        ["patch", "setting", "5", float("inf"), 1e9],
+        ["patch", "setting", "5", -1.0, 1e9],
+        ["patch", "setting", "5", True, 1e9],
+        ["patch", "setting", "5", 10**400, 1e9],
+        ["patch", "setting", "5", 0.5, float("nan")],
+        ["patch", "setting", "5", 0.5, "soon"],
+        ["voxel", "setting", "", None, 1e9],
+        ["agreement", "setting", "chest", 1.5, 1e9],
+        ["unheard of", "setting", "", 0.5, 1e9],
+        [["patch"], "setting", "5", 0.5, 1e9],
+        {"kind": "patch"},
+    ],
+)
+def test_what_cannot_have_been_measured_is_told_and_passed_over(cache, row):
+    file = cache.folder / module.FILE_NAME
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps([GOOD, row]))
+    known = Measurements(cache)
+    with pytest.warns(UserWarning, match="measured again"):
+        assert known.patch_seconds("setting") == {500: 0.25}
+    with pytest.warns(UserWarning, match="measured again"):
+        known.add_voxel_seconds("setting", 0.5)
+    assert known.voxel_seconds("setting") == 0.5 and known.agreement("setting") is None
+    assert json.loads(file.read_text())[-1] == GOOD, "the file is whole again"
+
+
+def test_a_file_nested_without_end_is_an_empty_one(cache):
+    file = cache.folder / module.FILE_NAME
+    file.parent.mkdir(parents=True)
+    file.write_text("[" * 100_000)
+    with pytest.warns(UserWarning, match="measured again"):
+        assert Measurements(cache).patch_seconds("setting") == {}

@@ -5,21 +5,23 @@ Who replaces a file on the server later is noticed even where its owner publishe
 
 from __future__ import annotations
 
-import contextlib
+import re
+import warnings
 from pathlib import Path
 
 from ..catalog.entries import Part
 from ..text_files import write_text
 from .places import models_folder
 
+SHA256 = re.compile(rb"[0-9a-f]{64}\b")
+
 
 def known_sum(part: Part) -> tuple[str | None, str]:
     """What a part's zip has to be, None where nothing is known; and where that is known from, as a sentence."""
     if part.sha256:
         return part.sha256, "The checksum is the published one, in TuckerSeg's catalog."
-    with contextlib.suppress(OSError, IndexError):
-        file = _file(part)
-        sha256 = file.read_text(encoding="utf-8").split()[0]
+    file = _file(part)
+    if (sha256 := _remembered(file)) is not None:
         return sha256, f"It was another one when it was first downloaded here. To accept the new file, remove {file}"
     return None, ""
 
@@ -27,9 +29,20 @@ def known_sum(part: Part) -> tuple[str | None, str]:
 def remember_sum(part: Part, sha256: str) -> None:
     """Keep the checksum of a zip that turned out to be a model, in the format of ``sha256sum``."""
     file = _file(part)
-    if not part.sha256 and not file.exists():
+    if not part.sha256 and _remembered(file) is None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, f"{sha256}  {part.dataset}.zip\n")
+
+
+def _remembered(file: Path) -> str | None:
+    try:
+        found = SHA256.match(file.read_bytes())
+    except OSError:
+        return None
+    if found is None:
+        warnings.warn(f"{file} should begin with a SHA-256; it is damaged, and written again.", stacklevel=3)
+        return None
+    return found[0].decode()
 
 
 def _file(part: Part) -> Path:

@@ -5,7 +5,7 @@ where models come from (``loading.py``).
 
 What a model is told from others by is its ``key``; everything that is kept of it, in files or in memory, hangs on that.
 It is made of the plans, the recipes and the identity of the weights. That identity is never what a file says of itself
-(``source_sha256`` is such a claim, of which nothing hangs): it is the checksum of the file that they were read from,
+(``source_sha256`` is such a claim, on which no key hangs): it is the checksum of the file that they were read from,
 checked with it; the digest of the nnU-Net files that they were converted from; the key of the model that they were
 computed from together with how (its last recipe); or, for weights that came in another way, a digest of the tensors.
 So the key of a compressed model is known before it is made, and no weights are hashed that were hashed on reading.
