@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -13,10 +15,13 @@ import torch
 
 from TuckerSegLib import InferenceSpec, load_model, segment, tensor_file
 from TuckerSegLib.cache import Cache, entry_name
+from TuckerSegLib.cli.commands.housekeeping import age_in_words
+from TuckerSegLib.cli.main import main
 from TuckerSegLib.compression.calibration import Calibration
 from TuckerSegLib.compression.tucker.method import Spec
 from TuckerSegLib.errors import ModelFileError
 from TuckerSegLib.estimation.measurements import Measurements
+from TuckerSegLib.estimation.shipped_agreement import shipped_agreement
 from TuckerSegLib.jobs.warm_models import WarmModels
 from TuckerSegLib.models.calibration import (
     ModelCalibration,
@@ -298,3 +303,47 @@ def test_an_agreement_is_its_own_model_s(honest, tmp_path):
     known = Measurements(Cache())
     known.add_agreement(smaller.key, "my CT", 0.99)
     assert known.agreement(load_model(tmp_path / "poison.tuckerseg").key) is None
+
+
+def test_a_file_that_claims_to_be_the_built_in_model_gets_none_of_its_agreement(tmp_path):
+    demo, cache = load_model("demo"), Cache()
+    small = compress(demo, Spec(0.85))
+    for name, model in (("original", demo), ("small", small)):
+        other_weights(model).save(tmp_path / f"{name}.tuckerseg")
+        claiming = load_facts(tmp_path / f"{name}.tuckerseg")
+        assert claiming.source_sha256 == demo.source_sha256
+        assert shipped_agreement(claiming, "tucker", 0.85, cache) is None
+    small.save(tmp_path / "honest.tuckerseg")
+    for honest in (demo, load_facts(tmp_path / "honest.tuckerseg")):
+        assert shipped_agreement(honest, "tucker", 0.85, cache)[0] > 0.9
+
+
+def test_what_lies_about_is_told_with_what_it_belongs_to(honest, small_image, capsys):
+    cache, smaller = Cache(), compress(honest, HALF)
+    segment(small_image, smaller, COMPILED)
+    store_calibration(honest, calibrate_model(honest, small_image, threads=1), cache)
+    left, nonsense = cache.folder / "models" / ".left", cache.path("models", "f" * 32)
+    left.write_bytes(b"x" * 10)
+    nonsense.write_bytes(b"nonsense")
+    os.utime(nonsense, (time.time() - 5 * 86400,) * 2)
+    assert main(["cache", "list"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(rf" 5 d +models +{nonsense.stem} .*damaged", printed)
+    assert re.search(rf" s +compiled +{smaller.key}  {honest.name}, tucker at rank 0.50", printed)
+    assert re.search(r"models +.left .*left by a process that was killed", printed)
+    assert main(["cache", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    words = {(entry["kind"], entry["key"]): entry["belongs_to"] for entry in told if not entry["leftover"]}
+    assert {kind for kind, _ in words} == {"models", "bases", "calibrations", "compiled"}
+    assert f"{honest.name}, tucker at rank 0.50" in words["models", smaller.key]
+    assert all(honest.name in text or "damaged" in text for text in words.values())
+    (rest,) = [entry for entry in told if entry["leftover"]]
+    assert (rest["size_bytes"], rest["path"]) == (10, str(left))
+
+
+AGES = [(-1, "0 s"), (59, "59 s"), (60, "1 min"), (7200, "2 h"), (864000, "10 d")]
+
+
+@pytest.mark.parametrize(("seconds", "words"), AGES)
+def test_ages_are_told_in_their_largest_unit(seconds, words):
+    assert age_in_words(seconds) == words

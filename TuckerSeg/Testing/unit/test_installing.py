@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -196,6 +197,18 @@ def test_a_file_that_changed_since_it_was_first_seen_is_not_trusted(server, entr
     assert installed(TASK) is None
     seen.unlink()
     assert install()
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"soup", b"abc  file.zip"])
+def test_a_damaged_note_of_a_checksum_is_told_and_written_again(server, entries, own_models, damage):
+    serve(server, PART, stand_in(PART, entries))
+    seen = own_models / "downloads" / f"{PART.dataset}.zip.sha256"
+    seen.parent.mkdir(parents=True)
+    seen.write_bytes(damage)
+    with pytest.warns(UserWarning, match="damaged"):
+        install()
+    assert installed(TASK) is not None
+    assert re.match("[0-9a-f]{64} ", seen.read_text())
 
 
 @pytest.mark.parametrize("kind", ["parent", "root", "drive", "backslash", "link", "bomb", "many"])
