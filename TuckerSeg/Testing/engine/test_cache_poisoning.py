@@ -32,9 +32,11 @@ from TuckerSegLib.models.calibration import (
     volume_id,
 )
 from TuckerSegLib.models.compress import compress, to_be_compressed
-from TuckerSegLib.models.decomposition import network_basis
+from TuckerSegLib.models.decomposition import evidence_key, network_basis
+from TuckerSegLib.models.distillation import to_be_repaired
 from TuckerSegLib.models.file import read_model_facts, read_model_file
 from TuckerSegLib.models.loading import load_facts
+from TuckerSegLib.training.distillation.settings import RepairSettings
 
 HALF = Spec(rank_ratio=0.5)
 COMPILED = InferenceSpec(device="openvino:cpu", precision="fp32", threads=1)
@@ -116,6 +118,44 @@ def test_a_newer_engine_has_other_keys(honest, monkeypatch):
     monkeypatch.setattr("TuckerSegLib.models.model.ENGINE_VERSION", 99)
     again = replace(honest)
     assert again.key != before[0] and to_be_compressed(again, HALF, "tucker").key != before[1]
+
+
+def test_a_newer_engine_converts_anew(folder, honest, monkeypatch):
+    monkeypatch.setattr("TuckerSegLib.models.loading.ENGINE_VERSION", 99)
+    load_model(folder)
+    assert len(models_in(Cache())) == 2
+
+
+def test_folds_of_equal_checkpoints_are_models_of_their_own(make_model_folder, recwarn):
+    folder = make_model_folder(folds=("0", "1"))
+    shutil.copy(folder / "fold_0" / "checkpoint_final.pth", folder / "fold_1" / "checkpoint_final.pth")
+    for _ in range(2):
+        models = [load_model(folder, folds) for folds in (("0",), ("1",), ("0", "1"))]
+        assert [model.folds for model in models] == [("0",), ("1",), ("0", "1")]
+    assert len({model.key for model in models}) == 3
+    assert not [warning for warning in recwarn if "made again" in str(warning.message)]
+
+
+def test_every_fold_has_a_compiled_form_of_its_own(make_model_folder, small_image):
+    model = load_model(make_model_folder(folds=("0", "1")))
+    labels = segment(small_image, model, COMPILED).labels
+    assert len(compiled_files(Cache(), model)) == 2
+    np.testing.assert_array_equal(segment(small_image, model, COMPILED).labels, labels)
+
+
+def test_errors_of_ranks_belong_to_a_model_a_fold_a_calibration_and_a_multiple(honest):
+    asked = [(honest, "0", "a", 8), (honest, "1", "a", 8), (honest, "0", "b", 8), (honest, "0", "a", 4)]
+    asked.append((other_weights(honest), "0", "a", 8))
+    assert len({evidence_key(*each) for each in asked}) == len(asked)
+
+
+def test_a_refit_and_a_repair_belong_to_their_original_and_volumes(honest, small_image):
+    smaller, settings = compress(honest, HALF), RepairSettings(steps=2)
+    moved = replace(small_image, array=small_image.array + 1)
+    asked = [(smaller, honest, [small_image], settings), (smaller, other_weights(honest), [small_image], settings)]
+    asked += [(smaller, honest, [moved], settings), (other_weights(smaller), honest, [small_image], settings)]
+    asked.append((smaller, honest, [small_image], RepairSettings(steps=3)))
+    assert len({to_be_repaired(*each).key for each in asked}) == len(asked)
 
 
 def test_compressions_of_different_models_have_different_keys(honest):

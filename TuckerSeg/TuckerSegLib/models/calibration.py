@@ -18,7 +18,7 @@ from ..cache import Cache, entry_name, key_of
 from ..errors import ModelFileError, SpecError
 from ..image import Image, read_image
 from ..preprocessing.preprocess import preprocess
-from .model import ENGINE_VERSION, SegmentationModel
+from .model import SegmentationModel
 
 if TYPE_CHECKING:
     import torch
@@ -204,4 +204,4 @@ def wants_calibration(spec: Any) -> bool:
 
 
 def _key(model: SegmentationModel) -> str:
-    return key_of(engine=ENGINE_VERSION, source=model.key, kind="calibration")
+    return key_of(source=model.key, kind="calibration")

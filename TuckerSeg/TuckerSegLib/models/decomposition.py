@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import tensor_file
 from ..cache import Cache, entry_name, key_of
 from ..errors import ModelFileError
-from .model import ENGINE_VERSION, SegmentationModel
+from .model import SegmentationModel
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,7 @@ def network_basis(
     def make() -> Basis:
         return decompose(network, progress)
 
-    key = key_of(engine=ENGINE_VERSION, source=model.key, fold=fold, kind="basis")
+    key = key_of(source=model.key, fold=fold, kind="basis")
     return _kept(cache, key, model, Basis, make)
 
 
@@ -89,9 +89,7 @@ def kept_evidence(
 
 def evidence_key(model: SegmentationModel, fold: str, calibration_sha256: str, rank_multiple: int) -> str:
     """Key under which the evidence of a calibration is kept."""
-    return key_of(
-        engine=ENGINE_VERSION, source=model.key, fold=fold, calibration=calibration_sha256, multiple=rank_multiple
-    )
+    return key_of(source=model.key, fold=fold, calibration=calibration_sha256, multiple=rank_multiple)
 
 
 def _kept(cache: Cache, key: str, model: SegmentationModel, kind: type, make: Callable[[], Any]) -> Any:
