@@ -27,7 +27,6 @@ from TuckerSegLib.preprocessing import shared_resampling
 from TuckerSegLib.records.job import compression_of
 from TuckerSegLib.records.serialization import from_json, to_json
 from TuckerSegLib.records.statistics import RunStatistics
-from TuckerSegLib.segmentation import predictor
 from TuckerSegLib.segmentation import prepared_task as ready_task
 
 TOTAL = catalog_task("total")
@@ -101,7 +100,7 @@ def test_what_is_compiled_already_runs_without_its_weights_being_read(small_ct, 
     inference = InferenceSpec(device="openvino:cpu", precision="fp32", threads=1)
     job = Job((str(small_ct),), model="total", inference=inference, calibrate="none", **compression_of(rank_ratio))
     # As of the published networks, of which none has more classes than features; a head would be read.
-    monkeypatch.setattr(predictor, "accumulated_channels", lambda model: model.plans.logit_channels)
+    monkeypatch.setattr("TuckerSegLib.models.model.accumulated_channels", lambda model: model.plans.logit_channels)
     first = run_job(job)
     monkeypatch.setattr(segmentation_task, "load_model", lambda *_: pytest.fail("weights were read"))
     again = run_job(job)
