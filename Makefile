@@ -2,18 +2,26 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
 # TotalSegmentator brings packages of its own, so it has an environment of its own.
 PEERS_VENV ?= .venv-peers
 PEERS_READY := $(PEERS_VENV)/.ready
 PEERS_PYTHON := $(PEERS_VENV)/bin/python
 
-.PHONY: demo test test-peers bench lint clean
+.PHONY: demo test test-peers bench check docs lint clean
 
 demo: $(READY)
 	$(BIN)/python TuckerSeg/Testing/gui/demonstration.py --out demo-output
 
 test: $(READY) lint
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
+# For every save: style, layers, and the unit tests that are quick.
+check: $(READY) lint
+	$(BIN)/python -m pytest --quiet --numprocesses=auto --dist=loadfile -m "not slow" TuckerSeg/Testing/unit
+
+docs: $(DOCS_READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -30,10 +38,14 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch $(READY)
 
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $(DOCS_READY)
+
 $(PEERS_READY): constraints-peers.txt
 	$(PYTHON) -m venv $(PEERS_VENV)
 	$(PEERS_PYTHON) -m pip install --quiet --constraint constraints-peers.txt TotalSegmentator
 	touch $(PEERS_READY)
 
 clean:
-	rm -rf $(VENV) $(PEERS_VENV) demo-output bench-output
+	rm -rf $(VENV) $(PEERS_VENV) demo-output bench-output site

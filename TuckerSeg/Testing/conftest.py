@@ -72,13 +72,23 @@ def installed_total(total_networks, own_models, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def installed_with_fast(tmp_path_factory, monkeypatch) -> Path:
+def install_tasks(tmp_path_factory, monkeypatch):
+    """A function that writes small networks of tasks of the catalog to where the program looks for them."""
+
+    def install(*task_names: str) -> Path:
+        root = tmp_path_factory.mktemp("results")
+        for name in task_names:
+            write_networks(root, name)
+        monkeypatch.setenv("nnUNet_results", str(root))
+        return root
+
+    return install
+
+
+@pytest.fixture
+def installed_with_fast(install_tasks) -> Path:
     """Networks of tasks that can be cropped, and of the fast task that finds their boxes."""
-    root = tmp_path_factory.mktemp("results")
-    for name in ("total_v3_fast", "total_v3_fastest", "lung_nodules", "total_fastest"):
-        write_networks(root, name)
-    monkeypatch.setenv("nnUNet_results", str(root))
-    return root
+    return install_tasks("total_v3_fast", "total_v3_fastest", "lung_nodules", "total_fastest")
 
 
 def write_networks(root: Path, task_name: str, **settings) -> Path:

@@ -1,0 +1,151 @@
+"""Every command line and every block of Python in README.md and docs/ is run, on a small model and small images."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+import TuckerSegLib
+from TuckerSegLib.catalog import entries
+from TuckerSegLib.cli import main
+from TuckerSegLib.image import read_image
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TASKS = ("total_fast", "total", "total_fastest")  # of the catalog, that the documents name
+QUICK = {
+    "repair": ["--steps", "2"],
+    "finetune": ["--epochs", "1", "--iterations", "1"],
+    "explore": ["--factors", "0.5"],
+}
+LONGEST_README_BYTES = 9 * 1024
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    """Fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", document.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def commands(document: Path) -> list[list[str]]:
+    """Words of every line of shell, comments left out."""
+    lines = [line for block in blocks(document, "sh") for line in block.splitlines()]
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def with_any(documents, find) -> list:
+    return [pytest.param(document, id=document.name) for document in documents if find(document)]
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch, make_model_folder, small_ct, make_shapes_dataset, install_tasks) -> Path:
+    """A folder with everything that the documents name, where they stand for the reader's own files."""
+    for name in ("CT.nii.gz", "A.nii.gz", "B.nii.gz"):
+        shutil.copy(small_ct, tmp_path / name)
+    folder = make_model_folder(name="Dataset001_Mine", labels={"background": 0, "ball": 1, "cube": 2})
+    shutil.copytree(folder.parent, tmp_path / "MODEL_FOLDER_OR_ZIP" / folder.parent.name)
+    shutil.make_archive(str(tmp_path / "model"), "zip", folder.parent.parent, folder.parent.name)
+    write_dicom_folder(tmp_path / "DICOM_FOLDER", small_ct)
+    make_shapes_dataset(name="DatasetXXX_Name").rename(tmp_path / "DatasetXXX_Name")
+    demo = make_model_folder(name="Dataset900_Demo").parent
+    small = [dataclasses.replace(task, path=demo) if task.path else task for task in entries.tasks()]
+    monkeypatch.setattr(entries, "tasks", lambda: tuple(small))
+    install_tasks(*TASKS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_dicom_folder(folder: Path, ct: Path) -> None:
+    import SimpleITK
+
+    folder.mkdir()
+    writer = SimpleITK.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    image = SimpleITK.ReadImage(str(ct))
+    for number in range(image.GetSize()[2]):
+        slice_ = image[:, :, number]
+        position = image.TransformIndexToPhysicalPoint((0, 0, number))
+        for tag, value in {
+            "0008|0060": "CT",
+            "0020|000e": "1.2.3.4",
+            "0020|000d": "1.2.3",
+            "0020|0013": str(number),
+            "0020|0032": "\\".join(map(str, position)),
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+        }.items():
+            slice_.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{number:03d}.dcm"))
+        writer.Execute(slice_)
+
+
+@pytest.mark.parametrize("document", with_any(DOCUMENTS[1:], commands))
+def test_every_command_does_what_the_document_says(document, workplace, capsys):
+    segmented = read_image("CT.nii.gz")
+    truth = np.ones(segmented.geometry.shape[::-1], np.uint8)
+    nibabel.save(nibabel.Nifti1Image(truth, segmented.geometry.matrix), "truth.nii.gz")
+    assert main(["segment", "CT.nii.gz", "truth.seg.nrrd"]) == 0
+    for words in commands(document):
+        assert words[0] == "tuckerseg"
+        code = main([*words[1:], *QUICK.get(words[1], [])])
+        assert code == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
+
+
+def test_the_first_page_shows_commands_of_the_manual():
+    manual = [words for document in DOCUMENTS[1:] for words in commands(document)]
+    assert [words for words in commands(DOCUMENTS[0]) if words[0] != "make" and words not in manual] == []
+
+
+def test_every_target_of_make_that_is_named_is_there():
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    text = "\n".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
+    named = re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M)
+    assert {"demo", "test", "docs"} <= set(named) <= set(targets)
+
+
+@pytest.mark.parametrize("document", with_any(DOCUMENTS, lambda document: blocks(document, "python")))
+def test_every_block_of_python_runs(document, workplace, nnunet_predictor):
+    for block in blocks(document, "python"):
+        if "slicer.util" in block:  # the tests of the module run what these say, on real MRML
+            compile(block, document.name, "exec")
+            continue
+        names = {}
+        if "predictor" in block:
+            names["predictor"] = nnunet_predictor(next(workplace.glob("MODEL_FOLDER_OR_ZIP/*/*")))
+        exec(compile(block, document.name, "exec"), names)
+
+
+def test_the_reference_has_every_public_name():
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    listed = [line.removeprefix("::: ") for line in text.splitlines() if line.startswith("::: ")]
+    public = [getattr(TuckerSegLib, name) for name in TuckerSegLib.__all__ if name != "__version__"]
+    homes = [f"{each.__module__}.{each.__qualname__}" for each in public]
+    assert sorted(listed) == sorted(homes)
+
+
+def test_every_link_leads_somewhere():
+    broken = [
+        f"{document.name}: {link}"
+        for document in [*DOCUMENTS, ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md"]
+        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text(encoding="utf-8"))
+        if "://" not in link and not (document.parent / link).exists()
+    ]
+    assert broken == []
+
+
+def test_the_first_page_is_short():
+    assert len((ROOT / "README.md").read_bytes()) <= LONGEST_README_BYTES
+
+
+def test_every_command_has_a_line_in_the_manual():
+    from TuckerSegLib.cli.parser import build_parser
+
+    page = ROOT / "docs" / "command-line.md"
+    shown = {words[1] for words in commands(page)}
+    known = set(build_parser()._subparsers._group_actions[0].choices)
+    assert known - shown - {"worker", "benchmark", "demo"} == set()
