@@ -62,7 +62,7 @@ def _bring_model(options: argparse.Namespace) -> None:
     Which networks of several are needed is known only to the run.
     """
     from ..catalog.entries import task
-    from .commands.library import bring
+    from .commands.models import bring
 
     known = task(options.model)
     if known is not None and len(known.parts) == 1:

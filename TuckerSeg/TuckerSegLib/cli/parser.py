@@ -47,8 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_accuracy(functools.partial(add, "accuracy"))
     _add_evaluation(functools.partial(add, "evaluation"))
     _add_quality(functools.partial(add, "quality"))
+    _add_compression(functools.partial(add, "compression"))
     _add_models(functools.partial(add, "models"))
-    _add_library(functools.partial(add, "library"))
     _add_export(functools.partial(add, "exporting"))
     _add_training(functools.partial(add, "training"))
     _add_housekeeping(functools.partial(add, "housekeeping"))
@@ -144,7 +144,7 @@ def _add_quality(command: Command) -> None:
     check.add_argument("--json", action="store_true", help="the same as JSON")
 
 
-def _add_models(command: Command) -> None:
+def _add_compression(command: Command) -> None:
     """Sub-commands that make models and tell of them."""
     compress = command("compress", "compress a model to a .tuckerseg file, or all networks of a task into the cache")
     compress.add_argument(
@@ -170,7 +170,7 @@ def _add_models(command: Command) -> None:
     inspect.add_argument("--json", action="store_true", help="the same as JSON")
 
 
-def _add_library(command: Command) -> None:
+def _add_models(command: Command) -> None:
     """The sub-command about models that have a name."""
     models = command("models", "list, download, import or remove the models that have a name")
     models.add_argument("--json", action="store_true", help="the same as JSON; progress as one JSON event per line")

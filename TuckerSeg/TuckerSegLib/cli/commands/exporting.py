@@ -20,8 +20,8 @@ from ...nnunet.folder import find_model_folder
 from ...records.job import Job
 from ..options import folds_of
 from ..output import say
-from .library import bring
-from .models import compressed, cost_words
+from .compression import compressed, cost_words
+from .models import bring
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ...training.finetuning.settings import FineTuningRecord, FineTuningSettings
 from ..options import folds_of
 from ..output import say
 from ..terminal import TerminalReporter
-from .models import compressed, model_output, tell_written
+from .compression import compressed, model_output, tell_written
 
 
 def repair(options: argparse.Namespace) -> None:

@@ -1,0 +1,159 @@
+"""Sub-commands that make models and tell of them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from ... import catalog, compression
+from ...cache import Cache
+from ...errors import OutputError, SpecError
+from ...image import Image, read_image
+from ...jobs.progress import ProgressTracker
+from ...models.calibration import calibrate_model, store_calibration, stored_calibration, volume_id
+from ...models.job_compression import compress_as_asked, planned_changes
+from ...models.loading import load_model
+from ...models.model import SegmentationModel
+from ...models.task import bring_networks, task_of
+from ...monitor import Stopwatch, stop_if
+from ...records.job import Job
+from ...records.serialization import to_json
+from ...segmentation.prepared_task import ready_task
+from ...text_files import check_writable
+from ..options import compression_job, compression_spec, folds_of
+from ..output import say, show_json
+from ..terminal import TerminalReporter
+from .models import bring
+
+DEFAULT_MODEL = "demo"
+
+
+def compress(options: argparse.Namespace) -> None:
+    """``tuckerseg compress OUT --model M --rank R``; ``tuckerseg compress MODEL --rank R`` prepares the cache."""
+    named = options.output
+    if named is not None and (options.model is not None or Path(named).suffix == ".tuckerseg"):
+        options.model = options.model or DEFAULT_MODEL
+        _compress_to_file(options)
+    else:
+        options.model = options.model or named or DEFAULT_MODEL
+        _compress_into_cache(options)
+
+
+def _compress_to_file(options: argparse.Namespace) -> None:
+    output = model_output(options.output)
+    known = catalog.task(options.model)
+    if known is not None and len(known.parts) > 1:
+        raise SpecError(
+            f"{known.name} has {len(known.parts)} networks, and a file holds one. Leave {options.output} out: "
+            f"'tuckerseg compress {known.name}' prepares all of them in the cache."
+        )
+    bring(options.model, options)
+    model = load_model(options.model, folds_of(options))
+    model = compressed(options, model, (lambda: read_image(options.ct)) if options.ct else None)
+    model.save(output)
+    say(f"{model.name}: {cost_words(model)} (1 multiply-accumulate = 2 FLOPs)")
+    tell_written(output)
+
+
+def _compress_into_cache(options: argparse.Namespace) -> None:
+    """Every network of a task is compressed and compiled, so that segmenting finds it ready."""
+    job, cache = compression_job(options), Cache()
+    before = sum(entry.size_bytes for entry in cache.entries())
+    with contextlib.closing(TerminalReporter()) as reporter:
+        bring_networks(job, reporter, options.stopped)
+        watch, stop = Stopwatch(reporter), lambda: stop_if(options.stopped)
+        volume = (lambda: read_image(options.ct)) if options.ct else None
+        task = ready_task(task_of(job, cache), job.inference, cache, watch, volume, stop, ProgressTracker(reporter))
+        with contextlib.closing(task):
+            for part in task:
+                reporter.close()
+                say(f"{part.name}: {cost_words(part.ready.model)} [{part.ready.device.id}, {part.ready.precision}]")
+    added = sum(entry.size_bytes for entry in cache.entries()) - before
+    count = "1 network" if task.count == 1 else f"{task.count} networks"
+    say(f"{task.name}: {count} ready in {cache.folder}, {added / 1e6:.0f} MB more")
+
+
+def cost_words(model: SegmentationModel) -> str:
+    """What a compression made of a model."""
+    before, after = model.original_cost, model.cost
+    return (
+        f"{before.parameters / 1e6:.3f} -> {after.parameters / 1e6:.3f} million parameters, "
+        f"{before.macs * 2e-9:.2f} -> {after.macs * 2e-9:.2f} GFLOPs per patch"
+    )
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    """``tuckerseg calibrate CT...``: adds volumes to the calibration of a model, or of each network of a task."""
+    job, cache = Job((), model=options.model, folds=folds_of(options)), Cache()
+    for part in task_of(job, cache).parts:
+        _calibrate(part.load(), options, cache)
+
+
+def _calibrate(model: SegmentationModel, options: argparse.Namespace, cache: Cache) -> None:
+    found = None if options.anew else stored_calibration(model, cache)
+    for path in options.ct:
+        volume = read_image(path)
+        if found is not None and volume_id(volume) in found.volume_ids:
+            say(f"{path}: is part of the calibration already")
+            continue
+        found = calibrate_model(model, volume, found, progress=lambda done: stop_if(options.stopped))
+        store_calibration(model, found, cache)
+        say(f"{path}: calibrated")
+    say(f"{model.name}: calibrated on {found.patches} patches of {', '.join(found.volumes)}")
+
+
+def inspect(options: argparse.Namespace) -> None:
+    """``tuckerseg inspect``: decides, but decomposes nothing."""
+    original = load_model(options.model, folds_of(options))
+    if original.recipes:
+        changes = tuple(change for recipe in original.recipes for change in recipe.changes)  # a training has none
+    else:
+        spec = compression.method("tucker").Spec(**(compression_spec(options) or {"rank_ratio": 1.0}))
+        changes = planned_changes(original, spec, options.calibrate, Cache())
+    if options.json:
+        show_json([to_json(change) for change in changes])
+        return
+    say(f"{'layer':44}{'weight (as stored)':>22}{'ranks':>12}{'MMACs':>10}{'after':>10}  stays dense because")
+    for change in changes:
+        ranks = "dense" if change.ranks is None else f"{change.ranks[0]} x {change.ranks[1]}"
+        shape = " ".join(map(str, change.shape))
+        say(
+            f"{change.path:44}{shape:>22}{ranks:>12}{change.before.macs / 1e6:10.1f}{change.after.macs / 1e6:10.1f}"
+            f"  {change.skipped_because or ''}"
+        )
+    before = sum(change.before.macs for change in changes), sum(change.before.parameters for change in changes)
+    after = sum(change.after.macs for change in changes), sum(change.after.parameters for change in changes)
+    patch_shape = original.plans.patch_shape
+    say(f"Convolutions: {before[0] / 1e9:.3f} -> {after[0] / 1e9:.3f} GMACs for one patch of {patch_shape}")
+    say(f"              {before[1] / 1e6:.6f} -> {after[1] / 1e6:.6f} million parameters")
+
+
+def compressed(
+    options: argparse.Namespace, model: SegmentationModel, volume: Callable[[], Image] | None
+) -> SegmentationModel:
+    """A model compressed as the options ask, or as it is where they ask for nothing.
+
+    Args:
+        volume: See ``compress_as_asked``.
+    """
+    job = compression_job(options)
+    return compress_as_asked(model, job, Cache(), Stopwatch(), volume, lambda: stop_if(options.stopped))
+
+
+def model_output(path: str) -> Path:
+    """The file to write a model to.
+
+    Raises:
+        OutputError: It has another ending, or cannot be written.
+    """
+    if Path(path).suffix != ".tuckerseg":
+        raise OutputError(f"{path}: a compressed model's file name ends in .tuckerseg.")
+    check_writable(path)
+    return Path(path)
+
+
+def tell_written(output: Path) -> None:
+    """Print where a model was written."""
+    say(f"Written: {output} ({output.stat().st_size / 1e6:.1f} MB)")
