@@ -88,6 +88,14 @@ def test_a_field_of_dataset_json_that_is_malformed_is_named(make_shapes_dataset,
         read_raw_dataset(folder, shapes_model.plans)
 
 
+def test_a_dataset_that_names_no_case_is_refused(make_shapes_dataset, shapes_model):
+    folder = make_shapes_dataset()
+    document = json.loads((folder / "dataset.json").read_text()) | {"dataset": {}}
+    (folder / "dataset.json").write_text(json.dumps(document))
+    with pytest.raises(DatasetError, match="dataset names no case"):
+        read_raw_dataset(folder, shapes_model.plans)
+
+
 def test_a_label_that_is_true_is_no_number(make_shapes_dataset, shapes_model):
     with pytest.raises(DatasetError, match="found {'ball': True}"):
         read_raw_dataset(make_shapes_dataset(labels={"background": 0, "ball": True, "cube": 2}), shapes_model.plans)

@@ -1,5 +1,6 @@
 """DICOM folders: order, choice of series, gaps, gantry tilt."""
 
+import re
 import shutil
 
 import nibabel
@@ -135,6 +136,17 @@ def test_a_truncated_slice_is_refused_and_named_even_at_the_end_of_the_series(tm
     path = folder / name
     path.write_bytes(path.read_bytes()[:-lost])
     with pytest.raises(ImageError, match=f"{name}: (truncated|its pixels cannot be read)"):
+        read_image(folder)
+
+
+@pytest.mark.parametrize("value", ["nan", "1e308", "-inf", "0x10"])
+def test_a_position_that_is_no_number_is_refused_and_named(tmp_path, value):
+    folder = write_series(tmp_path / "ct", straight())
+    path = folder / "5_1.2.3.4.dcm"
+    content = path.read_bytes()
+    written = re.search(rb"-30(\.0+)?\\20(\.0+)?\\[\d.]+", content).group()
+    path.write_bytes(content.replace(written, f"{value}\\0\\0".encode().ljust(len(written))))
+    with pytest.raises(ImageError, match="5_1.2.3.4.dcm: damaged header, ImagePositionPatient: expected 3 finite"):
         read_image(folder)
 
 

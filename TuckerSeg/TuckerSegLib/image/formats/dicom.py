@@ -7,6 +7,7 @@ gantry tilt, and does not notice missing ones.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections import defaultdict
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ImageError
+from .header_fields import finite_number, shown, wrong_field
 
 SERIES_UID, SERIES_DESCRIPTION, SERIES_NUMBER = "0020|000e", "0008|103e", "0020|0011"
 MODALITY, POSITION, ORIENTATION, PIXEL_SPACING = "0008|0060", "0020|0032", "0020|0037", "0028|0030"
@@ -28,6 +30,7 @@ SCAN_CLASSES = ("2", "2.1", "2.2", "4", "4.1", "4.4", "7", "20", "128", "130")  
 META_HEADER_BYTES = 1024
 GAP_ERROR = 0.1  # of the spacing; above it a structure's place would be off by a visible amount
 GAP_NOTE = 0.01
+FARTHEST_MM = 1e6  # of a position; no scanner is a kilometer long
 SAME_POSITION = 0.01  # of the spacing
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -130,18 +133,19 @@ def _described(path: Path) -> _Slice | None:
         raise ImageError(f"{path}: a DICOM file with colors, not a CT slice. Give the folder of the CT series alone.")
     columns, rows, *deeper = reader.GetSize()
     # A localizer has a normal of its own and may share the series with the slices: it makes another group.
-    directions = np.array(_numbers(tag(ORIENTATION), 6, (1, 0, 0, 0, 1, 0)))
-    spacing = _numbers(tag(PIXEL_SPACING), 2, reader.GetSpacing()[1::-1])
+    numbers = functools.partial(_numbers, path)
+    directions = np.array(numbers("ImageOrientationPatient", tag(ORIENTATION), 6, (1, 0, 0, 0, 1, 0)))
+    spacing = numbers("PixelSpacing", tag(PIXEL_SPACING), 2, reader.GetSpacing()[1::-1])
     return _Slice(
         path=path,
         series=(tag(SERIES_UID), tuple(np.round(directions, 3) + 0.0), rows, columns),
-        name=f"'{tag(SERIES_DESCRIPTION) or tag(SERIES_NUMBER) or 'without a description'}'",
+        name=shown(tag(SERIES_DESCRIPTION) or tag(SERIES_NUMBER) or "without a description"),
         columns=columns,
         rows=rows,
         frames=deeper[0] if deeper else 1,
         row_direction=directions[:3],
         column_direction=directions[3:],
-        position=np.array(_numbers(tag(POSITION), 3, reader.GetOrigin()[:3])),
+        position=np.array(numbers("ImagePositionPatient", tag(POSITION), 3, reader.GetOrigin()[:3])),
         spacing=(spacing[0], spacing[1]),
     )
 
@@ -153,9 +157,15 @@ def _stores_slices(path: Path) -> bool:
     return found is not None and found.group(1).decode() in SCAN_CLASSES
 
 
-def _numbers(text: str, count: int, default: Any) -> tuple[float, ...]:
+def _numbers(path: Path, name: str, text: str, count: int, default: Any) -> tuple[float, ...]:
+    """The numbers of an element; the default where there are not so many."""
     parts = [part for part in text.split("\\") if part.strip()]
-    return tuple(float(part) for part in parts) if len(parts) == count else tuple(default)
+    if len(parts) != count:
+        return tuple(default)
+    numbers = tuple(map(finite_number, parts))
+    if any(number is None or abs(number) > FARTHEST_MM for number in numbers):
+        raise wrong_field(path, name, f"{count} finite numbers, in mm", text)
+    return numbers
 
 
 def _stacked(folder: Path, series: list[_Slice]) -> tuple[list[_Slice], np.ndarray, tuple[str, ...]]:

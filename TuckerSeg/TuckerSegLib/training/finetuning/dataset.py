@@ -88,6 +88,8 @@ def read_raw_dataset(folder: str | Path, plans: ModelPlans) -> RawDataset:
     _check_channels(folder, document, plans)
     ignore_label = _check_labels(folder, document["labels"], plans)
     cases = tuple(_named_cases(folder, document) if "dataset" in document else _found_cases(folder, document))
+    if not cases:
+        raise DatasetError(f"{folder}/dataset.json: dataset names no case. Expected {EXPECTED}.")
     _check_files(folder, cases, plans)
     return RawDataset(folder, cases, ignore_label)
 
