@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from TuckerSegLib import InferenceSpec, Job, image_from_array, load_model, prepare, run_job, segment
-from TuckerSegLib.errors import Cancelled, OutOfMemoryError
+from TuckerSegLib.errors import Cancelled, OutOfMemoryError, SpecError
 from TuckerSegLib.hardware import torch_cpu
 
 PROCESSOR = InferenceSpec(device="torch:cpu")
@@ -70,3 +70,8 @@ def test_a_device_too_small_for_the_second_fold_is_said_and_the_first_is_closed(
     with pytest.raises(OutOfMemoryError, match="torch:cpu"):
         prepare(model, PROCESSOR)
     assert opened == [0]
+
+
+def test_a_job_without_an_image_is_refused(make_model_folder):
+    with pytest.raises(SpecError, match="names no image"):
+        run_job(Job((), model=str(make_model_folder())))

@@ -48,6 +48,12 @@ def test_a_field_of_another_type_is_told_by_name(kind, name):
             check_fields(request)
 
 
+@pytest.mark.parametrize("rows", [[AFFINE[0], AFFINE[0], *AFFINE[2:]], [AFFINE[0], [0] * 4, *AFFINE[2:]]])
+def test_an_affine_whose_axes_span_no_volume_is_refused(rows):
+    with pytest.raises(RequestError, match="'affine' should be .* span a volume"):
+        check_fields({"id": 1, "request": "estimate", **SOUND["estimate"], "affine": rows})
+
+
 def test_a_missing_field_is_told_by_name():
     with pytest.raises(RequestError, match="segment: 'labels' should be text; found nothing"):
         check_fields({"id": 1, "request": "segment", **RUN})

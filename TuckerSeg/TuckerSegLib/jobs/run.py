@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .. import image
 from ..cache import Cache
-from ..errors import OutputError
+from ..errors import OutputError, SpecError
 from ..estimation.measurements import Measurements
 from ..estimation.timing import remember_run
 from ..models.task import bring_all_networks, search_of, task_of
@@ -40,6 +40,8 @@ def run_job(
         TuckerSegError: With a message for the user.
         Cancelled: ``cancelled`` said so.
     """
+    if not job.images:
+        raise SpecError("The job names no image; one file per channel, or a folder of DICOM slices, is needed.")
     if job.output:
         image.check_output(job.output)
         _keep_inputs(job)

@@ -81,6 +81,14 @@ def _list_of(is_sound: Callable[[Any], bool], length: int | None = None) -> Call
     return check
 
 
+def _is_affine(value: Any) -> bool:
+    """Four rows of four numbers whose axes span a volume."""
+    if not _list_of(_list_of(_is_number, 4), 4)(value):
+        return False
+    (a, b, c, _), (d, e, f, _), (g, h, i, _), _ = value
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g) != 0
+
+
 def _or_none(check: Check) -> Check:
     return lambda value: value is None or check[0](value), f"{check[1]}, or null"
 
@@ -91,7 +99,7 @@ _OBJECT: Check = (lambda value: isinstance(value, dict), "an object")
 _POINT: Check = (_list_of(_is_number, 3), "a list of 3 numbers")
 _RATIOS: Check = (_list_of(lambda value: _is_number(value) and 0 < value < 1), "a list of numbers between 0 and 1")
 _SHAPE: Check = (_list_of(_is_size, 3), "a list of 3 whole numbers above 0")
-_AFFINE: Check = (_list_of(_list_of(_is_number, 4), 4), "a list of 4 lists of 4 numbers")
+_AFFINE: Check = (_is_affine, "a list of 4 lists of 4 numbers, whose axes span a volume")
 _LENGTH: Check = (lambda value: _is_number(value) and value >= 0, "a number of mm")
 _RUN = {"job": _OBJECT, "volume": _OBJECT}
 
