@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from ..export import FORMATS
 from ..export.settings import WEIGHTS
+from ..printable import excerpt
 from ..records.job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS, SMALL_BLOB_MM3
 
 POLICIES = ("auto", "uniform", "paper", "energy", "evbmf", "fixed")
@@ -16,6 +18,29 @@ RANK_HELP = (
 )
 
 
+LARGEST_WHOLE, LARGEST_REAL = 2**31 - 1, 1e9  # what every library below takes; no setting comes near
+
+
+def whole(text: str) -> int:
+    """What was typed as a whole number; whether it fits is told by the setting that it is for."""
+    return _number(text, int, "a whole number", LARGEST_WHOLE)
+
+
+def real(text: str) -> float:
+    """What was typed as a number with an end; whether it fits is told by the setting that it is for."""
+    return _number(text, float, "a number", LARGEST_REAL)
+
+
+def _number(text: str, kind: type, words: str, largest: float) -> Any:
+    try:
+        number = kind(text)
+    except ValueError:
+        number = None
+    if number is None or not abs(number) <= largest:
+        raise argparse.ArgumentTypeError(f"{words} of at most {largest:g} was expected; found '{excerpt(text, 40)}'")
+    return number
+
+
 def add_images(parser: argparse.ArgumentParser, optional: bool = False) -> None:
     parser.add_argument(
         "images",
@@ -24,7 +49,7 @@ def add_images(parser: argparse.ArgumentParser, optional: bool = False) -> None:
         help="NIfTI, NRRD, MHA/MHD file or DICOM folder; more channels: --channel",
     )
     parser.add_argument("--channel", action="append", default=[], help="further input channels, in the model's order")
-    parser.add_argument("--timepoint", type=int, help="which volume of a 4D image, counted from 0")
+    parser.add_argument("--timepoint", type=whole, help="which volume of a 4D image, counted from 0")
 
 
 def add_label_names(parser: argparse.ArgumentParser, option: str, more: str = "") -> None:
@@ -87,7 +112,7 @@ def add_structures(parser: argparse.ArgumentParser) -> None:
 
 
 def add_compression(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rank", type=float, metavar="RATIO", help=RANK_HELP + " (default: 1)")
+    parser.add_argument("--rank", type=real, metavar="RATIO", help=RANK_HELP + " (default: 1)")
     add_policy(parser)
 
 
@@ -124,25 +149,29 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rank-mode", choices=("relative", "fixed"), default="relative", help="with --policy paper or uniform"
     )
-    parser.add_argument("--minimum-rank", type=int, default=8, help="no rank below this (default: %(default)s)")
+    parser.add_argument("--minimum-rank", type=whole, default=8, help="no rank below this (default: %(default)s)")
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Where a network runs, as far as its compiled form depends on it."""
     parser.add_argument("--device", default="auto", help="an id from 'tuckerseg devices' (default: %(default)s)")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="(default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all but one, where there are more than two)")
+    parser.add_argument(
+        "--threads", type=whole, help="CPU threads (default: all but one, where there are more than two)"
+    )
 
 
 def add_inference(parser: argparse.ArgumentParser) -> None:
     add_place(parser)
     parser.add_argument(
-        "--step", type=float, help="patch step / patch size (default: 0.8 for TotalSegmentator's total tasks, else 0.5)"
+        "--step",
+        type=real,
+        help="patch step / patch size (default: 0.8 for TotalSegmentator's total tasks, else 0.5)",
     )
     parser.add_argument(
         "--mirror", action="store_true", help="average over mirrored patches, where the model allows it"
     )
-    parser.add_argument("--batch", type=int, default=1, help="patches at once (default: %(default)s)")
+    parser.add_argument("--batch", type=whole, default=1, help="patches at once (default: %(default)s)")
     parser.add_argument(
         "--output-grid",
         choices=OUTPUT_GRIDS,
@@ -151,7 +180,7 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--remove-small-blobs",
-        type=float,
+        type=real,
         nargs="?",
         const=SMALL_BLOB_MM3,
         default=0.0,
@@ -180,7 +209,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         metavar="TRAINER__PLANS__CONFIGURATION",
         help="of nnunet: where another program looks for it (default: nnUNetTrainer, and the model's own)",
     )
-    parser.add_argument("--opset", type=int, help="of onnx: version of the operators (default: 17)")
+    parser.add_argument("--opset", type=whole, help="of onnx: version of the operators (default: 17)")
     parser.add_argument(
         "--dynamic-batch", action="store_true", default=None, help="of onnx: any number of patches per call"
     )

@@ -23,6 +23,8 @@ from .arguments import (
     add_place,
     add_policy,
     add_structures,
+    real,
+    whole,
 )
 
 THREADS_HELP = "CPU threads (default: all but one, where there are more than two)"
@@ -100,7 +102,7 @@ def _add_accuracy(command: Command) -> None:
         help="of paper, uniform, weights, auto, auto+refit (a minute per factor), auto+repair (many), "
         "auto+refit+repair (default: %(default)s)",
     )
-    explore.add_argument("--repair-steps", type=int, default=300, help="of +repair (default: %(default)s)")
+    explore.add_argument("--repair-steps", type=whole, default=300, help="of +repair (default: %(default)s)")
     explore.add_argument("--calibrate-on", metavar="CT", help="volume to calibrate on (default: the first)")
     explore.add_argument(
         "--reference", action="append", default=[], metavar="SEG", help="labels taken for true, once per CT: adds Dice"
@@ -116,7 +118,7 @@ def _add_accuracy(command: Command) -> None:
     reconstruct.add_argument(
         "--layer", action="append", default=[], metavar="PATTERN", help="as 'decoder.*'; repeatable (default: all)"
     )
-    reconstruct.add_argument("--multiple", type=int, default=8, help="step of the ranks (default: %(default)s)")
+    reconstruct.add_argument("--multiple", type=whole, default=8, help="step of the ranks (default: %(default)s)")
     reconstruct.add_argument("--out", default="reconstruct-output", metavar="DIR", help="folder (default: %(default)s)")
     add_model(reconstruct, default="demo")
 
@@ -127,9 +129,9 @@ def _add_evaluation(command: Command) -> None:
     evaluate.add_argument("prediction", metavar="PRED", help="label file, or folder of them")
     evaluate.add_argument("reference", metavar="REF", help="label file, or folder with files of the same names")
     evaluate.add_argument("--out", metavar="CSV", help="write every structure of every case; means go to *_means.csv")
-    evaluate.add_argument("--tolerance-mm", type=float, default=3.0, help="surfaces this near agree (default: 3)")
+    evaluate.add_argument("--tolerance-mm", type=real, default=3.0, help="surfaces this near agree (default: 3)")
     evaluate.add_argument(
-        "--minimum-voxels", type=int, default=0, help="smaller reference structures do not count (default: %(default)s)"
+        "--minimum-voxels", type=whole, default=0, help="smaller reference structures do not count (default: 0)"
     )
     add_label_names(evaluate, "--labels", "; where both files have names, structures are matched by name")
     evaluate.add_argument("--json", action="store_true", help="the same as JSON")
@@ -202,15 +204,15 @@ def _add_repair(command: Command) -> None:
         help="files or DICOM folders; of several, the last is held back to measure on",
     )
     defaults = RepairSettings
-    repair.add_argument("--steps", type=int, default=defaults.steps, help="a second or so each (default: %(default)s)")
-    repair.add_argument("--learning-rate", type=float, default=defaults.learning_rate, help="(default: %(default)s)")
-    repair.add_argument("--seed", type=int, default=defaults.seed, help="of crops and voxels (default: %(default)s)")
+    repair.add_argument("--steps", type=whole, default=defaults.steps, help="about 1 s each (default: %(default)s)")
+    repair.add_argument("--learning-rate", type=real, default=defaults.learning_rate, help="(default: %(default)s)")
+    repair.add_argument("--seed", type=whole, default=defaults.seed, help="of crops and voxels (default: %(default)s)")
     repair.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     repair.add_argument(
         "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the device is faster so"
     )
     repair.add_argument("--resume", action="store_true", help="keep a state file beside OUT, and go on from it")
-    repair.add_argument("--threads", type=int, help=THREADS_HELP)
+    repair.add_argument("--threads", type=whole, help=THREADS_HELP)
     add_model(repair, default="demo")
     add_compression(repair)
 
@@ -227,26 +229,26 @@ def _add_finetune(command: Command) -> None:
         help="nnU-Net raw dataset (dataset.json, imagesTr, labelsTr) with the labels of the model",
     )
     defaults = FineTuningSettings
-    finetune.add_argument("--epochs", type=int, default=defaults.epochs, help="(default: %(default)s)")
+    finetune.add_argument("--epochs", type=whole, default=defaults.epochs, help="(default: %(default)s)")
     finetune.add_argument(
-        "--iterations", type=int, default=defaults.iterations, help="batches per epoch (default: %(default)s)"
+        "--iterations", type=whole, default=defaults.iterations, help="batches per epoch (default: %(default)s)"
     )
-    finetune.add_argument("--learning-rate", type=float, default=defaults.learning_rate, help="(default: %(default)s)")
+    finetune.add_argument("--learning-rate", type=real, default=defaults.learning_rate, help="(default: %(default)s)")
     finetune.add_argument(
-        "--batch-size", type=int, default=defaults.batch_size, help="patches per batch (default: %(default)s)"
+        "--batch-size", type=whole, default=defaults.batch_size, help="patches per batch (default: %(default)s)"
     )
     finetune.add_argument(
         "--validation-fraction",
-        type=float,
+        type=real,
         default=defaults.validation_fraction,
         help="share of the cases that is held back to choose the best epoch (default: %(default)s)",
     )
     finetune.add_argument("--batch-dice", action="store_true", help="where the model's plans say batch_dice: true")
     finetune.add_argument(
-        "--seed", type=int, default=defaults.seed, help="of the cases held back and the patches (default: %(default)s)"
+        "--seed", type=whole, default=defaults.seed, help="of the held-back cases and patches (default: %(default)s)"
     )
     finetune.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    finetune.add_argument("--threads", type=int, help=THREADS_HELP)
+    finetune.add_argument("--threads", type=whole, help=THREADS_HELP)
     finetune.add_argument("--resume", action="store_true", help="keep a state file beside OUT, and go on from it")
     add_model(finetune, default="demo")
     add_compression(finetune)
@@ -263,7 +265,7 @@ def _add_housekeeping(command: Command) -> None:
 
     demo = command("demo", "segment the built-in volume with the original and the compressed demonstration model")
     demo.add_argument("--out", default="demo-output", metavar="DIR", help="folder for results (default: demo-output)")
-    demo.add_argument("--rank", type=float, help="rank ratio of the compressed model")
+    demo.add_argument("--rank", type=real, help="rank ratio of the compressed model")
 
     benchmark = command("benchmark", "time this program against nnUNetPredictor and TotalSegmentator")
     benchmark.add_argument("--volume", metavar="FILE", help="CT to run (default: the built-in volume)")
@@ -272,7 +274,7 @@ def _add_housekeeping(command: Command) -> None:
     )
     benchmark.add_argument("--one-volume", action="store_true", help="leave out the larger one made of it")
     benchmark.add_argument("--out", default="bench-output", metavar="DIR", help="folder for results")
-    benchmark.add_argument("--runs", type=int, default=3, help="rounds; medians are shown")
+    benchmark.add_argument("--runs", type=whole, default=3, help="rounds; medians are shown")
     benchmark.add_argument(
         "--totalsegmentator-python",
         metavar="PYTHON",
@@ -287,9 +289,7 @@ def _add_serving(command: Command) -> None:
     worker.add_argument(
         "--workspace", required=True, metavar="DIR", help="folder for files that pass; removed at the end"
     )
-    worker.add_argument(
-        "--idle", type=float, default=1800, help="end after so many idle seconds (default: %(default)s)"
-    )
+    worker.add_argument("--idle", type=real, default=1800, help="end after so many idle seconds (default: %(default)s)")
 
 
 def _version() -> str:

@@ -29,6 +29,7 @@ from .requests import RequestError, check_fields, lines_of, read_request
 
 Request = dict[str, Any]
 NICENESS = 5  # below what the user works with
+LONGEST_SLEEP_S = 3600.0  # systems do not sleep for years
 REMOVALS = 5  # a thread that computes may write a file into a folder that is being removed
 
 
@@ -82,7 +83,7 @@ class WorkerProcess:
         started = time.monotonic()
         quiet_s = 0.0
         while quiet_s < self._idle_s:
-            time.sleep(max(self._idle_s - quiet_s, 0.01))
+            time.sleep(min(max(self._idle_s - quiet_s, 0.01), LONGEST_SLEEP_S))
             quiet_s = min(self._light.idle_s, self._heavy.idle_s, time.monotonic() - started)
 
     def _import(self) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ...errors import SpecError
 from ...worker import serve
 
 
 def worker(options: argparse.Namespace) -> None:
     """``tuckerseg worker --workspace DIR``."""
+    if options.idle < 0:
+        raise SpecError(f"The idle seconds should be 0 or more; found {options.idle:g}.")
     serve(Path(options.workspace), options.idle)
