@@ -146,7 +146,9 @@ def test_a_position_that_is_no_number_is_refused_and_named(tmp_path, value):
     content = path.read_bytes()
     written = re.search(rb"-30(\.0+)?\\20(\.0+)?\\[\d.]+", content).group()
     path.write_bytes(content.replace(written, f"{value}\\0\\0".encode().ljust(len(written))))
-    with pytest.raises(ImageError, match="5_1.2.3.4.dcm: damaged header, ImagePositionPatient: expected 3 finite"):
+    with pytest.raises(
+        ImageError, match="5_1.2.3.4.dcm: damaged DICOM header, ImagePositionPatient .*expected 3 finite"
+    ):
         read_image(folder)
 
 

@@ -7,48 +7,26 @@ gantry tilt, and does not notice missing ones.
 
 from __future__ import annotations
 
-import functools
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import ImageError
-from .header_fields import finite_number, shown, wrong_field
+from ...printable import excerpt
+from ..sizes import check_memory
+from .dicom_header import Slice, described
 
-SERIES_UID, SERIES_DESCRIPTION, SERIES_NUMBER = "0020|000e", "0008|103e", "0020|0011"
-MODALITY, POSITION, ORIENTATION, PIXEL_SPACING = "0008|0060", "0020|0032", "0020|0037", "0028|0030"
-NOT_A_SCAN = ("SEG", "RTDOSE", "RTSTRUCT", "PR", "SR", "KO", "REG")
-STORAGE_CLASS = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.([\d.]+)")  # DICOM PS3.6, table A-1
-SCAN_CLASSES = ("2", "2.1", "2.2", "4", "4.1", "4.4", "7", "20", "128", "130")  # CT, MR, captures, NM, PET
-META_HEADER_BYTES = 1024
 GAP_ERROR = 0.1  # of the spacing; above it a structure's place would be off by a visible amount
 GAP_NOTE = 0.01
-FARTHEST_MM = 1e6  # of a position; no scanner is a kilometer long
 SAME_POSITION = 0.01  # of the spacing
+SAME_SPACING = 0.01  # of it
+MOST_NAMES = 20  # of series that are told of
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-@dataclass(frozen=True)
-class _Slice:
-    """One file. Directions and position in LPS mm; ``frames`` > 1 in multi-frame files."""
-
-    path: Path
-    series: tuple
-    name: str
-    columns: int
-    rows: int
-    frames: int
-    row_direction: np.ndarray
-    column_direction: np.ndarray
-    position: np.ndarray
-    spacing: tuple[float, float]
 
 
 def read_dicom_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -64,23 +42,25 @@ def read_dicom_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, 
     series, notes = _largest_series(folder)
     with _silent_gdcm():
         if len(series) == 1 and series[0].frames > 1:
-            return (*_multi_frame(series[0].path), notes)
+            return (*_multi_frame(series[0]), notes)
         slices, affine, position_notes = _stacked(folder, series)
-        first = _pixels(slices[0].path)
-        array = np.empty((len(slices), *first.shape), first.dtype)
+        first = _pixels(slices[0])
+        shape = (len(slices), *first.shape)
+        check_memory(folder, shape, first.dtype)
+        array = np.empty(shape, first.dtype)
         for index, file in enumerate(slices):
-            pixels = first if index == 0 else _pixels(file.path)
+            pixels = first if index == 0 else _pixels(file)
             if pixels.dtype != array.dtype:  # a rescale slope of its own: fractions must not be cut off
                 array = array.astype(np.promote_types(array.dtype, pixels.dtype))
             array[index] = pixels
     return array, affine, notes + position_notes
 
 
-def _largest_series(folder: Path) -> tuple[list[_Slice], tuple[str, ...]]:
-    groups: dict[tuple, list[_Slice]] = defaultdict(list)
+def _largest_series(folder: Path) -> tuple[list[Slice], tuple[str, ...]]:
+    groups: dict[tuple, list[Slice]] = defaultdict(list)
     with _silent_gdcm():
         for path in _dicom_files(folder):
-            file = _described(path)
+            file = described(path)
             if file is not None:
                 groups[file.series].append(file)
     if not groups:
@@ -88,12 +68,22 @@ def _largest_series(folder: Path) -> tuple[list[_Slice], tuple[str, ...]]:
             f"{folder}: no DICOM images in this folder or below it. "
             "Give the folder that holds the slices of one CT series, or an image file (.nii.gz, .nrrd, .mha)."
         )
-    ranked = sorted(groups.values(), key=lambda files: -sum(file.frames * file.rows * file.columns for file in files))
-    if len(ranked) == 1:
-        return ranked[0], ()
-    names = [f"{files[0].name} ({sum(file.frames for file in files)} slices)" for files in ranked]
-    note = f"The folder holds {len(ranked)} image series. Read: {names[0]}. Left out: {', '.join(names[1:])}."
-    return ranked[0], (note,)
+    damaged = [file for files in groups.values() for file in files if file.problem]
+    sound = [kept for files in groups.values() if (kept := [file for file in files if not file.problem])]
+    if not sound:
+        raise ImageError(f"{damaged[0].problem}. Copy or export the series again.")
+    ranked = sorted(sound, key=lambda files: -sum(file.frames * file.rows * file.columns for file in files))
+    for file in damaged:  # a series is not read without the slices that are damaged
+        if file.series_uid == ranked[0][0].series_uid:
+            raise ImageError(f"{file.problem}. Copy or export the series again.")
+    notes = ()
+    if damaged:
+        notes = (f"{len(damaged)} damaged files of other series were left out: {damaged[0].problem}.",)
+    if len(ranked) > 1:
+        names = [f"{files[0].name} ({sum(file.frames for file in files)} slices)" for files in ranked]
+        left_out = ", ".join(names[1:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+        notes += (f"The folder holds {len(ranked)} image series. Read: {names[0]}. Left out: {left_out}.",)
+    return ranked[0], notes
 
 
 def _dicom_files(folder: Path) -> Iterator[Path]:
@@ -101,6 +91,8 @@ def _dicom_files(folder: Path) -> Iterator[Path]:
         folders.sort()
         for name in sorted(names):
             path = Path(directory, name)
+            if not path.is_file():
+                continue  # a pipe or a device would never end
             try:
                 with path.open("rb") as file:
                     has_preamble = file.read(132).endswith(b"DICM")
@@ -110,69 +102,23 @@ def _dicom_files(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _described(path: Path) -> _Slice | None:
-    """What a file's header says; None for files without pixels or of a kind that is not a scan."""
-    import SimpleITK
-
-    reader = SimpleITK.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        if _stores_slices(path):
-            raise ImageError(f"{path}: truncated or damaged DICOM slice. Copy the series again.") from error
-        return None  # reports, structure sets: no pixels in them
-
-    def tag(key: str, default: str = "") -> str:
-        return reader.GetMetaData(key).strip() if reader.HasMetaDataKey(key) else default
-
-    if tag(MODALITY) in NOT_A_SCAN:
-        return None
-    if reader.GetNumberOfComponents() != 1:
-        raise ImageError(f"{path}: a DICOM file with colors, not a CT slice. Give the folder of the CT series alone.")
-    columns, rows, *deeper = reader.GetSize()
-    # A localizer has a normal of its own and may share the series with the slices: it makes another group.
-    numbers = functools.partial(_numbers, path)
-    directions = np.array(numbers("ImageOrientationPatient", tag(ORIENTATION), 6, (1, 0, 0, 0, 1, 0)))
-    spacing = numbers("PixelSpacing", tag(PIXEL_SPACING), 2, reader.GetSpacing()[1::-1])
-    return _Slice(
-        path=path,
-        series=(tag(SERIES_UID), tuple(np.round(directions, 3) + 0.0), rows, columns),
-        name=shown(tag(SERIES_DESCRIPTION) or tag(SERIES_NUMBER) or "without a description"),
-        columns=columns,
-        rows=rows,
-        frames=deeper[0] if deeper else 1,
-        row_direction=directions[:3],
-        column_direction=directions[3:],
-        position=np.array(numbers("ImagePositionPatient", tag(POSITION), 3, reader.GetOrigin()[:3])),
-        spacing=(spacing[0], spacing[1]),
-    )
-
-
-def _stores_slices(path: Path) -> bool:
-    """True where the file's meta header, at its very beginning, promises slices of a scan."""
-    with path.open("rb") as file:
-        found = STORAGE_CLASS.search(file.read(META_HEADER_BYTES))
-    return found is not None and found.group(1).decode() in SCAN_CLASSES
-
-
-def _numbers(path: Path, name: str, text: str, count: int, default: Any) -> tuple[float, ...]:
-    """The numbers of an element; the default where there are not so many."""
-    parts = [part for part in text.split("\\") if part.strip()]
-    if len(parts) != count:
-        return tuple(default)
-    numbers = tuple(map(finite_number, parts))
-    if any(number is None or abs(number) > FARTHEST_MM for number in numbers):
-        raise wrong_field(path, name, f"{count} finite numbers, in mm", text)
-    return numbers
-
-
-def _stacked(folder: Path, series: list[_Slice]) -> tuple[list[_Slice], np.ndarray, tuple[str, ...]]:
+def _stacked(folder: Path, series: list[Slice]) -> tuple[list[Slice], np.ndarray, tuple[str, ...]]:
     """The slices in order, their affine to RAS mm, and notes on their distances."""
     head = series[0]
     if len(series) < 2:
         raise ImageError(f"{folder}: one single slice ({head.path.name}). A volume of 2 slices or more is needed.")
+    several = next((file for file in series if file.frames > 1), None)
+    if several is not None:
+        raise ImageError(
+            f"{folder}: series {head.name} has several files with several slices each ({several.path.name}). Give a "
+            "folder with one of them, or convert the series to one file (.nii.gz, .nrrd)."
+        )
+    other = next((file for file in series if not np.allclose(file.spacing, head.spacing, SAME_SPACING)), None)
+    if other is not None:
+        raise ImageError(
+            f"{folder}: PixelSpacing changes within series {head.name}: {_listed(head.spacing)} mm in "
+            f"{head.path.name}, {_listed(other.spacing)} mm in {other.path.name}. Give a folder with one volume."
+        )
     normal = np.cross(head.row_direction, head.column_direction)
     slices = sorted(series, key=lambda file: float(file.position @ normal))
     positions = np.stack([file.position for file in slices])
@@ -206,18 +152,31 @@ def _stacked(folder: Path, series: list[_Slice]) -> tuple[list[_Slice], np.ndarr
     return slices, LPS_TO_RAS @ affine, notes
 
 
-def _pixels(path: Path) -> np.ndarray:
+def _listed(spacing: tuple[float, ...]) -> str:
+    return " x ".join(f"{value:.4g}" for value in spacing)
+
+
+def _pixels(file: Slice) -> np.ndarray:
     """One slice, rescaled, (Y, X)."""
     import SimpleITK
 
-    return SimpleITK.GetArrayFromImage(_executed(path)).squeeze()
+    check_memory(file.path, (file.rows, file.columns), np.dtype(np.float64))
+    pixels = SimpleITK.GetArrayFromImage(_executed(file.path))
+    if pixels.size != file.rows * file.columns or pixels.dtype.kind not in "iuf":
+        raise ImageError(
+            f"{file.path}: its pixels are not what its header says: expected {file.columns}x{file.rows} numbers, found "
+            f"{pixels.shape[::-1]} of {pixels.dtype}. Copy the series again."
+        )
+    return pixels.reshape(file.rows, file.columns)
 
 
-def _multi_frame(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _multi_frame(file: Slice) -> tuple[np.ndarray, np.ndarray]:
     """A file with all its slices: array (Z, Y, X) and affine to RAS mm, both as GDCM has them."""
     import SimpleITK
 
-    image = _executed(path)
+    shape = (file.frames, file.rows, file.columns)
+    check_memory(file.path, shape, np.dtype(f"u{max(2, file.pixel_bits // 8)}"))
+    image = _executed(file.path)
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
@@ -233,7 +192,7 @@ def _executed(path: Path) -> Any:
     try:
         return reader.Execute()
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = excerpt(str(error).strip().splitlines()[-1])
         raise ImageError(
             f"{path}: its pixels cannot be read, the file may be truncated ({reason}). Copy the series again."
         ) from error

@@ -18,7 +18,7 @@ from .header_fields import wrong_field
 
 CODES = range(6)  # NIFTI_XFORM_UNKNOWN to _TEMPLATE_OTHER
 UNITS = {1: ("meters", 1000.0), 3: ("micrometers", 0.001)}  # xyzt_units: name, and mm; 2 is mm and 0 is unknown
-SAME_SPACING = 0.01  # of it
+SAME_SPACING = 0.001  # of it
 
 
 def nifti_position(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[np.ndarray, tuple[str, ...]]:
