@@ -153,3 +153,13 @@ def test_entries_of_an_earlier_version_are_passed_over_in_silence(cache, file, r
 
 def test_a_stamp_is_json_and_stays_while_the_file_does(file):
     assert json.loads(json.dumps(stamp_of(file))) == stamp_of(file)
+
+
+@pytest.mark.parametrize(("age_s", "waits"), [(0.001, 1), (-0.001, 1), (1.0, 0), (-1.0, 0)])
+def test_a_file_that_has_just_been_changed_is_left_a_tick_of_the_clock(cache, file, monkeypatch, age_s, waits):
+    slept = []
+    all_files_have(monkeypatch, FACTS)
+    clock = SimpleNamespace(time=lambda: FACTS["st_ctime"] + age_s, sleep=slept.append)
+    monkeypatch.setattr("TuckerSegLib.file_digests.time", clock)
+    cache.sha256_of_files([file], lambda: "0" * 64)
+    assert len(slept) == waits
