@@ -82,8 +82,8 @@ def small_model(make_model_folder):
 def said(module, monkeypatch):
     """Everything that the status line has said; between two looks at the label it may change more than once."""
     lines = []
-    say = module.panel.running.status
-    monkeypatch.setattr(module.panel.running, "status", lambda words: (lines.append(words), say(words)))
+    say = module.panel.context.status.say
+    monkeypatch.setattr(module.panel.context.status, "say", lambda words: (lines.append(words), say(words)))
     return lines
 
 
@@ -113,6 +113,6 @@ def make_ct(slicer_app):
 def ready(module, until, small_model, make_ct):
     """The panel with a volume and the small model chosen."""
     panel = module.panel
-    until(lambda: panel.dependencies.ready)
-    panel.change(inputVolume=make_ct(), model=small_model)
+    until(lambda: panel.context.packages_ready)
+    panel.context.change(inputVolume=make_ct(), model=small_model)
     return panel

@@ -58,7 +58,7 @@ class Demonstration:
         self._until(lambda: self.ui.progressBar.value > 500 or not self.panel.running.running)
         self.picture_of_panel("panel_during.png")
         self._until(lambda: not self.panel.running.running)
-        node = self.panel.parameters.outputSegmentation
+        node = self.panel.context.parameters.outputSegmentation
         if node is None:
             raise SystemExit(f"The run failed: {self.ui.statusLabel.text}")
         self.picture_of_panel("panel_after.png")

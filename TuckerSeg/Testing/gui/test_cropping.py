@@ -13,44 +13,44 @@ TASK = "total_v3_fast"
 @pytest.fixture
 def panel(installed_with_fast, module, until, make_ct):
     """The panel with a volume and a task for which a fast network is known; both are on this computer."""
-    until(lambda: module.panel.dependencies.ready)
-    module.panel.change(inputVolume=make_ct(), model=TASK)
+    until(lambda: module.panel.context.packages_ready)
+    module.panel.context.change(inputVolume=make_ct(), model=TASK)
     return module.panel
 
 
 def test_it_is_offered_for_structures_of_a_task_that_has_a_fast_one(panel):
     box = panel.ui.cropCheckBox
     assert box.isHidden()
-    panel.change(structuresChoice="selected", selectedStructures=["liver"])
+    panel.context.change(structuresChoice="selected", selectedStructures=["liver"])
     assert not box.isHidden()
-    assert panel.settings().crop is None
+    assert panel.context.choice.settings().crop is None
     box.click()
-    assert panel.settings().crop == "auto"
-    panel.change(structuresChoice="all")
+    assert panel.context.choice.settings().crop == "auto"
+    panel.context.change(structuresChoice="all")
     assert box.isHidden()
-    assert panel.settings().crop is None
-    panel.change(structuresChoice="selected", model="lung_nodules", selectedStructures=["lung_nodules"])
+    assert panel.context.choice.settings().crop is None
+    panel.context.change(structuresChoice="selected", model="lung_nodules", selectedStructures=["lung_nodules"])
     assert box.isHidden(), "it is cropped always"
-    panel.change(model="demo", selectedStructures=["liver"])
+    panel.context.change(model="demo", selectedStructures=["liver"])
     assert box.isHidden(), "no fast network is known"
 
 
 def test_the_fast_network_is_counted_among_the_downloads(panel):
-    panel.change(model="total", structuresChoice="selected", selectedStructures=["heart"])
-    assert panel.downloading.pending is not None
-    before = panel.downloading.pending.parts
-    panel.change(model="total_mr", selectedStructures=["liver"])
-    without = panel.downloading.pending.parts
+    panel.context.change(model="total", structuresChoice="selected", selectedStructures=["heart"])
+    assert panel.context.choice.pending is not None
+    before = panel.context.choice.pending.parts
+    panel.context.change(model="total_mr", selectedStructures=["liver"])
+    without = panel.context.choice.pending.parts
     panel.ui.cropCheckBox.click()
-    assert panel.downloading.pending.parts == (*without, *task("total_mr_fast").parts)
-    panel.change(model="total", selectedStructures=["heart"])
-    assert panel.downloading.pending.parts == before, "the 6 mm network is here"
+    assert panel.context.choice.pending.parts == (*without, *task("total_mr_fast").parts)
+    panel.context.change(model="total", selectedStructures=["heart"])
+    assert panel.context.choice.pending.parts == before, "the 6 mm network is here"
 
 
 def test_a_cropped_run_says_what_was_computed_and_the_estimate_is_a_bound(panel, module, until):
-    ct = panel.parameters.inputVolume
+    ct = panel.context.parameters.inputVolume
     found = module.logic.segment(ct, model="total_v3_fastest", output_grid="nearest").structures
-    panel.change(structuresChoice="selected", selectedStructures=[each.name for each in found])
+    panel.context.change(structuresChoice="selected", selectedStructures=[each.name for each in found])
     panel.ui.cropCheckBox.click()
     until(lambda: panel.ui.patchesLabel.text, TIMEOUT_S, lambda: panel.ui.estimateNoteLabel.text)
     assert panel.ui.patchesLabel.text.startswith("≤ ")

@@ -18,8 +18,8 @@ def server(serve_task):
 @pytest.fixture
 def panel(server, module, until, make_ct):
     """The panel with a volume and a task that is not here."""
-    until(lambda: module.panel.dependencies.ready)
-    module.panel.change(inputVolume=make_ct(), model="total_fastest")
+    until(lambda: module.panel.context.packages_ready)
+    module.panel.context.change(inputVolume=make_ct(), model="total_fastest")
     return module.panel
 
 
@@ -108,7 +108,7 @@ def test_a_full_disk_is_said_before(panel, monkeypatch):
     from TuckerSegLib.model_zoo import pending
 
     monkeypatch.setattr(pending, "_free_bytes", lambda folder: 10**6)
-    panel.downloading.look_again()
-    panel.refresh()
+    panel.context.choice.forget_pending()
+    panel.context.refresh()
     assert "has 1 MB free" in panel.ui.downloadLabel.text
     assert panel.ui.applyButton.enabled

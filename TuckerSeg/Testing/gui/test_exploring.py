@@ -14,7 +14,7 @@ def test_consequences_are_shown_before_any_run(ready, until):
     assert ready.ui.memoryLabel.text.endswith("B")
     assert ready.ui.agreementLabel.text == "1.000"
     ready.ui.rankSlider.value = 0.3
-    assert ready.parameters.rankRatio == 0.3
+    assert ready.context.parameters.rankRatio == 0.3
     until(lambda: ready.ui.flopsRatioLabel.text not in ("", "1.00×"))
     assert ready.ui.agreementLabel.text == "not measured"
 
@@ -27,20 +27,20 @@ def test_what_was_foretold_is_what_the_run_then_counts(ready, until):
     bound = ready.consequences.estimate  # the model is not calibrated yet
     ready.ui.applyButton.click()
     until(lambda: not ready.running.running)
-    statistics = statistics_of(ready.parameters.outputSegmentation)
+    statistics = statistics_of(ready.context.parameters.outputSegmentation)
     assert bound.macs_per_patch >= statistics.macs_per_patch
     until(lambda: ready.consequences.estimate is not None and not ready.consequences.estimate.notes)
     estimate = ready.consequences.estimate
     ready.ui.applyButton.click()
     until(lambda: not ready.running.running)
-    statistics = statistics_of(ready.parameters.outputSegmentation)
+    statistics = statistics_of(ready.context.parameters.outputSegmentation)
     for field in ("parameters", "macs_per_patch", "macs_per_volume", "patches", "original_macs_per_volume"):
         assert getattr(estimate, field) == getattr(statistics, field), field
 
 
 def test_presets_set_the_rank(ready):
     ready.ui.balancedPresetButton.click()
-    assert ready.parameters.rankRatio == 0.7
+    assert ready.context.parameters.rankRatio == 0.7
     assert ready.ui.balancedPresetButton.checked
     ready.ui.rankSlider.value = 0.42
     assert not ready.ui.balancedPresetButton.checked
@@ -71,7 +71,7 @@ def test_the_preview_moves_with_the_crosshair(module, until, make_ct, make_model
     import slicer
 
     ready = module.panel
-    ready.change(inputVolume=make_ct((64, 64, 64)), model=str(make_model_folder("Dataset003_Patch")))
+    ready.context.change(inputVolume=make_ct((64, 64, 64)), model=str(make_model_folder("Dataset003_Patch")))
     crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
     crosshair.SetCrosshairRAS(40, 40, 40)
     ready.ui.previewCheckBox.checked = True
@@ -126,7 +126,7 @@ def test_comparing_ranks_fills_table_and_plot_and_shows_a_row(ready, until):
 def test_the_result_of_a_run_is_out_of_sight_while_a_rank_is_looked_at(ready, until):
     ready.ui.applyButton.click()
     until(lambda: not ready.running.running)
-    result = ready.parameters.outputSegmentation
+    result = ready.context.parameters.outputSegmentation
     ready.ui.compareRanksEdit.text = "0.4"
     ready.ui.compareButton.click()
     until(lambda: not ready.comparing.running)
@@ -144,7 +144,7 @@ def test_differences_mark_exactly_the_voxels_that_differ(ready, until):
     ready.ui.compareRanksEdit.text = "0.4"
     ready.ui.compareButton.click()
     until(lambda: not ready.comparing.running)
-    volume_node, nodes = ready.parameters.inputVolume, ready.comparing.comparison.nodes
+    volume_node, nodes = ready.context.parameters.inputVolume, ready.comparing.comparison.nodes
 
     def labels():
         found = np.zeros((40, 44, 48), np.uint8)
@@ -164,7 +164,7 @@ def test_differences_mark_exactly_the_voxels_that_differ(ready, until):
 
 
 def test_a_comparison_can_be_cancelled(ready, until, slow_model, make_ct):
-    ready.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
+    ready.context.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
     ready.ui.compareButton.click()
     until(lambda: "Running the network" in ready.ui.statusLabel.text)
     ready.ui.compareButton.click()
@@ -191,13 +191,13 @@ def test_calibration_and_refit_are_asked_for_and_told_in_the_statistics(ready, u
     ui.refitCheckBox.checked = True
     ui.applyButton.click()
     until(lambda: not ready.running.running)
-    statistics = statistics_of(ready.parameters.outputSegmentation)
+    statistics = statistics_of(ready.context.parameters.outputSegmentation)
     assert "calibrated" in statistics.compression and "refit" in statistics.compression
     ui.calibrateComboBox.currentIndex = ui.calibrateComboBox.findData("none")
     ui.calibrateComboBox.activated.emit(ui.calibrateComboBox.currentIndex)
-    assert ready.parameters.calibrate == "none"
+    assert ready.context.parameters.calibrate == "none"
     assert not ui.refitCheckBox.enabled
     ui.applyButton.click()
     until(lambda: not ready.running.running)
-    statistics = statistics_of(ready.parameters.outputSegmentation)
+    statistics = statistics_of(ready.context.parameters.outputSegmentation)
     assert "by weights alone" in statistics.compression and "refit" not in statistics.compression

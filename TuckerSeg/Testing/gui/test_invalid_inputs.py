@@ -13,8 +13,8 @@ def add_volume(array, kind="vtkMRMLScalarVolumeNode"):
 
 
 def test_no_volume_is_asked_for(module):
-    module.panel.change(inputVolume=None)
-    module.panel.refresh()
+    module.panel.context.change(inputVolume=None)
+    module.panel.context.refresh()
     assert not module.panel.ui.applyButton.enabled
     assert "Select" in module.panel.ui.applyButton.toolTip
 
@@ -22,17 +22,17 @@ def test_no_volume_is_asked_for(module):
 def test_opening_the_module_chooses_a_volume_and_no_label_map(module):
     add_volume(np.zeros((8, 8, 8), np.uint8), "vtkMRMLLabelMapVolumeNode")
     module.container.enter()
-    assert module.panel.parameters.inputVolume is None
+    assert module.panel.context.parameters.inputVolume is None
     node = add_volume(np.zeros((8, 8, 8), np.int16))
     module.container.enter()
-    assert module.panel.parameters.inputVolume is node
+    assert module.panel.context.parameters.inputVolume is node
 
 
 def test_an_empty_volume_is_named(module):
     import slicer
 
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty one")
-    module.panel.change(inputVolume=node)
+    module.panel.context.change(inputVolume=node)
     assert not module.panel.ui.applyButton.enabled
     assert "empty one has no voxels" in module.panel.ui.applyButton.toolTip
 
@@ -49,7 +49,7 @@ def test_volumes_of_other_kinds_are_refused_from_scripts_too(module, kind):
 
 def test_a_constant_volume_is_told(module, until):
     panel = module.panel
-    panel.change(inputVolume=add_volume(np.zeros((20, 20, 20), np.int16)))
+    panel.context.change(inputVolume=add_volume(np.zeros((20, 20, 20), np.int16)))
     panel.ui.applyButton.click()
     until(lambda: not panel.running.running, shown=lambda: panel.ui.statusLabel.text)
     assert "every voxel has the same value" in panel.ui.statusLabel.text
@@ -58,7 +58,7 @@ def test_a_constant_volume_is_told(module, until):
 def test_a_folder_that_is_no_model_is_told(ready, until, tmp_path):
     folder = tmp_path / "holiday pictures"
     folder.mkdir()
-    ready.change(model=str(folder))
+    ready.context.change(model=str(folder))
     until(lambda: str(folder) in ready.ui.modelNoteLabel.text, shown=lambda: ready.ui.modelNoteLabel.text)
     ready.ui.applyButton.click()
     until(lambda: not ready.running.running)
@@ -66,14 +66,14 @@ def test_a_folder_that_is_no_model_is_told(ready, until, tmp_path):
 
 
 def test_a_model_that_has_gone_is_told(ready, until, tmp_path):
-    ready.change(model=str(tmp_path / "gone"))
+    ready.context.change(model=str(tmp_path / "gone"))
     ready.ui.applyButton.click()
     until(lambda: not ready.running.running)
     assert "gone" in ready.ui.statusLabel.text
 
 
 def test_a_device_that_is_not_here_is_told(ready, until):
-    ready.change(device="cuda:7")
+    ready.context.change(device="cuda:7")
     ready.ui.applyButton.click()
     until(lambda: not ready.running.running)
     assert "cuda:7" in ready.ui.statusLabel.text
@@ -92,7 +92,7 @@ def test_unusable_devices_are_greyed_with_the_reason(ready, until):
 
 
 def test_no_checked_structure_is_told(ready):
-    ready.change(structuresChoice="selected", selectedStructures=[])
+    ready.context.change(structuresChoice="selected", selectedStructures=[])
     assert not ready.ui.applyButton.enabled
     assert "structure" in ready.ui.applyButton.toolTip
 

@@ -27,7 +27,7 @@ page.enter()
 panel = page.self().panel
 for _ in range(100):
     application.processEvents()
-print("ready", panel.dependencies.ready)
+print("ready", panel.context.packages_ready)
 print("banner", not panel.ui.dependencyFrame.isHidden(), "torch" in panel.ui.dependencyLabel.text)
 print("segment", panel.ui.applyButton.enabled, panel.ui.applyButton.toolTip)
 print("worker", panel.session.warm)

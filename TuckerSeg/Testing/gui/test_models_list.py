@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def panel(module, make_ct):
-    module.panel.change(inputVolume=make_ct((16, 16, 16)))
+    module.panel.context.change(inputVolume=make_ct((16, 16, 16)))
     return module.panel
 
 
@@ -25,7 +25,7 @@ def listed(panel):
 
 def test_favorites_are_offered_with_their_state(panel, installed_total):
     panel.models.look_again()
-    panel.refresh()
+    panel.context.refresh()
     texts = offered(panel)
     assert list(texts) == ["demo", "total", "total_fast", "total_fastest", "body", "lung_vessels", "total_mr"]
     assert (
@@ -34,7 +34,7 @@ def test_favorites_are_offered_with_their_state(panel, installed_total):
     box = panel.ui.modelComboBox
     box.currentIndex = box.findData("total")
     box.activated.emit(box.currentIndex)
-    assert panel.parameters.model == "total"
+    assert panel.context.parameters.model == "total"
     assert "License" in box.toolTip and "organs" in box.toolTip and "1.5 mm" in box.toolTip
     assert panel.ui.structuresComboBox.currentText == "All (117)"
     assert panel.ui.downloadLabel.isHidden()
@@ -59,15 +59,15 @@ def test_all_others_stand_in_a_list_that_is_searched_by_task_and_structure(panel
     assert not refused.flags() & qt.Qt.ItemIsEnabled
     assert "license key" in refused.toolTip()
     ui.modelList.itemClicked.emit(refused)
-    assert panel.parameters.model == "demo"
+    assert panel.context.parameters.model == "demo"
     ui.modelList.itemClicked.emit(items[0])
-    assert panel.parameters.model == "liver_segments"
+    assert panel.context.parameters.model == "liver_segments"
     assert ui.moreModelsFrame.isHidden()
     assert "Couinaud" in ui.modelComboBox.currentText
 
 
 def test_a_task_that_needs_a_license_is_refused_with_the_reason(panel):
-    panel.change(model="tissue_types")
+    panel.context.change(model="tissue_types")
     assert not panel.ui.applyButton.enabled
     assert "license key" in panel.ui.applyButton.toolTip
     assert "license key" in panel.ui.modelNoteLabel.text
@@ -75,21 +75,21 @@ def test_a_task_that_needs_a_license_is_refused_with_the_reason(panel):
 
 
 def test_structures_of_another_model_are_not_asked_for(panel):
-    panel.change(model="total", structuresChoice="selected", selectedStructures=["liver"])
-    assert panel.inputs.structures() == ("liver",)
+    panel.context.change(model="total", structuresChoice="selected", selectedStructures=["liver"])
+    assert panel.context.choice.structures() == ("liver",)
     assert "234 MB" in panel.ui.downloadLabel.text and "1 of 5 networks" in panel.ui.estimateNoteLabel.text
-    panel.change(model="lung_vessels")
+    panel.context.change(model="lung_vessels")
     assert "Check at least one" in panel.ui.applyButton.toolTip
-    panel.change(model="total", structuresChoice="group:ribs and sternum")
-    assert panel.inputs.problem() is None
-    panel.change(model="body")
+    panel.context.change(model="total", structuresChoice="group:ribs and sternum")
+    assert panel.context.choice.problem() is None
+    panel.context.change(model="body")
     assert "no ribs and sternum" in panel.ui.applyButton.toolTip
 
 
 def test_a_folder_is_imported_by_a_name_and_offered_from_then_on(panel, until, small_model, own_models):
     ui = panel.ui
     assert ui.importFrame.isHidden()
-    panel.change(model=small_model)
+    panel.context.change(model=small_model)
     assert not ui.importFrame.isHidden()
     assert ui.importNameEdit.text == "small"
     ui.importNameEdit.text = "total"
@@ -98,7 +98,7 @@ def test_a_folder_is_imported_by_a_name_and_offered_from_then_on(panel, until, s
     assert "task of the catalog" in ui.statusLabel.text
     ui.importNameEdit.text = "mine"
     ui.importButton.click()
-    until(lambda: panel.parameters.model == "mine", 240, lambda: ui.statusLabel.text)
+    until(lambda: panel.context.parameters.model == "mine", 240, lambda: ui.statusLabel.text)
     assert ui.importFrame.isHidden()
     assert "(imported)" in ui.modelComboBox.currentText
     assert (own_models / "imported" / "mine").is_dir() and Path(small_model).is_dir()

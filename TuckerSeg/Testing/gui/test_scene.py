@@ -16,7 +16,7 @@ def finish(panel, until):
 def test_a_saved_scene_brings_back_choices_and_results(ready, until, tmp_path, small_model):
     import slicer
 
-    ready.change(
+    ready.context.change(
         rankRatio=0.7,
         recommendedStep=False,
         stepFraction=0.8,
@@ -25,14 +25,14 @@ def test_a_saved_scene_brings_back_choices_and_results(ready, until, tmp_path, s
     )
     ready.ui.applyButton.click()
     finish(ready, until)
-    node = ready.parameters.outputSegmentation
+    node = ready.context.parameters.outputSegmentation
     count = node.GetSegmentation().GetNumberOfSegments()
     path = str(tmp_path / "scene.mrb")
     assert slicer.util.saveScene(path)
     slicer.mrmlScene.Clear(0)
-    assert ready.parameters.rankRatio == 1.0
+    assert ready.context.parameters.rankRatio == 1.0
     slicer.util.loadScene(path)
-    parameters = ready.parameters
+    parameters = ready.context.parameters
     assert (parameters.rankRatio, parameters.stepFraction, parameters.model) == (0.7, 0.8, small_model)
     assert parameters.selectedStructures == ["liver", "aorta"]
     assert parameters.inputVolume.GetName() == "ct"
@@ -47,7 +47,7 @@ def test_the_record_of_a_run_stays_with_its_segmentation(ready, until):
 
     ready.ui.applyButton.click()
     finish(ready, until)
-    node = ready.parameters.outputSegmentation
+    node = ready.context.parameters.outputSegmentation
     record = json.loads(node.GetAttribute("TuckerSeg.Statistics"))
     assert record["volume"] == "ct"
     statistics = statistics_of(node)
@@ -58,11 +58,11 @@ def test_the_record_of_a_run_stays_with_its_segmentation(ready, until):
 def test_choosing_another_segmentation_shows_its_results(ready, until):
     ready.ui.applyButton.click()
     finish(ready, until)
-    first = ready.parameters.outputSegmentation
-    ready.change(outputSegmentation=None, rankRatio=0.5)
+    first = ready.context.parameters.outputSegmentation
+    ready.context.change(outputSegmentation=None, rankRatio=0.5)
     ready.ui.applyButton.click()
     finish(ready, until)
-    assert ready.parameters.outputSegmentation is not first
+    assert ready.context.parameters.outputSegmentation is not first
     assert "rank 0.50" in ready.ui.resultsLabel.text
     ready.ui.segmentationSelector.setCurrentNode(first)
     assert "original network" in ready.ui.resultsLabel.text
@@ -86,7 +86,7 @@ def test_reloading_the_module_keeps_the_scene_and_ends_the_worker(
     from TuckerSegLib.slicer_bridge.client.worker_process import WorkerProcess
 
     panel = module.panel
-    panel.change(inputVolume=make_ct(), model=small_model, rankRatio=0.6)
+    panel.context.change(inputVolume=make_ct(), model=small_model, rankRatio=0.6)
     until(lambda: panel.session.worker.pid is not None)
     folder = panel.session.worker.folder
     module.widget.onReload()
@@ -94,19 +94,19 @@ def test_reloading_the_module_keeps_the_scene_and_ends_the_worker(
     assert new is not module.widget
     assert not folder.exists()
     assert sys.modules["TuckerSegLib.slicer_bridge.client.worker_process"].WorkerProcess is not WorkerProcess
-    assert new.panel.parameters.rankRatio == 0.6
-    assert new.panel.parameters.inputVolume.GetName() == "ct"
-    new.panel.change(recommendedStep=False, stepFraction=1.0)
+    assert new.panel.context.parameters.rankRatio == 0.6
+    assert new.panel.context.parameters.inputVolume.GetName() == "ct"
+    new.panel.context.change(recommendedStep=False, stepFraction=1.0)
     new.ui.applyButton.click()
     finish(new.panel, until)
-    assert new.panel.parameters.outputSegmentation is not None
+    assert new.panel.context.parameters.outputSegmentation is not None
     new.cleanup()
 
 
 def test_another_parameter_node_is_followed_and_the_first_one_left_alone(module):
     import slicer
 
-    first = module.panel.parameters
+    first = module.panel.context.parameters
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
     second = type(first)(node)
     second.rankRatio = 0.6
@@ -120,7 +120,7 @@ def test_leaving_the_module_lets_a_run_go_on(module, ready, until):
     ready.ui.applyButton.click()
     module.container.exit()
     finish(ready, until)
-    assert ready.parameters.outputSegmentation is not None
+    assert ready.context.parameters.outputSegmentation is not None
 
 
 def test_tables_can_be_saved_as_csv(ready, until, tmp_path):
@@ -138,7 +138,7 @@ def test_tables_can_be_saved_as_csv(ready, until, tmp_path):
 def test_names_switch_without_a_run(ready, until):
     ready.ui.applyButton.click()
     finish(ready, until)
-    segment = ready.parameters.outputSegmentation.GetSegmentation().GetNthSegment(0)
+    segment = ready.context.parameters.outputSegmentation.GetSegmentation().GetNthSegment(0)
     standard = segment.GetName()
     ready.ui.namesComboBox.currentIndex = 1
     ready.ui.namesComboBox.activated.emit(1)

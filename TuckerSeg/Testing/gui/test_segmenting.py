@@ -44,7 +44,7 @@ def test_a_click_on_segment_brings_structures_and_statistics(ready, until):
     segmentation = node.GetSegmentation()
     assert segmentation.GetNumberOfSegments() > 0
     assert segmentation.GetNthSegment(0).GetName() in ("Spleen", "Right kidney", "Left kidney", "Liver", "Aorta")
-    assert ready.parameters.outputSegmentation is node
+    assert ready.context.parameters.outputSegmentation is node
     assert ready.ui.applyButton.text == "Segment"
     assert "structures in" in ready.ui.statusLabel.text
     assert len(nodes("vtkMRMLTableNode")) == 2
@@ -54,7 +54,7 @@ def test_a_click_on_segment_brings_structures_and_statistics(ready, until):
 def test_warnings_about_the_volume_stand_before_the_results(ready, until):
     import slicer
 
-    volume = ready.parameters.inputVolume
+    volume = ready.context.parameters.inputVolume
     array = slicer.util.arrayFromVolume(volume)
     array[...] = np.clip(array, 0, 255)
     slicer.util.arrayFromVolumeModified(volume)
@@ -75,7 +75,7 @@ def test_the_scene_holds_the_same_labels_as_the_command_line(ready, until, small
 
     ready.ui.applyButton.click()
     finish(ready, until)
-    volume_node = ready.parameters.inputVolume
+    volume_node = ready.context.parameters.inputVolume
     path = tmp_path / "ct.nrrd"
     assert slicer.util.saveNode(volume_node, str(path))
     expected = run_job(Job(images=(str(path),), model=small_model)).labels
@@ -91,7 +91,7 @@ def test_the_scene_holds_the_same_labels_as_the_command_line(ready, until, small
 def test_cancel_leaves_the_scene_and_a_rerun_works(ready, until, slow_model, record_property, make_ct):
     import time
 
-    ready.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
+    ready.context.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
     before = scene_ids()
     ready.ui.applyButton.click()
     run_the_network(ready, until)
@@ -104,14 +104,14 @@ def test_cancel_leaves_the_scene_and_a_rerun_works(ready, until, slow_model, rec
     assert scene_ids() == before
     assert "Cancelled" in ready.ui.statusLabel.text
     assert files_of(ready) == []
-    ready.change(inputVolume=make_ct(), recommendedStep=False, stepFraction=1.0)
+    ready.context.change(inputVolume=make_ct(), recommendedStep=False, stepFraction=1.0)
     ready.ui.applyButton.click()
     finish(ready, until)
     assert len(nodes()) == 1, ready.ui.statusLabel.text
 
 
 def test_a_crash_of_the_worker_is_told_and_a_rerun_works(ready, until, slow_model, small_model, make_ct):
-    ready.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
+    ready.context.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
     before = scene_ids()
     ready.ui.applyButton.click()
     run_the_network(ready, until)
@@ -119,14 +119,14 @@ def test_a_crash_of_the_worker_is_told_and_a_rerun_works(ready, until, slow_mode
     finish(ready, until)
     assert "ended unexpectedly" in ready.ui.statusLabel.text
     assert scene_ids() == before
-    ready.change(inputVolume=make_ct(), model=small_model)
+    ready.context.change(inputVolume=make_ct(), model=small_model)
     ready.ui.applyButton.click()
     finish(ready, until)
     assert len(nodes()) == 1, ready.ui.statusLabel.text
 
 
 def test_a_worker_that_the_system_ends_is_told_as_out_of_memory(ready, until, slow_model, make_ct):
-    ready.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
+    ready.context.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
     ready.ui.applyButton.click()
     run_the_network(ready, until)
     os.kill(ready.session.worker.pid, signal.SIGKILL)
@@ -136,8 +136,8 @@ def test_a_worker_that_the_system_ends_is_told_as_out_of_memory(ready, until, sl
 
 
 def test_only_chosen_structures_are_loaded(ready, until):
-    until(lambda: ready.model_facts is not None, TIMEOUT_S)
-    ready.change(structuresChoice="selected", selectedStructures=["liver", "aorta"])
+    until(lambda: ready.context.choice.model_facts is not None, TIMEOUT_S)
+    ready.context.change(structuresChoice="selected", selectedStructures=["liver", "aorta"])
     ready.ui.applyButton.click()
     finish(ready, until)
     (node,) = nodes()
@@ -152,7 +152,7 @@ def test_an_existing_segmentation_is_replaced_only_by_a_finished_run(ready, unti
     finish(ready, until)
     (node,) = nodes()
     count = node.GetSegmentation().GetNumberOfSegments()
-    ready.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
+    ready.context.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
     ready.ui.applyButton.click()
     run_the_network(ready, until)
     ready.ui.applyButton.click()
@@ -165,7 +165,7 @@ def test_removing_the_volume_during_a_run_loses_nothing(ready, until, slow_model
     import slicer
 
     volume_node = make_ct((64, 64, 64))
-    ready.change(inputVolume=volume_node, model=slow_model, recommendedStep=False, stepFraction=1.0)
+    ready.context.change(inputVolume=volume_node, model=slow_model, recommendedStep=False, stepFraction=1.0)
     ready.ui.applyButton.click()
     run_the_network(ready, until)
     slicer.mrmlScene.RemoveNode(volume_node)
@@ -177,13 +177,13 @@ def test_removing_the_volume_during_a_run_loses_nothing(ready, until, slow_model
 def test_closing_the_scene_ends_the_run(ready, until, slow_model, make_ct):
     import slicer
 
-    ready.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
+    ready.context.change(inputVolume=make_ct((96, 96, 96)), model=slow_model)
     ready.ui.applyButton.click()
     run_the_network(ready, until)
     slicer.mrmlScene.Clear(0)
     finish(ready, until)
     assert nodes() == []
-    assert ready.parameters.inputVolume is None
+    assert ready.context.parameters.inputVolume is None
     assert not ready.ui.applyButton.enabled
 
 
@@ -193,7 +193,7 @@ def test_the_interface_stays_responsive_during_a_run(ready, until, make_ct, reco
 
     import qt
 
-    ready.change(inputVolume=make_ct((400, 512, 512), name="large", spacing_mm=0.8), outputGrid="nearest")
+    ready.context.change(inputVolume=make_ct((400, 512, 512), name="large", spacing_mm=0.8), outputGrid="nearest")
     beats, stages, timer = [], [], qt.QTimer()
     timer.connect("timeout()", lambda: (beats.append(time.perf_counter()), stages.append(ready.ui.statusLabel.text)))
     timer.start(5)

@@ -56,19 +56,19 @@ def sizes(segmentation_node):
 
 
 def test_by_default_only_the_current_frame_is_segmented(ready, until, proxy):
-    ready.change(inputVolume=proxy)
+    ready.context.change(inputVolume=proxy)
     assert not ready.ui.sequenceCheckBox.isHidden()
     ready.ui.applyButton.click()
     finish(ready, until)
     assert browser().GetSelectedItemNumber() == 1
     assert browser().GetNumberOfSynchronizedSequenceNodes() == 0
-    assert ready.parameters.outputSegmentation.GetSegmentation().GetNumberOfSegments() > 0
+    assert ready.context.parameters.outputSegmentation.GetSegmentation().GetNumberOfSegments() > 0
 
 
 def test_all_frames_become_a_sequence_of_segmentations(ready, until, proxy):
     import slicer
 
-    ready.change(inputVolume=proxy, allFrames=True, recommendedStep=False, stepFraction=1.0)
+    ready.context.change(inputVolume=proxy, allFrames=True, recommendedStep=False, stepFraction=1.0)
     ready.ui.applyButton.click()
     finish(ready, until)
     assert browser().GetSelectedItemNumber() == 1
@@ -89,7 +89,7 @@ def test_all_frames_become_a_sequence_of_segmentations(ready, until, proxy):
 
 
 def test_cancelling_keeps_the_frames_that_are_done_and_the_current_frame(ready, until, proxy):
-    ready.change(inputVolume=proxy, allFrames=True)
+    ready.context.change(inputVolume=proxy, allFrames=True)
     ready.ui.applyButton.click()
     until(lambda: "Frame 2" in ready.ui.statusLabel.text)
     ready.ui.applyButton.click()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import qt
 import slicer
@@ -12,9 +11,7 @@ from slicer.i18n import tr as _
 from ...cache import Cache
 from ...records.job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS
 from ..words import bytes_in_words
-
-if TYPE_CHECKING:
-    from .panel import Panel
+from .context import PanelContext
 
 GRID_TITLES = {"native": "Smooth, on the volume's voxels", "nearest": "Nearest voxel (blocky)"}
 PRECISION_TITLES = {"auto": "Automatic"}
@@ -28,8 +25,8 @@ CALIBRATE_TITLES = {
 class AdvancedSection:
     """Choices that few need."""
 
-    def __init__(self, panel: Panel):
-        self._panel, self._ui = panel, panel.ui
+    def __init__(self, context: PanelContext):
+        self._context, self._ui = context, context.ui
         ui = self._ui
         for precision in PRECISIONS:
             ui.precisionComboBox.addItem(_(PRECISION_TITLES.get(precision, precision)), precision)
@@ -45,7 +42,7 @@ class AdvancedSection:
         ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", self._on_collapsed)
 
     def refresh(self) -> None:
-        parameters = self._panel.parameters
+        parameters = self._context.parameters
         for box, value in (
             (self._ui.precisionComboBox, parameters.precision),
             (self._ui.outputGridComboBox, parameters.outputGrid),
@@ -75,13 +72,13 @@ class AdvancedSection:
         self._show_cache()
 
     def _on_precision(self, index: int) -> None:
-        self._panel.change(precision=self._ui.precisionComboBox.itemData(index))
+        self._context.change(precision=self._ui.precisionComboBox.itemData(index))
 
     def _on_grid(self, index: int) -> None:
-        self._panel.change(outputGrid=self._ui.outputGridComboBox.itemData(index))
+        self._context.change(outputGrid=self._ui.outputGridComboBox.itemData(index))
 
     def _on_calibrate(self, index: int) -> None:
-        self._panel.change(calibrate=self._ui.calibrateComboBox.itemData(index))
+        self._context.change(calibrate=self._ui.calibrateComboBox.itemData(index))
 
     def _on_open_cache(self) -> None:
         folder = Cache().folder
@@ -91,7 +88,7 @@ class AdvancedSection:
     def _on_clear_cache(self) -> None:
         question = _("Remove all compressed and compiled models? They are made again when they are needed.")
         if slicer.util.confirmOkCancelDisplay(question):
-            self._panel.session.close()
+            self._context.session.close()
             freed = Cache().clear()
-            self._panel.running.status(_("{size} freed.").format(size=bytes_in_words(freed)))
+            self._context.status.say(_("{size} freed.").format(size=bytes_in_words(freed)))
             self._show_cache()

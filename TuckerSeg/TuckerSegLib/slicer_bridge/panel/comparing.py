@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qt
 import slicer
@@ -15,12 +15,10 @@ from ...records.comparison import ComparisonRow
 from ...records.protocol import FINAL_EVENTS
 from ..client.comparison import Comparison
 from ..client.worker_process import Event
+from ..scene.crosshair import crosshair_position
 from ..words import amount, plain, seconds_in_words
-from .previewing import crosshair_position
-from .results import ROW_HEIGHT
-
-if TYPE_CHECKING:
-    from .panel import Panel
+from .context import PanelContext
+from .item_views import make_rows_compact
 
 REGIONS_MM = (None, 200.0, 120.0)
 LOWEST_RANK = 0.05
@@ -31,8 +29,8 @@ WORST_SHOWN = 3
 class ComparingSection:
     """The table of ranks. A click on a row shows that segmentation."""
 
-    def __init__(self, panel: Panel):
-        self._panel, self._ui = panel, panel.ui
+    def __init__(self, context: PanelContext):
+        self._context, self._ui = context, context.ui
         self.comparison: Comparison | None = None
         self._hidden: slicer.vtkMRMLSegmentationNode | None = None
         ui = self._ui
@@ -42,8 +40,7 @@ class ComparingSection:
         ui.compareTable.setColumnCount(len(TITLES))
         ui.compareTable.setHorizontalHeaderLabels([_(title) for title in TITLES])
         ui.compareTable.horizontalHeader().setStretchLastSection(True)
-        ui.compareTable.verticalHeader().setVisible(False)
-        ui.compareTable.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+        make_rows_compact(ui.compareTable)
         ui.compareButton.connect("clicked(bool)", self._on_button)
         ui.compareRanksButton.connect("clicked(bool)", self._on_open)
         ui.compareTable.connect("cellClicked(int,int)", self._on_row)
@@ -59,8 +56,8 @@ class ComparingSection:
     def refresh(self) -> None:
         ui = self._ui
         ui.compareButton.text = _("Cancel") if self.running else _("Compare")
-        problem = self._panel.inputs.problem() if self._panel.dependencies.ready else _("Python packages are missing.")
-        ui.compareButton.enabled = self.running or (problem is None and not self._panel.running.running)
+        problem = self._context.choice.problem() if self._context.packages_ready else _("Python packages are missing.")
+        ui.compareButton.enabled = self.running or (problem is None and self._context.busy_with is None)
         ui.compareButton.toolTip = plain(problem or "")
         has_rows = self.comparison is not None and bool(self.comparison.rows)
         for button in (ui.comparePlotButton, ui.compareClearButton):
@@ -80,7 +77,7 @@ class ComparingSection:
         self._show_run()
         self._ui.compareTable.setRowCount(0)
         self._ui.compareNoteLabel.text = ""
-        self._panel.refresh()
+        self._context.refresh()
 
     def rank_ratios(self) -> list[float]:
         """The ranks that the user typed, the highest first.
@@ -111,17 +108,16 @@ class ComparingSection:
             self.comparison.cancel()
             return
         try:
-            ratios, settings = self.rank_ratios(), self._panel.settings()
+            ratios, settings = self.rank_ratios(), self._context.choice.settings()
             self.remove()
-            volume_node = self._panel.parameters.inputVolume
-            self.comparison = Comparison(self._panel.session, volume_node, settings)
+            volume_node = self._context.parameters.inputVolume
+            self.comparison = Comparison(self._context.session, volume_node, settings)
             self.comparison.start(ratios, self._region(volume_node), self._on_event)
         except TuckerSegError as error:
             self.comparison = None
             self._ui.compareNoteLabel.text = printable(str(error))
-        self._ui.progressBar.visible = self.running
-        self._ui.progressBar.value = 0
-        self._panel.refresh()
+        self._show_running()
+        self._context.refresh()
 
     def _region(self, volume_node: Any) -> dict[str, Any]:
         size = self._ui.compareRegionComboBox.currentData
@@ -130,27 +126,31 @@ class ComparingSection:
     def _on_event(self, event: Event) -> None:
         kind = event["event"]
         if kind in ("stage", "progress"):
-            self._panel.running.show_progress(event)
+            self._context.status.show_progress(event)
         elif kind == "log":
-            self._panel.running.log(event["message"])
+            self._context.status.log(event["message"])
         elif kind == "row":
             self._add_row(event["row"])
         elif kind in FINAL_EVENTS:
             self._finish(event)
 
     def _finish(self, event: Event) -> None:
-        self._ui.progressBar.visible = False
+        self._show_running()
         words = {
             "result": _("Agreement is the mean Dice against the original network. Click a row to see it."),
             "error": " ".join(filter(None, (event.get("message"), event.get("advice")))),
             "cancelled": _("Cancelled."),
         }
         self._ui.compareNoteLabel.text = printable(words[event["event"]])
-        self._panel.running.status("")
+        self._context.status.say("")
         if event["event"] == "error":
-            self._panel.running.log_error(event)
-        self._panel.consequences.measure_again()
-        self._panel.refresh()
+            self._context.status.log_error(event)
+        self._context.run_ended.emit()
+        self._context.refresh()
+
+    def _show_running(self) -> None:
+        self._context.busy_with = "comparison" if self.running else None
+        self._context.status.show_bar(self.running)
 
     def _add_row(self, row: ComparisonRow) -> None:
         table = self._ui.compareTable
@@ -162,7 +162,7 @@ class ComparingSection:
             table.setItem(number, column, item)
         for column in range(len(TITLES) - 1):
             table.resizeColumnToContents(column)
-        self._panel.refresh()
+        self._context.refresh()
 
     def _on_row(self, row: int, column: int = 0) -> None:
         if self.comparison is not None and row < len(self.comparison.rows):
@@ -171,7 +171,7 @@ class ComparingSection:
 
     def _hide_run(self) -> None:
         """Take the result of the last run out of sight: it would lie over the row that is looked at."""
-        node = self._panel.parameters.outputSegmentation
+        node = self._context.parameters.outputSegmentation
         if node is not None and node.GetDisplayVisibility():
             node.SetDisplayVisibility(False)
             self._hidden = node

@@ -6,7 +6,7 @@ one that runs a single patch where this computer's speed is not known yet.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qt
 from slicer.i18n import tr as _
@@ -19,9 +19,7 @@ from ...records.serialization import from_json, to_json
 from ..client.worker_process import Event
 from ..scene.volumes import affine_of, grid_voxels, shape_of
 from ..words import amount, bytes_in_words, plain, seconds_in_words
-
-if TYPE_CHECKING:
-    from .panel import Panel
+from .context import PanelContext
 
 PRESETS = {"original": 1.0, "careful": 0.85, "balanced": 0.7, "fastest": 0.5}
 COUNT_DELAY_MS = 80
@@ -34,17 +32,18 @@ COLORS = {"good": "#2e7d32", "fair": "#b26a00", "bad": "#c62828"}
 class ConsequencesSection:
     """The rank slider with its presets, and the table of consequences beside it."""
 
-    def __init__(self, panel: Panel):
-        self._panel, self._ui = panel, panel.ui
+    def __init__(self, context: PanelContext):
+        self._context, self._ui = context, context.ui
         self._asked: dict[str, Any] | None = None
         self.estimate: Estimate | None = None
         for name, rank_ratio in PRESETS.items():
             self._button(name).connect("clicked()", lambda value=rank_ratio: self._on_preset(value))
         self._counting = self._timer(COUNT_DELAY_MS, lambda: self._ask(measure=False))
         self._measuring = self._timer(MEASURE_DELAY_MS, lambda: self._ask(measure=True))
+        context.run_ended.connect(self._forget)
 
     def refresh(self) -> None:
-        parameters = self._panel.parameters
+        parameters = self._context.parameters
         for name, rank_ratio in PRESETS.items():
             self._button(name).checked = abs(parameters.rankRatio - rank_ratio) < 0.005
         question = self._question()
@@ -55,7 +54,7 @@ class ConsequencesSection:
             self._measuring.stop()
             if question is not None:
                 self._counting.start()
-        if self._panel.downloading.pending is not None:
+        if self._context.choice.pending is not None:
             self._ui.estimateNoteLabel.text = self._known_words()
 
     def enter(self) -> None:
@@ -66,10 +65,9 @@ class ConsequencesSection:
         self._measuring.stop()
         self._asked = None
 
-    def measure_again(self) -> None:
-        """After a run: what was measured is known now."""
+    def _forget(self) -> None:
+        """What was measured by a run is known now: ask again."""
         self._asked = None
-        self._panel.refresh()
 
     def _button(self, name: str) -> qt.QPushButton:
         return getattr(self._ui, f"{name}PresetButton")
@@ -82,20 +80,20 @@ class ConsequencesSection:
         return timer
 
     def _on_preset(self, rank_ratio: float) -> None:
-        self._panel.change(rankRatio=rank_ratio)
-        self._panel.refresh()  # a preset that is chosen already stays pressed
+        self._context.change(rankRatio=rank_ratio)
+        self._context.refresh()  # a preset that is chosen already stays pressed
 
     def _question(self) -> dict[str, Any] | None:
         """What the consequences depend on; None where they cannot be known."""
-        if not self._panel.dependencies.ready or self._panel.inputs.problem() is not None:
+        if not self._context.packages_ready or self._context.choice.problem() is not None:
             return None
-        if self._panel.downloading.pending is not None:
+        if self._context.choice.pending is not None:
             return None
         try:
-            settings = self._panel.settings()
+            settings = self._context.choice.settings()
         except TuckerSegError:
             return None
-        volume_node = self._panel.parameters.inputVolume
+        volume_node = self._context.parameters.inputVolume
         return {
             "model": settings.model,
             **compression_of(settings.rank_ratio),
@@ -109,21 +107,21 @@ class ConsequencesSection:
 
     def _known_words(self) -> str:
         """What is known of a task that is not on this computer."""
-        known, wanted = self._panel.models.task(), self._panel.inputs.structures()
+        known, wanted = self._context.choice.task(), self._context.choice.structures()
         count, words = len(known.parts_with(wanted)), []
         if len(known.parts) > 1:
             words.append(_("{count} of {all} networks run.").format(count=count, all=len(known.parts)))
-        if self._panel.inputs.problem() is None and known.spacing_mm:
-            voxels = grid_voxels(self._panel.parameters.inputVolume, known.spacing_mm)
+        if self._context.choice.problem() is None and known.spacing_mm:
+            voxels = grid_voxels(self._context.parameters.inputVolume, known.spacing_mm)
             words.append(_("The volume has {voxels} voxels at the model's spacing.").format(voxels=amount(voxels)))
         words.append(_("Time, memory and FLOPs are told once it is downloaded."))
         return " ".join(words)
 
     def _ask(self, measure: bool) -> None:
         question = self._asked
-        if question is None or (measure and (self._panel.session.active or self._panel.comparing.running)):
+        if question is None or (measure and (self._context.session.active or self._context.busy_with)):
             return
-        self._panel.ask(
+        self._context.ask(
             "estimate",
             lambda event: self._on_estimate(question, event, measure),
             lambda event: self._on_error(question, event),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import qt
 import slicer
@@ -14,9 +13,7 @@ from ..installation.dependencies import DependencyCheck, DependencyReport, is_re
 from ..installation.install import InstallationResult, install
 from ..installation.plan import plan_installation
 from ..words import plain
-
-if TYPE_CHECKING:
-    from .panel import Panel
+from .context import PanelContext
 
 PYTHON_SETTING = "TuckerSeg/Python"  # of the application, not of a scene: another computer has another Python
 
@@ -24,8 +21,8 @@ PYTHON_SETTING = "TuckerSeg/Python"  # of the application, not of a scene: anoth
 class DependenciesSection:
     """Finds out whether the worker can run, and makes it possible."""
 
-    def __init__(self, panel: Panel):
-        self._panel, self._ui = panel, panel.ui
+    def __init__(self, context: PanelContext):
+        self._context, self._ui = context, context.ui
         self._missing: list[str] = []
         self._report: DependencyReport | None = None
         self._check: DependencyCheck | None = None
@@ -36,17 +33,12 @@ class DependenciesSection:
         ui.dependenciesInstallButton.connect("clicked(bool)", self._on_install)
         ui.wheelFolderButton.connect("clicked(bool)", self._on_wheel_folder)
         ui.dependenciesCheckButton.connect("clicked(bool)", self.check)
-        panel.session.use_python(self._python())
+        context.session.use_python(self._python())
         self._look()
 
-    @property
-    def ready(self) -> bool:
-        """Whether the worker can run, as far as is known without importing anything."""
-        return is_ready(self._report) if self._report is not None else not self._missing
-
     def refresh(self) -> None:
-        self._ui.dependencyFrame.visible = not self.ready
-        if not self.ready:
+        self._ui.dependencyFrame.visible = not self._context.packages_ready
+        if not self._context.packages_ready:
             self._ui.dependencyLabel.text = self._words()
 
     def enter(self) -> None:
@@ -67,6 +59,12 @@ class DependenciesSection:
     def _look(self) -> None:
         """A quick look; another Python is taken to be complete until it is checked."""
         self._missing = [] if self._python() else missing_packages()
+        self._take(None)
+
+    def _take(self, report: DependencyReport | None) -> None:
+        """What is known of the packages: what importing them told, else what the quick look did."""
+        self._report = report
+        self._context.packages_ready = not self._missing if report is None else is_ready(report)
 
     def _words(self) -> str:
         if self._report is not None:
@@ -77,10 +75,10 @@ class DependenciesSection:
         ).format(packages=", ".join(self._missing))
 
     def _on_report(self, report: DependencyReport) -> None:
-        self._report = report
+        self._take(report)
         self._ui.dependenciesText.plainText = report_text(report)
         self._ui.dependenciesCheckButton.enabled = True
-        self._panel.refresh()
+        self._context.refresh()
 
     def _on_install(self) -> None:
         self._install(None)
@@ -93,28 +91,28 @@ class DependenciesSection:
     def _install(self, wheel_folder: Path | None) -> None:
         """Find out what is there, and go on when that is known."""
         self._show_busy(True)
-        self._panel.session.close()  # a running worker holds the files that are to be replaced
-        self._panel.running.status(_("Looking at what is installed…"))
+        self._context.session.close()  # a running worker holds the files that are to be replaced
+        self._context.status.say(_("Looking at what is installed…"))
         self._check = DependencyCheck(lambda report: self._carry_out(report, wheel_folder))
         self._check.start()
 
     def _carry_out(self, report: DependencyReport, wheel_folder: Path | None) -> None:
         """Ask once, install, and look again."""
-        self._report = report
+        self._take(report)
         try:
             done = install(
-                plan_installation(report, wheel_folder), slicer.util.confirmOkCancelDisplay, self._panel.running.log
+                plan_installation(report, wheel_folder), slicer.util.confirmOkCancelDisplay, self._context.status.log
             )
-            self._panel.running.status(_result_words(done))
+            self._context.status.say(_result_words(done))
             if done is not None:
-                self._report = done.report
+                self._take(done.report)
         except TuckerSegError as error:
-            self._panel.running.status(str(error))
-            self._panel.running.log(str(error))
+            self._context.status.say(str(error))
+            self._context.status.log(str(error))
             slicer.util.errorDisplay(plain(str(error)))
         finally:
             self._show_busy(False)
-        self._panel.enter(self._panel.parameters)
+        self._context.packages_changed.emit()
 
     def _show_busy(self, busy: bool) -> None:
         ui = self._ui
@@ -128,12 +126,11 @@ class DependenciesSection:
 
     def _on_python(self, path: str) -> None:
         slicer.app.userSettings().setValue(PYTHON_SETTING, path)
-        self._panel.session.use_python(path or None)
-        self._report = None
+        self._context.session.use_python(path or None)
         self._look()
         if path:
             self.check()
-        self._panel.refresh()
+        self._context.refresh()
 
 
 def _result_words(done: InstallationResult | None) -> str:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from slicer.i18n import tr as _
 
-from ...errors import TuckerSegError
-from ...model_zoo.pending import PendingDownload, pending_download
+from ...model_zoo.pending import PendingDownload
 from ...printable import printable
 from ..words import bytes_in_words
-
-if TYPE_CHECKING:
-    from .panel import Panel
+from .context import PanelContext
 
 SMALLEST_TOLD_BYTES = 10**6
 
@@ -20,47 +15,22 @@ SMALLEST_TOLD_BYTES = 10**6
 class DownloadingSection:
     """Tells of a download; the run itself brings it."""
 
-    def __init__(self, panel: Panel):
-        self._panel, self._ui = panel, panel.ui
-        self._asked: tuple | None = None
-        self._pending: PendingDownload | None = None
-        self._problem = ""
-
-    @property
-    def pending(self) -> PendingDownload | None:
-        """What the present choice would download; None where everything is here."""
-        self._look()
-        return self._pending
+    def __init__(self, context: PanelContext):
+        self._context, self._ui = context, context.ui
+        context.run_ended.connect(context.choice.forget_pending)
+        context.models_changed.connect(context.choice.forget_pending)
 
     def refresh(self) -> None:
-        pending = self.pending
-        words = self._problem or (pending_words(pending) if pending is not None else "")
+        pending = self._context.choice.pending
+        words = self._context.choice.pending_problem or (pending_words(pending) if pending is not None else "")
         self._ui.downloadLabel.text = printable(words)
-        self._ui.downloadLabel.visible = bool(words) and not self._panel.running.running
+        self._ui.downloadLabel.visible = bool(words) and self._context.busy_with != "run"
 
     def enter(self) -> None:
-        self.look_again()
+        self._context.choice.forget_pending()
 
     def close(self) -> None:
         """Nothing of it is temporary."""
-
-    def look_again(self) -> None:
-        """Something may have been downloaded."""
-        self._asked = None
-
-    def _look(self) -> None:
-        known, wanted = self._panel.models.task(), self._panel.inputs.structures()
-        crop = self._panel.inputs.crop() is not None
-        asked = (known and known.name, wanted, crop)
-        if asked == self._asked:
-            return
-        self._asked, self._pending, self._problem = asked, None, ""
-        if known is None or known.license_key_required:
-            return
-        try:
-            self._pending = pending_download(known, wanted, crop)
-        except TuckerSegError as error:
-            self._problem = str(error)
 
 
 def pending_words(pending: PendingDownload) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qt
 from slicer.i18n import tr as _
@@ -10,19 +10,17 @@ from slicer.i18n import tr as _
 from ...printable import printable
 from ..client.worker_process import Event
 from ..words import bytes_in_words, plain
-
-if TYPE_CHECKING:
-    from .panel import Panel
+from .context import PanelContext
+from .item_views import disable_entry
 
 AUTO = "auto"
-FLAGS_ROLE = qt.Qt.UserRole - 1  # where Qt's item model keeps an entry's flags; 0 greys it
 
 
 class HardwareSection:
     """The device selector."""
 
-    def __init__(self, panel: Panel):
-        self._panel, self._ui = panel, panel.ui
+    def __init__(self, context: PanelContext):
+        self._context, self._ui = context, context.ui
         self._devices: list[dict[str, Any]] | None = None
         self._automatic: dict[str, Any] = {}
         self._asked = False
@@ -30,10 +28,10 @@ class HardwareSection:
         self._ui.deviceComboBox.connect("activated(int)", self._on_device)
 
     def refresh(self) -> None:
-        if not self._asked and self._panel.dependencies.ready:
+        if not self._asked and self._context.packages_ready:
             self._asked = True
-            self._panel.ask("devices", self._on_devices, self._on_error)
-        box, wanted = self._ui.deviceComboBox, self._panel.parameters.device
+            self._context.ask("devices", self._on_devices, self._on_error)
+        box, wanted = self._ui.deviceComboBox, self._context.parameters.device
         if box.findData(wanted) < 0 and self._devices is not None:
             box.addItem(_("{device} (not on this computer)").format(device=wanted), wanted)
         index = box.findData(wanted)
@@ -57,8 +55,8 @@ class HardwareSection:
             index = box.count - 1
             box.setItemData(index, plain(device["reason"] or device["offers"]), qt.Qt.ToolTipRole)
             if not device["usable"]:
-                box.setItemData(index, 0, FLAGS_ROLE)
-        self._panel.refresh()
+                disable_entry(box, index)
+        self._context.refresh()
 
     def _automatic_title(self) -> str:
         chosen = next((device for device in self._devices if device["id"] == self._automatic.get("id")), None)
@@ -75,11 +73,11 @@ class HardwareSection:
         return device["reason"] or device["offers"]
 
     def _on_error(self, event: Event) -> None:
-        self._ui.deviceReasonLabel.text = printable(event["message"])
-        self._panel.running.log_error(event)
+        self._ui.deviceReasonLabel.text = event["message"]
+        self._context.status.log_error(event)
 
     def _on_device(self, index: int) -> None:
-        self._panel.change(device=self._ui.deviceComboBox.itemData(index))
+        self._context.change(device=self._ui.deviceComboBox.itemData(index))
 
 
 def _title(device: dict[str, Any]) -> str:

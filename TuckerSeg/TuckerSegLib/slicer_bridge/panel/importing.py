@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slicer.i18n import tr as _
 
 from ... import catalog
 from ... import model_zoo as installed_models
 from ..client.worker_process import Event
-
-if TYPE_CHECKING:
-    from .panel import Panel
+from .context import PanelContext
 
 FILE_SUFFIX = ".tuckerseg"  # is one file already, and is not imported
 
@@ -21,14 +18,14 @@ FILE_SUFFIX = ".tuckerseg"  # is one file already, and is not imported
 class ImportingSection:
     """A name and a button."""
 
-    def __init__(self, panel: Panel):
-        self._panel, self._ui = panel, panel.ui
+    def __init__(self, context: PanelContext):
+        self._context, self._ui = context, context.ui
         self._suggested: str | None = None
         self._request: int | None = None
         self._ui.importButton.connect("clicked(bool)", self._on_button)
 
     def refresh(self) -> None:
-        model = self._panel.parameters.model
+        model = self._context.parameters.model
         self._ui.importFrame.visible = self._request is not None or _is_path(model)
         if model != self._suggested:
             self._suggested = model
@@ -40,32 +37,35 @@ class ImportingSection:
 
     def close(self) -> None:
         if self._request is not None:
-            self._panel.session.worker.cancel(self._request)
+            self._context.session.worker.cancel(self._request)
 
     def _on_button(self) -> None:
         if self._request is not None:
-            self._panel.session.worker.cancel(self._request)
+            self._context.session.worker.cancel(self._request)
             return
-        self._panel.running.status(_("Copying and checking the model…"))
-        self._request = self._panel.session.worker.request(
-            "import_model", self._on_event, path=self._panel.parameters.model, name=self._ui.importNameEdit.text.strip()
+        self._context.status.say(_("Copying and checking the model…"))
+        self._request = self._context.session.worker.request(
+            "import_model",
+            self._on_event,
+            path=self._context.parameters.model,
+            name=self._ui.importNameEdit.text.strip(),
         )
-        self._panel.refresh()
+        self._context.refresh()
 
     def _on_event(self, event: Event) -> None:
         if event["event"] not in ("result", "error", "cancelled"):
             return
         self._request = None
         if event["event"] == "result":
-            self._panel.models.look_again()
-            self._panel.change(model=event["name"])
-            self._panel.running.status(_("Imported as {name}.").format(name=event["name"]))
+            self._context.models_changed.emit()
+            self._context.change(model=event["name"])
+            self._context.status.say(_("Imported as {name}.").format(name=event["name"]))
         elif event["event"] == "error":
-            self._panel.running.status(event["message"])
-            self._panel.running.log_error(event)
+            self._context.status.say(event["message"])
+            self._context.status.log_error(event)
         else:
-            self._panel.running.status(_("Cancelled. Nothing was imported."))
-        self._panel.refresh()
+            self._context.status.say(_("Cancelled. Nothing was imported."))
+        self._context.refresh()
 
 
 def suggested_name(path: str) -> str:

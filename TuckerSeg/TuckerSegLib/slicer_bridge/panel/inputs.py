@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from ...catalog import structures
-from ...errors import ImageError
 from ..scene.sequences import browser_of
-from ..scene.volumes import check_volume
-
-if TYPE_CHECKING:
-    from .panel import Panel
-
-ALL, SELECTED, GROUP = "all", "selected", "group:"
+from .choice import ALL, GROUP, SELECTED
+from .context import PanelContext
 
 
 class InputsSection:
     """Volume and structures."""
 
-    def __init__(self, panel: Panel):
-        self._panel, self._ui = panel, panel.ui
+    def __init__(self, context: PanelContext):
+        self._context, self._ui = context, context.ui
         self._listed: tuple[str, ...] | None = None
         ui = self._ui
         ui.structuresComboBox.connect("activated(int)", self._on_structures)
@@ -31,11 +26,11 @@ class InputsSection:
         ui.structureList.connect("itemChanged(QListWidgetItem*)", self._on_item)
 
     def refresh(self) -> None:
-        self._ui.sequenceCheckBox.visible = browser_of(self._panel.parameters.inputVolume) is not None
+        self._ui.sequenceCheckBox.visible = browser_of(self._context.parameters.inputVolume) is not None
         self._show_structures()
 
     def enter(self) -> None:
-        parameters = self._panel.parameters
+        parameters = self._context.parameters
         if parameters is not None and parameters.inputVolume is None:
             volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")  # label maps are of this class, too
             plain = [node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
@@ -44,49 +39,17 @@ class InputsSection:
     def close(self) -> None:
         """Nothing of it is temporary."""
 
-    def problem(self) -> str | None:
-        """Why these inputs cannot be run, in words; None where they can."""
-        try:
-            check_volume(self._panel.parameters.inputVolume)
-        except ImageError as error:
-            return str(error)
-        if self.structures() == ():
-            chosen = self._panel.parameters.structuresChoice
-            if chosen == SELECTED:
-                return _("Check at least one structure.")
-            return _("This model has no {group}: choose other structures.").format(group=chosen.removeprefix(GROUP))
-        return self._panel.models.problem()
-
-    def structures(self) -> tuple[str, ...] | None:
-        """Names of the structures that are wanted and that the model has; None for all."""
-        choice, names = self._panel.parameters.structuresChoice, self._panel.models.names()
-        if choice == SELECTED:
-            wanted = tuple(self._panel.parameters.selectedStructures)
-            return tuple(name for name in wanted if name in names) if names else wanted
-        if choice.startswith(GROUP):
-            group = choice.removeprefix(GROUP)
-            return tuple(structures.groups(names).get(group, ())) if names else (group,)
-        return None
-
-    def crop(self) -> str | None:
-        """``auto`` where only the box of the structures is wanted, and a fast network is known that finds it."""
-        return "auto" if self._panel.parameters.cropToStructures and self._can_crop() else None
-
-    def _can_crop(self) -> bool:
-        known = self._panel.models.task()
-        return bool(known and known.crop_task and not known.crop_structures) and self.structures() is not None
-
     def _show_structures(self) -> None:
-        names = self._panel.models.names()
+        names = self._context.choice.structure_names()
         if names != self._listed:
             self._listed = names
             self._fill(names)
-        box, choice = self._ui.structuresComboBox, self._panel.parameters.structuresChoice
+        box, choice = self._ui.structuresComboBox, self._context.parameters.structuresChoice
         if box.findData(choice) < 0:  # of another model
             box.addItem(choice.removeprefix(GROUP).capitalize(), choice)
         box.currentIndex = box.findData(choice)
         self._ui.structuresFrame.visible = choice == SELECTED
-        self._ui.cropCheckBox.visible = self._can_crop()
+        self._ui.cropCheckBox.visible = self._context.choice.can_crop()
         self._show_checks()
 
     def _fill(self, names: tuple[str, ...]) -> None:
@@ -107,7 +70,7 @@ class InputsSection:
         entries.blockSignals(False)
 
     def _show_checks(self) -> None:
-        wanted = set(self._panel.parameters.selectedStructures)
+        wanted = set(self._context.parameters.selectedStructures)
         entries = self._ui.structureList
         entries.blockSignals(True)
         for row in range(entries.count):
@@ -116,10 +79,10 @@ class InputsSection:
         entries.blockSignals(False)
 
     def _on_structures(self, index: int) -> None:
-        self._panel.change(structuresChoice=self._ui.structuresComboBox.itemData(index))
+        self._context.change(structuresChoice=self._ui.structuresComboBox.itemData(index))
 
     def _on_search(self, words: str) -> None:
-        shown = set(structures.find(words, self._panel.models.names())) if words.strip() else None
+        shown = set(structures.find(words, self._context.choice.structure_names())) if words.strip() else None
         entries = self._ui.structureList
         for row in range(entries.count):
             item = entries.item(row)
@@ -129,4 +92,4 @@ class InputsSection:
         entries = self._ui.structureList
         items = [entries.item(row) for row in range(entries.count)]
         checked = [item.data(qt.Qt.UserRole) for item in items if item.checkState() == qt.Qt.Checked]
-        self._panel.change(selectedStructures=checked)
+        self._context.change(selectedStructures=checked)

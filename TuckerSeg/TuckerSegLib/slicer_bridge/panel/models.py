@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qt
 import slicer
@@ -10,11 +10,11 @@ from slicer.i18n import tr as _
 
 from ... import catalog
 from ...catalog import structures
-from ...catalog.entries import Task
 from ...printable import printable
 from ..client.worker_process import Event
 from ..words import bytes_in_words
-from .hardware import FLAGS_ROLE
+from .context import PanelContext
+from .item_views import disable_entry
 from .model_list import (
     ModelEntry,
     built_in_entries,
@@ -27,15 +27,12 @@ from .model_list import (
     spacing_words,
 )
 
-if TYPE_CHECKING:
-    from .panel import Panel
-
 
 class ModelsSection:
     """The selector of the model."""
 
-    def __init__(self, panel: Panel):
-        self._panel, self._ui = panel, panel.ui
+    def __init__(self, context: PanelContext):
+        self._context, self._ui = context, context.ui
         self._described: str | None = None
         self._shown: list[ModelEntry] = []
         self._offered: list[list[ModelEntry]] | None = None
@@ -47,9 +44,11 @@ class ModelsSection:
         ui.moreModelsButton.connect("toggled(bool)", self._on_more)
         ui.modelSearchBox.connect("textChanged(QString)", self._on_search)
         ui.modelList.connect("itemClicked(QListWidgetItem*)", self._on_listed)
+        context.run_ended.connect(self.look_again)
+        context.models_changed.connect(self.look_again)
 
     def refresh(self) -> None:
-        model = self._panel.parameters.model
+        model = self._context.parameters.model
         self._show_offer(model)
         self._ui.moreModelsFrame.visible = self._ui.moreModelsButton.checked
         self._describe(model)
@@ -66,20 +65,6 @@ class ModelsSection:
         self._described = None
         if self._ui.moreModelsButton.checked:
             self._fill_list()
-
-    def names(self) -> tuple[str, ...]:
-        """Names of the model's structures, once they are known."""
-        facts = self._panel.model_facts
-        return tuple(label["name"] for label in facts["labels"]) if facts else ()
-
-    def problem(self) -> str | None:
-        """Why the model cannot be run, in words; None where it can, as far as is known."""
-        return entry_of(self._panel.parameters.model).refusal or None
-
-    def task(self) -> Task | None:
-        """The chosen task of the catalog; None for any other model, and for one that is built in."""
-        known = catalog.task(self._panel.parameters.model)
-        return None if known is None or known.path is not None else known
 
     def _show_offer(self, model: str) -> None:
         if self._offered is None:
@@ -106,42 +91,44 @@ class ModelsSection:
         box.addItem(entry.text, entry.name)
         box.setItemData(box.count - 1, entry.details, qt.Qt.ToolTipRole)
         if entry.refusal:
-            box.setItemData(box.count - 1, 0, FLAGS_ROLE)
+            disable_entry(box, box.count - 1)
 
     def _describe(self, model: str) -> None:
         if model == self._described:
             return
-        known = self.task()
+        known = self._context.choice.task()
         if known is not None:
             self._described = model
-            self._panel.model_facts = {"labels": [{"value": value, "name": name} for value, name in known.structures]}
+            self._context.choice.model_facts = {
+                "labels": [{"value": value, "name": name} for value, name in known.structures]
+            }
             words = [entry_of(model).refusal] if known.license_key_required else [*facts_of_task(known), known.note]
             self._ui.modelNoteLabel.text = printable(" ".join(filter(None, words)))
-        elif self._panel.dependencies.ready:
+        elif self._context.packages_ready:
             self._described = model
-            self._panel.model_facts = None
+            self._context.choice.model_facts = None
             self._ui.modelNoteLabel.text = _("Reading the model…")
-            self._panel.ask(
+            self._context.ask(
                 "describe_model", lambda event: self._on_facts(model, event), self._on_bad_model, model=model
             )
 
     def _on_facts(self, model: str, event: Event) -> None:
         if model != self._described:
             return
-        self._panel.model_facts = event
+        self._context.choice.model_facts = event
         self._ui.modelNoteLabel.text = _("{count} structures, voxels of {spacing} mm, {size}").format(
             count=len(event["labels"]),
             spacing=spacing_words(tuple(event["spacing_mm"])),
             size=bytes_in_words(event["model_bytes"]),
         )
-        self._panel.refresh()
+        self._context.refresh()
 
     def _on_bad_model(self, event: Event) -> None:
         self._ui.modelNoteLabel.text = printable(event["message"])
-        self._panel.running.log_error(event)
+        self._context.status.log_error(event)
 
     def _on_model(self, index: int) -> None:
-        self._panel.change(model=self._ui.modelComboBox.itemData(index))
+        self._context.change(model=self._ui.modelComboBox.itemData(index))
 
     def _on_folder(self) -> None:
         self._take(qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("nnU-Net v2 model folder")))
@@ -152,7 +139,7 @@ class ModelsSection:
 
     def _take(self, path: Any) -> None:
         if path:
-            self._panel.change(model=str(path))
+            self._context.change(model=str(path))
 
     def _on_more(self, shown: bool) -> None:
         if shown:
@@ -188,7 +175,7 @@ class ModelsSection:
         entry = self._others.get(item.data(qt.Qt.UserRole))
         if entry is not None and not entry.refusal:
             self._ui.moreModelsButton.checked = False
-            self._panel.change(model=entry.name)
+            self._context.change(model=entry.name)
 
 
 def _heading(title: str) -> Any:

@@ -2,48 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import slicer
 import vtk
 from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
 
 from ...errors import TuckerSegError
 from ...printable import printable
 from ..client.preview import Preview, Wanted
+from ..scene.crosshair import crosshair_position
+from .context import PanelContext
 
-if TYPE_CHECKING:
-    from .panel import Panel
 
-
-class PreviewingSection:
+class PreviewingSection(VTKObservationMixin):
     """Turns the preview on and off."""
 
-    def __init__(self, panel: Panel):
-        self._panel, self._ui = panel, panel.ui
-        self.preview = Preview(panel.session, self._on_status)
+    def __init__(self, context: PanelContext):
+        VTKObservationMixin.__init__(self)
+        self._context, self._ui = context, context.ui
+        self.preview = Preview(context.session, self._on_status)
         self._shown: tuple | None = None
         self._crosshair: slicer.vtkMRMLCrosshairNode | None = None
         self._ui.previewCheckBox.connect("toggled(bool)", self._on_toggled)
+        context.run_begins.connect(self.preview.clear)
 
     def refresh(self) -> None:
         if not self._ui.previewCheckBox.checked:
             return
-        if self._panel.inputs.problem() is not None:
+        if self._context.choice.problem() is not None:
             self.preview.clear()
             return
-        if self._panel.downloading.pending is not None:
+        if self._context.choice.pending is not None:
             self.preview.clear()
             self._on_status(_("not downloaded yet"))
             return
         try:
-            settings = self._panel.settings()
+            settings = self._context.choice.settings()
         except TuckerSegError as error:
             self._on_status(str(error))
             return
-        volume_node = self._panel.parameters.inputVolume
+        volume_node = self._context.parameters.inputVolume
         wanted = (volume_node.GetID(), settings, crosshair_position(volume_node))
-        if wanted != self._shown and self._panel.session.active is None:
+        if wanted != self._shown and self._context.session.active is None:
             self._shown = wanted
             self.preview.show(Wanted(volume_node, settings, wanted[2]))
 
@@ -58,11 +58,11 @@ class PreviewingSection:
         if on:
             self._crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
             if self._crosshair is not None:
-                self._panel.addObserver(self._crosshair, vtk.vtkCommand.ModifiedEvent, self._on_crosshair)
+                self.addObserver(self._crosshair, vtk.vtkCommand.ModifiedEvent, self._on_crosshair)
             self.refresh()
         else:
             if self._crosshair is not None:
-                self._panel.removeObserver(self._crosshair, vtk.vtkCommand.ModifiedEvent, self._on_crosshair)
+                self.removeObserver(self._crosshair, vtk.vtkCommand.ModifiedEvent, self._on_crosshair)
                 self._crosshair = None
             self.preview.clear()
 
@@ -71,14 +71,3 @@ class PreviewingSection:
 
     def _on_status(self, words: str) -> None:
         self._ui.previewStatusLabel.text = printable(words)
-
-
-def crosshair_position(volume_node: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, float, float]:
-    """The crosshair in RAS mm where it lies in the volume; else the volume's middle."""
-    bounds = [0.0] * 6
-    volume_node.GetRASBounds(bounds)
-    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
-    point = tuple(crosshair.GetCrosshairRAS()) if crosshair is not None else (0.0, 0.0, 0.0)
-    if all(low <= value <= high for value, low, high in zip(point, bounds[::2], bounds[1::2])):
-        return point
-    return tuple((low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qt
 import slicer
@@ -24,12 +24,10 @@ from ..scene.statistics_nodes import (
     table_of,
 )
 from ..words import plain, seconds_in_words
-
-if TYPE_CHECKING:
-    from .panel import Panel
+from .context import PanelContext
+from .item_views import make_rows_compact
 
 STANDARD, SHORT = "standard", "short"
-ROW_HEIGHT = 22
 WIDEST_COLUMN = 150
 WARNING_COLOR = "#c62828"
 
@@ -37,21 +35,21 @@ WARNING_COLOR = "#c62828"
 class ResultsSection:
     """Tables of the segmentation that the output selector shows."""
 
-    def __init__(self, panel: Panel):
-        self._panel, self._ui = panel, panel.ui
+    def __init__(self, context: PanelContext):
+        self._context, self._ui = context, context.ui
         ui = self._ui
         for view in (ui.costTableView, ui.structureTableView):
-            view.verticalHeader().setVisible(False)
-            view.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+            make_rows_compact(view)
         ui.namesComboBox.addItem(_("Standard names and terminology"), STANDARD)
         ui.namesComboBox.addItem(_("Short names of the model"), SHORT)
         ui.namesComboBox.connect("activated(int)", self._on_names)
         ui.show3DCheckBox.connect("clicked(bool)", self._on_show_3d)
         ui.copyResultsButton.connect("clicked(bool)", self._on_copy)
         ui.saveResultsButton.connect("clicked(bool)", self._on_save)
+        context.segmented.connect(self._on_segmented)
 
     def refresh(self) -> None:
-        parameters = self._panel.parameters
+        parameters = self._context.parameters
         self._ui.namesComboBox.currentIndex = 0 if parameters.standardNames else 1
         node = parameters.outputSegmentation
         self._ui.costTableView.setMRMLTableNode(table_of(node, COST_ROLE))
@@ -69,10 +67,14 @@ class ResultsSection:
     def close(self) -> None:
         """Nothing of it is temporary."""
 
-    def show_run(self, statistics: RunStatistics, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        """A run has finished: say what came of it."""
+    def _on_segmented(self, statistics: RunStatistics, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        self._tell(statistics, node)
+        self.make_surfaces(node)
+
+    def _tell(self, statistics: RunStatistics, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        """Say what came of a run."""
         if node is None:
-            self._panel.running.status(" ".join(statistics.notes) or _("No structures were found."))
+            self._context.status.say(" ".join(statistics.notes) or _("No structures were found."))
             return
         self._ui.resultsCollapsibleButton.collapsed = False
         words = _("{count} structures in {time}.").format(
@@ -81,19 +83,19 @@ class ResultsSection:
         warnings = len(_warnings(statistics))
         if warnings:
             words += " " + _("Warnings: {count}, see Results.").format(count=warnings)
-        self._panel.running.status(words)
+        self._context.status.say(words)
         for note in statistics.notes:
-            self._panel.running.log(note)
+            self._context.status.log(note)
 
     def make_surfaces(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Make the 3D surfaces of a new result, if they are wanted."""
         if node is None or not self._ui.show3DCheckBox.checked:
             return
-        self._panel.running.status(_("Making surfaces…"))
+        self._context.status.say(_("Making surfaces…"))
         slicer.app.processEvents()
         with slicer.util.WaitCursor():
             node.CreateClosedSurfaceRepresentation()
-        self._panel.running.status(_("Done."))
+        self._context.status.say(_("Done."))
 
     def save(self, path: Path) -> None:
         """Write both tables to a CSV file.
@@ -109,7 +111,7 @@ class ResultsSection:
             raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another place.") from error
 
     def _text(self, delimiter: str) -> str:
-        statistics = statistics_of(self._panel.parameters.outputSegmentation)
+        statistics = statistics_of(self._context.parameters.outputSegmentation)
         rows: list[Any] = []
         for columns in (cost_columns(statistics), structure_columns(statistics)):
             rows += [columns, *zip(*columns.values()), ()]
@@ -117,13 +119,13 @@ class ResultsSection:
 
     def _on_names(self, index: int) -> None:
         standard = self._ui.namesComboBox.itemData(index) == STANDARD
-        self._panel.change(standardNames=standard)
-        node = self._panel.parameters.outputSegmentation
+        self._context.change(standardNames=standard)
+        node = self._context.parameters.outputSegmentation
         if node is not None:
             rename_segments(node, standard)
 
     def _on_show_3d(self) -> None:
-        node = self._panel.parameters.outputSegmentation
+        node = self._context.parameters.outputSegmentation
         if node is None or statistics_of(node) is None:
             return
         if self._ui.show3DCheckBox.checked:

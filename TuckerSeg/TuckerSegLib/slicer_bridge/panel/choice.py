@@ -1,0 +1,136 @@
+"""What the user has chosen, as facts that sections share. Holds no widget and asks nobody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from ... import catalog
+from ...catalog import structures
+from ...catalog.entries import Task
+from ...errors import ImageError, TuckerSegError
+from ...model_zoo.pending import PendingDownload, pending_download
+from ...records.job import SMALL_BLOB_MM3, InferenceSpec
+from ..client.segmentation_run import RunSettings
+from ..scene.volumes import check_volume
+from .model_list import entry_of
+
+ALL, SELECTED, GROUP = "all", "selected", "group:"
+
+
+class Choice:
+    """The parameter node's choices, worked out.
+
+    Attributes:
+        parameters: The typed parameter node; None while none is followed, as when a scene is closed.
+        model_facts: Labels of the chosen model and more, once they are known.
+    """
+
+    def __init__(self) -> None:
+        self.parameters: Any = None
+        self.model_facts: dict[str, Any] | None = None
+        self._pending_of: tuple | None = None
+        self._pending: PendingDownload | None = None
+        self._pending_problem = ""
+
+    def task(self) -> Task | None:
+        """The chosen task of the catalog; None for any other model, and for one that is built in."""
+        known = catalog.task(self.parameters.model)
+        return None if known is None or known.path is not None else known
+
+    def structure_names(self) -> tuple[str, ...]:
+        """Names of the model's structures, once they are known."""
+        facts = self.model_facts
+        return tuple(label["name"] for label in facts["labels"]) if facts else ()
+
+    def structures(self) -> tuple[str, ...] | None:
+        """Names of the structures that are wanted and that the model has; None for all."""
+        choice, names = self.parameters.structuresChoice, self.structure_names()
+        if choice == SELECTED:
+            wanted = tuple(self.parameters.selectedStructures)
+            return tuple(name for name in wanted if name in names) if names else wanted
+        if choice.startswith(GROUP):
+            group = choice.removeprefix(GROUP)
+            return tuple(structures.groups(names).get(group, ())) if names else (group,)
+        return None
+
+    def can_crop(self) -> bool:
+        """Whether a fast network is known that finds the box of the wanted structures."""
+        known = self.task()
+        return bool(known and known.crop_task and not known.crop_structures) and self.structures() is not None
+
+    def crop(self) -> str | None:
+        """``auto`` where only the box of the structures is wanted and can be found."""
+        return "auto" if self.parameters.cropToStructures and self.can_crop() else None
+
+    def problem(self) -> str | None:
+        """Why the chosen volume, structures and model cannot be run, in words; None where they can, as far as known."""
+        try:
+            check_volume(self.parameters.inputVolume)
+        except ImageError as error:
+            return str(error)
+        if self.structures() == ():
+            chosen = self.parameters.structuresChoice
+            if chosen == SELECTED:
+                return _("Check at least one structure.")
+            return _("This model has no {group}: choose other structures.").format(group=chosen.removeprefix(GROUP))
+        return entry_of(self.parameters.model).refusal or None
+
+    def settings(self) -> RunSettings:
+        """What a run of it is asked to do.
+
+        Raises:
+            SpecError: A field is out of its range.
+        """
+        p = self.parameters
+        inference = InferenceSpec(
+            step_fraction=None if p.recommendedStep else round(p.stepFraction, 4),
+            mirroring=p.mirroring,
+            device=p.device,
+            precision=p.precision,
+            threads=p.threads or None,
+            output_grid=p.outputGrid,
+            skip_empty=p.skipEmpty,
+            remove_blobs_mm3=SMALL_BLOB_MM3 if p.removeSmallBlobs else 0.0,
+        )
+        return RunSettings(
+            p.model,
+            round(p.rankRatio, 4),
+            self.structures(),
+            inference,
+            p.standardNames,
+            p.calibrate,
+            p.refit,
+            self.crop(),
+        )
+
+    @property
+    def pending(self) -> PendingDownload | None:
+        """What it would download first; None where everything is here."""
+        self._find_pending()
+        return self._pending
+
+    @property
+    def pending_problem(self) -> str:
+        """Why it is not known what would be downloaded; empty where it is."""
+        self._find_pending()
+        return self._pending_problem
+
+    def forget_pending(self) -> None:
+        """Something may have been downloaded: look again when somebody asks."""
+        self._pending_of = None
+
+    def _find_pending(self) -> None:
+        known = self.task()
+        wanted, crop = self.structures(), self.crop() is not None
+        question = (known and known.name, wanted, crop)
+        if question == self._pending_of:
+            return
+        self._pending_of, self._pending, self._pending_problem = question, None, ""
+        if known is None or known.license_key_required:
+            return
+        try:
+            self._pending = pending_download(known, wanted, crop)
+        except TuckerSegError as error:
+            self._pending_problem = str(error)
