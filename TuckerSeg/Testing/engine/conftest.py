@@ -24,7 +24,7 @@ from TuckerSegLib.records.serialization import to_json
 from TuckerSegLib.segmentation.predictor import Network
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
-PATIENCE_S = 120
+PATIENCE_S = 600
 SHAPE_LABELS = {"background": 0, "ball": 1, "cube": 2}
 AFFINE = ((-2.0, 0.0, 0.0, 30.0), (0.0, 2.5, 0.0, -40.0), (0.0, 0.0, 3.0, 5.0), (0.0, 0.0, 0.0, 1.0))
 
@@ -74,6 +74,13 @@ class RunningWorker:
     def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Send a request and return the event that ends it."""
         return self.answer(self.send(kind, **fields))
+
+    def rest(self) -> list[dict[str, Any]]:
+        """What it says until it ends."""
+        events = []
+        while (event := self._events.get(timeout=PATIENCE_S)) is not None:
+            events.append(event)
+        return events
 
     def _listen(self) -> None:
         for line in self.process.stdout:

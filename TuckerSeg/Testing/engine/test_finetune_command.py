@@ -130,7 +130,7 @@ def test_an_interrupted_run_stops_cleanly_and_goes_on(folder, make_shapes_datase
         said.append(line)
         if "Epoch 1 of 4" in line:
             break
-    ends_at = time.monotonic() + 60
+    ends_at = time.monotonic() + 600
     written = state.stat().st_mtime_ns
     while state.stat().st_mtime_ns == written and time.monotonic() < ends_at:
         time.sleep(0.01)  # the epoch's state follows the line that tells of it

@@ -45,7 +45,7 @@ def slicer_app(application):
 def until(slicer_app):
     """A function that lets the application's events happen until a condition holds."""
 
-    def wait(condition, timeout_s=60.0, shown=lambda: ""):
+    def wait(condition, timeout_s=600.0, shown=lambda: ""):
         end = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < end, f"this did not happen within {timeout_s:.0f} s; shown: {shown()}"

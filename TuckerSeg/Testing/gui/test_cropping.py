@@ -6,7 +6,7 @@ import pytest
 
 from TuckerSegLib.catalog.entries import task
 
-TIMEOUT_S = 240
+TIMEOUT_S = 600
 TASK = "total_v3_fast"
 
 

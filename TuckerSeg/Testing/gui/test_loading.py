@@ -42,7 +42,7 @@ os._exit(0)
 def without_packages():
     pytest.importorskip("slicer")
     code = WITHOUT_PACKAGES.format(runtime=str(HERE / "runtime"), module=str(MODULE_FILE))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=600)
     assert done.returncode == 0, done.stderr
     lines = (line.partition(" ") for line in done.stdout.splitlines())
     return {name: words for name, _, words in lines}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-TIMEOUT_S = 240
+TIMEOUT_S = 600
 
 
 @pytest.fixture

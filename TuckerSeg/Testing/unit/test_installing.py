@@ -337,7 +337,7 @@ def test_two_processes_at_once_download_once(server, entries, own_models):
         subprocess.Popen(command, cwd=LIBRARY_FOLDER, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
         for _ in range(2)
     ]
-    ended = [process.communicate(timeout=60) for process in running]
+    ended = [process.communicate(timeout=600) for process in running]
     assert [process.returncode for process in running] == [0, 0], ended
     assert len(server.requests) == 1
     assert installed(TASK)

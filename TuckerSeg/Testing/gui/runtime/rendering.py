@@ -27,7 +27,7 @@ PROBE = (
 @functools.cache
 def why_not() -> str:
     """Why nothing can be rendered here; empty where it can."""
-    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, encoding="utf-8", timeout=60)
+    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, encoding="utf-8", timeout=600)
     if "rendered" in done.stdout:
         return ""
     return f"VTK cannot render without a display here (exit code {done.returncode}): install libegl1 and Mesa's drivers"
