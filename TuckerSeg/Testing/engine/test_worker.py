@@ -195,12 +195,16 @@ def test_whatever_a_line_holds_the_worker_lives_on(start_worker, hand_over, job_
         assert "no request" in worker.until(None, "log")["message"]
     job, labels = job_for("demo"), str(tmp_path / "labels.npy")
     sound = {"job": job, "volume": volume.document, "labels": labels}
+    torn = tmp_path / "torn.npy"
+    # numpy reads the header as a text of Python, which has no end here
+    torn.write_bytes(b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + b"{'descr': (".ljust(117) + b"\n")
     for change, words in (
         ({"job": {**job, "images": 3}}, "Job.images should be a list"),
         ({"job": {**job, "inference": {**job["inference"], "batch_size": "many"}}}, "batch_size should be a whole"),
         ({"job": {**job, "model": ["demo"]}}, "Job.model should be text"),
         ({"volume": {**volume.document, "path": "/nowhere/volume.npy"}}, "noise: its voxels should be in /nowhere"),
         ({"volume": {**volume.document, "path": __file__}}, "its voxels should be in"),
+        ({"volume": {**volume.document, "path": str(torn)}}, "noise: its voxels should be in"),
         ({"volume": {**volume.document, "shape": [8, 8, 9]}}, "expected .8, 8, 9. voxels"),
         ({"volume": {**volume.document, "affine": [[1.0]]}}, "an affine of 4x4"),
         ({"labels": 3}, "'labels' should be text"),

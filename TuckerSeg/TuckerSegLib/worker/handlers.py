@@ -147,7 +147,7 @@ def _voxels(file: VolumeFile) -> np.ndarray:
     """What the application wrote, without reading it all."""
     try:
         array = np.load(file.path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy reads the header as Python's text, and raises whatever that does
         raise ImageError(f"{file.name}: its voxels should be in {file.path} as .npy ({error}).") from error
     if not isinstance(array, np.ndarray) or array.shape != file.shape or np.shape(file.affine) != (4, 4):
         found = f"{file.path} has {getattr(array, 'shape', 'several arrays')}"
