@@ -60,7 +60,9 @@ class TuckerSegParameterNode:
         structuresChoice: ``all``, ``group:NAME`` or ``selected`` (those in ``selectedStructures``).
         cropToStructures: Whether only the box of the chosen structures is computed, where a fast network can find it.
         recommendedStep: Whether the model's own step is taken instead of ``stepFraction``.
-        rankRatio: Share of the ranks that is kept; 1 is the original network.
+        rankRatio: Strength of the compression, in its method's own measure (of Tucker compression, the share of the
+            ranks that is kept); 1 is the original network. Named as scenes have it.
+        method: Of the compression.
         threads: 0 is automatic.
         calibrate: See ``TuckerSegLib.records.job.Job``.
         refit: Whether a compressed network is fitted once more to the volume.
@@ -74,6 +76,7 @@ class TuckerSegParameterNode:
     selectedStructures: list[str] = []
     cropToStructures: bool = False
     rankRatio: Annotated[float, WithinRange(0.05, 1.0)] = 1.0
+    method: str = "tucker"
     device: str = "auto"
     precision: Annotated[str, Choice(["auto", "fp32", "bf16", "fp16"])] = "auto"
     recommendedStep: bool = True
@@ -184,12 +187,12 @@ class TuckerSegLogic(ScriptedLoadableModuleLogic):
         Args:
             volumeNode: CT volume in Hounsfield units.
             segmentationNode: Node to fill; None makes a new one, then found as ``logic.segmentationNode``.
-            rank: Rank ratio; 1 is the original network.
+            rank: Strength of the compression; of Tucker compression the rank ratio. 1 is the original network.
             options: ``model`` (a task such as ``total``, an imported model, or a path), ``structures`` (names or
                 groups; of several networks, only those that know one of them are run), ``crop`` (``auto``: only the
-                box around them), ``standardNames``, ``calibrate``, ``refit``, ``onEvent``, and the fields of
-                ``InferenceSpec``: ``device``, ``precision``, ``step_fraction``, ``mirroring``, ``threads``,
-                ``output_grid``, ``batch_size``.
+                box around them), ``standardNames``, ``method`` (of compression), ``calibrate``, ``refit``,
+                ``onEvent``, and the fields of ``InferenceSpec``: ``device``, ``precision``, ``step_fraction``,
+                ``mirroring``, ``threads``, ``output_grid``, ``batch_size``.
 
         Returns:
             RunStatistics: what it cost and found.
@@ -230,7 +233,7 @@ class TuckerSegLogic(ScriptedLoadableModuleLogic):
             structures = structures.split(",")
         named = {name: options.pop(key) for key, name in OPTION_FIELDS.items() if key in options}
         settings = RunSettings(
-            rank_ratio=rank,
+            strength=rank,
             structures=tuple(structures) if structures is not None else None,
             inference=InferenceSpec(**options),
             **named,
@@ -242,6 +245,7 @@ OPTION_FIELDS = {
     "model": "model",
     "standardNames": "standard_names",
     "calibrate": "calibrate",
+    "method": "method",
     "refit": "refit",
     "crop": "crop",
 }

@@ -14,7 +14,6 @@ from TuckerSegLib.catalog.resources import DEMO_VOLUME
 from TuckerSegLib.compression.tucker.method import Spec
 from TuckerSegLib.evaluation.overlap import mean_dice
 from TuckerSegLib.models.calibration import calibrate_model
-from TuckerSegLib.records.job import DEFAULT_COMPRESSION
 
 SETTINGS = InferenceSpec(precision="fp32")  # what bf16 adds to it depends on the processor
 RANK_RATIOS = [twentieth / 20 for twentieth in range(1, 20)]
@@ -26,7 +25,7 @@ def main() -> None:
     calibration = calibrate_model(model, image)
     rows = []
     for rank_ratio in RANK_RATIOS:
-        spec = Spec(rank_ratio, **DEFAULT_COMPRESSION)
+        spec = Spec.at(rank_ratio)
         labels = segment(image, compress(model, spec, calibration=calibration), SETTINGS).labels
         row = {"rank_ratio": rank_ratio, "agreement": round(mean_dice(labels, original), 4)}
         print(row, flush=True)

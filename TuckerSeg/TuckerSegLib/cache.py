@@ -1,4 +1,4 @@
-"""Files that are dear to make, kept between runs: compressed models, decompositions, calibrations, compiled
+"""Files that are dear to make, kept between runs: compressed models, what was made for them, calibrations, compiled
 networks.
 
 Knows folders, keys, sizes and ages; not what the files hold. Every entry is written beside its place and

@@ -51,7 +51,8 @@ class CompressedUNet(nn.Module):
             replace_modules(network, {network.get_submodule(path): nn.Identity() for path in unused_heads})
         for recipe in recipes:
             recipe = from_json(CompressionRecipe, recipe)
-            compression.method(recipe.method).apply(network, recipe.changes)
+            if recipe.changes:  # else weights alone were changed
+                compression.method(recipe.method).apply(network, recipe.changes)
         self.encoder = network.encoder
         self.decoder = network.decoder
         if hasattr(network, "initialize"):  # what nnU-Net calls on every module before it loads or trains

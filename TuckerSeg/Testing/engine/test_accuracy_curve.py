@@ -13,8 +13,9 @@ import pytest
 from Testing.engine.test_command_line import tuckerseg
 from TuckerSegLib import Cache, InferenceSpec, load_model, read_image, segment
 from TuckerSegLib.analysis import accuracy_curve
-from TuckerSegLib.analysis.accuracy_curve import Case, CurvePoint, measure_curve, policy_spec
+from TuckerSegLib.analysis.accuracy_curve import Case, CurvePoint, measure_curve
 from TuckerSegLib.analysis.accuracy_plot import draw_curve
+from TuckerSegLib.compression.policies import policy_spec
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.evaluation.overlap import mean_dice
 from TuckerSegLib.models.calibration import stored_calibration
@@ -45,7 +46,8 @@ def test_every_point_is_a_plain_run_of_that_network(make_model_folder, volumes):
     assert [point.calibrated for point in points] == [False] * 6 + [True, False]
     assert stored_calibration(model, Cache()) is None, "exploring does not change what runs use"
     original, found = (
-        segment(cases[1].volume, each, SETTINGS).labels for each in (model, compress(model, policy_spec("paper", 0.6)))
+        segment(cases[1].volume, each, SETTINGS).labels
+        for each in (model, compress(model, policy_spec("paper", 0.6, comparable=True)[1]))
     )
     assert points[3].agreement == mean_dice(found, original)
 

@@ -32,10 +32,10 @@ from TuckerSegLib.models.calibration import (
     volume_id,
 )
 from TuckerSegLib.models.compress import compress, to_be_compressed
-from TuckerSegLib.models.decomposition import evidence_key, network_basis
 from TuckerSegLib.models.distillation import to_be_repaired
 from TuckerSegLib.models.file import read_model_facts, read_model_file
 from TuckerSegLib.models.loading import load_facts
+from TuckerSegLib.models.material import material_key, prepare_fold
 from TuckerSegLib.training.distillation.settings import RepairSettings
 
 HALF = Spec(rank_ratio=0.5)
@@ -143,10 +143,22 @@ def test_every_fold_has_a_compiled_form_of_its_own(make_model_folder, small_imag
     np.testing.assert_array_equal(segment(small_image, model, COMPILED).labels, labels)
 
 
-def test_errors_of_ranks_belong_to_a_model_a_fold_a_calibration_and_a_multiple(honest):
-    asked = [(honest, "0", "a", 8), (honest, "1", "a", 8), (honest, "0", "b", 8), (honest, "0", "a", 4)]
-    asked.append((other_weights(honest), "0", "a", 8))
-    assert len({evidence_key(*each) for each in asked}) == len(asked)
+def test_what_a_method_has_found_out_belongs_to_a_model_a_fold_a_method_and_its_facts(honest, monkeypatch):
+    facts = {"of": "evidence", "calibration": "a", "rank_multiple": 8}
+    asked = [
+        (honest, "0", "tucker", facts),
+        (honest, "1", "tucker", facts),
+        (other_weights(honest), "0", "tucker", facts),
+    ]
+    asked += [(honest, "0", "tucker", facts | changed) for changed in ({"calibration": "b"}, {"rank_multiple": 4})]
+    keys = {material_key(*each) for each in asked}
+    monkeypatch.setattr("TuckerSegLib.compression.tucker.VERSION", 2)
+    assert len(keys | {material_key(*asked[0])}) == len(asked) + 1
+
+
+def network_basis(model, fold, cache):
+    """The decomposition of one fold's network."""
+    return prepare_fold(model, fold, HALF, "tucker", cache, None).basis()
 
 
 def test_a_refit_and_a_repair_belong_to_their_original_and_volumes(honest, small_image):
@@ -267,19 +279,19 @@ def test_an_entry_with_another_model_s_plans_is_discarded(honest):
 
 def test_a_basis_of_another_network_is_not_used(honest):
     false, cache = other_weights(honest), Cache()
-    bases = [network_basis(model, "0", model.network("0"), cache) for model in (false, honest)]
+    bases = [network_basis(model, "0", cache) for model in (false, honest)]
     ours, theirs = sorted(entry.path for entry in cache.entries() if entry.kind == "bases")
     name = next(iter(bases[0].layers))
     shutil.copy(ours, theirs)
     with pytest.warns(UserWarning, match="made again"):
-        again = [network_basis(model, "0", model.network("0"), cache) for model in (false, honest)]
+        again = [network_basis(model, "0", cache) for model in (false, honest)]
     for before, after in zip(bases, again, strict=True):
         assert torch.equal(before.layers[name].core, after.layers[name].core)
 
 
 def test_folds_have_bases_of_their_own(make_model_folder):
     model, cache = load_model(make_model_folder(folds=("0", "1"))), Cache()
-    first, second = (network_basis(model, fold, model.network(fold), cache) for fold in model.folds)
+    first, second = (network_basis(model, fold, cache) for fold in model.folds)
     name = next(iter(first.layers))
     assert not torch.equal(first.layers[name].core, second.layers[name].core)
 

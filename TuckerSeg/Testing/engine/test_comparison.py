@@ -8,11 +8,11 @@ import pytest
 from TuckerSegLib import Cache, Job, image_from_array, load_model, segment
 from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.evaluation.overlap import dice_per_label, mean_dice
-from TuckerSegLib.jobs import comparison
 from TuckerSegLib.models.job_compression import compress_as_asked
 from TuckerSegLib.models.model import SegmentationModel
 from TuckerSegLib.monitor import Stopwatch
 from TuckerSegLib.records.comparison import ComparisonRow
+from TuckerSegLib.records.job import at_strength
 from TuckerSegLib.records.serialization import from_json
 
 SHAPE = (40, 36, 44)
@@ -44,15 +44,15 @@ def compare(start_worker, hand_over, make_model_folder, job_for, tmp_path):
     return ask
 
 
-def as_asked(model: SegmentationModel, rank_ratio: float) -> SegmentationModel:
+def as_asked(model: SegmentationModel, strength: float) -> SegmentationModel:
     """What a job at this rank compresses a model to, by the calibration that is there."""
-    job = comparison.at_rank(Job(()), rank_ratio)
+    job = at_strength(Job(()), strength)
     return compress_as_asked(model, job, Cache(), Stopwatch(), None, lambda: None)
 
 
 def test_the_original_comes_first_and_every_row_is_a_plain_run(compare):
     rows, _, volume, model = compare()
-    assert [row.rank_ratio for row in rows] == [1.0, *RANKS]
+    assert [row.strength for row in rows] == [1.0, *RANKS]
     image = image_from_array(volume.voxels, affine=np.asarray(volume.file.affine))
     original = segment(image, model)
     names = original.label_names
@@ -61,7 +61,7 @@ def test_the_original_comes_first_and_every_row_is_a_plain_run(compare):
     assert rows[0].differences is None
     np.testing.assert_array_equal(on_grid(rows[0].labels), original.labels)
     for row in rows[1:]:
-        plain = segment(image, as_asked(model, row.rank_ratio))
+        plain = segment(image, as_asked(model, row.strength))
         np.testing.assert_array_equal(on_grid(row.labels), plain.labels)
         np.testing.assert_array_equal(on_grid(row.differences) > 0, plain.labels != original.labels)
         assert row.agreement == mean_dice(plain.labels, original.labels)

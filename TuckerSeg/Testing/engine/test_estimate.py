@@ -18,7 +18,7 @@ from TuckerSegLib.jobs.runs import measure_patch
 from TuckerSegLib.models.job_compression import compress_as_asked
 from TuckerSegLib.monitor import Stopwatch
 from TuckerSegLib.records.estimate import Estimate
-from TuckerSegLib.records.job import DEFAULT_COMPRESSION, compression_of
+from TuckerSegLib.records.job import steps_at
 from TuckerSegLib.records.serialization import from_json, to_json
 
 PROCESSOR = InferenceSpec(device="torch:cpu", threads=1)
@@ -32,7 +32,7 @@ def job_at(rank_ratio: float = 0.5, inference: InferenceSpec = PROCESSOR, **sett
 
 
 def by_default(rank_ratio: float) -> Job:
-    return Job((), inference=PROCESSOR, **compression_of(rank_ratio))
+    return Job((), inference=PROCESSOR, steps=steps_at(rank_ratio))
 
 
 def image_of(volume):
@@ -180,7 +180,7 @@ def test_the_original_agrees_with_itself_and_a_rank_only_where_it_was_measured(
     assert (told.agreement, told.agreement_source) == (None, NOT_MEASURED)
     measurements.add_agreement(compress(model, Spec(rank_ratio=0.5)).key, "my CT", 0.75)
     told = estimator.estimate(geometry, job_at(0.5))
-    assert (told.agreement, told.agreement_source) == (0.75, "measured on my CT with Compare ranks")
+    assert (told.agreement, told.agreement_source) == (0.75, "measured on my CT with Compare strengths")
 
 
 def test_the_built_in_network_s_agreement_is_known_beforehand(hand_over, measurements, tmp_path):
@@ -190,14 +190,14 @@ def test_the_built_in_network_s_agreement_is_known_beforehand(hand_over, measure
     assert told.agreement == pytest.approx(0.98, abs=0.02)
     assert told.agreement_source == "measured on the built-in volume"
     between = estimator.estimate(geometry, by_default(0.87))
-    assert between.agreement == told.agreement  # the next rank below is what it is at least
-    assert between.agreement_source == "measured on the built-in volume at rank 0.85"
+    assert between.agreement == told.agreement  # the next strength below is what it is at least
+    assert between.agreement_source == "measured on the built-in volume at strength 0.85"
     assert estimator.estimate(geometry, job_at(0.85)).agreement is None  # another policy
-    compress(model, Spec(0.85, **DEFAULT_COMPRESSION)).save(tmp_path / "small.tuckerseg")
+    compress(model, Spec.at(0.85)).save(tmp_path / "small.tuckerseg")
     file = Estimator(load_model(tmp_path / "small.tuckerseg"), measurements)
     assert file.estimate(geometry, job_at(1.0)).agreement is None  # ranks from the weights alone: not what was measured
     measurements.add_agreement(compress(model, Spec(rank_ratio=0.85)).key, "my CT", 0.5)
-    assert estimator.estimate(geometry, job_at(0.85)).agreement_source == "measured on my CT with Compare ranks"
+    assert estimator.estimate(geometry, job_at(0.85)).agreement_source == "measured on my CT with Compare strengths"
 
 
 def test_an_estimate_is_exact_once_the_model_is_calibrated(make_model_folder, hand_over, measurements):

@@ -79,7 +79,7 @@ def test_a_comparison_is_a_table_label_maps_and_a_document(ct, model, tmp_path):
     lines = [line.split() for line in done.stdout.splitlines()]
     assert [line[0] for line in lines[1:4]] == ["1.00", "0.75", "0.25"]
     rows = [from_json(ComparisonRow, row) for row in json.loads((folder / "comparison.json").read_text())]
-    assert [row.rank_ratio for row in rows] == [1.0, 0.75, 0.25]
+    assert [row.strength for row in rows] == [1.0, 0.75, 0.25]
     assert lines[2][5] == f"{rows[1].agreement:.3f}"
     original, small = (read_image(str(folder / name)).array for name in ("original.seg.nrrd", "rank-0.25.seg.nrrd"))
     assert original.shape == small.shape == read_image(str(ct)).array.shape

@@ -18,8 +18,8 @@ from TuckerSegLib.cli.main import main
 from TuckerSegLib.cli.parser import build_parser
 from TuckerSegLib.evaluation.overlap import mean_dice
 from TuckerSegLib.models.calibration import stored_calibration, volume_id
+from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.file import read_model_file
-from TuckerSegLib.segmentation.prepared_model import describe
 from TuckerSegLib.training.finetuning.preparation import held_back
 from TuckerSegLib.training.finetuning.settings import FineTuningSettings
 

@@ -90,7 +90,7 @@ def test_training_lowers_the_loss_and_raises_the_dice_of_held_back_cases(network
 def test_every_layer_of_a_compressed_network_is_trained(shapes_model, shapes_set):
     compressed = compress(shapes_model, tucker.Spec(rank_ratio=0.5, minimum_rank=2, rank_multiple=1), "tucker")
     network = compressed.network("0")
-    assert any(change.ranks for change in compressed.recipes[0].changes)
+    assert any(change.details["ranks"] for change in compressed.recipes[0].changes)
     result = fine_tune(network, compressed.plans, shapes_set, replace(QUICK, epochs=1, iterations=20))
     assert result.record.best_epoch == 1
     trained = dict(result.network.named_parameters())

@@ -11,16 +11,16 @@ import torch
 
 from TuckerSegLib import InferenceSpec, calibrate_model, catalog, compress, image_from_array, load_model, segment
 from TuckerSegLib.cache import Cache
+from TuckerSegLib.compression.distance import distance
 from TuckerSegLib.compression.tucker.method import Spec
-from TuckerSegLib.compression.tucker.refit import distance
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.models.calibration import calibration_patches, stored_calibration, volume_id
+from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.file import read_model_file
 from TuckerSegLib.models.job_compression import compress_as_asked
 from TuckerSegLib.models.refit import FITTED, HELD_BACK, SEED, refit_model
 from TuckerSegLib.monitor import Stopwatch
 from TuckerSegLib.records.job import Job
-from TuckerSegLib.segmentation.prepared_model import describe
 
 PLAIN = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
 ASKED = {"rank_ratio": 0.4, "rank_mode": "auto", "rank_multiple": 4, "minimum_rank": 4}

@@ -12,9 +12,9 @@ from TuckerSegLib import InferenceSpec, compress, image_from_array, load_model, 
 from TuckerSegLib.compression.tucker.method import Spec
 from TuckerSegLib.errors import Cancelled, ModelFileError, SpecError
 from TuckerSegLib.evaluation.overlap import mean_dice
+from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.distillation import repair_model
 from TuckerSegLib.models.file import read_model_file
-from TuckerSegLib.segmentation.prepared_model import describe
 from TuckerSegLib.training.distillation.loss import balanced_voxels, distillation_loss
 from TuckerSegLib.training.distillation.settings import RepairSettings
 

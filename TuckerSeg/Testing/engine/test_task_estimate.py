@@ -15,7 +15,7 @@ from TuckerSegLib.jobs import runs as runs_module
 from TuckerSegLib.jobs.runs import Runs
 from TuckerSegLib.monitor import Context
 from TuckerSegLib.records.estimate import Estimate
-from TuckerSegLib.records.job import compression_of
+from TuckerSegLib.records.job import steps_at
 from TuckerSegLib.records.serialization import from_json, to_json
 from TuckerSegLib.worker.handlers import Handlers
 
@@ -64,9 +64,9 @@ def test_one_patch_of_one_network_tells_of_all_that_are_built_alike(small_image,
     assert len(measured) == 1
 
 
-@pytest.mark.filterwarnings("ignore:The ranks were chosen by the weights")
+@pytest.mark.filterwarnings("ignore:The compression goes by the weights")
 def test_a_compressed_task_is_measured_with_one_network_and_beside_its_original(small_image, measured):
-    job = replace(TOTAL, structures=("liver", "ribs"), calibrate="none", **compression_of(0.5))
+    job = replace(TOTAL, structures=("liver", "ribs"), calibrate="none", steps=steps_at(0.5))
     told = Runs().estimate(job, small_image.geometry, True, CONTEXT)
     assert told.seconds is not None
     assert told.original_seconds is not None
@@ -84,11 +84,11 @@ def test_memory_is_that_of_one_network_and_no_weights_are_held(small_image):
     assert all(weight.is_meta for each in estimators for weight in each._model.weights.values())
 
 
-@pytest.mark.filterwarnings("ignore:The ranks were chosen by the weights")
+@pytest.mark.filterwarnings("ignore:The compression goes by the weights")
 def test_the_agreement_of_a_whole_task_is_remembered_by_rank(small_image):
     runs, small = Runs(), replace(TOTAL, structures=None, calibrate="none")
     assert runs.estimate(small, small_image.geometry, False, CONTEXT).agreement == 1.0
-    at_half = replace(small, **compression_of(0.5))
+    at_half = replace(small, steps=steps_at(0.5))
     assert runs.estimate(at_half, small_image.geometry, False, CONTEXT).agreement is None
     (_, row) = runs.compare(small, small_image, [0.5], CONTEXT, remember=True)
     assert 0 <= row.agreement < 1
@@ -97,7 +97,7 @@ def test_the_agreement_of_a_whole_task_is_remembered_by_rank(small_image):
 
 def test_preparing_a_task_fills_the_cache_and_the_run_finds_it_there(small_ct, small_image, capsys):
     wanted = ("liver", "ribs")
-    job = replace(TOTAL, images=(str(small_ct),), structures=wanted, calibrate="none", **compression_of(0.5))
+    job = replace(TOTAL, images=(str(small_ct),), structures=wanted, calibrate="none", steps=steps_at(0.5))
     assert Runs().estimate(job, small_image.geometry, False, CONTEXT).cache_bytes > 0
     words = ["--structures", ",".join(wanted), "--calibrate", "none", "--device", "torch:cpu", "--threads", "1"]
     assert cli.main(["compress", "total", "--rank", "0.5", *words]) == 0

@@ -24,7 +24,7 @@ from TuckerSegLib.models import task as segmentation_task
 from TuckerSegLib.monitor import Context, Stopwatch
 from TuckerSegLib.postprocessing.small_blobs import remove_small_blobs
 from TuckerSegLib.preprocessing import shared_resampling
-from TuckerSegLib.records.job import compression_of
+from TuckerSegLib.records.job import steps_at
 from TuckerSegLib.records.serialization import from_json, to_json
 from TuckerSegLib.records.statistics import RunStatistics
 from TuckerSegLib.segmentation import prepared_task as ready_task
@@ -98,7 +98,7 @@ def test_a_network_of_another_spacing_gets_the_volume_resampled_again(small_imag
 @pytest.mark.parametrize("rank_ratio", [1.0, 0.5])
 def test_what_is_compiled_already_runs_without_its_weights_being_read(small_ct, monkeypatch, rank_ratio):
     inference = InferenceSpec(device="openvino:cpu", precision="fp32", threads=1)
-    job = Job((str(small_ct),), model="total", inference=inference, calibrate="none", **compression_of(rank_ratio))
+    job = Job((str(small_ct),), model="total", inference=inference, calibrate="none", steps=steps_at(rank_ratio))
     # As of the published networks, of which none has more classes than features; a head would be read.
     monkeypatch.setattr("TuckerSegLib.models.model.accumulated_channels", lambda model: model.plans.logit_channels)
     first = run_job(job)
@@ -112,7 +112,7 @@ def test_what_is_compiled_already_runs_without_its_weights_being_read(small_ct, 
 
 def test_compressed_networks_are_calibrated_each_on_the_same_volume(small_ct, networks, monkeypatch):
     monkeypatch.setattr(calibrating, "has_built_in_volumes", lambda model: False)  # resampling the torso takes long
-    settings = compression_of(0.5)
+    settings = {"steps": steps_at(0.5)}
     wanted = [TOTAL.parts[0], TOTAL.parts[4]]
     job = Job(
         (str(small_ct),), model="total", inference=PROCESSOR, structures=("organs", "ribs and sternum"), **settings
@@ -154,7 +154,7 @@ def prepared(monkeypatch):
 @pytest.mark.parametrize("rank_ratio", [1.0, 0.5])
 def test_one_network_is_alive_at_a_time_and_none_is_left(small_ct, prepared, rank_ratio):
     networks, alive = prepared
-    run_job(Job((str(small_ct),), model="total", inference=PROCESSOR, calibrate="none", **compression_of(rank_ratio)))
+    run_job(Job((str(small_ct),), model="total", inference=PROCESSOR, calibrate="none", steps=steps_at(rank_ratio)))
     assert alive == [0] * 5
     gc.collect()
     assert not any(reference() for reference in networks)

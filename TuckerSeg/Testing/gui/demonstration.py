@@ -150,7 +150,7 @@ def print_comparison(rows) -> None:
         run = row.statistics
         agreement = "" if row.agreement is None else f"{row.agreement:.3f}"
         print(
-            f"{row.rank_ratio:6.2f}{run.parameters / 1e6:15.3f}{run.macs_per_volume * 2e-9:10.1f}"
+            f"{row.strength:6.2f}{run.parameters / 1e6:15.3f}{run.macs_per_volume * 2e-9:10.1f}"
             f"{row.seconds:9.2f}{agreement:>11}"
         )
     print("agreement: mean Dice against the original network, structures of 20 voxels or more")

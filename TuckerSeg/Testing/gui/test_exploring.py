@@ -95,7 +95,7 @@ def test_only_the_latest_preview_is_shown(ready, until):
     for value in (0.9, 0.8, 0.7, 0.6, 0.5):
         ready.ui.rankSlider.value = value
     until(lambda: "structures" in ready.ui.previewStatusLabel.text)
-    assert ready.previewing.preview._wanted.settings.rank_ratio == 0.5
+    assert ready.previewing.preview._wanted.settings.strength == 0.5
 
 
 def test_comparing_ranks_fills_table_and_plot_and_shows_a_row(ready, until):
@@ -114,7 +114,7 @@ def test_comparing_ranks_fills_table_and_plot_and_shows_a_row(ready, until):
     assert nodes.table.GetNumberOfColumns() == 7
     assert nodes.chart.GetNumberOfPlotSeriesNodes() == 2
     table.cellClicked.emit(2, 0)
-    assert "rank 0.40" in nodes.segmentation.GetName()
+    assert "strength 0.40" in nodes.segmentation.GetName()
     assert nodes.segmentation.GetSegmentation().GetNumberOfSegments() > 0
     assert nodes.differences.GetSegmentation().GetNumberOfSegments() == 1
     ready.ui.compareClearButton.click()

@@ -125,7 +125,7 @@ def test_a_worker_that_the_system_ends_is_told_as_out_of_memory(ready, until, sl
     os.kill(ready.session.worker.pid, signal.SIGKILL)
     finish(ready, until)
     assert "memory" in ready.ui.statusLabel.text
-    assert "lower rank" in ready.ui.statusLabel.text
+    assert "compress more" in ready.ui.statusLabel.text
 
 
 def test_only_chosen_structures_are_loaded(ready, until):

@@ -14,6 +14,8 @@ from TuckerSegLib.compression.calibration import Calibration, LayerMoments, cali
 from TuckerSegLib.compression.sampling import neighborhoods, sample_positions
 from TuckerSegLib.compression.tucker.basis import decompose
 from TuckerSegLib.compression.tucker.calibrated_basis import CalibratedBasis
+from TuckerSegLib.compression.tucker.details import TuckerDetails
+from TuckerSegLib.compression.tucker.material import Material
 from TuckerSegLib.compression.tucker.method import Spec, apply, plan
 from TuckerSegLib.compression.tucker.whitening import WhitenedLayer
 from TuckerSegLib.errors import ModelFileError, SpecError
@@ -51,7 +53,7 @@ def calibration(network, patches) -> Calibration:
 
 def compressed(network, spec, basis, evidence):
     smaller = copy.deepcopy(network)
-    changes = plan(network, spec, PATCH, evidence=evidence)
+    changes = plan(network, spec, PATCH, materials=[Material(evidence, lambda: basis)])
     apply(smaller, changes, basis)
     return smaller, changes
 
@@ -223,7 +225,7 @@ def test_a_calibrated_network_is_nearer_to_the_original_than_a_plain_one(network
     uniform, _ = compressed(network, relative, plain, None)
     calibrated, changes = compressed(network, spread, basis, basis.evidence(4))
     assert logit_error(network, calibrated, patches) < 0.5 * logit_error(network, uniform, patches)
-    assert any(change.merged for change in changes)
+    assert any(change.details["merged"] for change in changes)
 
 
 def test_what_a_merged_layer_computes_is_its_factors_product(network, patches, calibration):
@@ -232,10 +234,11 @@ def test_what_a_merged_layer_computes_is_its_factors_product(network, patches, c
     smaller, changes = compressed(network, spec, basis, basis.evidence(4))
     lengths = set()
     for change in changes:
-        if change.ranks is None:
+        ranks = TuckerDetails.of(change).ranks
+        if ranks is None:
             continue
         layers, conv = smaller.get_submodule(change.path), network.get_submodule(change.path)
-        core, output_factor, input_factor = basis.truncated(change.path, change.ranks)
+        core, output_factor, input_factor = basis.truncated(change.path, ranks)
         weight = torch.einsum("or,rs...,is->oi...", output_factor, core, input_factor)
         dense = copy.deepcopy(conv)
         dense.weight.copy_(weight.transpose(0, 1) if conv.transposed else weight)
@@ -252,7 +255,7 @@ def test_the_budget_holds_and_the_error_is_not_above_the_uniform_one(network, ca
     basis = CalibratedBasis.of(network, calibration)
     evidence = basis.evidence(4)
     spec = Spec(rank_ratio, rank_mode="auto", budget=budget, rank_multiple=4, minimum_rank=4)
-    changes = plan(network, spec, PATCH, evidence=evidence)
+    changes = plan(network, spec, PATCH, materials=[Material(evidence, lambda: basis)])
     paper = plan(network, Spec.paper(rank_ratio, 4), PATCH)
     allowed = sum(min(getattr(each.before, budget), getattr(each.after, budget)) for each in paper)
     assert sum(getattr(change.after, budget) for change in changes) <= allowed
@@ -262,7 +265,8 @@ def test_the_budget_holds_and_the_error_is_not_above_the_uniform_one(network, ca
 
 
 def summed(changes, evidence) -> float:
-    return sum(float(evidence.errors[c.path][c.ranks[1]][c.ranks[0]]) for c in changes if c.ranks)
+    ranks = {change.path: change.details["ranks"] for change in changes if change.skipped_because is None}
+    return sum(float(evidence.errors[path][s][r]) for path, (r, s) in ranks.items())
 
 
 def test_allocation_finds_the_best_of_all_combinations_or_nearly():
@@ -296,7 +300,7 @@ def test_ranks_by_weights_need_their_decomposition(network):
     for mode in ("auto", "energy", "evbmf"):
         with pytest.raises(SpecError, match="decomposition"):
             plan(network, Spec(0.5, rank_mode=mode), PATCH)
-    assert all(change.ranks is None for change in plan(network, Spec(1.0, rank_mode="auto"), PATCH))
+    assert all(change.skipped_because for change in plan(network, Spec(1.0, rank_mode="auto"), PATCH))
 
 
 @pytest.mark.parametrize("wrong", [{"budget": "time"}, {"calibration": "ab"}, {"rank_mode": "best"}])

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from TuckerSegLib.compression.tucker.basis import decompose
+from TuckerSegLib.compression.tucker.material import Material
 from TuckerSegLib.compression.tucker.method import Spec, plan
 from TuckerSegLib.compression.tucker.rank_policies import rank_of_energy, rank_of_evbmf
 
@@ -44,5 +45,5 @@ def test_a_layer_of_low_rank_gets_that_rank(mode):
         conv.weight += 0.01 * conv.weight.std() * torch.randn(conv.weight.shape)
     network = torch.nn.Sequential(torch.nn.Conv3d(1, 32, 3, padding=1), conv, torch.nn.Conv3d(48, 4, 1))
     spec = Spec(0.999, rank_mode=mode, minimum_rank=1, rank_multiple=1)
-    changes = plan(network, spec, (16, 16, 16), evidence=decompose(network).evidence())
-    assert {change.path: change.ranks for change in changes}["1"] == (10, 6)
+    changes = plan(network, spec, (16, 16, 16), materials=[Material(decompose(network).evidence(), None)])
+    assert {change.path: change.details["ranks"] for change in changes}["1"] == [10, 6]

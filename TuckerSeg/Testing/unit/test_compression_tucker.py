@@ -13,6 +13,7 @@ from torch import nn
 
 from TuckerSegLib.compression.tucker import method as tucker
 from TuckerSegLib.compression.tucker.basis import Basis
+from TuckerSegLib.compression.tucker.details import TuckerDetails
 from TuckerSegLib.errors import ModelFileError, SpecError, UnsupportedModelError
 from TuckerSegLib.records.compression import Cost, LayerChange
 
@@ -43,7 +44,8 @@ def output_first(conv):
 
 def change(conv, ranks, sweeps=0):
     cost = Cost(0, 0)
-    return LayerChange("0", type(conv).__name__, tuple(conv.weight.shape), ranks, cost, cost, sweeps=sweeps)
+    details = TuckerDetails(ranks, sweeps).to_json()
+    return LayerChange("0", type(conv).__name__, tuple(conv.weight.shape), cost, cost, details=details)
 
 
 def compressed(conv, ranks, sweeps=0):

@@ -14,6 +14,7 @@ from TuckerSegLib.compression.cost import count
 from TuckerSegLib.compression.layers import convolutions
 from TuckerSegLib.compression.tucker.basis import decompose
 from TuckerSegLib.compression.tucker.calibrated_basis import CalibratedBasis
+from TuckerSegLib.compression.tucker.details import TuckerDetails
 from TuckerSegLib.compression.tucker.method import Spec, apply
 from TuckerSegLib.compression.tucker.truncation import calibrated_truncation_errors, truncation_errors
 from TuckerSegLib.errors import SpecError
@@ -132,8 +133,9 @@ def test_costs_are_counted_in_the_compressed_network(model, path):
     for pair in layer.pairs:
         smaller = model.structure()
         ranks = (pair.output_rank, pair.input_rank)
+        details = TuckerDetails(ranks, merged=True).to_json()
         change = LayerChange(
-            path, type(conv).__name__, tuple(conv.weight.shape), ranks, layer.dense, layer.dense, None, merged=True
+            path, type(conv).__name__, tuple(conv.weight.shape), layer.dense, layer.dense, details=details
         )
         apply(smaller, [change])
         after = count(smaller, model.plans.patch_shape).total

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from TuckerSegLib.records.protocol import MOST_LINE_BYTES, REQUESTS, request_line
-from TuckerSegLib.worker.requests import _FIELDS, RequestError, check_fields, lines_of, read_request
+from TuckerSegLib.worker.requests import _FIELDS, RequestError, check_fields, lines_of, read_request, strengths_of
 
 AFFINE = [[2.0, 0, 0, 0], [0, 2.0, 0, 0], [0, 0, 2.0, 0], [0, 0, 0, 1.0]]
 RUN = {"job": {}, "volume": {}}
@@ -20,7 +20,7 @@ SOUND = {
     },
     "segment": {**RUN, "labels": "labels.npy", "structures": ["liver"]},
     "preview": {**RUN, "labels": "labels.npy", "point": [1, 2.5, -3]},
-    "compare": {**RUN, "rank_ratios": [0.5], "folder": "folder", "box_mm": 120.0, "center": [0, 0, 0]},
+    "compare": {**RUN, "strengths": [0.5], "folder": "folder", "box_mm": 120.0, "center": [0, 0, 0]},
     "import_model": {"path": "path", "name": "name"},
 }  # fmt: skip
 
@@ -52,6 +52,17 @@ def test_a_field_of_another_type_is_told_by_name(kind, name):
 def test_an_affine_whose_axes_span_no_volume_is_refused(rows):
     with pytest.raises(RequestError, match="'affine' should be .* span a volume"):
         check_fields({"id": 1, "request": "estimate", **SOUND["estimate"], "affine": rows})
+
+
+def test_a_comparison_of_an_earlier_application_is_understood():
+    former = {"id": 1, "request": "compare", **SOUND["compare"], "rank_ratios": [0.25]}
+    del former["strengths"]
+    check_fields(former)
+    assert strengths_of(former) == [0.25]
+    with pytest.raises(RequestError, match="'rank_ratios' should be"):
+        check_fields({**former, "rank_ratios": [2]})
+    with pytest.raises(RequestError, match="'strengths' should be .*; found nothing"):
+        check_fields({**former, "rank_ratios": None})
 
 
 def test_a_missing_field_is_told_by_name():

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ..cache import Cache
-from ..compression.tucker.method import Spec
+from ..compression.policies import is_calibrated, policy_spec
+from ..compression.policies import policies as known_policies
 from ..errors import SpecError
 from ..evaluation.overlap import dice_per_label, mean_dice
 from ..image import Image
@@ -24,20 +25,12 @@ from ..models.distillation import repair_model, to_be_repaired
 from ..models.file import cached_model, store_model
 from ..models.model import SegmentationModel
 from ..models.refit import refit_model
-from ..records.job import DEFAULT_COMPRESSION, InferenceSpec
+from ..records.job import InferenceSpec
 from ..segmentation.prepared_model import prepare
 from ..segmentation.segment import SegmentationResult, segment
 from ..training.distillation.settings import RepairSettings
 
-POLICIES = {
-    "paper": "one factor as in the Tucker paper; layers that would get dearer dense, so that all have one budget",
-    "uniform": "one factor, layers that would not get cheaper dense, ranks in multiples of 8",
-    "weights": "the factor's budget spread by the weights alone",
-    "auto": "the factor's budget spread by calibration, factors fitted to it",
-    "auto+refit": "auto, then layers fitted once more behind the inputs that they get: a minute",
-    "auto+repair": "auto, then trained on its original's outputs: many minutes",
-    "auto+refit+repair": "auto, fitted once more, then trained",
-}
+IMPROVEMENTS = ("refit", "repair")  # that may follow a policy, as auto+refit+repair: in this order, each once
 WORST = 5
 
 
@@ -100,7 +93,7 @@ def measure_curve(
     Args:
         model: The original.
         factors: Below 1.
-        policies: Of ``POLICIES``.
+        policies: Names of ``compression.policies``, each with improvements or without, as ``auto+refit``.
         calibrate_on: Volume that is calibrated, fitted and repaired on; None takes the first case.
         repair: How a policy with ``+repair`` trains; None takes the defaults.
         stop: Asked between runs; raises to stop.
@@ -108,32 +101,38 @@ def measure_curve(
     Raises:
         SpecError: A policy or factor that there is not.
     """
-    unknown = [policy for policy in policies if policy not in POLICIES]
-    if unknown:
-        raise SpecError(f"Unknown policy {', '.join(unknown)}; known: {', '.join(POLICIES)}.")
+    for policy in policies:
+        _require_policy(policy)
     originals = list(_run_all(model, cases, inference, cache, stop))
     yield from (_point(case, "original", 1.0, found, found, False) for case, found in zip(cases, originals))
     source = calibrate_on or cases[0].volume
-    calibrates = any(policy.startswith("auto") for policy in policies)
+    calibrates = any(is_calibrated(_base(policy)) for policy in policies)
     calibration = calibrate_model(model, source, progress=lambda done: stop()) if calibrates else None
     for policy in policies:
         for factor in factors:
-            spec = policy_spec(policy, factor, calibration)
-            smaller = compress(model, spec, cache=cache, calibration=calibration if spec.calibration else None)
+            method, spec = policy_spec(_base(policy), factor, comparable=True)
+            used = calibration if is_calibrated(_base(policy)) and spec.needs_calibration else None
+            smaller = compress(model, spec, method, cache, calibration=used)
             smaller = _improved(smaller, model, policy, source, calibration, cache, repair or RepairSettings(), stop)
             for case, original, found in zip(cases, originals, _run_all(smaller, cases, inference, cache, stop)):
-                seen = spec.calibration is not None and case.volume.source == source.source
+                seen = used is not None and case.volume.source == source.source
                 yield _point(case, policy, factor, found, original, seen)
 
 
-def policy_spec(policy: str, factor: float, calibration: ModelCalibration | None = None) -> Spec:
-    """The compression that a policy's name and a factor stand for."""
-    if policy == "paper":
-        return replace(Spec.paper(factor), keep_if_not_cheaper=True)
-    if policy == "uniform":
-        return Spec(factor)
-    named = calibration.sha256 if policy.startswith("auto") and calibration else None
-    return Spec(factor, calibration=named, **DEFAULT_COMPRESSION)
+def _base(policy: str) -> str:
+    """The policy without what follows it."""
+    return policy.split("+")[0]
+
+
+def _require_policy(policy: str) -> None:
+    """Raise SpecError where there is no such policy, or it is followed by what cannot follow it."""
+    base, *improvements = policy.split("+")
+    if base not in known_policies():
+        raise SpecError(f"Unknown policy {base}; known: {', '.join(known_policies())}.")
+    if improvements != [each for each in IMPROVEMENTS if each in improvements]:
+        raise SpecError(f"A policy may be followed by +refit, +repair or +refit+repair; found {policy}.")
+    if "refit" in improvements and not is_calibrated(base):
+        raise SpecError(f"A refit goes on from a calibrated compression, and {base} is none; found {policy}.")
 
 
 def _run_all(

@@ -19,16 +19,18 @@ from ..cache import Cache
 from ..compression.allocation import rank_steps
 from ..compression.layers import convolutions
 from ..compression.trace import Call, trace
+from ..compression.tucker import Spec
 from ..compression.tucker.basis import Basis
 from ..compression.tucker.calibrated_basis import CalibratedBasis
 from ..compression.tucker.costs import dense_cost, tucker_cost
 from ..compression.tucker.truncation import calibrated_truncation_errors, truncation_errors
 from ..errors import SpecError
 from ..models.calibration import ModelCalibration
-from ..models.decomposition import calibrated_basis, network_basis
+from ..models.material import prepare_fold
 from ..models.model import SegmentationModel, require_original
 from ..records.compression import Cost
 
+METHOD = "tucker"  # whose errors these are
 Ranks = tuple[tuple[int, ...], tuple[int, ...]]  # of the outputs, of the inputs
 SquaredErrors = tuple[Tensor, float]  # (output ranks, input ranks), and the squared norm of the weight
 
@@ -160,9 +162,9 @@ def measure_reconstruction(
     bases = []
     for fold in model.folds:
         stop()
-        network = model.network(fold)
-        calibrated = calibrated_basis(fold, network, calibration) if calibration else None
-        bases.append((network_basis(model, fold, network, cache, lambda done: stop()), calibrated))
+        plain = prepare_fold(model, fold, Spec(), METHOD, cache, None, lambda done: stop()).basis()
+        calibrated = CalibratedBasis.of(model.network(fold), calibration.folds[fold]) if calibration else None
+        bases.append((plain, calibrated))
     for path, (conv, calls) in layers.items():
         stop()
         ranks = tuple(tuple(rank_steps(size, grid.multiple)) for size in (conv.out_channels, conv.in_channels))

@@ -123,14 +123,15 @@ def known_models() -> tuple[Task, ...]:
     return tuple(known for known in tasks() if known.path is not None)
 
 
-def shipped_agreement(source_sha256: str, method: str, rank_ratio: float) -> tuple[float, str] | None:
+def shipped_agreement(source_sha256: str, method: str, strength: float) -> tuple[float, str] | None:
     """Mean Dice against the original network, measured before this program was given away, and on what.
 
-    Between two measured ratios that of the lower one holds, and its ratio is told.
+    Between two measured strengths that of the lower one holds, and it is told.
 
     Args:
         source_sha256: Of the original model's files.
-        rank_ratio: Of the method's default policy, calibrated.
+        method: Name of the compression method.
+        strength: Of the method's default policy, calibrated.
 
     Returns:
         None where it was not measured.
@@ -138,11 +139,11 @@ def shipped_agreement(source_sha256: str, method: str, rank_ratio: float) -> tup
     document = _agreements()
     if (document["source_sha256"], document["method"]) != (source_sha256, method):
         return None
-    below = [row for row in document["rank_ratios"] if row["rank_ratio"] <= rank_ratio]
+    below = [row for row in document["rank_ratios"] if row["rank_ratio"] <= strength]
     if not below:
         return None
     row = max(below, key=lambda row: row["rank_ratio"])
-    where = "" if row["rank_ratio"] == rank_ratio else f" at rank {row['rank_ratio']:.2f}"
+    where = "" if row["rank_ratio"] == strength else f" at strength {row['rank_ratio']:.2f}"
     return row["agreement"], document["volume"] + where
 
 

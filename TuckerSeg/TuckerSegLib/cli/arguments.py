@@ -3,42 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
+from ..compression import METHODS, add_options
+from ..compression.policies import policies
 from ..export import FORMATS
 from ..export.settings import WEIGHTS
-from ..printable import excerpt
-from ..records.job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS, SMALL_BLOB_MM3
-
-POLICIES = ("auto", "uniform", "paper", "energy", "evbmf", "fixed")
-
-RANK_HELP = (
-    "rank ratio in (0, 1]: compress the network to this share of its channels' ranks; 1 is the original network. "
-    "Low ranks are faster and lose accuracy: 'tuckerseg demo' and 'tuckerseg compare' show how much"
-)
-
-
-LARGEST_WHOLE, LARGEST_REAL = 2**31 - 1, 1e9  # what every library below takes; no setting comes near
-
-
-def whole(text: str) -> int:
-    """What was typed as a whole number; whether it fits is told by the setting that it is for."""
-    return _number(text, int, "a whole number", LARGEST_WHOLE)
-
-
-def real(text: str) -> float:
-    """What was typed as a number with an end; whether it fits is told by the setting that it is for."""
-    return _number(text, float, "a number", LARGEST_REAL)
-
-
-def _number(text: str, kind: type, words: str, largest: float) -> Any:
-    try:
-        number = kind(text)
-    except ValueError:
-        number = None
-    if number is None or not abs(number) <= largest:
-        raise argparse.ArgumentTypeError(f"{words} of at most {largest:g} was expected; found '{excerpt(text, 40)}'")
-    return number
+from ..records.job import CALIBRATE, DEFAULT_METHOD, OUTPUT_GRIDS, PRECISIONS, SMALL_BLOB_MM3
+from ..typed_numbers import real, whole
 
 
 def add_images(parser: argparse.ArgumentParser, optional: bool = False) -> None:
@@ -111,45 +82,55 @@ def add_structures(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_compression(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rank", type=real, metavar="RATIO", help=RANK_HELP + " (default: 1)")
-    add_policy(parser)
+def add_compression(parser: argparse.ArgumentParser, strength: bool = True) -> None:
+    """How a model is compressed: the options of every method, and what all of them share.
 
-
-def add_policy(parser: argparse.ArgumentParser) -> None:
+    Args:
+        strength: False leaves out how far, for a command that tries several strengths.
+    """
     parser.add_argument(
-        "--policy",
-        choices=POLICIES,
-        default="auto",
-        help="where the ranks come from. auto: the ratio's budget, spread over the layers so that the output changes "
-        "least, by a calibration on the volume where there is one; uniform: the same ratio in every layer, multiples "
-        "of 8; paper: every layer, ranks as in the Tucker paper (rank 0.3 unless --rank); energy: the ratio is the "
-        "share of the weights' energy to keep; evbmf: variational Bayes on the weights; fixed: --minimum-rank "
-        "everywhere (default: %(default)s)",
+        "--method",
+        metavar="NAMES",
+        help=f"how to compress: one of {', '.join(METHODS)}, or several in the order in which they follow each other, "
+        f"each with its strength where its own options do not say it, as {DEFAULT_METHOD}:0.5 "
+        f"(default: {DEFAULT_METHOD})",
     )
-    parser.add_argument(
-        "--budget",
-        choices=("macs", "parameters"),
-        default="macs",
-        help="what --policy auto spares: macs is faster, parameters smaller (default: %(default)s)",
-    )
+    add_options(parser, strength)
     parser.add_argument(
         "--calibrate",
         choices=CALIBRATE,
         default="auto",
         help="auto: take the calibration of earlier volumes, else calibrate on this one; volume: add this volume to "
-        "it; none: ranks from the weights alone (default: %(default)s)",
+        "it; none: compress by the weights alone (default: %(default)s)",
     )
     parser.add_argument(
         "--refit",
         action="store_true",
-        help="with --policy auto: fit the compressed layers once more, to this volume; a minute, and nearer to the "
-        "original on it",
+        help="with a calibrated compression: fit the compressed layers once more, to this volume; a minute, and nearer "
+        "to the original on it",
     )
+
+
+def add_strengths(parser: argparse.ArgumentParser) -> None:
+    """Several strengths of one compression."""
     parser.add_argument(
-        "--rank-mode", choices=("relative", "fixed"), default="relative", help="with --policy paper or uniform"
+        "--ranks",
+        "--strengths",
+        metavar="RATIOS",
+        default="0.85,0.7,0.5",
+        help="strengths below 1; of Tucker compression rank ratios (default: %(default)s)",
     )
-    parser.add_argument("--minimum-rank", type=whole, default=8, help="no rank below this (default: %(default)s)")
+
+
+def add_factors_and_policies(parser: argparse.ArgumentParser) -> None:
+    """Several strengths of several compressions."""
+    parser.add_argument("--factors", default="0.7,0.5,0.3", help="strengths below 1 (default: %(default)s)")
+    parser.add_argument(
+        "--policies",
+        default="paper,auto",
+        help=f"of {', '.join(policies())}; each may be followed by +repair (many minutes per factor), calibrated ones "
+        "by +refit (a minute) or +refit+repair (default: %(default)s)",
+    )
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:

@@ -6,9 +6,9 @@ from .. import tensor_file
 from ..cache import CacheEntry, entry_name
 from ..errors import ModelFileError
 from ..hardware import compiled_cache
+from ..models.description import describe
 from ..models.file import read_model_facts
 from ..printable import excerpt
-from ..segmentation.prepared_model import describe
 
 DAMAGED = "damaged, or not what its name says"
 

@@ -15,7 +15,7 @@ from ..cache import Cache
 from ..errors import OutputError
 from ..evaluation.overlap import mean_dice
 from ..jobs.run import run_job
-from ..records.job import InferenceSpec, Job, compression_of
+from ..records.job import InferenceSpec, Job, steps_at
 from ..records.serialization import to_json
 from ..records.statistics import as_table
 from ..segmentation.segment import SegmentationResult
@@ -66,7 +66,7 @@ def _run(rank_ratio: float, output: Path | None) -> SegmentationResult:
         images=(str(catalog.DEMO_VOLUME),),
         output=str(output) if output else None,
         model="demo",
-        **compression_of(rank_ratio),
+        steps=steps_at(rank_ratio),
         inference=InferenceSpec(),
     )
     try:

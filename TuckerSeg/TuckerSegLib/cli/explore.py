@@ -1,4 +1,4 @@
-"""``tuckerseg plan``, ``compare`` and ``explore``: what a rank costs and saves, foretold and measured."""
+"""``tuckerseg plan``, ``compare`` and ``explore``: what a compression costs and saves, foretold and measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .. import image
 from ..analysis.accuracy_curve import Case, CurvePoint, measure_curve
 from ..analysis.accuracy_plot import as_text, draw_curve
 from ..cache import Cache
-from ..jobs.comparison import RankResult
+from ..jobs.comparison import StrengthResult
 from ..jobs.runs import Runs
 from ..models.model import SegmentationModel
 from ..monitor import Context
@@ -44,15 +44,13 @@ def plan(job: Job, measure: bool, as_json: bool, stopped: Callable[[], bool]) ->
         say(*estimate_table(estimate).split("\n"))
 
 
-def compare(
-    job: Job, rank_ratios: list[float], folder: Path | None, as_json: bool, stopped: Callable[[], bool]
-) -> None:
-    """Run the original and several ranks on one volume, and print how they compare.
+def compare(job: Job, strengths: list[float], folder: Path | None, as_json: bool, stopped: Callable[[], bool]) -> None:
+    """Run the original and several strengths on one volume, and print how they compare.
 
     Args:
-        job: Its compression and output are not looked at.
-        rank_ratios: Below 1.
-        folder: Where a ``.seg.nrrd`` of every rank and ``comparison.json`` go; None keeps none.
+        job: Its output is not looked at, nor how far it compresses.
+        strengths: Below 1.
+        folder: Where a ``.seg.nrrd`` of every strength and ``comparison.json`` go; None keeps none.
 
     Raises:
         OutputError: The folder cannot be made or written.
@@ -63,11 +61,11 @@ def compare(
     reporter = JsonReporter() if as_json else TerminalReporter()
     documents, lines = [], []
     with contextlib.closing(reporter), contextlib.closing(Runs()) as runs:
-        for row in runs.compare(job, volume, rank_ratios, Context(reporter, stopped), remember=True):
-            documents.append(to_json(row.to_record()))
+        for row in runs.compare(job, volume, strengths, Context(reporter, stopped), remember=True):
+            documents.append({**to_json(row.to_record()), "rank_ratio": row.strength})  # the name that scripts know
             lines.append(comparison_line(row))
             if folder is not None:
-                row.result.save(str(folder / f"{_name(row.rank_ratio)}.seg.nrrd"))
+                row.result.save(str(folder / f"{_name(row.strength)}.seg.nrrd"))
             reporter({"event": "row", "row": documents[-1]})
     if folder is not None:
         write_text(folder / "comparison.json", json.dumps(documents, indent=1))
@@ -93,7 +91,7 @@ def explore(
         model: The original.
         cases: Volumes, with reference labels or without.
         factors: Below 1.
-        policies: Of ``accuracy_curve.POLICIES``.
+        policies: See ``measure_curve``.
         calibrate_on: None takes the first volume.
         repair: How a policy with ``+repair`` trains.
         stop: Asked between runs; raises to stop.
@@ -162,17 +160,18 @@ def _patches(estimate: Estimate) -> str:
 
 
 COMPARISON_TITLES = (
-    f"{'rank':>6}{'M parameters':>14}{'GFLOPs':>10}{'network s':>11}{'total s':>9}{'agreement':>11}  worst structures"
+    f"{'strength':>8}{'M parameters':>14}{'GFLOPs':>10}{'network s':>11}{'total s':>9}{'agreement':>11}"
+    "  worst structures"
 )
 
 
-def comparison_line(row: RankResult) -> str:
-    """One rank as a line under ``COMPARISON_TITLES``."""
+def comparison_line(row: StrengthResult) -> str:
+    """One strength as a line under ``COMPARISON_TITLES``."""
     found, record = row.result.statistics, row.to_record()
     agreement = "" if row.agreement is None else f"{row.agreement:.3f}"
     worst = ", ".join(f"{each.name} {each.dice:.2f}" for each in record.structures[:SHOWN_STRUCTURES])
     return (
-        f"{row.rank_ratio:6.2f}{found.parameters / 1e6:14.3f}{found.macs_per_volume * 2e-9:10.1f}"
+        f"{row.strength:8.2f}{found.parameters / 1e6:14.3f}{found.macs_per_volume * 2e-9:10.1f}"
         f"{found.seconds['network']:11.2f}{record.seconds:9.2f}{agreement:>11}  {worst}"
     ).rstrip()
 
@@ -183,5 +182,5 @@ def _pair(title: str, before: float | None, after: float | None) -> str:
     return f"{title:24}{before:>14}{after:>14}{ratio:>9}"
 
 
-def _name(rank_ratio: float) -> str:
-    return "original" if rank_ratio >= 1 else f"rank-{rank_ratio:g}"
+def _name(strength: float) -> str:
+    return "original" if strength >= 1 else f"rank-{strength:g}"  # the name that scripts know

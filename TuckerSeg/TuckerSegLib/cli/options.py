@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from ..analysis.accuracy_curve import Case
+from ..compression import spec_of_options
 from ..errors import ImageError, SpecError
 from ..image import Image
-from ..records.job import DEFAULT_COMPRESSION, InferenceSpec, Job
+from ..records.job import DEFAULT_METHOD, InferenceSpec, Job, Step
 from ..records.serialization import to_json
 
-PAPER_RANK_RATIO = 0.3  # the Tucker paper's recommendation
 
+def job_of(options: argparse.Namespace, output: str | None = None, strength: float | None = None) -> Job:
+    """The job that the options of an input, a model and its inference ask for.
 
-def job_of(options: argparse.Namespace, output: str | None = None) -> Job:
-    """The job that the options of an input, a model and its inference ask for."""
-    spec = compression_spec(options)
+    Args:
+        strength: Of the compression's last step; None takes what the options say.
+    """
     return Job(
         images=(options.images, *options.channel),
         output=output,
         model=options.model,
-        method="tucker" if spec else None,
-        compression=spec or {},
         inference=inference_of(options),
         folds=folds_of(options),
         timepoint=options.timepoint,
@@ -30,23 +29,22 @@ def job_of(options: argparse.Namespace, output: str | None = None) -> Job:
         refit=options.refit,
         structures=structures_of(options),
         crop=options.crop,
+        steps=steps_of(options, strength),
     )
 
 
 def compression_job(options: argparse.Namespace) -> Job:
     """A job that says how to compress, and where what is compressed will run; no image and no output."""
-    spec = compression_spec(options)
     place = {name: getattr(options, name) for name in ("device", "precision", "threads") if name in options}
     return Job(
         (),
         model=options.model,
-        method="tucker" if spec else None,
-        compression=spec or {},
         inference=InferenceSpec(**place),
         folds=folds_of(options),
         calibrate=options.calibrate,
         refit=options.refit,
         structures=structures_of(options),
+        steps=steps_of(options),
     )
 
 
@@ -86,33 +84,40 @@ def cases_of(volumes: list[Image], references: list[Image]) -> list[Case]:
     return cases
 
 
-def compression_spec(options: argparse.Namespace) -> dict[str, Any] | None:
-    """Fields of the Tucker ``Spec`` that the options ask for; None for the original network.
+def steps_of(options: argparse.Namespace, strength: float | None = None) -> tuple[Step, ...]:
+    """The compression that the options ask for; none for the original network.
+
+    Args:
+        strength: Of the last step; None takes what is typed.
 
     Raises:
-        SpecError: Options that contradict each other.
+        SpecError: Options that contradict each other, or a method of which is not said how far it goes.
     """
-    from ..compression.tucker.method import Spec
+    named = [] if options.method is None else options.method.split(",")
+    asked = [_method_and_strength(each) for each in named] or [(DEFAULT_METHOD, None)]
+    if strength is not None:
+        asked[-1] = (asked[-1][0], strength)
+    steps = []
+    for name, own_strength in asked:
+        spec = spec_of_options(name, options, own_strength)
+        if spec is not None:
+            fields = to_json(spec)
+            fields.pop("version")
+            steps.append(Step(name, fields))
+        elif named:
+            raise SpecError(f"How far should {name} compress? Say it by its own options, or as --method {name}:0.5.")
+    return tuple(steps)
 
-    policy, ratio = options.policy, options.rank
-    if ratio is None and policy not in ("paper", "evbmf", "fixed"):
-        return None
-    if policy == "paper":
-        ratio = PAPER_RANK_RATIO if ratio is None else ratio
-        spec = Spec.paper(ratio, minimum_rank=options.minimum_rank, rank_mode=options.rank_mode)
-    else:
-        if policy == "uniform" and options.rank_mode == "fixed":
-            policy = "fixed"
-        # Where the ranks do not come from the ratio, one below 1 says that the network is to be compressed.
-        ratio = PAPER_RANK_RATIO if ratio is None else ratio
-        mode = "relative" if policy == "uniform" else policy
-        multiple = DEFAULT_COMPRESSION["rank_multiple"] if mode == "auto" else Spec.rank_multiple
-        spec = Spec(
-            ratio, rank_mode=mode, budget=options.budget, minimum_rank=options.minimum_rank, rank_multiple=multiple
-        )
-    fields = to_json(spec)
-    fields.pop("version")
-    return fields
+
+def _method_and_strength(text: str) -> tuple[str, float | None]:
+    """``toy:0.5`` as typed."""
+    name, _, strength = text.strip().partition(":")
+    try:
+        return name, float(strength) if strength else None
+    except ValueError:
+        raise SpecError(
+            f"The strength of a method is a number in (0, 1], as --method {name}:0.5; found '{text}'."
+        ) from None
 
 
 def folds_of(options: argparse.Namespace) -> tuple[str, ...] | None:
@@ -126,8 +131,8 @@ def structures_of(options: argparse.Namespace) -> tuple[str, ...] | None:
     return None if named is None else tuple(named.split(","))
 
 
-def rank_ratios_of(text: str) -> list[float]:
-    """Rank ratios below 1 in the order given; the original network is run in any case.
+def strengths_of(text: str) -> list[float]:
+    """Strengths below 1 in the order given; the original network is run in any case.
 
     Raises:
         SpecError: Not numbers above 0 and up to 1, or nothing below 1.
@@ -135,10 +140,12 @@ def rank_ratios_of(text: str) -> list[float]:
     try:
         ratios = [float(part) for part in text.split(",")]
     except ValueError:
-        raise SpecError(f"Ranks are numbers as 0.85,0.7; found '{text}'.") from None
+        raise SpecError(f"Strengths (--ranks, --factors) are numbers as 0.85,0.7; found '{text}'.") from None
     if not all(0 < ratio <= 1 for ratio in ratios):
-        raise SpecError(f"Rank ratios lie above 0 and up to 1; found '{text}'.")
+        raise SpecError(f"Strengths (--ranks, --factors) lie above 0 and up to 1; found '{text}'.")
     below = [ratio for ratio in dict.fromkeys(ratios) if ratio < 1]
     if not below:
-        raise SpecError("At least one rank ratio below 1 is needed to compare with the original network.")
+        raise SpecError(
+            "At least one strength (--ranks, --factors) below 1 is needed to compare with the original network."
+        )
     return below

@@ -12,19 +12,19 @@ from collections.abc import Callable
 
 from ..training.distillation.settings import RepairSettings
 from ..training.finetuning.settings import FineTuningSettings
+from ..typed_numbers import real, whole
 from .arguments import (
     add_compression,
     add_export,
+    add_factors_and_policies,
     add_images,
     add_inference,
     add_label_names,
     add_model,
     add_model_actions,
     add_place,
-    add_policy,
+    add_strengths,
     add_structures,
-    real,
-    whole,
 )
 
 THREADS_HELP = "CPU threads (default: all but one, where there are more than two)"
@@ -79,29 +79,25 @@ def _add_running(command: Command) -> None:
     add_compression(plan)
     add_inference(plan)
 
-    compare = command("compare", "run the original network and several ranks on an image, and compare the results")
+    compare = command(
+        "compare",
+        "run the original network and several strengths of compression, and compare the results",
+    )
     add_images(compare)
-    compare.add_argument("--ranks", default="0.85,0.7,0.5", help="rank ratios below 1 (default: %(default)s)")
+    add_strengths(compare)
     compare.add_argument("--out", metavar="DIR", help="folder for the label maps and comparison.json")
     compare.add_argument("--json", action="store_true", help="one JSON event per line on standard output")
     add_model(compare, default="demo")
     add_structures(compare)
     add_inference(compare)
-    add_policy(compare)
-    compare.set_defaults(rank=None)
+    add_compression(compare, strength=False)
 
 
 def _add_accuracy(command: Command) -> None:
     """Sub-commands that measure what compression costs."""
     explore = command("explore", "measure agreement over factor and policy on CTs: table, CSV, JSON and picture")
     explore.add_argument("ct", nargs="+", metavar="CT", help="files or DICOM folders; no labels are needed")
-    explore.add_argument("--factors", default="0.7,0.5,0.3", help="rank ratios below 1 (default: %(default)s)")
-    explore.add_argument(
-        "--policies",
-        default="paper,auto",
-        help="of paper, uniform, weights, auto, auto+refit (a minute per factor), auto+repair (many), "
-        "auto+refit+repair (default: %(default)s)",
-    )
+    add_factors_and_policies(explore)
     explore.add_argument("--repair-steps", type=whole, default=300, help="of +repair (default: %(default)s)")
     explore.add_argument("--calibrate-on", metavar="CT", help="volume to calibrate on (default: the first)")
     explore.add_argument(
@@ -166,7 +162,9 @@ def _add_compression(command: Command) -> None:
     calibrate.add_argument("--anew", action="store_true", help="forget the earlier calibration instead of adding to it")
     add_model(calibrate, default="demo")
 
-    inspect = command("inspect", "show a model's layers, ranks, costs, and why layers stay dense")
+    inspect = command(
+        "inspect", "show a model's layers, what compression makes of them, costs, and why layers stay dense"
+    )
     add_model(inspect, default="demo")
     add_compression(inspect)
     inspect.add_argument("--json", action="store_true", help="the same as JSON")

@@ -1,12 +1,23 @@
 """Network to smaller network: the table of compression methods. Knows nothing of nnU-Net, images or hardware.
 
-A method is one module with ``Spec`` (what the user asks; checks itself), ``plan(network, spec, patch_shape,
-input_channels)`` (decides, touches nothing), ``decompose(network)`` (its slow, cacheable part) and
-``apply(network, changes, basis)`` (changes the network in place). A new method is one file and one line here.
+A method is one module (a file, or a package whose face gives the names) and one line in ``METHODS``. It has
+
+* ``Spec``: what the user asks; a frozen dataclass that checks itself, with ``needs_calibration`` (whether moments of a
+  calibration make it better), ``needs_weights`` (whether its plan looks at what ``prepare`` found) and
+  ``at(strength)`` (what a slider's value means for it: 1 keeps the network as it is, lower compresses more);
+* ``prepare(network, spec, moments, keep, progress)``: what is slow, once per fold; gives a material;
+* ``plan(network, spec, patch_shape, input_channels, materials)``: decides and touches nothing; gives changes;
+* ``apply(network, changes, material)``: changes the network in place; without a material, its structure alone;
+* ``describe(spec, changes)``: what was done, in words.
+
+ARCHITECTURE.md says what each takes and gives, and what a method may have beside: options of the command line
+(``add_options``, ``spec_of``), named policies (``POLICIES``, ``policy_spec``), ``layer_words``, ``refit_network`` and
+``VERSION``.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import importlib
 from collections.abc import Mapping
@@ -14,14 +25,11 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import SpecError
+from ..printable import excerpt
+from ..records.compression import LayerChange
 
 METHODS = {
     "tucker": "TuckerSegLib.compression.tucker",
-}
-RETRAINED = {  # what a recipe may name after a method: other weights, the same structure
-    "refit": "TuckerSegLib.compression.retraining",
-    "repair": "TuckerSegLib.compression.retraining",
-    "finetune": "TuckerSegLib.compression.retraining",
 }
 
 
@@ -31,10 +39,9 @@ def method(name: str) -> ModuleType:
     Raises:
         SpecError: The name is not in the table.
     """
-    known = METHODS | RETRAINED
-    if name not in known:
-        raise SpecError(f"unknown compression method {name!r}; known: {sorted(METHODS)}")
-    return importlib.import_module(known[name])
+    if name not in METHODS:
+        raise SpecError(f"unknown compression method {excerpt(repr(name))}; known: {sorted(METHODS)}")
+    return importlib.import_module(METHODS[name])
 
 
 def spec_of(name: str, fields: Mapping[str, Any]) -> Any:
@@ -43,11 +50,43 @@ def spec_of(name: str, fields: Mapping[str, Any]) -> Any:
     Raises:
         SpecError: The method is not in the table, has no such field, or a value is out of range.
     """
-    if name not in METHODS:
-        raise SpecError(f"unknown compression method {name!r}; known: {sorted(METHODS)}")
     kind = method(name).Spec
     known = [field.name for field in dataclasses.fields(kind)]
     for field in fields:
         if field not in known:
             raise SpecError(f"the compression method {name!r} has no setting {field!r:.80}; known: {known}")
     return kind(**fields)
+
+
+def add_options(parser: argparse.ArgumentParser, strength: bool = True) -> None:
+    """Add the options of every method to a command.
+
+    Args:
+        strength: False leaves out how far to compress, for a command that tries several strengths.
+    """
+    for name in METHODS:
+        if hasattr(module := method(name), "add_options"):
+            module.add_options(parser, strength)
+
+
+def spec_of_options(name: str, options: argparse.Namespace, strength: float | None = None) -> Any:
+    """The ``Spec`` of a method that was typed; None where it was not said how far it goes.
+
+    Args:
+        strength: As typed beside the method's name; None takes the method's own options.
+
+    Raises:
+        SpecError: No such method, options that contradict each other, or a strength out of range.
+    """
+    if hasattr(module := method(name), "spec_of"):
+        return module.spec_of(options, strength)
+    return None if strength is None else module.Spec.at(strength)
+
+
+def layer_words(name: str, change: LayerChange) -> str:
+    """What a method makes of a layer, in a few characters; empty where the layer stays as it is."""
+    if change.skipped_because is not None:
+        return ""
+    if hasattr(module := method(name), "layer_words"):
+        return module.layer_words(change)
+    return " ".join(f"{key} {value}" for key, value in change.details.items())

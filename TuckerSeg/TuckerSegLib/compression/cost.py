@@ -1,4 +1,4 @@
-"""Exact counts of parameters, multiply-accumulates and normalized elements for one patch.
+"""Exact counts of parameters and their bits, multiply-accumulates and normalized elements for one patch.
 
 MACs are those of convolutions and linear layers; biases, activations and additions are not counted. With five
 operations per normalized element they give the figures that fvcore prints and the Tucker paper (arXiv:2404.09683)
@@ -49,7 +49,7 @@ def count(network: nn.Module, patch_shape: Sequence[int], input_channels: int | 
         SpecError: The network cannot take such a patch.
     """
     run = trace(network, patch_shape, input_channels)
-    layers = {path: Cost(parameters, 0) for path, parameters in run.parameters.items()}
+    layers = {path: Cost(held, 0, 0, run.weight_bits[path]) for path, held in run.parameters.items()}
     for call in run.calls:
         known = layers.get(call.path, Cost(0, 0))
         layers[call.path] = known + _cost_of_call(network.get_submodule(call.path), call)

@@ -46,6 +46,7 @@ class Trace:
         calls: Convolutions, linear and normalization layers in the order in which they run.
         parameters: Module path to its number of parameters that take part in the pass; each parameter is counted
             once, at the first module that holds it.
+        weight_bits: Module path to the bits of these parameters.
         unused: Paths of modules that own parameters none of which takes part.
         stem: Path of the first convolution that runs, or None.
         heads: Paths of the 1x1x1 convolutions whose output is, untouched, an output of the network.
@@ -54,6 +55,7 @@ class Trace:
 
     calls: tuple[Call, ...]
     parameters: dict[str, int]
+    weight_bits: dict[str, int]
     unused: tuple[str, ...]
     stem: str | None
     heads: tuple[str, ...]
@@ -105,10 +107,13 @@ def trace(network: nn.Module, patch_shape: Sequence[int], input_channels: int | 
             f"the network cannot take a patch of shape {tuple(patch_shape)} with {channels} channels: {error}"
         ) from error
     parameters, unused = _parameters_by_module(structure, parameters_in_use.seen)
+    counts = {path: sum(each.numel() for each in held) for path, held in parameters.items()}
+    bits = {path: sum(8 * each.numel() * each.element_size() for each in held) for path, held in parameters.items()}
     convs = [call.path for call in calls if isinstance(structure.get_submodule(call.path), nn.modules.conv._ConvNd)]
     return Trace(
         calls=tuple(calls),
-        parameters=parameters,
+        parameters=counts,
+        weight_bits=bits,
         unused=unused,
         stem=convs[0] if convs else None,
         heads=tuple(names[module] for module, output, version in made if _is_head(module, output, version, outputs)),
@@ -163,17 +168,20 @@ def _of_one_patch(values: torch.Tensor) -> tuple[int, ...]:
     return (1, *values.shape[1:])
 
 
-def _parameters_by_module(structure: nn.Module, seen: set[int]) -> tuple[dict[str, int], tuple[str, ...]]:
-    counts, unused, counted = {}, [], set()
+def _parameters_by_module(
+    structure: nn.Module, seen: set[int]
+) -> tuple[dict[str, list[nn.Parameter]], tuple[str, ...]]:
+    """Module path to the parameters that were seen, each at the first module that holds it; paths of unused modules."""
+    found, unused, counted = {}, [], set()
     for path, module in structure.named_modules():
         own = list(module.parameters(recurse=False))
         used = [parameter for parameter in own if id(parameter) in seen]
         if own and not used:
             unused.append(path)
         if used:
-            counts[path] = sum(parameter.numel() for parameter in used if id(parameter) not in counted)
+            found[path] = [parameter for parameter in used if id(parameter) not in counted]
             counted.update(id(parameter) for parameter in used)
-    return counts, tuple(unused)
+    return found, tuple(unused)
 
 
 def _is_head(module: nn.Module, output: torch.Tensor, version: int, outputs: list[torch.Tensor]) -> bool:

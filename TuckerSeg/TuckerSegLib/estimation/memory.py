@@ -2,7 +2,7 @@
 
 Calibrated under Linux on four networks (5.6 to 31 million parameters, one and two folds, original and compressed),
 volumes of 3 to 157 million voxels and two processor backends: from 9 % too little, in the first run of a model, which
-converts, decomposes and compiles it, to 34 % too much later; 16 % off in the mean of 37 runs.
+converts, compresses and compiles it, to 34 % too much later; 16 % off in the mean of 37 runs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def peak_memory_bytes(
     """Largest resident memory of a process that does one run.
 
     Args:
-        model: The original or a compressed one; ranks make little difference.
+        model: The original or a compressed one; how far makes little difference.
         geometry: Of the volume.
     """
     plans = model.plans

@@ -5,24 +5,25 @@ Nothing is run here; the weights are not touched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .. import catalog, compression, hardware
+from .. import catalog, hardware
 from ..cache import Cache
+from ..compression import spec_of
 from ..image import Geometry, Image
-from ..models.calibration import calibration_stamp, wants_calibration
-from ..models.compress import to_be_compressed
-from ..models.decomposition import kept_evidence, rank_evidence
-from ..models.job_compression import known_calibration, with_calibration
-from ..models.model import SegmentationModel, require_original
+from ..models.calibration import calibration_stamp
+from ..models.job_compression import known_calibration, specs_of
+from ..models.material import kept_materials, prepare_folds
+from ..models.model import SegmentationModel
+from ..models.planning import plan_compression, with_calibration
 from ..models.task import search_of
 from ..preprocessing.preprocess import grid_shape, grid_voxels
 from ..preprocessing.roi_finder import RegionFinder
 from ..records.compression import Cost
 from ..records.estimate import Estimate, PartEstimate
-from ..records.job import DEFAULT_COMPRESSION, Job
+from ..records.job import Job
 from ..records.serialization import to_json
 from ..sliding_window import StreamSpec, patch_count
 from ..system_memory import system_memory_bytes
@@ -31,11 +32,7 @@ from .memory import peak_memory_bytes
 from .shipped_agreement import shipped_agreement
 from .timing import ABOUT_COST, INTERPOLATED, SAME_COST, Timing, planned_setting
 
-if TYPE_CHECKING:
-    from ..compression.tucker.basis import RankEvidence
-
 NOT_MEASURED = "not measured"
-MODEL_BYTES = 4  # of a parameter, in the file of a model and in that of its compiled form in fp32; half in 16 bits
 
 
 @dataclass(frozen=True)
@@ -46,15 +43,15 @@ class _Compressed:
         cost: Of one fold.
         key: Of the compressed model, see ``SegmentationModel.key``.
         agreement: With the original network, and on what it was measured before; None where it was not.
-        about: Whether the ranks are yet to be settled, so that the cost is what they may cost at most, or nearly so.
-        decomposed: Whether the weights are decomposed as a whole for it.
+        about: Whether a method has yet to look at the network, so that the cost is what it may be at most, nearly.
+        material_share: Bytes that are kept of what is made of the weights for it, relative to the weights'.
     """
 
     cost: Cost
     key: str
     agreement: tuple[float, str] | None
     about: bool = False
-    decomposed: bool = False
+    material_share: float = 0.0
 
 
 class Estimator:
@@ -76,7 +73,6 @@ class Estimator:
     ):
         self._model, self._measurements, self._cache = model, measurements, cache or Cache()
         self._load = load or (lambda: model)
-        self._structure: Any = None
         self._known: dict[str, _Compressed] = {}
 
     def estimate(self, volume: Geometry | Image, job: Job, regions: RegionFinder | None = None) -> Estimate:
@@ -155,12 +151,12 @@ class Estimator:
         return self._model.weight_bytes
 
     def _cache_bytes(self, compressed: _Compressed, device: hardware.Device, precision: str) -> int:
-        """What a run would add: the compressed network, its decomposition, its compiled form."""
-        parameters, cache, stored = compressed.cost.parameters * len(self._model.folds), self._cache, 0
+        """What a run would add: the compressed network, what is kept of its making, its compiled form."""
+        weight_bytes, cache, stored = compressed.cost.weight_bytes * len(self._model.folds), self._cache, 0
         if not cache.path("models", compressed.key).exists():
-            stored = parameters * MODEL_BYTES + compressed.decomposed * self._model.weight_bytes
+            stored = weight_bytes + round(compressed.material_share * self._model.weight_bytes)
         if device.backend == "openvino" and not cache.path("compiled", compressed.key).exists():
-            stored += parameters * MODEL_BYTES // (1 if precision == "fp32" else 2)
+            stored += weight_bytes // (1 if precision == "fp32" else 2)
         return stored
 
     def _patches(self, volume: Geometry | Image, job: Job, regions: RegionFinder) -> tuple[int, int | None]:
@@ -176,82 +172,80 @@ class Estimator:
         return count, None if search_of(job) or regions.may_skip(shape, plans) else 0
 
     def _compressed(self, job: Job) -> _Compressed:
-        if job.method is None:
+        if not job.recipe:
             return self._as_it_is()
-        require_original(self._model)
-        spec = compression.spec_of(job.method, job.compression)
-        stamp = calibration_stamp(self._model, self._cache) if wants_calibration(spec) else None
-        name = f"{job.method} {to_json(spec)} {job.calibrate} {stamp}"
+        steps = specs_of(self._model, job)
+        stamp = (
+            calibration_stamp(self._model, self._cache) if any(spec.needs_calibration for _, spec in steps) else None
+        )
+        name = f"{[(method, to_json(spec)) for method, spec in steps]} {job.calibrate} {stamp}"
         if self._known.get(name) is None or self._known[name].about:
-            self._known[name] = self._planned(job.method, spec, job.calibrate)
+            self._known[name] = self._planned(steps, job.calibrate)
         return self._known[name]
 
     def _as_it_is(self) -> _Compressed:
         model = self._model
         if not model.recipes:
             return _Compressed(model.cost, model.key, (1.0, "this is the original network"))
-        recipe = model.recipes[-1]
-        if recipe.spec.get("calibration") is None:
+        recipe = model.recipes[0]
+        if len(model.recipes) > 1 or recipe.spec.get("calibration") is None:
             return _Compressed(model.cost, model.key, None)
         fields = {name: value for name, value in recipe.spec.items() if name != "version"}
-        return _Compressed(
-            model.cost, model.key, self._shipped(recipe.method, compression.spec_of(recipe.method, fields))
-        )
+        return _Compressed(model.cost, model.key, self._shipped(recipe.method, spec_of(recipe.method, fields)))
 
-    def _planned(self, method: str, spec: Any, calibrate: str) -> _Compressed:
-        """Plan the compression on the network's structure, and on what is known of its ranks already."""
-        if self._structure is None:
-            self._structure = self._model.structure()
-        plans = self._model.plans
-        spec, evidence = self._evidence(spec, calibrate)
-        about = spec.looks_at_weights and evidence is None
-        shown = replace(spec, rank_mode="relative", calibration=None, rank_multiple=1) if about else spec
-        changes = compression.method(method).plan(
-            self._structure, shown, plans.patch_shape, plans.input_channels, evidence
-        )
-        if all(change.skipped_because is not None for change in changes):
+    def _planned(self, steps: Sequence[tuple[str, Any]], calibrate: str) -> _Compressed:
+        """Plan each step on what the one before leaves, as far as that is known without anything slow."""
+        model, about, share, changed = self._model, False, 0.0, []
+        for method, spec in steps:
+            spec, materials = self._materials(model, method, spec, calibrate)
+            about = about or materials is None
+            plan = plan_compression(model, spec, method, materials or (), bound=materials is None)
+            if plan.changes_anything:
+                model = plan.model
+                share += getattr(spec, "material_share", 0.0)
+                changed.append((method, spec))
+        if not changed:
             return self._as_it_is()
-        cost = self._model.original_cost
-        for change in changes:
-            before, after = change.before, change.after
-            cost = Cost(
-                cost.parameters + after.parameters - before.parameters,
-                cost.macs + after.macs - before.macs,
-                cost.norm_elements + after.norm_elements - before.norm_elements,
-            )
-        key = to_be_compressed(self._model, spec, method).key
-        shipped = None if calibrate == "none" else self._shipped(method, spec)
-        return _Compressed(cost, key, shipped, about, decomposed=not about and spec.calibration is None)
+        alone = len(model.recipes) == 1 and calibrate != "none"
+        shipped = self._shipped(*changed[0]) if alone else None
+        return _Compressed(model.cost, model.key, shipped, about, 0.0 if about else share)
 
-    def _evidence(self, spec: Any, calibrate: str) -> tuple[Any, RankEvidence | None]:
-        """The spec with its calibration, and what the ranks are decided by, where finding out is quick."""
-        if not wants_calibration(spec):
-            return spec, rank_evidence(self._load(), spec, self._cache, None) if spec.looks_at_weights else None
-        calibration = known_calibration(self._model, spec, calibrate, self._cache)
-        if calibration is None:
-            return spec, rank_evidence(self._load(), spec, self._cache, None) if calibrate == "none" else None
-        spec = with_calibration(spec, calibration)
-        return spec, kept_evidence(self._model, spec, self._cache, calibration)
+    def _materials(
+        self, model: SegmentationModel, method: str, spec: Any, calibrate: str
+    ) -> tuple[Any, tuple[Any, ...] | None]:
+        """The spec with its calibration, and what its method goes by; None where finding that out is slow."""
+        calibration = known_calibration(model, spec, calibrate, self._cache) if spec.needs_calibration else None
+        spec = with_calibration(spec, calibration and calibration.sha256)
+        if not spec.needs_weights:
+            return spec, ()
+        if calibration is None and model is self._model and (calibrate == "none" or not spec.needs_calibration):
+            return spec, prepare_folds(self._load(), spec, method, self._cache, None)
+        if calibration is None and spec.needs_calibration and calibrate != "none":
+            return spec, None
+        return spec, kept_materials(model, spec, method, self._cache, calibration)
 
     def _shipped(self, method: str, spec: Any) -> tuple[float, str] | None:
         """What was measured before; of the method's default policy only, calibrated."""
-        default = type(spec)(spec.rank_ratio, **DEFAULT_COMPRESSION)
-        if spec.rank_ratio >= 1 or replace(spec, calibration=None) != default:
+        strength = getattr(spec, "strength", None)
+        if strength is None or strength >= 1:
             return None
-        found = shipped_agreement(self._model, method, spec.rank_ratio, self._cache)
+        plain = replace(spec, calibration=None) if hasattr(spec, "calibration") else spec
+        if plain != type(spec).at(strength):
+            return None
+        found = shipped_agreement(self._model, method, strength, self._cache)
         return found and (found[0], f"measured on {found[1]}")
 
     def _agreement(self, compressed: _Compressed) -> tuple[float | None, str]:
         """The user's own measurement is nearer to the user's volumes than a shipped one."""
         own = self._measurements.agreement(compressed.key)
         if own is not None:
-            return own[0], f"measured on {own[1]} with Compare ranks"
+            return own[0], f"measured on {own[1]} with Compare strengths"
         return compressed.agreement or (None, NOT_MEASURED)
 
 
 def _notes(interpolated: bool, device: hardware.Device, about: bool) -> Iterator[str]:
     if about:
-        yield "Ranks are settled when the model is first calibrated; until then operations and parameters are bounds."
+        yield "Layers are settled when the model is first calibrated; until then operations and parameters are bounds."
     if interpolated:
         yield INTERPOLATED
     if not device.id.endswith(":cpu"):

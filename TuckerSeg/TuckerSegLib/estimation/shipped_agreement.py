@@ -14,9 +14,7 @@ from ..models.loading import load_facts
 from ..models.model import SegmentationModel
 
 
-def shipped_agreement(
-    model: SegmentationModel, method: str, rank_ratio: float, cache: Cache
-) -> tuple[float, str] | None:
+def shipped_agreement(model: SegmentationModel, method: str, strength: float, cache: Cache) -> tuple[float, str] | None:
     """See ``catalog.shipped_agreement``.
 
     Args:
@@ -26,7 +24,7 @@ def shipped_agreement(
     Returns:
         None where it was not measured, or the model only claims to be the one that it was measured on.
     """
-    found = catalog.shipped_agreement(model.source_sha256, method, rank_ratio)
+    found = catalog.shipped_agreement(model.source_sha256, method, strength)
     return found if found and _is_built_in(model, cache) else None
 
 

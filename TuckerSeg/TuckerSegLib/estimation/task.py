@@ -72,7 +72,7 @@ class TaskEstimator:
         if all(estimator.is_original(job) for estimator in self._estimators):
             return 1.0, "these are the original networks"
         own = self._measurements.agreement(together(keys))
-        return (None, NOT_MEASURED) if own is None else (own[0], f"measured on {own[1]} with Compare ranks")
+        return (None, NOT_MEASURED) if own is None else (own[0], f"measured on {own[1]} with Compare strengths")
 
 
 SUMMED = (

@@ -1,7 +1,7 @@
 """How long a run will take, from what runs took on this computer.
 
-The network's time is counted in patches, everything beside it in voxels. Times of other ranks of the same model are
-interpolated by their multiply-accumulates.
+The network's time is counted in patches, everything beside it in voxels. Times of other compressions of the same model
+are interpolated by their multiply-accumulates.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .measurements import Measurements
 
 GRID_VOXEL_WEIGHT = 6  # labeling one voxel of the model's grid takes as long as six of the image; the built-in model
 USUAL_SECONDS = 0.03  # per million voxels so weighted; the built-in model on two cores of a 2023 server processor
-SAME_COST = 0.02  # networks of a task differ in their heads, and in what a calibration makes of their ranks
-ABOUT_COST = 0.25  # of networks whose ranks are yet to be settled
-INTERPOLATED = "The time is interpolated between ranks that were measured."
+SAME_COST = 0.02  # networks of a task differ in their heads, and in what a calibration makes of their layers
+ABOUT_COST = 0.25  # of networks whose layers are yet to be settled
+INTERPOLATED = "The time is interpolated between compressions that were measured."
 
 
 class Timing:
@@ -66,7 +66,7 @@ class Timing:
 def setting_of(
     architecture: str, device_id: str, device_name: str, precision: str, threads: int, batch_size: int
 ) -> str:
-    """What seconds depend on beside the rank and the volume: the original network, the device, and how it is run."""
+    """What seconds depend on beside compression and volume: the original network, the device, and how it is run."""
     return f"{architecture} {device_id} {device_name} {precision} {threads} {batch_size}"
 
 

@@ -41,7 +41,7 @@ def check(model: SegmentationModel, path: Path, settings: ExportSettings) -> Non
     if model.plans.documents is None:
         raise UnsupportedModelError(
             f"{model.name}: this file was written by an earlier TuckerSeg, which did not keep nnU-Net's plans in it. "
-            "Make it again, or export the original model at a rank."
+            "Make it again, or compress and export the original model."
         )
     require_free([model_folder(model, path, settings)], settings.overwrite)
 

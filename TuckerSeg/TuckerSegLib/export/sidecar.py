@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import catalog
+from ..records.compression import CompressionRecipe
 from ..records.serialization import to_json
 from ..sliding_window.weights import PEAK, SIGMA_FRACTION
 
@@ -81,9 +82,7 @@ def document_of(model: SegmentationModel, file: str, weights: str, dynamic_batch
             "name": model.name,
             "folds": list(model.folds),
             "source_sha256": model.source_sha256,
-            "compression": [
-                {"method": recipe.method, "rank_ratio": recipe.spec.get("rank_ratio")} for recipe in model.recipes
-            ],
+            "compression": [_step(recipe) for recipe in model.recipes],
             "cost_per_patch": {"original": to_json(model.original_cost), "this": to_json(model.cost)},
         },
         "input": {
@@ -119,6 +118,12 @@ def document_of(model: SegmentationModel, file: str, weights: str, dynamic_batch
         },
         "steps": [*BEFORE[convention], *AFTER],
     }
+
+
+def _step(recipe: CompressionRecipe) -> dict[str, Any]:
+    """A step of a compression as it was asked for; of a training only that there was one: it says what it saw."""
+    asked = recipe.spec if recipe.changes else {}
+    return {"method": recipe.method, **{name: value for name, value in asked.items() if name != "version"}}
 
 
 def _decision(model: SegmentationModel) -> dict[str, Any]:

@@ -1,22 +1,21 @@
-"""Several ranks of one model on one volume, against the original network. No labels are needed."""
+"""Several strengths of one compression on one volume, against the original network. No labels are needed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..evaluation.overlap import dice_per_label, mean_dice
 from ..records.comparison import ComparisonRow, StructureDice
-from ..records.job import Job, compression_of
 from ..records.protocol import BoxFile
 from ..segmentation.segment import SegmentationResult
 
 
 @dataclass(frozen=True, eq=False)
-class RankResult:
-    """What one rank gave.
+class StrengthResult:
+    """What one strength gave.
 
     Attributes:
         agreement: Mean Dice against the original over its structures of at least 20 voxels; None for the original,
@@ -25,7 +24,7 @@ class RankResult:
         differs: Mask (Z, Y, X) of the voxels whose label is not the original's.
     """
 
-    rank_ratio: float
+    strength: float
     result: SegmentationResult
     agreement: float | None
     dice: dict[str, float]
@@ -35,30 +34,22 @@ class RankResult:
         """The same without voxels, which may have gone to files."""
         worst_first = sorted(self.dice.items(), key=lambda item: item[1])
         structures = tuple(StructureDice(name, dice) for name, dice in worst_first)
-        return ComparisonRow(self.rank_ratio, self.agreement, structures, labels, differences, self.result.statistics)
+        return ComparisonRow(self.strength, self.agreement, structures, labels, differences, self.result.statistics)
 
 
-def compare(rank_ratios: list[float], run: Callable[[float], SegmentationResult]) -> Iterator[RankResult]:
-    """Run the original, then every rank; each comes when it is done.
+def compare(strengths: list[float], run: Callable[[float], SegmentationResult]) -> Iterator[StrengthResult]:
+    """Run the original, then every strength; each comes when it is done.
 
     Args:
-        rank_ratios: Below 1.
-        run: Segments the volume at a rank ratio; 1 is the original.
+        strengths: Below 1.
+        run: Segments the volume at a strength; 1 is the original.
     """
     original = run(1.0)
-    yield RankResult(1.0, original, None, {}, np.zeros(original.labels.shape, dtype=bool))
-    for rank_ratio in rank_ratios:
-        result = run(rank_ratio)
+    yield StrengthResult(1.0, original, None, {}, np.zeros(original.labels.shape, dtype=bool))
+    for strength in strengths:
+        result = run(strength)
         agreement = mean_dice(result.labels, original.labels)
         dice = dice_per_label(result.labels, original.labels)
         names = {original.label_names[value]: score for value, score in dice.items()}
         differs = result.labels != original.labels
-        yield RankResult(rank_ratio, result, None if np.isnan(agreement) else agreement, names, differs)
-
-
-def at_rank(job: Job, rank_ratio: float) -> Job:
-    """The same job at a rank ratio, its other settings of the compression kept; 1 is the original network."""
-    asked = compression_of(rank_ratio)
-    if job.method is not None and rank_ratio < 1:
-        asked = {"method": job.method, "compression": {**job.compression, "rank_ratio": rank_ratio}}
-    return replace(job, **asked)
+        yield StrengthResult(strength, result, None if np.isnan(agreement) else agreement, names, differs)

@@ -25,7 +25,7 @@ from ..models.task import Search, SegmentationTask, TaskPart, bring_all_networks
 from ..monitor import Context, Stopwatch, warnings_as_events
 from ..preprocessing.roi import Crop
 from ..records.estimate import Estimate
-from ..records.job import InferenceSpec, Job
+from ..records.job import InferenceSpec, Job, at_strength
 from ..segmentation.localization import find_crop
 from ..segmentation.prepared_model import ReadyModel
 from ..segmentation.prepared_task import ready_task
@@ -109,22 +109,22 @@ class Runs:
             return preview(volume, task, job.inference, point_mm, context.cancelled)
 
     def compare(
-        self, job: Job, volume: Image, rank_ratios: Sequence[float], context: Context, remember: bool
-    ) -> Iterator[comparison.RankResult]:
-        """The original and then every rank; each comes when it is done.
+        self, job: Job, volume: Image, strengths: Sequence[float], context: Context, remember: bool
+    ) -> Iterator[comparison.StrengthResult]:
+        """The original and then every strength; each comes when it is done.
 
         Args:
-            rank_ratios: Below 1.
+            strengths: Below 1.
             remember: Keep the agreements as the models', for estimates; not for a mere part of a volume. Agreements of
                 some structures are never kept.
         """
-        numbers = iter(range(len(rank_ratios) + 1))
+        numbers = iter(range(len(strengths) + 1))
 
-        def run(rank_ratio: float) -> SegmentationResult:
-            part = context.part(next(numbers), len(rank_ratios) + 1)
-            return self.segment(comparison.at_rank(job, rank_ratio), volume, part)
+        def run(strength: float) -> SegmentationResult:
+            part = context.part(next(numbers), len(strengths) + 1)
+            return self.segment(at_strength(job, strength), volume, part)
 
-        for row in comparison.compare(rank_ratios, run):
+        for row in comparison.compare(strengths, run):
             if remember and row.agreement is not None and job.structures is None:
                 key = together([part.key for part in row.result.statistics.parts])
                 self._measurements.add_agreement(key, volume.source, row.agreement)
@@ -145,7 +145,7 @@ class Runs:
         estimator = TaskEstimator(task, self._estimator, self._measurements)
         geometry = volume.geometry if isinstance(volume, Image) else volume
         if measure:
-            for each in (job, comparison.at_rank(job, 1.0)) if job.method is not None else (job,):
+            for each in (job, at_strength(job, 1.0)) if job.recipe else (job,):
                 for _ in task.parts:
                     part = estimator.unmeasured(geometry, each)
                     if part is None:

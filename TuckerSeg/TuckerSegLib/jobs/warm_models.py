@@ -17,10 +17,11 @@ from ..models.model import SegmentationModel
 from ..models.task import SegmentationTask, only_part, task_of
 from ..monitor import Listener, Stopwatch, deaf
 from ..records.job import InferenceSpec, Job
+from ..records.serialization import to_json
 from ..segmentation.prepared_model import ReadyModel, prepare
 from ..segmentation.prepared_task import ReadyTask, ready_single, ready_task
 
-MOST_READY = 2  # the original and one rank: what a user switches between
+MOST_READY = 2  # the original and one strength: what a user switches between
 MOST_LOADED = 3
 MOST_REMEMBERED = 200
 
@@ -79,7 +80,8 @@ class WarmModels:
         stop()
         asked = self._asked(model, job, volume)
         settings = _device_settings(job.inference)
-        key = (self._compressed_keys.get(asked), settings)
+        known = self._compressed_keys.get(asked) if len(job.recipe) < 2 else None  # later steps calibrate, too
+        key = (known, settings)
         if key not in self._ready:
             model = compress_as_asked(model, job, self._cache, watch, volume and (lambda: volume), stop)
             self._compressed_keys[asked] = model.key
@@ -130,7 +132,7 @@ class WarmModels:
 
     def _asked(self, model: SegmentationModel, job: Job, volume: Image | None) -> tuple:
         """What a compression depends on; its calibration may change between runs."""
-        settings = json.dumps([job.method, job.compression, job.calibrate, job.refit], sort_keys=True)
+        settings = json.dumps([[to_json(step) for step in job.recipe], job.calibrate, job.refit], sort_keys=True)
         return model.key, settings, calibration_stamp(model, self._cache), volume and volume_id(volume)
 
     def close_unused(self) -> bool:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import catalog, hardware, tensor_file
 from ..cache import Cache, entry_name, key_of
@@ -70,23 +70,21 @@ def calibrate_model(
     threads: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> ModelCalibration:
-    """Run a few patches of a volume through the original network and gather what its convolutions see.
+    """Run a few patches of a volume through a network and gather what its convolutions see.
 
     Args:
-        model: The original.
+        model: The original, or what is to be compressed further.
         volume: Any volume that the model can segment; no labels are needed. None takes the built-in ones alone.
         earlier: A calibration of the same model whose patches count on; without one, the built-in volumes count too.
         threads: Of the processor; None leaves a core free where there are more than two.
         progress: Called with the fraction done; may raise to stop.
 
     Raises:
-        SpecError: The model is compressed already, or there is no volume.
+        SpecError: There is no volume.
         ImageError: The volume does not fit the model.
     """
     from ..compression.calibration import calibrate
 
-    if model.recipes:
-        raise SpecError(f"{model.name} is compressed already; the original model is what is calibrated.")
     volumes = [read_image(catalog.DEMO_VOLUME)] if earlier is None and has_built_in_volumes(model) else []
     volumes += [volume] if volume is not None and volume_id(volume) not in map(volume_id, volumes) else []
     if not volumes:
@@ -196,11 +194,6 @@ def calibration_stamp(model: SegmentationModel, cache: Cache) -> str | None:
     """Changes whenever what is kept for a model does; None where there is nothing."""
     path = cache.find("calibrations", _key(model))
     return path and tensor_file.checksum_of(path)
-
-
-def wants_calibration(spec: Any) -> bool:
-    """Whether a compression method's ``Spec`` spreads its ranks by a calibration, if there is one."""
-    return getattr(spec, "rank_mode", None) == "auto" and spec.looks_at_weights
 
 
 def _key(model: SegmentationModel) -> str:

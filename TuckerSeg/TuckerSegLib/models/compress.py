@@ -1,9 +1,8 @@
-"""Compresses a model, keeping what was dear in the cache."""
+"""Compresses a model by one step, keeping what was dear in the cache."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import compression
@@ -11,11 +10,11 @@ from ..cache import Cache
 from ..compression.cost import count
 from ..compression.heads import find_head
 from ..errors import SpecError
-from ..records.compression import CompressionRecipe
-from ..records.serialization import to_json
-from .decomposition import calibrated_basis, network_basis, rank_evidence
+from ..records.job import DEFAULT_METHOD
 from .file import Read, cached_model, read_model_file, store_model
-from .model import SegmentationModel, require_original, weights_of
+from .material import prepare_fold, prepare_folds
+from .model import SegmentationModel, weights_of
+from .planning import plan_compression, require_new_method, to_be_compressed, with_calibration
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 def compress(
     model: SegmentationModel,
     spec: Any,
-    method: str = "tucker",
+    method: str = DEFAULT_METHOD,
     cache: Cache | None = None,
     progress: Callable[[float], None] | None = None,
     calibration: ModelCalibration | None = None,
@@ -34,49 +33,47 @@ def compress(
     """Compress a model; every fold alike.
 
     Args:
-        model: The original.
-        spec: The method's ``Spec``, as ``compression.tucker.Spec(rank_ratio=0.33)``.
+        model: The original, or what another method has left of it.
+        spec: The method's ``Spec``, as ``TuckerSpec(rank_ratio=0.33)``.
         method: Name in ``compression.METHODS``.
-        cache: Keeps the result and the decomposition.
+        cache: Keeps the result and what was slow about it.
         progress: Called with the fraction done, 0 to 1.
-        calibration: For a spec of rank mode ``auto``; it is the one that the spec names, or gets its name there.
+        calibration: Of this model, for a spec that needs one; it is the one that the spec names, or gets its name
+            there.
 
     Returns:
-        A new model. Where the method changes no layer (rank ratio 1), the original itself.
+        A new model. Where the method changes no layer (as at strength 1), the model itself.
 
     Raises:
-        SpecError: The model is compressed already, or the spec names another calibration.
+        SpecError: The model is compressed already by this method, or the spec names another calibration.
     """
-    require_original(model)
-    module = compression.method(method)
-    cache = cache or Cache()
-    patch_shape, channels = model.plans.patch_shape, model.plans.input_channels
-    if calibration is not None and spec.calibration is None:
-        spec = replace(spec, calibration=calibration.sha256)
-    named, given = getattr(spec, "calibration", None), calibration and calibration.sha256
+    require_new_method(model, method)
+    module, cache = compression.method(method), cache or Cache()
+    given = calibration and calibration.sha256
+    if getattr(spec, "calibration", given) is None:
+        spec = with_calibration(spec, given)
+    named = getattr(spec, "calibration", None)
     if named != given:
         raise SpecError(f"the compression names the calibration {named}, but {given} was given")
-    asked = to_be_compressed(model, spec, method)
-    if cached := cached_model(cache, asked):
+    if cached := cached_model(cache, to_be_compressed(model, spec, method)):
         return cached
-    evidence = rank_evidence(model, spec, cache, calibration, progress)
-    changes = module.plan(model.structure(), spec, patch_shape, channels, evidence)
-    if all(change.skipped_because is not None for change in changes):
+    materials = prepare_folds(model, spec, method, cache, calibration, progress) if spec.needs_weights else ()
+    plan = plan_compression(model, spec, method, materials)
+    if not plan.changes_anything:
         return model
     weights: dict[str, torch.Tensor] = {}
     for number, fold in enumerate(model.folds):
-        network = model.network(fold)
         report = progress and (lambda done, start=number: progress((start + done) / len(model.folds)))
-        if calibration is None:
-            basis = network_basis(model, fold, network, cache, report)
-        else:
-            basis = calibrated_basis(fold, network, calibration)
-        module.apply(network, changes, basis)
+        material = (
+            materials[number] if materials else prepare_fold(model, fold, spec, method, cache, calibration, report)
+        )
+        network = model.network(fold)
+        module.apply(network, plan.changes, material)
         weights |= weights_of(network, fold)
+    patch_shape, channels = model.plans.patch_shape, model.plans.input_channels
     cost = count(network, patch_shape, channels).total
-    head_path = find_head(network, patch_shape, channels)  # a compressed head is three layers
-    recipe = CompressionRecipe(method, to_json(spec), changes)
-    compressed = asked.made(weights, recipes=(recipe,), cost=cost, head_path=head_path)
+    head_path = find_head(network, patch_shape, channels)  # a compressed head may be several layers
+    compressed = plan.model.made(weights, cost=cost, head_path=head_path)
     store_model(cache, compressed.key, compressed)
     return compressed
 
@@ -87,12 +84,7 @@ def cached_compression(
     """What :func:`compress` made earlier; None where it did not.
 
     Args:
-        model: The original, or its facts.
+        model: What was compressed, or its facts.
         read: See :func:`cached_model`.
     """
     return cached_model(cache, to_be_compressed(model, spec, method), read)
-
-
-def to_be_compressed(model: SegmentationModel, spec: Any, method: str) -> SegmentationModel:
-    """What :func:`compress` will make, but for its weights; see ``SegmentationModel.to_be_made``."""
-    return model.to_be_made(CompressionRecipe(method, to_json(spec), ()))

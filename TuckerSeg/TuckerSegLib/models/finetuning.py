@@ -77,8 +77,8 @@ def finetune_model(
     """
     if not compressed.recipes:
         raise SpecError(
-            f"{compressed.name} is not compressed: there is nothing to fine-tune. Give a rank below 1; the original "
-            "network is trained with nnU-Net itself."
+            f"{compressed.name} is not compressed: there is nothing to fine-tune. Compress it, as --rank 0.5; the "
+            "original network is trained with nnU-Net itself."
         )
     plans = replace(compressed.plans, mirror_axes=())
     weights: dict[str, torch.Tensor] = {}

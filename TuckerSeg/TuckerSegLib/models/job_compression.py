@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from .. import compression
 from ..cache import Cache
 from ..errors import SpecError
 from ..image import Image
 from ..monitor import Stopwatch
-from ..records.compression import LayerChange
 from ..records.job import Job
 from .calibration import (
     ModelCalibration,
@@ -21,16 +18,16 @@ from .calibration import (
     store_calibration,
     stored_calibration,
     volume_id,
-    wants_calibration,
 )
 from .compress import cached_compression, compress
-from .decomposition import rank_evidence
 from .file import read_model_facts
-from .model import SegmentationModel, require_original
+from .material import prepare_folds
+from .model import SegmentationModel
+from .planning import CompressionPlan, plan_compression, require_new_method, spec_of_step, with_calibration
 from .refit import refit_model
 
 WEIGHTS_ONLY = (
-    "The ranks were chosen by the weights alone: no volume was calibrated on, so more accuracy is lost than need be."
+    "The compression goes by the weights alone: no volume was calibrated on, so more accuracy is lost than need be."
 )
 
 
@@ -42,39 +39,42 @@ def compress_as_asked(
     volume: Callable[[], Image] | None,
     stop: Callable[[], None],
 ) -> SegmentationModel:
-    """The model as a job wants it.
+    """The model as a job wants it, step after step, each on what the one before left.
 
     Args:
-        model: The original.
+        model: As it is on disk.
         volume: Gives the volume at hand; None where there is none, so that at best the built-in ones are calibrated on.
         stop: Asked now and then; raises to stop.
 
     Raises:
-        SpecError: The model is compressed already, the job names a calibration that is not here, or a refit is asked
+        SpecError: A method is applied a second time, the job names a calibration that is not here, or a refit is asked
             for where nothing is calibrated.
         ImageError: The volume does not fit the model.
     """
-    if job.method is None:
+    before, calibration = model, None
+    for method, spec in specs_of(model, job):
+        before = model
+        calibration = known_calibration(model, spec, job.calibrate, cache) if spec.needs_calibration else None
+        if spec.needs_calibration:
+            if spec.calibration is None and _is_due(model, calibration, job.calibrate, volume):
+                with watch.stage("calibrate"):
+                    seen = volume() if volume is not None else None
+                    calibration = calibrate_model(model, seen, calibration, progress=lambda done: stop())
+                    store_calibration(model, calibration, cache)
+            spec = with_calibration(spec, calibration and calibration.sha256)
+            if calibration is None:
+                warnings.warn(WEIGHTS_ONLY, stacklevel=2)
+        with watch.stage("compress"):
+            model = compress(model, spec, method, cache, lambda done: stop(), calibration)
+    if not job.refit or model is before:
         return model
-    spec, calibration = _asked(model, job, cache)
-    if wants_calibration(spec):
-        if spec.calibration is None and _is_due(model, calibration, job.calibrate, volume):
-            with watch.stage("calibrate"):
-                seen = volume() if volume is not None else None
-                calibration = calibrate_model(model, seen, calibration, progress=lambda done: stop())
-                store_calibration(model, calibration, cache)
-        spec = with_calibration(spec, calibration)
-        if calibration is None:
-            warnings.warn(WEIGHTS_ONLY, stacklevel=2)
-    with watch.stage("compress"):
-        smaller = compress(model, spec, job.method, cache, lambda done: stop(), calibration)
-    if not (job.refit and smaller.recipes):
-        return smaller
     if calibration is None:
-        raise SpecError("A refit goes on from a calibrated compression: take the policy auto, and let it calibrate.")
+        raise SpecError(
+            "A refit goes on from a calibrated compression: let it calibrate (--policy auto, and not --calibrate none)."
+        )
     with watch.stage("refit"):
         seen = [volume()] if volume is not None else []
-        return refit_model(smaller, model, seen, calibration, cache, progress=lambda done: stop())
+        return refit_model(model, before, seen, calibration, cache, progress=lambda done: stop())
 
 
 def facts_as_asked(
@@ -83,23 +83,61 @@ def facts_as_asked(
     """What :func:`compress_as_asked` gives, but for its weights; None where something is left to be computed for that.
 
     Args:
-        facts: Of the original.
+        facts: Of the model as it is on disk.
         volume: As there.
 
     Raises:
         SpecError: As there.
     """
-    if job.method is None:
-        return facts
-    spec, calibration = _asked(facts, job, cache)
-    if wants_calibration(spec):
-        if job.refit or (spec.calibration is None and _is_due(facts, calibration, job.calibrate, volume)):
+    for method, spec in specs_of(facts, job):
+        calibration = None
+        if spec.needs_calibration:
+            calibration = known_calibration(facts, spec, job.calibrate, cache)
+            if job.refit or (spec.calibration is None and _is_due(facts, calibration, job.calibrate, volume)):
+                return None
+            spec = with_calibration(spec, calibration and calibration.sha256)
+        facts = cached_compression(facts, spec, method, cache, read_model_facts)
+        if facts is None:
             return None
-        spec = with_calibration(spec, calibration)
-    found = cached_compression(facts, spec, job.method, cache, read_model_facts)
-    if found is not None and calibration is None and wants_calibration(spec):
-        warnings.warn(WEIGHTS_ONLY, stacklevel=2)
-    return found
+        if spec.needs_calibration and calibration is None:
+            warnings.warn(WEIGHTS_ONLY, stacklevel=2)
+    return facts
+
+
+def planned_steps(model: SegmentationModel, job: Job, cache: Cache) -> Iterator[CompressionPlan]:
+    """What each step of a job would do to each layer with the calibration that is known; nothing is calibrated.
+
+    Args:
+        model: As it is on disk, with its weights.
+
+    Raises:
+        SpecError: See :func:`compress_as_asked`.
+    """
+    steps = specs_of(model, job)
+    for number, (method, spec) in enumerate(steps, start=1):
+        calibration = known_calibration(model, spec, job.calibrate, cache) if spec.needs_calibration else None
+        spec = with_calibration(spec, calibration and calibration.sha256)
+        materials = prepare_folds(model, spec, method, cache, calibration) if spec.needs_weights else ()
+        plan = plan_compression(model, spec, method, materials)
+        yield plan
+        if any(later.needs_weights for _, later in steps[number:]):
+            model = compress(model, spec, method, cache, calibration=calibration)
+        else:
+            model = plan.model
+
+
+def specs_of(model: SegmentationModel, job: Job) -> list[tuple[str, Any]]:
+    """Method and ``Spec`` of every step of a job, looked at before anything slow is done.
+
+    Raises:
+        SpecError: A step cannot be asked for so, or its method has been applied to the model before.
+    """
+    steps = [(step.method, spec_of_step(step)) for step in job.recipe]
+    for number, (method, _) in enumerate(steps):
+        require_new_method(model, method)
+        if method in [earlier for earlier, _ in steps[:number]]:
+            raise SpecError(f"The compression {method} is asked for twice; it has nothing to say of its own layers.")
+    return steps
 
 
 def known_calibration(model: SegmentationModel, spec: Any, calibrate: str, cache: Cache) -> ModelCalibration | None:
@@ -120,33 +158,6 @@ def known_calibration(model: SegmentationModel, spec: Any, calibrate: str, cache
             "Calibrate on the same volumes first, or leave it out and another one is made."
         )
     return found
-
-
-def planned_changes(
-    model: SegmentationModel, spec: Any, calibrate: str, cache: Cache, method: str = "tucker"
-) -> tuple[LayerChange, ...]:
-    """What a compression would do to each layer with the calibration that is known; nothing is calibrated.
-
-    Args:
-        calibrate: See ``Job.calibrate``.
-    """
-    calibration = known_calibration(model, spec, calibrate, cache) if wants_calibration(spec) else None
-    spec, plans = with_calibration(spec, calibration), model.plans
-    evidence = rank_evidence(model, spec, cache, calibration)
-    module = compression.method(method)
-    return module.plan(model.structure(), spec, plans.patch_shape, plans.input_channels, evidence)
-
-
-def with_calibration(spec: Any, calibration: ModelCalibration | None) -> Any:
-    """The spec with its calibration named."""
-    return spec if calibration is None else replace(spec, calibration=calibration.sha256)
-
-
-def _asked(model: SegmentationModel, job: Job, cache: Cache) -> tuple[Any, ModelCalibration | None]:
-    """The ``Spec`` of a job's compression, and the calibration that is known for it."""
-    require_original(model)
-    spec = compression.spec_of(job.method, job.compression)
-    return spec, known_calibration(model, spec, job.calibrate, cache) if wants_calibration(spec) else None
 
 
 def _is_due(

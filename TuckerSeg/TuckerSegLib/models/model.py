@@ -132,7 +132,7 @@ class SegmentationModel:
         return replace(self, weights=Weights(shapes, self.weights.identity))
 
     def network(self, fold: str, features: bool = False) -> torch.nn.Module:
-        """Build one fold's network with its weights.
+        """Build one fold's network with its weights, each of the type that the structure gives it.
 
         Args:
             fold: One of ``folds``.
@@ -152,7 +152,8 @@ class SegmentationModel:
                 if leaf in module._buffers:
                     module.register_buffer(leaf, tensor)
                 else:
-                    module.register_parameter(leaf, torch.nn.Parameter(tensor.float(), requires_grad=False))
+                    tensor = tensor.to(_type_of(module._parameters.get(leaf)))
+                    module.register_parameter(leaf, torch.nn.Parameter(tensor, requires_grad=False))
         if features:
             if self.head_path is None:
                 raise SpecError(f"{self.name}: the network does not end in a 1x1x1 convolution; ask for logits.")
@@ -195,8 +196,16 @@ class SegmentationModel:
             network = build_network(self.plans.architecture, self.plans.input_channels, self.plans.logit_channels)
             drop_unused_heads(network, self.plans.patch_shape, self.plans.input_channels)
             for recipe in self.recipes:
-                compression.method(recipe.method).apply(network, recipe.changes)
+                if recipe.changes:  # else weights alone were changed
+                    compression.method(recipe.method).apply(network, recipe.changes)
         return network
+
+
+def _type_of(parameter: torch.nn.Parameter | None) -> torch.dtype:
+    """The type that a method's structure gives a weight; single precision where it leaves that open."""
+    import torch
+
+    return torch.float32 if parameter is None else parameter.dtype
 
 
 def require_original(model: SegmentationModel) -> None:
@@ -206,12 +215,12 @@ def require_original(model: SegmentationModel) -> None:
 
 
 def require_pair(compressed: SegmentationModel, original: SegmentationModel) -> None:
-    """Raise SpecError unless the one was made of the other."""
-    if original.recipes:
-        raise SpecError(f"{original.name} is compressed; the original is needed to learn from.")
+    """Raise SpecError unless the one was made of the other, which may be what earlier steps have left."""
     if not compressed.recipes:
-        raise SpecError(f"{compressed.name} is not compressed: there is nothing to gain. Give a rank below 1.")
-    if (compressed.source_sha256, compressed.folds) != (original.source_sha256, original.folds):
+        raise SpecError(f"{compressed.name} is not compressed: there is nothing to gain. Compress it, as --rank 0.5.")
+    earlier = compressed.recipes[: len(original.recipes)]
+    same_source = (compressed.source_sha256, compressed.folds) == (original.source_sha256, original.folds)
+    if not same_source or earlier != original.recipes or len(earlier) == len(compressed.recipes):
         raise SpecError(f"{compressed.name} was not made of {original.name}; give the original that it was made of.")
 
 

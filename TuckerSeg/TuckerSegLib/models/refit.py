@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 
-from .. import catalog, hardware
+from .. import catalog, compression, hardware
 from ..cache import Cache
-from ..compression.tucker.refit import distance, refit
+from ..compression.distance import distance
 from ..errors import SpecError
 from ..image import Image, read_image
 from ..records.compression import CompressionRecipe
@@ -34,7 +34,8 @@ def refit_model(
     A fold whose outputs do not come nearer to the original's on held-back crops stays as it is.
 
     Args:
-        compressed: Made of ``original`` with this calibration.
+        compressed: Made of ``original`` with this calibration, as its last step.
+        original: What that step began with.
         volumes: Any that the model can segment. For a model of CTs the built-in synthetic torso is added.
         calibration: Of the original.
         cache: Where the result is kept, and taken from.
@@ -48,7 +49,10 @@ def refit_model(
     require_pair(compressed, original)
     recipe = compressed.recipes[-1]
     if recipe.spec.get("calibration") != calibration.sha256:
-        raise SpecError(f"{compressed.name} was not compressed with this calibration; a refit goes on from its ranks.")
+        raise SpecError(f"{compressed.name} was not compressed with this calibration; a refit goes on from it.")
+    fit = getattr(compression.method(recipe.method), "refit_network", None)
+    if fit is None:
+        raise SpecError(f"The compression {recipe.method} knows no refit; leave it out.")
     volumes = list(volumes) + ([read_image(catalog.DEMO_VOLUME)] if has_built_in_volumes(original) else [])
     if not volumes:
         raise SpecError("A refit needs at least one volume.")
@@ -68,7 +72,7 @@ def refit_model(
             network, fitted = original.network(fold), copy.deepcopy(compressed.network(fold))
             before = distance(network, fitted, held_back)
             moments = calibration.folds[fold]
-            refit(network, fitted, recipe.changes, moments, patches, len(held_back), progress=report)
+            fit(network, fitted, recipe.changes, moments, patches, len(held_back), progress=report)
             if distance(network, fitted, held_back) < before:
                 weights |= {f"{fold}/{name}": value.detach() for name, value in fitted.named_parameters()}
     refitted = asked.made(weights)

@@ -18,7 +18,7 @@ from ..catalog.selection import select
 from ..errors import DownloadError, SpecError
 from ..monitor import Listener, deaf
 from ..nnunet.folder import find_model_folder
-from ..records.job import InferenceSpec, Job, compression_of
+from ..records.job import InferenceSpec, Job, steps_at
 from .loading import load_facts, load_model
 from .model import SegmentationModel
 
@@ -77,17 +77,17 @@ def load_task(
     Args:
         name: A task of the catalog that is installed, or name or path of a model.
         structures: Names or groups of what is wanted, see ``structure_selection.select``; None takes all.
-        rank_ratio: Compresses every network; 1 runs the originals.
+        rank_ratio: Strength by which every network is compressed; 1 runs the originals.
         folds: Of every network; None takes all.
         cache: None takes the user's.
 
     Raises:
         ModelFolderError, UnsupportedModelError, ModelFileError: See ``loading.load_model``.
         DownloadError: A network is not on this computer.
-        SpecError: No such structure, or a rank ratio out of its range.
+        SpecError: No such structure, or a strength out of its range.
     """
     wanted = None if structures is None else tuple(structures)
-    job = Job((), model=name, folds=folds, structures=wanted, **compression_of(rank_ratio))
+    job = Job((), model=name, folds=folds, structures=wanted, steps=steps_at(rank_ratio))
     return task_of(job, cache or Cache())
 
 

@@ -13,8 +13,7 @@ OUTPUT_GRIDS = ("native", "nearest")
 SMALL_BLOB_MM3 = 200.0  # TotalSegmentator's
 CROPS = (None, "auto", "none")
 DEFAULT_STEP_FRACTION = 0.5  # nnU-Net's
-# What a mere rank ratio means, as fields of the Tucker method's Spec: its budget, spread where it hurts least.
-DEFAULT_COMPRESSION = {"rank_mode": "auto", "rank_multiple": 4}
+DEFAULT_METHOD = "tucker"  # of compression, where a strength alone is named
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,28 @@ class InferenceSpec:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One step of a compression.
+
+    Attributes:
+        method: Compression method.
+        spec: Fields of the method's ``Spec``.
+        strength: How much of the network is kept, above 0 up to 1, in the method's own measure; 1 keeps all. With it,
+            ``spec`` may be left out: the method knows what a mere strength means. None: ``spec`` says it.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    method: str
+    spec: dict[str, Any] = field(default_factory=dict)
+    strength: float | None = None
+
+    def __post_init__(self):
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise SpecError(f"The strength of a compression should lie in (0, 1]; found {self.strength}.")
+
+
+@dataclass(frozen=True)
 class Job:
     """One volume, one model, one result.
 
@@ -77,7 +98,8 @@ class Job:
         images: Files, one per channel, or one DICOM folder.
         output: File to write; None returns the labels only.
         model: Name in the catalog, or path.
-        method: Compression method; None runs the model as it is.
+        method: Compression method; with ``compression`` the short form of ``steps`` for a single one. None: ``steps``
+            say it, and where there are none, the model runs as it is.
         compression: Fields of the method's ``Spec``.
         calibrate: Which calibration a compression that wants one uses: ``auto`` takes what was found on earlier
             volumes, else calibrates on this one; ``volume`` adds this volume to it; ``none`` does without.
@@ -89,6 +111,7 @@ class Job:
             ``structure_selection.select``; only the networks that know one of them are run. None keeps all.
         crop: ``auto``: a fast network finds the box of the structures, and only that is computed. None: so where the
             task's networks are made for such a box. ``none``: never.
+        steps: How the model is compressed, each step on what the one before left.
     """
 
     VERSION: ClassVar[int] = 1
@@ -105,16 +128,30 @@ class Job:
     refit: bool = False
     structures: tuple[str, ...] | None = None
     crop: str | None = None
+    steps: tuple[Step, ...] = ()
 
     def __post_init__(self):
+        if self.method is not None and self.steps:
+            raise SpecError("A job names its compression once: as method and compression, or as steps; found both.")
         if self.crop not in CROPS:
             raise SpecError(f"crop should be one of {', '.join(filter(None, CROPS))}, or None; found '{self.crop}'.")
         if self.calibrate not in CALIBRATE:
             raise SpecError(f"calibrate should be one of {', '.join(CALIBRATE)}; found '{self.calibrate}'.")
 
+    @property
+    def recipe(self) -> tuple[Step, ...]:
+        """The steps of the compression, whichever way they were named; none where the model runs as it is."""
+        return self.steps if self.method is None else (Step(self.method, self.compression),)
 
-def compression_of(rank_ratio: float) -> dict[str, Any]:
-    """``method`` and ``compression`` of a job at a rank ratio; the original network at 1."""
-    if rank_ratio >= 1:
-        return {"method": None, "compression": {}}
-    return {"method": "tucker", "compression": {"rank_ratio": round(rank_ratio, 4), **DEFAULT_COMPRESSION}}
+
+def steps_at(strength: float, method: str = DEFAULT_METHOD) -> tuple[Step, ...]:
+    """The compression of a job by a mere strength; none at 1, which is the original network."""
+    return () if strength >= 1 else (Step(method, strength=round(strength, 4)),)
+
+
+def at_strength(job: Job, strength: float) -> Job:
+    """The same job at a strength, the other settings of its last step kept; 1 is the original network."""
+    if strength >= 1:
+        return replace(job, method=None, compression={}, steps=())
+    *before, last = job.recipe or steps_at(strength)
+    return replace(job, method=None, compression={}, steps=(*before, replace(last, strength=strength)))

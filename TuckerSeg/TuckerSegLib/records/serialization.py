@@ -1,6 +1,7 @@
 """Frozen dataclasses to JSON and back, and the records of what a compression did.
 
-A record carries ``VERSION`` as a class attribute; reading a newer one is an error, never a guess.
+A record carries ``VERSION`` as a class attribute; reading a newer one is an error, never a guess. A record whose
+fields were others in an earlier version has a class method ``upgraded(document)``, which gives today's.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def from_json(kind: type[Record], document: dict[str, Any]) -> Record:
             f"{kind.__name__}: version {found} was written by a newer TuckerSeg; this one reads up to {known}. "
             "Update TuckerSeg, or make the file again with this one."
         )
+    if hasattr(kind, "upgraded"):
+        document = kind.upgraded(document)
     hints = typing.get_type_hints(kind)
     values = {
         field.name: _typed(hints[field.name], document[field.name], f"{kind.__name__}.{field.name}")

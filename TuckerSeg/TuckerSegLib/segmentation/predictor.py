@@ -134,7 +134,7 @@ def predict(
         return Prediction(labels, slabs.seconds, finish_s, run, tuple(notes), skipped)
     raise OutOfMemoryError(
         f"Out of memory with one patch of {plans.patch_shape} at a time ({failure}). "
-        "Close other programs, choose another device, or a lower rank."
+        "Close other programs, choose another device, or compress more."
     ) from failure
 
 

@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .. import compression, hardware
+from .. import hardware
 from ..cache import Cache
 from ..errors import OutOfMemoryError
+from ..models.description import describe
 from ..models.model import SegmentationModel, uses_features
 from ..records.job import InferenceSpec
 from .predictor import Network, combine
@@ -84,28 +85,10 @@ def prepare(
         if backend.is_out_of_memory(error):
             raise OutOfMemoryError(
                 f"{device.id} has too little memory for this model ({error}). "
-                "Close other programs, choose another device, or a lower rank."
+                "Close other programs, choose another device, or compress more."
             ) from error
         raise
     cache.keep_limit(spare=cache.compiled_folder(model.key))
     network = combine(whole() if features else model, predictors, backend.is_out_of_memory)
     reason = "; ".join(part for part in (device_reason, precision_reason) if part)
     return ReadyModel(model, network, device, reason, precision, threads, close)
-
-
-def describe(model: SegmentationModel) -> str:
-    """What was done to the original, in words."""
-    if not model.recipes:
-        return "original network"
-    words = []
-    for recipe in model.recipes:
-        if recipe.method in compression.RETRAINED:
-            words.append(compression.method(recipe.method).describe(recipe.method, recipe.spec))
-            continue
-        changed = [change for change in recipe.changes if change.skipped_because is None]
-        spec = recipe.spec
-        mode = spec.get("rank_mode")
-        rank = f" at fixed rank {spec['minimum_rank']}" if mode == "fixed" else f" at rank {spec['rank_ratio']:.2f}"
-        how = {"auto": ", calibrated" if spec.get("calibration") else ", by weights alone"}.get(mode, f", {mode}")
-        words.append(f"{recipe.method}{rank}{how}, {len(changed)} of {len(recipe.changes)} layers")
-    return "; ".join(words)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .. import hardware, image
+from ..models.description import describe
 from ..models.model import architecture_key, together
 from ..monitor import Stopwatch
 from ..nnunet.plans import ModelPlans
@@ -15,7 +16,6 @@ from ..preprocessing.preprocess import grid_voxels
 from ..records.job import InferenceSpec
 from ..records.statistics import PartStatistics, RunStatistics, Structure, versions
 from .predictor import Prediction
-from .prepared_model import describe
 from .prepared_task import ReadyPart
 
 

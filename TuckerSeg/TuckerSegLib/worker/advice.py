@@ -6,7 +6,7 @@ from ..errors import BackendError, ImageError, ModelFileError, ModelFolderError,
 
 _ADVICE = (  # the first that fits
     (OutOfMemoryError, ""),  # says it itself
-    (MemoryError, "Close other programs, choose a lower rank, or crop the volume."),
+    (MemoryError, "Close other programs, compress more, or crop the volume."),
     (ImportError, "Install or repair the Python packages under Advanced, Dependencies."),
     (BackendError, "Choose another device under Hardware."),
     (ImageError, "Check the volume, or choose another one."),

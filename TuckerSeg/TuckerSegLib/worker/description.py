@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import catalog
 from .. import model_zoo as installed_models
+from ..compression import METHODS
 from ..models.task import SegmentationTask
 from ..records.job import Job
 
@@ -41,6 +42,7 @@ def describe(model: str, folds: tuple[str, ...] | None, described: Callable[[Job
         "macs_per_patch": sum(each.cost.macs * folds for each, folds in zip(models, counts)),
         "model_bytes": sum(each.weight_bytes for each in models),
         "parts": [part.name for part in task.parts],
+        "methods": list(METHODS),
         "download_bytes": 0,
     }
 
@@ -61,5 +63,6 @@ def _from_catalog(known: catalog.Task) -> Fields:
         "macs_per_patch": None,
         "model_bytes": None,
         "parts": [part.title for part in known.parts],
+        "methods": list(METHODS),
         "download_bytes": None if None in sizes else sum(sizes),
     }

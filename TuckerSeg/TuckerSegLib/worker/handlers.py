@@ -12,15 +12,16 @@ import numpy as np
 from .. import hardware, image
 from ..cache import Cache
 from ..errors import ImageError, OutputError
-from ..jobs.comparison import RankResult
+from ..jobs.comparison import StrengthResult
 from ..jobs.runs import Runs
 from ..model_zoo.importing import import_model
 from ..monitor import Context
 from ..records.comparison import ComparisonRow
-from ..records.job import InferenceSpec, Job
+from ..records.job import InferenceSpec, Job, Step
 from ..records.protocol import BoxFile, VolumeFile
 from ..records.serialization import from_json, to_json
 from .description import describe
+from .requests import strengths_of
 
 Request = dict[str, Any]
 Fields = dict[str, Any]
@@ -54,8 +55,9 @@ class Handlers:
     def estimate(self, request: Request, context: Context) -> Fields:
         """What a run would cost; with ``measure``, one patch is run where this computer's speed is not known."""
         inference = from_json(InferenceSpec, request["inference"])
-        asked = (request["model"], request["method"], request["compression"], inference, _folds(request))
-        more = {"calibrate": request.get("calibrate") or "auto", "crop": request.get("crop")}
+        compression = (request.get("method"), request.get("compression") or {})
+        asked = (request["model"], *compression, inference, _folds(request))
+        more = {"calibrate": request.get("calibrate") or "auto", "crop": request.get("crop"), "steps": _steps(request)}
         job = Job((), None, *asked, **more, structures=_structures(request))
         geometry = image.Geometry(tuple(request["shape"]), request["affine"])
         return {"estimate": to_json(self._runs.estimate(job, geometry, bool(request.get("measure")), context))}
@@ -85,7 +87,7 @@ class Handlers:
         }
 
     def compare(self, request: Request, context: Context) -> Fields:
-        """The original and several ranks on a volume, or on a box of it."""
+        """The original and several strengths on a volume, or on a box of it."""
         job, volume, lower = from_json(Job, request["job"]), self._read(request), (0, 0, 0)
         if request.get("box_mm"):
             box = image.box_around(volume.geometry, request["center"], (request["box_mm"],) * 3)
@@ -93,7 +95,7 @@ class Handlers:
                 raise ImageError("The center of the comparison lies outside the volume; move the crosshair into it.")
             volume, lower = image.cropped(volume, box), _lower(box)
         remember = not request.get("box_mm")
-        rows = self._runs.compare(job, volume, request["rank_ratios"], context, remember)
+        rows = self._runs.compare(job, volume, strengths_of(request), context, remember)
         for number, row in enumerate(rows):
             record = _write_row(row, Path(request["folder"]), number, lower)
             context.on_event({"event": "row", "row": to_json(record)})
@@ -155,7 +157,7 @@ def _voxels(file: VolumeFile) -> np.ndarray:
     return array
 
 
-def _write_row(row: RankResult, folder: Path, number: int, lower: tuple[int, int, int]) -> ComparisonRow:
+def _write_row(row: StrengthResult, folder: Path, number: int, lower: tuple[int, int, int]) -> ComparisonRow:
     """A row as the application gets it; its label maps go to files."""
     labels = write_box(row.result.labels, folder / f"labels-{number}.npy", lower)
     differences = write_box(row.differs.astype(np.uint8), folder / f"differences-{number}.npy", lower)
@@ -172,6 +174,10 @@ def _plain(box: BoxFile | None) -> Fields | None:
 
 def _folds(request: Request) -> tuple[str, ...] | None:
     return tuple(request["folds"]) if request.get("folds") else None
+
+
+def _steps(request: Request) -> tuple[Step, ...]:
+    return tuple(from_json(Step, step) for step in request.get("steps") or ())
 
 
 def _structures(request: Request) -> tuple[str, ...] | None:

@@ -60,6 +60,13 @@ def check_fields(request: Request) -> None:
         if not is_sound(request.get(name)):
             found = excerpt(repr(request[name])) if name in request else "nothing"
             raise RequestError(f"{request['request']}: '{name}' should be {expected}; found {found}.")
+    if request["request"] == "compare" and not strengths_of(request):
+        raise RequestError(f"compare: 'strengths' should be {_RATIOS[1]}; found nothing.")
+
+
+def strengths_of(request: Request) -> list[float]:
+    """The strengths of a comparison, whichever name they have."""
+    return request.get("strengths") or request.get("rank_ratios") or []
 
 
 def _is_text(value: Any) -> bool:
@@ -96,6 +103,7 @@ def _or_none(check: Check) -> Check:
 _TEXT: Check = (_is_text, "text")
 _TEXTS: Check = (_list_of(_is_text), "a list of texts")
 _OBJECT: Check = (lambda value: isinstance(value, dict), "an object")
+_OBJECTS: Check = (_list_of(_OBJECT[0]), "a list of objects")
 _POINT: Check = (_list_of(_is_number, 3), "a list of 3 numbers")
 _RATIOS: Check = (_list_of(lambda value: _is_number(value) and 0 < value < 1), "a list of numbers between 0 and 1")
 _SHAPE: Check = (_list_of(_is_size, 3), "a list of 3 whole numbers above 0")
@@ -109,7 +117,8 @@ _FIELDS: dict[str, dict[str, Check]] = {
     "estimate": {
         "model": _TEXT,
         "method": _or_none(_TEXT),
-        "compression": _OBJECT,
+        "compression": _or_none(_OBJECT),
+        "steps": _or_none(_OBJECTS),
         "inference": _OBJECT,
         "folds": _or_none(_TEXTS),
         "calibrate": _or_none(_TEXT),
@@ -122,7 +131,8 @@ _FIELDS: dict[str, dict[str, Check]] = {
     "preview": {**_RUN, "labels": _TEXT, "point": _POINT},
     "compare": {
         **_RUN,
-        "rank_ratios": _RATIOS,
+        "strengths": _or_none(_RATIOS),
+        "rank_ratios": _or_none(_RATIOS),  # their name in applications of an earlier version
         "folder": _TEXT,
         "box_mm": _or_none(_LENGTH),
         "center": _or_none(_POINT),

@@ -13,7 +13,7 @@ from ...training.device import training_device, training_precision
 from ...training.distillation.settings import RepairSettings
 from .. import explore as exploring
 from .. import layer_errors as reconstructing
-from ..options import cases_of, folds_of, inference_of, rank_ratios_of
+from ..options import cases_of, folds_of, inference_of, strengths_of
 
 
 def explore(options: argparse.Namespace) -> None:
@@ -24,7 +24,7 @@ def explore(options: argparse.Namespace) -> None:
     exploring.explore(
         load_model(options.model, folds_of(options)),
         cases,
-        rank_ratios_of(options.factors),
+        strengths_of(options.factors),
         [name.strip() for name in options.policies.split(",")],
         inference_of(options),
         read_image(options.calibrate_on) if options.calibrate_on else None,

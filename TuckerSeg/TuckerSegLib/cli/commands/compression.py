@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ... import catalog, compression
@@ -13,16 +14,17 @@ from ...errors import OutputError, SpecError
 from ...image import Image, read_image
 from ...jobs.progress import ProgressTracker
 from ...models.calibration import calibrate_model, store_calibration, stored_calibration, volume_id
-from ...models.job_compression import compress_as_asked, planned_changes
+from ...models.job_compression import compress_as_asked, planned_steps
 from ...models.loading import load_model
 from ...models.model import SegmentationModel
 from ...models.task import bring_networks, task_of
 from ...monitor import Stopwatch, stop_if
-from ...records.job import Job
+from ...records.compression import Cost
+from ...records.job import DEFAULT_METHOD, Job, Step
 from ...records.serialization import to_json
 from ...segmentation.prepared_task import ready_task
 from ...text_files import check_writable
-from ..options import compression_job, compression_spec, folds_of
+from ..options import compression_job, folds_of, steps_of
 from ..output import say, show_json
 from ..terminal import TerminalReporter
 from .models import bring
@@ -106,28 +108,30 @@ def _calibrate(model: SegmentationModel, options: argparse.Namespace, cache: Cac
 
 def inspect(options: argparse.Namespace) -> None:
     """``tuckerseg inspect``: decides, but decomposes nothing."""
-    original = load_model(options.model, folds_of(options))
-    if original.recipes:
-        changes = tuple(change for recipe in original.recipes for change in recipe.changes)  # a training has none
-    else:
-        spec = compression.method("tucker").Spec(**(compression_spec(options) or {"rank_ratio": 1.0}))
-        changes = planned_changes(original, spec, options.calibrate, Cache())
+    model = load_model(options.model, folds_of(options))
+    recipes = [recipe for recipe in model.recipes if recipe.changes]  # a training has none
+    done = [recipe.method for recipe in recipes]
+    asked = tuple(step for step in steps_of(options) if step.method not in done)
+    if not (asked or recipes):
+        asked = (Step(DEFAULT_METHOD, strength=1.0),)
+    recipes += [plan.recipe for plan in planned_steps(model, replace(compression_job(options), steps=asked), Cache())]
+    changes = [(recipe.method, change) for recipe in recipes for change in recipe.changes]
     if options.json:
-        show_json([to_json(change) for change in changes])
+        show_json([{**to_json(change), **change.details} for _, change in changes])
         return
-    say(f"{'layer':44}{'weight (as stored)':>22}{'ranks':>12}{'MMACs':>10}{'after':>10}  stays dense because")
-    for change in changes:
-        ranks = "dense" if change.ranks is None else f"{change.ranks[0]} x {change.ranks[1]}"
+    say(f"{'layer':44}{'weight (as stored)':>22}{'becomes':>12}{'MMACs':>10}{'after':>10}  stays as it is because")
+    for method, change in changes:
+        words = compression.layer_words(method, change) or "as it is"
         shape = " ".join(map(str, change.shape))
         say(
-            f"{change.path:44}{shape:>22}{ranks:>12}{change.before.macs / 1e6:10.1f}{change.after.macs / 1e6:10.1f}"
+            f"{change.path:44}{shape:>22}{words:>12}{change.before.macs / 1e6:10.1f}{change.after.macs / 1e6:10.1f}"
             f"  {change.skipped_because or ''}"
         )
-    before = sum(change.before.macs for change in changes), sum(change.before.parameters for change in changes)
-    after = sum(change.after.macs for change in changes), sum(change.after.parameters for change in changes)
-    patch_shape = original.plans.patch_shape
-    say(f"Convolutions: {before[0] / 1e9:.3f} -> {after[0] / 1e9:.3f} GMACs for one patch of {patch_shape}")
-    say(f"              {before[1] / 1e6:.6f} -> {after[1] / 1e6:.6f} million parameters")
+    saved = sum((change.before - change.after for _, change in changes), Cost(0, 0))
+    before = sum((change.before for change in recipes[0].changes), Cost(0, 0))
+    after, patch_shape = before - saved, model.plans.patch_shape
+    say(f"Convolutions: {before.macs / 1e9:.3f} -> {after.macs / 1e9:.3f} GMACs for one patch of {patch_shape}")
+    say(f"              {before.parameters / 1e6:.6f} -> {after.parameters / 1e6:.6f} million parameters")
 
 
 def compressed(

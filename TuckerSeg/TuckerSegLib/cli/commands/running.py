@@ -11,7 +11,7 @@ from ...records.serialization import to_json
 from ...records.statistics import as_table, structure_table
 from ...text_files import check_writable, write_text
 from .. import explore as exploring
-from ..options import job_of, rank_ratios_of
+from ..options import job_of, strengths_of
 from ..output import say
 from ..terminal import JsonReporter, TerminalReporter
 
@@ -47,4 +47,5 @@ def plan(options: argparse.Namespace) -> None:
 def compare(options: argparse.Namespace) -> None:
     """``tuckerseg compare IN --ranks 0.85,0.7``."""
     folder = Path(options.out) if options.out else None
-    exploring.compare(job_of(options), rank_ratios_of(options.ranks), folder, options.json, options.stopped)
+    strengths = strengths_of(options.ranks)
+    exploring.compare(job_of(options, strength=strengths[0]), strengths, folder, options.json, options.stopped)

@@ -1,10 +1,39 @@
-"""Tucker-2 compression of convolutions; the names that every method has."""
+"""Tucker-2 compression of convolutions; the names that every method has, imported on first use.
+
+So the command line has the method's options without torch.
+"""
 
 from __future__ import annotations
 
-from .basis import Basis, decompose
-from .calibrated_basis import CalibratedBasis
-from .method import apply, plan
-from .spec import Spec
+import importlib
+from typing import Any
 
-__all__ = ["Basis", "CalibratedBasis", "Spec", "apply", "decompose", "plan"]
+_HOME = {
+    "Basis": "basis",
+    "CalibratedBasis": "calibrated_basis",
+    "Material": "material",
+    "POLICIES": "policies",
+    "Spec": "spec",
+    "TuckerDetails": "details",
+    "VERSION": "material",
+    "add_options": "options",
+    "apply": "method",
+    "decompose": "basis",
+    "describe": "spec",
+    "layer_words": "details",
+    "plan": "method",
+    "policy_spec": "policies",
+    "prepare": "material",
+    "refit_network": "refit",
+    "spec_of": "options",
+}
+
+__all__ = list(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value

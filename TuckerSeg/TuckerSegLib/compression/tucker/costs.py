@@ -14,8 +14,8 @@ def dense_cost(conv: nn.Module, calls: Sequence) -> Cost:
     if not calls:
         return Cost(0, 0)
     voxels_in, voxels_out = _voxels(calls)
-    parameters = sum(parameter.numel() for parameter in conv.parameters())
-    return Cost(parameters, conv.weight.numel() * (voxels_in if conv.transposed else voxels_out))
+    macs = conv.weight.numel() * (voxels_in if conv.transposed else voxels_out)
+    return _cost(conv, sum(parameter.numel() for parameter in conv.parameters()), macs)
 
 
 def tucker_cost(conv: nn.Module, ranks: tuple[int, int], calls: Sequence, merged: bool = False) -> Cost:
@@ -27,7 +27,13 @@ def tucker_cost(conv: nn.Module, ranks: tuple[int, int], calls: Sequence, merged
     core = s * r * math.prod(conv.kernel_size)
     bias = 0 if conv.bias is None else conv.out_channels
     core_voxels = voxels_in if conv.transposed else voxels_out
-    return Cost(squeeze + core + expand + bias, squeeze * voxels_in + core * core_voxels + expand * voxels_out)
+    macs = squeeze * voxels_in + core * core_voxels + expand * voxels_out
+    return _cost(conv, squeeze + core + expand + bias, macs)
+
+
+def _cost(conv: nn.Module, parameters: int, macs: int) -> Cost:
+    """The type of the weights stays."""
+    return Cost(parameters, macs, weight_bits=8 * conv.weight.element_size() * parameters)
 
 
 def _voxels(calls: Sequence) -> tuple[int, int]:

@@ -6,13 +6,13 @@ import torch
 from torch import nn
 from torch.nn.utils import skip_init
 
-from ...records.compression import LayerChange
+from .details import TuckerDetails
 
 
-def build(conv: nn.Module, change: LayerChange) -> nn.Sequential:
+def build(conv: nn.Module, details: TuckerDetails) -> nn.Sequential:
     """The layers with uninitialized weights; skip_init also leaves the random generator alone."""
-    r, s = change.ranks
-    squeezes, expands = outer_layers(conv, change)
+    r, s = details.ranks
+    squeezes, expands = outer_layers(conv, details)
     like = {"device": conv.weight.device, "dtype": conv.weight.dtype}
     shape = {"kernel_size": conv.kernel_size, "stride": conv.stride, "dilation": conv.dilation}
     shape |= {"padding": conv.padding, "padding_mode": conv.padding_mode}
@@ -26,17 +26,17 @@ def build(conv: nn.Module, change: LayerChange) -> nn.Sequential:
     return nn.Sequential(*layers).train(conv.training).requires_grad_(conv.weight.requires_grad)
 
 
-def outer_layers(conv: nn.Module, change: LayerChange) -> tuple[bool, bool]:
+def outer_layers(conv: nn.Module, details: TuckerDetails) -> tuple[bool, bool]:
     """Whether there is a layer before the core, and one behind it."""
-    r, s = change.ranks
-    return not (change.merged and s == conv.in_channels), not (change.merged and r == conv.out_channels)
+    r, s = details.ranks
+    return not (details.merged and s == conv.in_channels), not (details.merged and r == conv.out_channels)
 
 
 @torch.no_grad()
 def fill(
     layers: nn.Sequential,
     conv: nn.Module,
-    change: LayerChange,
+    details: TuckerDetails,
     core: torch.Tensor,
     output_factor: torch.Tensor,
     input_factor: torch.Tensor,
@@ -48,7 +48,7 @@ def fill(
         output_factor: (O, r).
         input_factor: (I, s).
     """
-    squeezes, expands = outer_layers(conv, change)
+    squeezes, expands = outer_layers(conv, details)
     if squeezes:
         layers[0].weight.copy_(input_factor.T[..., None, None, None])
     else:
@@ -61,9 +61,9 @@ def fill(
     middle.weight.copy_(core.transpose(0, 1) if middle.transposed else core)
 
 
-def composed(layers: nn.Sequential, conv: nn.Module, change: LayerChange) -> torch.Tensor:
+def composed(layers: nn.Sequential, conv: nn.Module, details: TuckerDetails) -> torch.Tensor:
     """The weight (O, I, kz, ky, kx) that the layers in a convolution's place stand for."""
-    squeezes, expands = outer_layers(conv, change)
+    squeezes, expands = outer_layers(conv, details)
     weight = layers[int(squeezes)].weight
     weight = weight.transpose(0, 1) if conv.transposed else weight
     if squeezes:

@@ -1,7 +1,7 @@
 """Tucker-2 compression: a k^3 convolution becomes 1x1x1, a small k^3 core, 1x1x1.
 
 Kim et al., ICLR 2016 (arXiv:1511.06530); rank policy and counts of the Tucker paper on nnU-Net (arXiv:2404.09683)
-as a named constructor. ``plan`` decides and touches nothing, ``decompose`` (in basis.py) does the slow part once,
+as a named constructor. ``plan`` decides and touches nothing, ``prepare`` (in material.py) does the slow part once,
 ``apply`` cuts it to the planned ranks. With a calibration the factors minimize the error of the logits instead of
 that of the weights (whitening.py), and the ranks are spread over the layers by it (allocation.py).
 """
@@ -9,6 +9,7 @@ that of the weights (whitening.py), and the ranks are spread over the layers by 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import operator
 from collections.abc import Iterable, Sequence
@@ -24,11 +25,13 @@ from ..trace import Trace, trace
 from .basis import Basis, RankEvidence, decompose
 from .calibrated_basis import CalibratedBasis
 from .costs import dense_cost, tucker_cost
+from .details import TuckerDetails
 from .layers import build, fill
+from .material import Material
 from .rank_policies import rank_of_energy, rank_of_evbmf
 from .spec import Spec
 
-__all__ = ["Basis", "CalibratedBasis", "Spec", "apply", "decompose", "plan"]
+__all__ = ["Basis", "CalibratedBasis", "Material", "Spec", "apply", "decompose", "plan"]
 
 
 def plan(
@@ -36,7 +39,7 @@ def plan(
     spec: Spec,
     patch_shape: Sequence[int],
     input_channels: int | None = None,
-    evidence: RankEvidence | None = None,
+    materials: Sequence[Material] = (),
 ) -> tuple[LayerChange, ...]:
     """Decide the ranks of every convolution. Touches nothing; works on the meta device too.
 
@@ -45,36 +48,43 @@ def plan(
         spec: How far to compress.
         patch_shape: (Z, Y, X) in voxels, for the costs.
         input_channels: C; None takes the input channels of the network's first convolution.
-        evidence: What the decompositions say of the ranks, as ``Basis.evidence`` gives it; only for rank modes that
-            look at weights.
+        materials: What :func:`prepare` gave for each of the networks that are to have these ranks; only for rank modes
+            that look at weights.
 
     Returns:
         One entry per 3D convolution, in the network's order; those that stay dense say why.
 
     Raises:
-        SpecError: The network cannot take such a patch, or evidence is needed and missing.
+        SpecError: The network cannot take such a patch, or materials are needed and missing.
     """
-    if spec.looks_at_weights and evidence is None:
+    evidence = _evidence(materials)
+    if spec.needs_weights and evidence is None:
         raise SpecError(f"the rank mode {spec.rank_mode!r} looks at the weights: it needs their decomposition")
     run = trace(network, patch_shape, input_channels)
     convs = convolutions(network)
-    if spec.rank_mode == "auto" and spec.looks_at_weights:
+    if spec.needs_calibration:
         return _plan_together(convs, spec, run, evidence)
     return tuple(_plan_layer(path, conv, spec, run, _ranks(path, conv, spec, evidence)) for path, conv in convs.items())
 
 
-def apply(network: nn.Module, changes: Iterable[LayerChange], basis: Basis | CalibratedBasis | None = None) -> None:
+def apply(
+    network: nn.Module,
+    changes: Iterable[LayerChange],
+    material: Material | Basis | CalibratedBasis | None = None,
+) -> None:
     """Put the planned layers in place of the convolutions, in place, at every alias.
 
     Args:
         network: Changed in place. New layers are on the device and of the type of the old weights.
         changes: What :func:`plan` decided for a network of this structure.
-        basis: What :func:`decompose` made of this network's weights. None builds the structure with uninitialized
-            weights, to be loaded from a file; this works on the meta device too.
+        material: What :func:`prepare` made of this network's weights, or the decompositions themselves. None builds the
+            structure with uninitialized weights, to be loaded from a file; this works on the meta device too.
 
     Raises:
-        SpecError: The changes or the basis belong to another network; nothing has been changed then.
+        SpecError: The changes or the material belong to another network; nothing has been changed then.
+        ModelFileError: The changes are not those of this method.
     """
+    basis = material.basis() if isinstance(material, Material) else material
     convs = convolutions(network)
     replacements = {}
     for change in changes:
@@ -82,14 +92,23 @@ def apply(network: nn.Module, changes: Iterable[LayerChange], basis: Basis | Cal
         if conv is None or type(conv).__name__ != change.kind or tuple(conv.weight.shape) != tuple(change.shape):
             found = "no such layer" if conv is None else f"{type(conv).__name__} {tuple(conv.weight.shape)}"
             raise SpecError(f"{change.path}: planned for a {change.kind} {tuple(change.shape)}, found {found}")
-        if change.ranks is None:
+        details = TuckerDetails.of(change)
+        if details.ranks is None:
             continue
-        replacements[conv] = build(conv, change)
+        if details.ranks[0] > conv.out_channels or details.ranks[1] > conv.in_channels:
+            raise SpecError(f"{change.path}: ranks {details.ranks} exceed the channels of the layer")
+        replacements[conv] = build(conv, details)
         if basis is not None:
             if basis.shapes.get(change.path) != _output_first(conv):
                 raise SpecError(f"{change.path}: the decomposition belongs to another network")
-            fill(replacements[conv], conv, change, *basis.truncated(change.path, change.ranks, change.sweeps))
+            fill(replacements[conv], conv, details, *basis.truncated(change.path, details.ranks, details.sweeps))
     replace_modules(network, replacements)
+
+
+def _evidence(materials: Sequence[Material]) -> RankEvidence | None:
+    """What all networks together say of the ranks that they share."""
+    found = [material.evidence for material in materials if material.evidence is not None]
+    return functools.reduce(RankEvidence.plus, found) if found else None
 
 
 def _ranks(path: str, conv: nn.Module, spec: Spec, evidence: RankEvidence | None) -> tuple[int, int]:
@@ -120,6 +139,8 @@ def _why_dense(path: str, conv: nn.Module, spec: Spec, run: Trace) -> str | None
     """What keeps a layer from being compressed at any rank."""
     if not run.calls_of(path):
         return "takes no part in the forward pass"
+    if not conv.weight.is_floating_point():
+        return f"its weights are {str(conv.weight.dtype).removeprefix('torch.')}"
     if conv.groups != 1:
         return f"grouped convolution (groups = {conv.groups})"
     if spec.keep_stem_and_head and path == run.stem:
@@ -207,12 +228,10 @@ def _change(
         path=path,
         kind=type(conv).__name__,
         shape=tuple(conv.weight.shape),
-        ranks=ranks,
         before=before,
         after=after,
         skipped_because=reason,
-        sweeps=sweeps,
-        merged=merged,
+        details=TuckerDetails(ranks, sweeps, merged).to_json(),
     )
 
 

@@ -21,6 +21,7 @@ from ..calibration import Calibration, LayerMoments, tells_taps_apart
 from ..layers import convolutions
 from ..normalized import NormalizedConvolutions
 from ..sampling import POSITIONS, neighborhoods, sample_positions
+from .details import TuckerDetails
 from .layers import composed, fill, outer_layers
 from .whitening import WhitenedLayer
 
@@ -44,7 +45,7 @@ class _Target:
 
 
 @torch.no_grad()
-def refit(
+def refit_network(
     original: nn.Module,
     compressed: nn.Module,
     changes: Iterable[LayerChange],
@@ -79,17 +80,18 @@ def refit(
             f"a refit fits to some patches and measures on others; found {len(patches)}, {held_back} of them held back"
         )
     convs = convolutions(original)
-    wanted = {change.path: change for change in changes if change.ranks is not None}
+    details = {change.path: TuckerDetails.of(change) for change in changes}
+    wanted = {path: each for path, each in details.items() if each.ranks is not None}
     targets = _targets({path: convs[path] for path in wanted}, original, patches, seed)
     found: dict[str, tuple[float, float]] = {}
     handles = []
-    for path, change in wanted.items():
+    for path, details in wanted.items():
         layers = compressed.get_submodule(path)
 
-        def visit(module, inputs, path=path, change=change, layers=layers):
+        def visit(module, inputs, path=path, details=details, layers=layers):
             if path in found:
                 return
-            fitting = _Fitting(convs[path], layers, change, calibration.layers[path], targets.pop(path))
+            fitting = _Fitting(convs[path], layers, details, calibration.layers[path], targets.pop(path))
             found[path] = fitting.improve(inputs[0], held_back)
             if progress is not None:
                 progress(len(found) / len(wanted))
@@ -107,9 +109,9 @@ class _Fitting:
     """One layer whose inputs have arrived."""
 
     def __init__(
-        self, conv: nn.Module, layers: nn.Sequential, change: LayerChange, moments: LayerMoments, target: _Target
+        self, conv: nn.Module, layers: nn.Sequential, details: TuckerDetails, moments: LayerMoments, target: _Target
     ):
-        self._conv, self._layers, self._change, self._target = conv, layers, change, target
+        self._conv, self._layers, self._details, self._target = conv, layers, details, target
         self._outputs_moment = moments.outputs
         self._weight = _output_first(conv.weight.detach(), conv)
 
@@ -128,7 +130,7 @@ class _Fitting:
         factors = self._factors(torch.cat(read[:-held_back]).double(), torch.cat(expected[:-held_back]).double())
         if factors is None:
             return before, before
-        fill(self._layers, self._conv, self._change, *(factor.to(self._conv.weight.dtype) for factor in factors))
+        fill(self._layers, self._conv, self._details, *(factor.to(self._conv.weight.dtype) for factor in factors))
         after = self._error(read[-held_back:], expected[-held_back:])
         if after < before:
             return before, after
@@ -138,7 +140,7 @@ class _Fitting:
 
     def _factors(self, read: Tensor, expected: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
         """Core (r, s, kz, ky, kx), output factor (O, r), input factor (I, s); None with too many unknowns."""
-        ranks, kernel = self._change.ranks, self._conv.kernel_size
+        ranks, kernel = self._details.ranks, self._conv.kernel_size
         inputs = self._conv.in_channels
         if self._conv.transposed or tells_taps_apart(self._conv):
             moment, solution = _ridge(read, expected, self._as_regression(self._weight))
@@ -161,13 +163,13 @@ class _Fitting:
 
     def _input_factor(self) -> Tensor:
         """(I, s) of the layers as they are."""
-        if not outer_layers(self._conv, self._change)[0]:
+        if not outer_layers(self._conv, self._details)[0]:
             return torch.eye(self._conv.in_channels, dtype=torch.float64)
         return self._layers[0].weight.flatten(1).T.double()
 
     def _error(self, read: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
         """Squared error of the outputs in the calibrated norm, relative to theirs."""
-        weight = self._as_regression(composed(self._layers, self._conv, self._change)).float()
+        weight = self._as_regression(composed(self._layers, self._conv, self._details)).float()
         lost = total = 0.0
         for values, wanted in zip(read, expected, strict=True):
             lost += self._energy(values @ weight.T - wanted)
@@ -239,19 +241,3 @@ def _outputs_at(conv: nn.Module, output: Tensor, positions: Tensor) -> Tensor:
         found = found.reshape(channels, sizes[0] // kz, kz, sizes[1] // ky, ky, sizes[2] // kx, kx)
         found = found.permute(0, 2, 4, 6, 1, 3, 5).reshape(channels * kz * ky * kx, -1)
     return found.flatten(1)[:, positions].T
-
-
-@torch.no_grad()
-def distance(original: nn.Module, compressed: nn.Module, patches: Sequence[Tensor]) -> float:
-    """Squared error of the logits less their mean over classes, relative to theirs; mean of patches (1, C, Z, Y, X)."""
-    lost = []
-    for patch in patches:
-        expected, found = (_first(network(patch)) for network in (original, compressed))
-        expected -= expected.mean(dim=1, keepdim=True)
-        found -= found.mean(dim=1, keepdim=True)
-        lost.append(float((found - expected).square().sum() / expected.square().sum().clamp(min=1e-12)))
-    return sum(lost) / len(lost)
-
-
-def _first(output) -> Tensor:
-    return output[0] if isinstance(output, (list, tuple)) else output

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ...errors import SpecError
+from ...records.compression import LayerChange
 
 RANK_MODES = ("relative", "fixed", "energy", "evbmf", "auto")
 MOST_SWEEPS = 100
 BUDGETS = ("macs", "parameters")
+AUTO = {"rank_mode": "auto", "rank_multiple": 4}  # what a mere rank ratio means: its budget, where it hurts least
+PAPER = {
+    "rank_multiple": 1,
+    "keep_stem_and_head": False,
+    "keep_pointwise": False,
+    "keep_if_not_cheaper": False,
+}  # the Tucker paper's policy (arXiv:2404.09683): every convolution replaced, ranks not rounded
 
 
 @dataclass(frozen=True)
@@ -69,22 +78,42 @@ class Spec:
                 raise SpecError(f"{name} must be true or false, not {getattr(self, name)!r}")
 
     @classmethod
+    def at(cls, strength: float) -> Spec:
+        """What a mere rank ratio stands for; at 1 the network stays as it is."""
+        return cls(strength, **AUTO)
+
+    @classmethod
     def paper(cls, rank_ratio: float, minimum_rank: int = 8, rank_mode: str = "relative") -> Spec:
         """The Tucker paper's policy (arXiv:2404.09683): every convolution replaced, ranks not rounded."""
-        return cls(
-            rank_ratio=rank_ratio,
-            rank_mode=rank_mode,
-            minimum_rank=minimum_rank,
-            rank_multiple=1,
-            keep_stem_and_head=False,
-            keep_pointwise=False,
-            keep_if_not_cheaper=False,
-        )
+        return cls(rank_ratio, rank_mode=rank_mode, minimum_rank=minimum_rank, **PAPER)
 
     @property
-    def looks_at_weights(self) -> bool:
+    def strength(self) -> float:
+        """The rank ratio."""
+        return self.rank_ratio
+
+    def with_strength(self, strength: float) -> Spec:
+        """The same settings at another rank ratio."""
+        return replace(self, rank_ratio=strength)
+
+    @property
+    def needs_weights(self) -> bool:
         """Whether the ranks are decided by what decompositions say."""
-        return self.rank_mode in ("energy", "evbmf") or (self.rank_mode == "auto" and self.rank_ratio < 1)
+        return self.rank_mode in ("energy", "evbmf") or self.needs_calibration
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether the ranks are spread over the layers by a calibration, if there is one."""
+        return self.rank_mode == "auto" and self.rank_ratio < 1
+
+    @property
+    def material_share(self) -> float:
+        """Bytes that are kept of a preparation, relative to those of the network's weights."""
+        return 0.0 if self.calibration else 1.0
+
+    def bound(self) -> Spec:
+        """A spec that is planned without weights, whose network costs at most about as much."""
+        return replace(self, rank_mode="relative", calibration=None, rank_multiple=1)
 
     def rank(self, channels: int) -> int:
         """The rank of a mode with so many channels."""
@@ -99,3 +128,12 @@ class Spec:
             return channels
         nearest = math.floor(wanted / self.rank_multiple + 0.5) * self.rank_multiple
         return min(channels, max(self.rank_multiple, nearest))
+
+
+def describe(spec: Spec, changes: Sequence[LayerChange]) -> str:
+    """What was done, in words."""
+    fixed = spec.rank_mode == "fixed"
+    rank = f"at fixed rank {spec.minimum_rank}" if fixed else f"at rank {spec.rank_ratio:.2f}"
+    how = {"auto": "calibrated" if spec.calibration else "by weights alone"}.get(spec.rank_mode, spec.rank_mode)
+    changed = sum(change.skipped_because is None for change in changes)
+    return f"tucker {rank}, {how}, {changed} of {len(changes)} layers"

@@ -1,4 +1,4 @@
-"""Comparing ranks on one volume: runs them in the worker, tables and plots the outcome, shows any of them.
+"""Comparing strengths of a compression: runs them in the worker, tables and plots the outcome, shows any of them.
 
 The label maps wait in a folder of their own until they are asked for, so that five of them fill no memory.
 """
@@ -24,7 +24,7 @@ from .workspace import make_workspace, remove_workspace
 
 
 class Comparison:
-    """The original network and some ranks on one volume.
+    """The original network and some strengths of its compression on one volume.
 
     Events are those of a run; ``row`` events carry a ``ComparisonRow``.
     """
@@ -44,7 +44,7 @@ class Comparison:
         """Table, plot and the segmentations that are shown."""
         return self._nodes
 
-    def start(self, rank_ratios: list[float], region: dict[str, Any], on_event: Listener) -> None:
+    def start(self, strengths: list[float], region: dict[str, Any], on_event: Listener) -> None:
         """Begin; returns at once.
 
         Args:
@@ -62,7 +62,7 @@ class Comparison:
                 self._on_worker,
                 job=to_json(self._settings.job()),
                 volume=to_json(file),
-                rank_ratios=rank_ratios,
+                strengths=strengths,
                 folder=str(self._folder),
                 **region,
             )
@@ -85,7 +85,7 @@ class Comparison:
         row = self.rows[number]
         names = {each.value: each.name for each in row.statistics.structures}
         found = [FoundLabel(value, name) for value, name in names.items()]
-        title = "original" if row.rank_ratio >= 1 else f"rank {row.rank_ratio:.2f}"
+        title = "original" if row.strength >= 1 else f"strength {row.strength:.2f}"
         self._nodes.show_segmentation(title, _read(row.labels), found, self._settings.standard_names)
         self._nodes.show_differences(_read(row.differences) if differences else None)
 

@@ -1,4 +1,4 @@
-"""The live preview: the one patch around the crosshair at the present rank, as a temporary segmentation.
+"""The live preview: the one patch around the crosshair at the present strength, as a temporary segmentation.
 
 Latest wins: what was asked for before and has not come yet is dropped. Nothing of it stays in the scene.
 """

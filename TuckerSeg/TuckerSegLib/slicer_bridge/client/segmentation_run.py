@@ -13,7 +13,7 @@ import numpy as np
 import slicer
 
 from ...errors import ImageError, TuckerSegError
-from ...records.job import InferenceSpec, Job, compression_of
+from ...records.job import DEFAULT_METHOD, InferenceSpec, Job, steps_at
 from ...records.protocol import VolumeFile
 from ...records.serialization import from_json, to_json
 from ...records.statistics import RunStatistics
@@ -30,22 +30,24 @@ class RunSettings:
 
     Attributes:
         model: Name in the catalog, or path.
-        rank_ratio: 1 is the original network.
+        strength: Of the compression, in the method's own measure; 1 is the original network.
         structures: Names or groups of the structures that are wanted; None: all.
         standard_names: Titles and terminology of the structures; else the model's own names.
         calibrate: See ``Job``.
         refit: Whether a calibrated network is fitted once more to the volume; of no meaning for any other.
         crop: See ``Job``.
+        method: Of the compression.
     """
 
     model: str = "demo"
-    rank_ratio: float = 1.0
+    strength: float = 1.0
     structures: tuple[str, ...] | None = None
     inference: InferenceSpec = InferenceSpec()
     standard_names: bool = True
     calibrate: str = "auto"
     refit: bool = False
     crop: str | None = None
+    method: str = DEFAULT_METHOD
 
     def job(self) -> Job:
         """The same for the worker."""
@@ -57,7 +59,7 @@ class RunSettings:
             refit=self.refit and self.calibrate != "none",
             structures=self.structures,
             crop=self.crop,
-            **compression_of(self.rank_ratio),
+            steps=steps_at(self.strength, self.method),
         )
 
 

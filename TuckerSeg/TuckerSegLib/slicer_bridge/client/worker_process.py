@@ -232,7 +232,7 @@ def _describe_end(exit_code: int, said: Sequence[str]) -> Event:
     out_of_memory = exit_code in (9, 137) or "MemoryError" in last or "bad_alloc" in last
     if out_of_memory:
         message = "The computer ran out of memory, and the system ended the run."
-        advice = "Close other programs, choose a lower rank, or crop the volume; then press Segment again."
+        advice = "Close other programs, compress more, or crop the volume; then press Segment again."
     else:
         message = f"The worker process ended unexpectedly (exit code {exit_code}). {last}".strip()
         advice = "Press Segment to try again. If it happens again, choose another device, and report the log."

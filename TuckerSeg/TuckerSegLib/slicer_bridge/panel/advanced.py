@@ -34,6 +34,7 @@ class AdvancedSection:
             ui.outputGridComboBox.addItem(_(GRID_TITLES[grid]), grid)
         for calibrate in CALIBRATE:
             ui.calibrateComboBox.addItem(_(CALIBRATE_TITLES[calibrate]), calibrate)
+        ui.methodComboBox.connect("activated(int)", self._on_method)
         ui.precisionComboBox.connect("activated(int)", self._on_precision)
         ui.outputGridComboBox.connect("activated(int)", self._on_grid)
         ui.calibrateComboBox.connect("activated(int)", self._on_calibrate)
@@ -49,6 +50,7 @@ class AdvancedSection:
             (self._ui.calibrateComboBox, parameters.calibrate),
         ):
             box.currentIndex = max(0, box.findData(value))
+        self._show_methods(parameters.method)
         self._ui.stepSlider.enabled = not parameters.recommendedStep
         compressed = parameters.rankRatio < 1
         self._ui.calibrateComboBox.enabled = compressed
@@ -60,6 +62,18 @@ class AdvancedSection:
     def close(self) -> None:
         """Nothing of it is temporary."""
 
+    def _show_methods(self, chosen: str) -> None:
+        """The methods that the worker knows, where there is a choice."""
+        known = list((self._context.choice.model_facts or {}).get("methods") or [chosen])
+        known += [] if chosen in known else [chosen]
+        box = self._ui.methodComboBox
+        if known != [box.itemData(index) for index in range(box.count)]:
+            box.clear()
+            for method in known:
+                box.addItem(method, method)
+        box.currentIndex = box.findData(chosen)
+        box.visible = self._ui.methodLabel.visible = len(known) > 1
+
     def _show_cache(self) -> None:
         if self._ui.advancedCollapsibleButton.collapsed:
             return
@@ -70,6 +84,9 @@ class AdvancedSection:
 
     def _on_collapsed(self, collapsed: bool) -> None:
         self._show_cache()
+
+    def _on_method(self, index: int) -> None:
+        self._context.change(method=self._ui.methodComboBox.itemData(index))
 
     def _on_precision(self, index: int) -> None:
         self._context.change(precision=self._ui.precisionComboBox.itemData(index))

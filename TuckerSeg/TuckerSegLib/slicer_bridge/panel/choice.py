@@ -103,6 +103,7 @@ class Choice:
             p.calibrate,
             p.refit,
             self.crop(),
+            p.method,
         )
 
     @property

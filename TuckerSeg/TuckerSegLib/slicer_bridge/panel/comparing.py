@@ -1,4 +1,4 @@
-"""Compare ranks: runs them and the original on this volume, and shows what each would have given."""
+"""Compare strengths: runs them and the original on this volume, and shows what each would have given."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .context import PanelContext
 from .item_views import make_rows_compact
 
 REGIONS_MM = (None, 200.0, 120.0)
-LOWEST_RANK = 0.05
-TITLES = ("rank", "agreement", "FLOPs", "seconds", "worst structures")
+LOWEST_STRENGTH = 0.05
+TITLES = ("strength", "agreement", "FLOPs", "seconds", "worst structures")
 WORST_SHOWN = 3
 
 
 class ComparingSection:
-    """The table of ranks. A click on a row shows that segmentation."""
+    """The table of strengths. A click on a row shows that segmentation."""
 
     def __init__(self, context: PanelContext):
         self._context, self._ui = context, context.ui
@@ -79,8 +79,8 @@ class ComparingSection:
         self._ui.compareNoteLabel.text = ""
         self._context.refresh()
 
-    def rank_ratios(self) -> list[float]:
-        """The ranks that the user typed, the highest first.
+    def strengths(self) -> list[float]:
+        """The strengths that the user typed, the highest first.
 
         Raises:
             SpecError: Not numbers in range.
@@ -91,10 +91,10 @@ class ComparingSection:
         except ValueError:
             ratios = set()
         ratios.discard(1.0)  # the original runs in any case
-        if not ratios or not all(LOWEST_RANK <= ratio < 1 for ratio in ratios):
+        if not ratios or not all(LOWEST_STRENGTH <= ratio < 1 for ratio in ratios):
             raise SpecError(
-                _("Ranks should be numbers from {low} to 1, separated by commas; found '{text}'.").format(
-                    low=LOWEST_RANK, text=text
+                _("Strengths should be numbers from {low} to 1, separated by commas; found '{text}'.").format(
+                    low=LOWEST_STRENGTH, text=text
                 )
             )
         return sorted(ratios, reverse=True)
@@ -108,7 +108,7 @@ class ComparingSection:
             self.comparison.cancel()
             return
         try:
-            ratios, settings = self.rank_ratios(), self._context.choice.settings()
+            ratios, settings = self.strengths(), self._context.choice.settings()
             self.remove()
             volume_node = self._context.parameters.inputVolume
             self.comparison = Comparison(self._context.session, volume_node, settings)
@@ -195,7 +195,7 @@ def _cells(row: ComparisonRow) -> tuple[str, ...]:
     original = row.agreement is None
     worst = ", ".join(f"{title_of(each.name)} {each.dice:.2f}" for each in row.structures[:WORST_SHOWN])
     return (
-        _("original") if original else f"{row.rank_ratio:.2f}",
+        _("original") if original else f"{row.strength:.2f}",
         "" if original else f"{row.agreement:.3f}",
         amount(row.statistics.macs_per_volume * 2),
         seconds_in_words(row.seconds),

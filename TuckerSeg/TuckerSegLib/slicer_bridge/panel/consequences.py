@@ -1,4 +1,4 @@
-"""Speed and accuracy: the rank, and what it will cost and save, shown before any run.
+"""Speed and accuracy: the strength of the compression, and what it will cost and save, shown before any run.
 
 Two questions to the worker: one that only counts and is answered at once, and, when the slider has come to rest,
 one that runs a single patch where this computer's speed is not known yet.
@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from ...errors import TuckerSegError
 from ...printable import printable
 from ...records.estimate import Estimate, PartEstimate
-from ...records.job import compression_of
+from ...records.job import steps_at
 from ...records.serialization import from_json, to_json
 from ..client.worker_process import Event
 from ..scene.volumes import affine_of, grid_voxels, shape_of
@@ -30,22 +30,22 @@ COLORS = {"good": "#2e7d32", "fair": "#b26a00", "bad": "#c62828"}
 
 
 class ConsequencesSection:
-    """The rank slider with its presets, and the table of consequences beside it."""
+    """The slider of the strength with its presets, and the table of consequences beside it."""
 
     def __init__(self, context: PanelContext):
         self._context, self._ui = context, context.ui
         self._asked: dict[str, Any] | None = None
         self.estimate: Estimate | None = None
-        for name, rank_ratio in PRESETS.items():
-            self._button(name).connect("clicked()", lambda value=rank_ratio: self._on_preset(value))
+        for name, strength in PRESETS.items():
+            self._button(name).connect("clicked()", lambda value=strength: self._on_preset(value))
         self._counting = self._timer(COUNT_DELAY_MS, lambda: self._ask(measure=False))
         self._measuring = self._timer(MEASURE_DELAY_MS, lambda: self._ask(measure=True))
         context.run_ended.connect(self._forget)
 
     def refresh(self) -> None:
         parameters = self._context.parameters
-        for name, rank_ratio in PRESETS.items():
-            self._button(name).checked = abs(parameters.rankRatio - rank_ratio) < 0.005
+        for name, strength in PRESETS.items():
+            self._button(name).checked = abs(parameters.rankRatio - strength) < 0.005
         question = self._question()
         if question != self._asked:
             self._asked = question
@@ -79,8 +79,8 @@ class ConsequencesSection:
         timer.connect("timeout()", action)
         return timer
 
-    def _on_preset(self, rank_ratio: float) -> None:
-        self._context.change(rankRatio=rank_ratio)
+    def _on_preset(self, strength: float) -> None:
+        self._context.change(rankRatio=strength)
         self._context.refresh()  # a preset that is chosen already stays pressed
 
     def _question(self) -> dict[str, Any] | None:
@@ -96,7 +96,7 @@ class ConsequencesSection:
         volume_node = self._context.parameters.inputVolume
         return {
             "model": settings.model,
-            **compression_of(settings.rank_ratio),
+            "steps": [to_json(step) for step in steps_at(settings.strength, settings.method)],
             "calibrate": settings.calibrate,
             "inference": to_json(settings.inference),
             "structures": list(settings.structures) if settings.structures is not None else None,

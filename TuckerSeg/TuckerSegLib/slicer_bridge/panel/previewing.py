@@ -1,4 +1,4 @@
-"""The switch of the live preview: follows the crosshair, the rank, and everything else that changes a result."""
+"""The switch of the live preview: follows the crosshair, the strength, and everything else that changes a result."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class RunningSection:
         if not self._context.packages_ready:
             return _("Python packages are missing: see the top of this panel.")
         if self._context.busy_with == "comparison":
-            return _("Ranks are being compared.")
+            return _("Strengths are being compared.")
         return self._context.choice.problem()
 
     def _on_button(self) -> None:

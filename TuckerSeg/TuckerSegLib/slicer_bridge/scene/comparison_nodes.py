@@ -1,4 +1,4 @@
-"""What a comparison of ranks leaves in the scene: a table, a plot, one segmentation, one overlay of differences."""
+"""What a comparison of strengths leaves in the scene: a table, a plot, one segmentation, one overlay of differences."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ComparisonNodes:
 
     def __init__(self, volume_node: slicer.vtkMRMLScalarVolumeNode):
         self._volume_node = volume_node
-        self._name = f"{volume_node.GetName()} ranks"
+        self._name = f"{volume_node.GetName()} strengths"
         self.table: slicer.vtkMRMLTableNode | None = None
         self.chart: slicer.vtkMRMLPlotChartNode | None = None
         self.segmentation: slicer.vtkMRMLSegmentationNode | None = None
@@ -40,7 +40,7 @@ class ComparisonNodes:
     def show_segmentation(
         self, title: str, box: LabelBox | None, found: list[FoundLabel], standard_names: bool
     ) -> None:
-        """Show one rank's labels in place of those shown before."""
+        """Show one strength's labels in place of those shown before."""
         if not _alive(self.segmentation):
             self.segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
             self.segmentation.CreateDefaultDisplayNodes()
@@ -51,7 +51,7 @@ class ComparisonNodes:
             show_labels(self.segmentation, self._volume_node, box, found, standard_names)
 
     def show_differences(self, box: LabelBox | None) -> None:
-        """Mark where a rank differs from the original; None takes the marks away."""
+        """Mark where a strength differs from the original; None takes the marks away."""
         if box is None:
             if _alive(self.differences):
                 slicer.mrmlScene.RemoveNode(self.differences)
@@ -75,7 +75,7 @@ class ComparisonNodes:
 
     def _make_chart(self) -> None:
         chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", self._name)
-        chart.SetTitle("What a rank costs and saves")
+        chart.SetTitle("What a compression costs and saves")
         chart.SetXAxisTitle("FLOPs, share of the original")
         chart.SetYAxisTitle("share")
         for title, color in (("agreement", (0.1, 0.5, 0.2)), ("time", (0.8, 0.4, 0.1))):
@@ -98,7 +98,7 @@ def columns(rows: list[ComparisonRow]) -> dict[str, list]:
     """The comparison as columns; the first row is the original network."""
     runs, seconds = [row.statistics for row in rows], [row.seconds for row in rows]
     return {
-        "rank": [row.rank_ratio for row in rows],
+        "strength": [row.strength for row in rows],
         "agreement": [1.0 if row.agreement is None else round(row.agreement, 4) for row in rows],
         "GFLOPs": [round(run.macs_per_volume * 2e-9, 2) for run in runs],
         "FLOPs share": [round(run.macs_per_volume / runs[0].macs_per_volume, 4) for run in runs],

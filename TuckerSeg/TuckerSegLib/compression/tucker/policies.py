@@ -1,0 +1,68 @@
+"""Named ways to choose the ranks: the one table that the command line, the accuracy curve and jobs go by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...errors import SpecError
+from .spec import AUTO, PAPER, Spec
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One way.
+
+    Attributes:
+        words: What it does, for people.
+        settings: Fields of ``Spec`` beside the ratio.
+        calibrated: Whether it is meant to be calibrated.
+        default_strength: Rank ratio where none is named; None: there is no compression then.
+        of_options: Whether the option ``--policy`` has it; what lacks it is said by another option.
+    """
+
+    words: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    calibrated: bool = False
+    default_strength: float | None = None
+    of_options: bool = True
+
+
+PAPER_RATIO = 0.3  # the Tucker paper's recommendation
+POLICIES = {
+    "paper": Policy(
+        f"every layer, ranks as in the Tucker paper (rank {PAPER_RATIO} unless --rank)",
+        PAPER,
+        default_strength=PAPER_RATIO,
+    ),
+    "uniform": Policy("the same ratio in every layer, multiples of 8"),
+    "weights": Policy("the ratio's budget spread by the weights alone", AUTO, of_options=False),  # --calibrate none
+    "auto": Policy(
+        "the ratio's budget, spread over the layers so that the output changes least, by a calibration on the volume "
+        "where there is one",
+        AUTO,
+        calibrated=True,
+    ),
+    "energy": Policy("the ratio is the share of the weights' energy to keep", {"rank_mode": "energy"}),
+    # Where the ranks do not come from the ratio, one below 1 says that the network is to be compressed.
+    "evbmf": Policy("variational Bayes on the weights", {"rank_mode": "evbmf"}, default_strength=PAPER_RATIO),
+    "fixed": Policy("--minimum-rank everywhere", {"rank_mode": "fixed"}, default_strength=PAPER_RATIO),
+}
+
+
+def policy_spec(name: str, strength: float, comparable: bool = False, **settings: Any) -> Spec:
+    """The compression that a policy's name and a rank ratio stand for.
+
+    Args:
+        name: In ``POLICIES``.
+        strength: Rank ratio.
+        comparable: Layers that would get dearer stay dense under every policy, so that all of them have one budget.
+        settings: Further fields of ``Spec``.
+
+    Raises:
+        SpecError: There is no such policy, or a setting is out of its range.
+    """
+    if name not in POLICIES:
+        raise SpecError(f"Unknown policy {name!r}; known: {', '.join(POLICIES)}.")
+    more = {"keep_if_not_cheaper": True} if comparable else {}
+    return Spec(strength, **{**POLICIES[name].settings, **more, **settings})

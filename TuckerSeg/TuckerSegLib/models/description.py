@@ -1,0 +1,29 @@
+"""What was done to a model, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import compression
+from ..records.compression import CompressionRecipe
+from ..records.serialization import from_json
+from .model import SegmentationModel
+
+
+def describe(model: SegmentationModel) -> str:
+    """What was done to the original, in words, step after step."""
+    return "; ".join(map(_words, model.recipes)) or "original network"
+
+
+def _words(recipe: CompressionRecipe) -> str:
+    if recipe.method not in compression.METHODS:
+        return _training(recipe.method, recipe.spec)
+    method = compression.method(recipe.method)
+    return method.describe(from_json(method.Spec, recipe.spec), recipe.changes)
+
+
+def _training(name: str, spec: dict[str, Any]) -> str:
+    """Of a step that has changed weights alone."""
+    if "epochs" in spec and "dataset" in spec:
+        return f"fine-tuning of {spec['epochs']} epochs on {spec['dataset']}"
+    return f"{name} of {spec['steps']} steps" if "steps" in spec else name

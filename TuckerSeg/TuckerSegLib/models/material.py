@@ -1,0 +1,130 @@
+"""What compression methods find out about a model's networks before they compress them, kept in the cache."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .. import compression, tensor_file
+from ..cache import Cache, entry_name, key_of
+from ..errors import ModelFileError
+from .model import SegmentationModel
+
+if TYPE_CHECKING:
+    import torch
+
+    from .calibration import ModelCalibration
+
+Found = TypeVar("Found")
+Report = Callable[[float], None] | None
+
+
+class _NotKept(Exception):
+    """What was asked for would have to be made."""
+
+
+def prepare_fold(
+    model: SegmentationModel,
+    fold: str,
+    spec: Any,
+    method: str,
+    cache: Cache,
+    calibration: ModelCalibration | None,
+    progress: Report = None,
+) -> Any:
+    """A method's material of one fold, as far as it was kept from there, else made now.
+
+    Args:
+        model: What is to be compressed.
+        spec: The method's.
+        calibration: The one that the spec names; None for none.
+        progress: Called with the fraction done; may raise to stop.
+    """
+    keep = _keeper(model, fold, method, cache)
+    return _prepared(model, fold, spec, method, keep, calibration, progress)
+
+
+def prepare_folds(
+    model: SegmentationModel,
+    spec: Any,
+    method: str,
+    cache: Cache,
+    calibration: ModelCalibration | None,
+    progress: Report = None,
+) -> tuple[Any, ...]:
+    """The same of all folds, in their order."""
+    found, count = [], len(model.folds)
+    for number, fold in enumerate(model.folds):
+        report = progress and (lambda done, start=number: progress((start + done) / count))
+        found.append(prepare_fold(model, fold, spec, method, cache, calibration, report))
+    return tuple(found)
+
+
+def kept_materials(
+    model: SegmentationModel, spec: Any, method: str, cache: Cache, calibration: ModelCalibration | None
+) -> tuple[Any, ...] | None:
+    """What :func:`prepare_folds` gives, where all of it is in the cache; None where not. Needs no weights."""
+    try:
+        return tuple(
+            _prepared(model, fold, spec, method, _keeper(model, fold, method, cache, make=False), calibration)
+            for fold in model.folds
+        )
+    except _NotKept:
+        return None
+
+
+def material_key(model: SegmentationModel, fold: str, method: str, facts: Mapping[str, Any]) -> str:
+    """Key under which something of a method's material is kept.
+
+    Args:
+        facts: What the method says that it depends on, beside the network and the method's version.
+    """
+    version = getattr(compression.method(method), "VERSION", 1)
+    return key_of(source=model.key, fold=fold, method=method, method_version=version, facts=dict(facts))
+
+
+def _prepared(
+    model: SegmentationModel,
+    fold: str,
+    spec: Any,
+    method: str,
+    keep: Callable,
+    calibration: ModelCalibration | None,
+    progress: Report = None,
+) -> Any:
+    moments = None if calibration is None else calibration.folds[fold]
+    return compression.method(method).prepare(model.network(fold), spec, moments, keep, progress)
+
+
+def _keeper(model: SegmentationModel, fold: str, method: str, cache: Cache, make: bool = True) -> Callable:
+    """The ``keep`` of a method's ``prepare`` for one fold.
+
+    Args:
+        make: False raises _NotKept instead of making anything.
+    """
+
+    def keep(
+        facts: Mapping[str, Any],
+        made: Callable[[], dict[str, torch.Tensor]],
+        read: Callable[[dict[str, torch.Tensor]], Found] = dict,
+    ) -> Found:
+        key = material_key(model, fold, method, facts)
+        entry = entry_name("bases", key)
+        if path := cache.find("bases", key):
+            try:
+                tensors, _ = tensor_file.read_tensors(path, entry)
+                if not all(tensor.isfinite().all() for tensor in tensors.values()):
+                    raise ModelFileError(f"{path} should hold finite numbers.")
+                return read(tensors)
+            except (ModelFileError, KeyError, ValueError, TypeError) as error:
+                cache.discard("bases", key)
+                warnings.warn(f"A cached file could not be used and is made again: {error}", stacklevel=3)
+        if not make:
+            raise _NotKept
+        tensors = made()
+        note = {"of": model.name}
+        cache.store("bases", key, lambda path: tensor_file.write_tensors(path, tensors, note, entry))
+        return read(tensors)
+
+    return keep
