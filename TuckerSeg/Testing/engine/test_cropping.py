@@ -112,10 +112,10 @@ def test_a_box_follows_the_axes_of_the_network(make_model_folder, transpose, cod
     array, geometry = oriented(mask, start, codes)
     filled = [np.flatnonzero(array.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     stored = tuple(slice(int(hits[0]), int(hits[-1]) + 1) for hits in filled)
-    found = box_on_network_axes(stored, geometry, plans, crop)
+    network_box = box_on_network_axes(stored, geometry, plans, crop)
     expected = oriented(array, geometry, plans.orientation)[0].transpose(plans.transpose_forward)[crop]
     there = np.zeros(expected.shape, dtype=np.uint8)
-    there[found] = 1
+    there[network_box] = 1
     np.testing.assert_array_equal(there, expected)
 
 

@@ -150,11 +150,11 @@ def test_air_around_a_real_ct_changes_its_labels_less_where_it_is_skipped(shared
 @pytest.mark.parametrize("name", ["cip_chest_64", "elastix_lung_small", "example_ct", "ts_s0002", "ts_s0003"])
 def test_real_cts_that_fill_their_field_of_view_keep_every_patch(shared_data, demo_folder, name):
     from TuckerSegLib.preprocessing.preprocess import grid_shape
-    from TuckerSegLib.preprocessing.roi_finder import RegionFinder
+    from TuckerSegLib.preprocessing.roi_finder import RoiFinder
     from TuckerSegLib.sliding_window import select_patches
 
     plans, ct = load_model(str(demo_folder)).plans, read_image(shared_data / "data" / f"{name}.nii.gz")
     shape = grid_shape(ct.geometry, plans, "nnunet")
-    region, notes = RegionFinder(InferenceSpec(step_fraction=0.5)).of(ct, shape, plans, "nnunet")
+    roi, notes = RoiFinder(InferenceSpec(step_fraction=0.5)).find(ct, shape, plans, "nnunet")
     assert not notes
-    assert select_patches(shape, plans.patch_shape, 0.5, region.wanted).skipped == 0
+    assert select_patches(shape, plans.patch_shape, 0.5, roi.mask).skipped == 0

@@ -27,7 +27,7 @@ from TuckerSegLib.preprocessing import shared_resampling
 from TuckerSegLib.records.job import steps_at
 from TuckerSegLib.records.serialization import from_json, to_json
 from TuckerSegLib.records.statistics import RunStatistics
-from TuckerSegLib.segmentation import prepared_task as ready_task
+from TuckerSegLib.segmentation import prepared_task
 
 TOTAL = catalog_task("total")
 NAMES = dict(TOTAL.structures)
@@ -317,7 +317,7 @@ def test_the_next_network_is_read_while_one_runs(small_image):
     task = load_task("total")
     parts = [replace(part, load=lambda part=part: read.append(part.name) or part.load()) for part in task.parts]
     watching = replace(task, parts=tuple(parts))
-    with contextlib.closing(ready_task.ready_task(watching, PROCESSOR, Cache(), Stopwatch())) as ready:
+    with contextlib.closing(prepared_task.prepare_task(watching, PROCESSOR, Cache(), Stopwatch())) as ready:
         for number, part in enumerate(ready):
             expected = PARTS[: number + 2]
             wait_until(lambda expected=expected: read == expected)

@@ -20,7 +20,7 @@ from ..models.model import SegmentationModel
 from ..models.planning import plan_compression, with_calibration
 from ..models.task import search_of
 from ..preprocessing.preprocess import grid_shape, grid_voxels
-from ..preprocessing.roi_finder import RegionFinder
+from ..preprocessing.roi_finder import RoiFinder
 from ..records.compression import Cost
 from ..records.estimate import Estimate, PartEstimate
 from ..records.job import Job
@@ -75,13 +75,13 @@ class Estimator:
         self._load = load or (lambda: model)
         self._known: dict[str, _Compressed] = {}
 
-    def estimate(self, volume: Geometry | Image, job: Job, regions: RegionFinder | None = None) -> Estimate:
+    def estimate(self, volume: Geometry | Image, job: Job, roi_finder: RoiFinder | None = None) -> Estimate:
         """Count and foretell a run.
 
         Args:
             volume: Or its geometry: then patches that a run will spare cannot be told from the others.
             job: Its model is this one; images and output are not looked at.
-            regions: Which other networks of the run are estimated with; None makes one.
+            roi_finder: Which other networks of the run are estimated with; None makes one.
 
         Raises:
             SpecError: A setting out of its range, or the model is compressed already.
@@ -93,7 +93,7 @@ class Estimator:
         compressed = self._compressed(job)
         original = self._model.original_cost
         geometry = volume.geometry if isinstance(volume, Image) else volume
-        patches, skipped = self._patches(volume, job, regions or RegionFinder(inference))
+        patches, skipped = self._patches(volume, job, roi_finder or RoiFinder(inference))
         passes = patches * (2 ** len(plans.mirror_axes) if inference.mirroring else 1)
         timing = Timing(self._measurements, planned_setting(plans, device, precision, inference))
         beside_s = timing.beside_network_seconds(geometry, plans)
@@ -159,17 +159,17 @@ class Estimator:
             stored += weight_bytes // (1 if precision == "fp32" else 2)
         return stored
 
-    def _patches(self, volume: Geometry | Image, job: Job, regions: RegionFinder) -> tuple[int, int | None]:
+    def _patches(self, volume: Geometry | Image, job: Job, roi_finder: RoiFinder) -> tuple[int, int | None]:
         """Patches to run and to spare; None where the latter is not known."""
         plans = self._model.plans
         convention = catalog.resampling_convention(plans.dataset_name)
         if isinstance(volume, Image) and search_of(job) is None:
-            selection = regions.patches_of(volume, plans, convention)
+            selection = roi_finder.select_patches(volume, plans, convention)
             return len(selection.origins), selection.skipped
         geometry = volume.geometry if isinstance(volume, Image) else volume
         shape = grid_shape(geometry, plans, convention)
         count = patch_count(shape, StreamSpec(plans.patch_shape, job.inference.with_step().step_fraction))
-        return count, None if search_of(job) or regions.may_skip(shape, plans) else 0
+        return count, None if search_of(job) or roi_finder.may_skip(shape, plans) else 0
 
     def _compressed(self, job: Job) -> _Compressed:
         if not job.recipe:

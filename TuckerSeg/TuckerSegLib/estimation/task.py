@@ -9,7 +9,7 @@ from dataclasses import replace
 from ..image import Geometry, Image
 from ..models.model import together
 from ..models.task import SegmentationTask, TaskPart
-from ..preprocessing.roi_finder import RegionFinder
+from ..preprocessing.roi_finder import RoiFinder
 from ..records.estimate import Estimate
 from ..records.job import Job
 from .measurements import Measurements
@@ -37,8 +37,8 @@ class TaskEstimator:
         """Count and foretell a run; see ``Estimator.estimate``."""
         job = replace(job, inference=job.inference.with_step(self._task.step_fraction))
         geometry = volume.geometry if isinstance(volume, Image) else volume
-        regions = RegionFinder(job.inference)
-        found = [estimator.estimate(volume, job, regions) for estimator in self._estimators]
+        roi_finder = RoiFinder(job.inference)
+        found = [estimator.estimate(volume, job, roi_finder) for estimator in self._estimators]
         named = [
             replace(each, parts=tuple(replace(own, name=part.name) for own in each.parts))
             for each, part in zip(found, self._task.parts)

@@ -18,7 +18,7 @@ from ..monitor import Listener, Stopwatch, stop_if, warnings_as_events
 from ..preprocessing.roi import Crop
 from ..records.job import Job
 from ..segmentation.localization import find_crop
-from ..segmentation.prepared_task import ready_task
+from ..segmentation.prepared_task import prepare_task
 from ..segmentation.segment import SegmentationResult, segment
 from .progress import ProgressTracker
 
@@ -57,7 +57,7 @@ def run_job(
                 task = task_of(job, cache)
             stop = functools.partial(stop_if, cancelled)
             crop = _crop(job, reading.result, cache, watch, cancelled)
-            ready = ready_task(task, job.inference, cache, watch, reading.result, stop, on_event)
+            ready = prepare_task(task, job.inference, cache, watch, reading.result, stop, on_event)
             with contextlib.closing(ready):
                 ready.begin()
                 images = [reading.result()]

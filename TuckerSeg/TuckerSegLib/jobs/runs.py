@@ -27,8 +27,8 @@ from ..preprocessing.roi import Crop
 from ..records.estimate import Estimate
 from ..records.job import InferenceSpec, Job, at_strength
 from ..segmentation.localization import find_crop
-from ..segmentation.prepared_model import ReadyModel
-from ..segmentation.prepared_task import ready_task
+from ..segmentation.prepared_model import PreparedModel
+from ..segmentation.prepared_task import prepare_task
 from ..segmentation.preview import preview
 from ..segmentation.segment import SegmentationResult, segment
 from . import comparison
@@ -163,14 +163,14 @@ class Runs:
         if keep:
             measure_patch(self._models.ready(job, watch, stop), job.inference, self._measurements)
             return
-        with contextlib.closing(ready_task(task, job.inference, self._cache, watch, stop=stop)) as alone:
+        with contextlib.closing(prepare_task(task, job.inference, self._cache, watch, stop=stop)) as alone:
             measure_patch(alone.begin().ready, job.inference, self._measurements)
 
     def close(self) -> None:
         """Give all devices' memory back."""
         self._models.close()
 
-    def _beside_network_s(self, ready: ReadyModel, inference: InferenceSpec, geometry: Geometry) -> float:
+    def _beside_network_s(self, ready: PreparedModel, inference: InferenceSpec, geometry: Geometry) -> float:
         plans = ready.model.plans
         setting = planned_setting(plans, ready.device, ready.precision, inference)
         return Timing(self._measurements, setting).beside_network_seconds(geometry, plans)
@@ -185,7 +185,7 @@ class Runs:
         return estimator
 
 
-def measure_patch(ready: ReadyModel, inference: InferenceSpec, measurements: Measurements) -> None:
+def measure_patch(ready: PreparedModel, inference: InferenceSpec, measurements: Measurements) -> None:
     """Run one patch (after one to warm up) and remember its seconds."""
     import torch
 

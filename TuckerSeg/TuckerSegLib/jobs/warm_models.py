@@ -18,8 +18,8 @@ from ..models.task import SegmentationTask, only_part, task_of
 from ..monitor import Listener, Stopwatch, deaf
 from ..records.job import InferenceSpec, Job
 from ..records.serialization import to_json
-from ..segmentation.prepared_model import ReadyModel, prepare
-from ..segmentation.prepared_task import ReadyTask, ready_single, ready_task
+from ..segmentation.prepared_model import PreparedModel, prepare
+from ..segmentation.prepared_task import PreparedTask, prepare_task, prepared_single
 
 MOST_READY = 2  # the original and one strength: what a user switches between
 MOST_LOADED = 3
@@ -37,7 +37,7 @@ class WarmModels:
         self._cache = cache or Cache()
         self._lock = threading.Lock()
         self._originals: OrderedDict[str, SegmentationModel] = OrderedDict()
-        self._ready: OrderedDict[tuple, ReadyModel] = OrderedDict()
+        self._ready: OrderedDict[tuple, PreparedModel] = OrderedDict()
         self._latest: tuple | None = None
         self._compressed_keys: OrderedDict[tuple, str] = OrderedDict()
 
@@ -59,7 +59,7 @@ class WarmModels:
 
     def ready(
         self, job: Job, watch: Stopwatch, stop: Callable[[], None] = lambda: None, volume: Image | None = None
-    ) -> ReadyModel:
+    ) -> PreparedModel:
         """The job's model, compressed as it asks and on its device.
 
         Args:
@@ -76,7 +76,7 @@ class WarmModels:
 
     def _ready_model(
         self, model: SegmentationModel, job: Job, watch: Stopwatch, stop: Callable[[], None], volume: Image | None
-    ) -> ReadyModel:
+    ) -> PreparedModel:
         stop()
         asked = self._asked(model, job, volume)
         settings = _device_settings(job.inference)
@@ -103,12 +103,12 @@ class WarmModels:
         stop: Callable[[], None] = lambda: None,
         volume: Image | None = None,
         on_event: Listener = deaf,
-    ) -> ReadyTask:
+    ) -> PreparedTask:
         """The job's networks, one after the other. A single one stays ready; several are too much to be kept.
 
         Args:
             watch, stop, volume: See :meth:`ready`.
-            on_event: See ``ready_task``.
+            on_event: See ``prepare_task``.
 
         Raises:
             TuckerSegError: See :meth:`ready`; of later networks when their turn comes.
@@ -117,9 +117,9 @@ class WarmModels:
             task = self.described(job)
             model = task.parts[0].load() if len(task.parts) == 1 else None
         if model is not None:
-            return ready_single(self._ready_model(model, job, watch, stop, volume), task)
+            return prepared_single(self._ready_model(model, job, watch, stop, volume), task)
         self._latest = None
-        return ready_task(task, job.inference, self._cache, watch, volume and (lambda: volume), stop, on_event)
+        return prepare_task(task, job.inference, self._cache, watch, volume and (lambda: volume), stop, on_event)
 
     def described(self, job: Job) -> SegmentationTask:
         """The job's task. A single network of it is loaded to stay in memory, several are not.
@@ -147,7 +147,7 @@ class WarmModels:
         while self._ready:
             self._close_oldest()
 
-    def _prepare(self, model: SegmentationModel, inference: InferenceSpec) -> ReadyModel:
+    def _prepare(self, model: SegmentationModel, inference: InferenceSpec) -> PreparedModel:
         try:
             return prepare(model, inference, self._cache)
         except OutOfMemoryError:

@@ -1,8 +1,8 @@
-"""Where the body is in a CT: a coarse mask that errs towards too much, found in a fraction of a second.
+"""Finds the body in a CT: a coarse mask that rather holds too much than too little, in a fraction of a second.
 
-For telling patches of air from others, so nothing of the body may be missed: lungs, bowel gas and everything between
-two parts of the body count as body, and where there is doubt there is no mask. Knows Hounsfield units and millimeters;
-nothing of models, patches and files.
+The mask tells patches of air from others, so it must not miss any of the body: lungs, bowel gas and everything between
+two parts of the body count as body, and in doubt there is no mask. Knows Hounsfield units and millimeters; nothing of
+models, patches and files.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ AIR_HU = -700.0
 
 @dataclass(frozen=True)
 class Body:
-    """What was found.
+    """Result of the search for the body.
 
     Attributes:
-        mask: (Z, Y, X), True where the body may be, over the whole volume in fewer voxels; None where that is in doubt.
-        doubt: Why there is no mask.
+        mask: Boolean (Z, Y, X), True where the body may be; it covers the whole volume with fewer, larger voxels. None
+            where the search is in doubt.
+        doubt: Why there is no mask, as a clause that follows "because"; empty where there is one.
     """
 
     mask: np.ndarray | None
@@ -41,20 +42,23 @@ def find_body(volume: np.ndarray, spacing_mm: Sequence[float]) -> Body:
 
     Args:
         volume: HU, (Z, Y, X), of any type and strides; a sample of its voxels is read.
-        spacing_mm: Of its axes.
+        spacing_mm: Voxel size along (Z, Y, X).
+
+    Returns:
+        The mask of the body with a margin of ``MARGIN_MM``, or why there is none.
     """
-    values = sampled(volume, coarse_shape(volume.shape, spacing_mm))
+    values = sample_voxels(volume, coarse_shape(volume.shape, spacing_mm))
     voxel_mm = np.asarray(volume.shape) * spacing_mm / values.shape
     dense = values > TISSUE_HU
-    box = _box_of(dense)
-    kept = None if box is None else _kept(dense[box], voxel_mm)
-    if kept is None:
+    box = _bounding_box(dense)
+    tissue = None if box is None else _without_tables_and_specks(dense[box], voxel_mm)
+    if tissue is None:
         return Body(None, "no body was found")
-    if np.count_nonzero(values[box][kept] > FAT_HU) < np.count_nonzero(kept) / 2:
+    if np.count_nonzero(values[box][tissue] > FAT_HU) < np.count_nonzero(tissue) / 2:
         return Body(None, "most of what was found is not as dense as a body")
     mask = np.zeros_like(dense)
-    mask[box] = _filled(kept)
-    mask = _grown(mask, np.ceil(MARGIN_MM / voxel_mm).astype(int))
+    mask[box] = _fill_gaps(tissue)
+    mask = _dilate(mask, np.ceil(MARGIN_MM / voxel_mm).astype(int))
     outside = values[~mask]
     if np.count_nonzero(outside > AIR_HU) > outside.size / 2:
         return Body(None, "what is around the body is not as thin as air")
@@ -62,18 +66,18 @@ def find_body(volume: np.ndarray, spacing_mm: Sequence[float]) -> Body:
 
 
 def coarse_shape(shape: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, int, int]:
-    """Shape of the mask that belongs to a volume."""
+    """Shape (Z, Y, X) of a volume's coarse mask, whose voxels are about ``VOXEL_MM`` wide but no finer than its own."""
     return tuple(max(1, min(size, round(size * spacing / VOXEL_MM))) for size, spacing in zip(shape, spacing_mm))
 
 
-def sampled(volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """The voxels of a volume in whose place those of a coarser grid lie; a copy."""
+def sample_voxels(volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """The voxels of a volume nearest to the centers of a coarser grid of ``shape``; a copy of that shape."""
     indices = [((np.arange(new) + 0.5) * size / new).astype(int) for size, new in zip(volume.shape, shape)]
     return volume[np.ix_(*indices)]
 
 
-def _box_of(mask: np.ndarray) -> tuple[slice, ...] | None:
-    """Box around everything in a mask and one voxel more, where the mask has them; None where there is nothing."""
+def _bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
+    """Box around all True voxels with a margin of one voxel, cut at the mask's border; None for an empty mask."""
     box = []
     for axis in range(3):
         hits = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
@@ -83,8 +87,8 @@ def _box_of(mask: np.ndarray) -> tuple[slice, ...] | None:
     return tuple(box)
 
 
-def _kept(dense: np.ndarray, voxel_mm: np.ndarray) -> np.ndarray | None:
-    """What is dense without tables and specks; None where nothing is as large as a body."""
+def _without_tables_and_specks(dense: np.ndarray, voxel_mm: np.ndarray) -> np.ndarray | None:
+    """The mask of dense voxels without thin tables and small specks; None where nothing is as large as a body."""
     from scipy import ndimage
 
     voxel_ml = float(np.prod(voxel_mm)) / 1000
@@ -106,8 +110,8 @@ def _is_table(box: tuple[slice, ...], shape: Sequence[int], voxel_mm: np.ndarray
     return bool((sizes >= TABLE_SHARE * np.asarray(shape)).any() and (sizes * voxel_mm).max() >= TABLE_LENGTH_MM)
 
 
-def _filled(mask: np.ndarray) -> np.ndarray:
-    """With all that lies between two voxels of the mask along an axis: lungs too, open to the volume's end or cut."""
+def _fill_gaps(mask: np.ndarray) -> np.ndarray:
+    """Add every voxel that lies between two True ones along an axis; fills lungs even where the volume cuts them."""
     filled = mask.copy()
     for axis in range(3):
         before = np.logical_or.accumulate(mask, axis)
@@ -116,7 +120,8 @@ def _filled(mask: np.ndarray) -> np.ndarray:
     return filled
 
 
-def _grown(mask: np.ndarray, voxels: Sequence[int]) -> np.ndarray:
+def _dilate(mask: np.ndarray, voxels: Sequence[int]) -> np.ndarray:
+    """Grow the mask by a number of voxels along each axis."""
     from scipy import ndimage
 
     for axis, count in enumerate(voxels):

@@ -1,4 +1,4 @@
-"""From an image to the normalized volume that a network wants, and the way back for its labels.
+"""An image becomes the normalized volume that a network takes, which remembers how labels go back to the image's grid.
 
 Follows nnunetv2 2.x ``DefaultPreprocessor``: transpose, crop to nonzero, normalize, resample. Images for models trained
 on what TotalSegmentator resampled ("aligned" convention) are resampled first, in HU, and then cropped, as nnU-Net gets
@@ -20,7 +20,7 @@ from ..image import Geometry, is_constant
 from ..nnunet.normalization import IntensityMap, intensity_map
 from ..nnunet.plans import ModelPlans, ResamplingPlan
 from ..resampling import ResamplingSpec, output_shape, resample, separate_axis
-from .roi import Box, Region
+from .roi import Box, Roi
 
 if TYPE_CHECKING:
     import torch
@@ -34,16 +34,17 @@ TOTALSEGMENTATOR_ORDER = 1  # its default since 2.18 for images and, in "native"
 
 @dataclass(frozen=True)
 class PreparedVolume:
-    """What goes into the network, and where its labels go.
+    """A network's input, and how its labels go back to the image's grid.
 
     Attributes:
         data: Normalized float32 (C, Z, Y, X) on the model's grid.
-        geometry: Of the input image.
+        geometry: The input image's.
         orientation, transpose, crop: How the input's grid was turned, permuted and cropped, in this order.
-        upsampling: How features go back to the cropped grid.
-        region: Which part of it is to be computed.
-        grid_shape: (Z, Y, X) of the model's grid, where ``data`` is only a part of it; beyond is background.
-        part: That part.
+        upsampling: How features are resampled from the model's grid to the cropped one.
+        roi: The region of interest; patches outside it are not run.
+        grid_shape: (Z, Y, X) of the whole model's grid where ``data`` is a part of it, with background around it; None
+            where ``data`` is all of it.
+        part: Where ``data`` lies on the model's grid; None where it is all of it.
     """
 
     data: torch.Tensor
@@ -52,7 +53,7 @@ class PreparedVolume:
     transpose: Shape
     crop: tuple[slice, slice, slice]
     upsampling: ResamplingSpec
-    region: Region = Region()
+    roi: Roi = Roi()
     grid_shape: Shape | None = None
     part: Box | None = None
 
@@ -69,7 +70,7 @@ class PreparedVolume:
 
 
 def resample_hounsfield(volume: np.ndarray, shape: Shape, spec: ResamplingSpec) -> torch.Tensor:
-    """Resample as TotalSegmentator does, before any normalization; float32 (C, Z, Y, X) that nobody else holds."""
+    """Resample each channel before any normalization, as TotalSegmentator does; a new float32 tensor (C, Z, Y, X)."""
     import torch
 
     return torch.stack([resample(values[None], shape, spec)[0] for values in volume])
@@ -81,10 +82,14 @@ def preprocess(
     """Prepare an image for a model.
 
     Args:
-        image: As read; it is not changed.
-        plans: Of the model.
+        image: As read, (C, Z, Y, X); it is not changed.
+        plans: The model's.
         convention: ``nnunet`` or ``aligned``, see ``catalog.resampling_convention``.
-        resample_aligned: What resamples in the convention ``aligned``; several models may share its work.
+        resample_aligned: Does the resampling of the convention ``aligned``; a :class:`SharedResampling` lets several
+            models share it.
+
+    Returns:
+        The volume on the model's grid, with the way back to the image's.
 
     Raises:
         ImageError: The number of channels differs from the model's, or nothing of the image is left.
@@ -127,10 +132,10 @@ def preprocess(
 def network_view(
     image: Image, plans: ModelPlans, convention: str
 ) -> tuple[np.ndarray, tuple[float, float, float], tuple[slice, slice, slice]]:
-    """An image on the model's axes, cropped as nnU-Net does where it does so before resampling.
+    """View an image on the model's axes; in the convention ``nnunet`` cropped to its nonzero voxels, as nnU-Net does.
 
     Returns:
-        A view (C, Z, Y, X), its spacing in mm, and where it lies on the model's axes.
+        A view (C, Z, Y, X), its spacing in mm, and the crop: slices of (Z, Y, X) on the model's axes.
 
     Raises:
         ImageError: Every voxel is zero.
@@ -144,8 +149,18 @@ def network_view(
 def box_on_network_axes(
     box: tuple[slice, slice, slice], geometry: Geometry, plans: ModelPlans, crop: tuple[slice, slice, slice]
 ) -> tuple[slice, slice, slice]:
-    """A box of an image's grid on the model's axes, counted from the start of ``crop``; empty if they do not meet."""
-    found = [slice(0, 0)] * 3
+    """Carry a box over from an image's grid to the model's axes.
+
+    Args:
+        box: Slices of the image's grid, (Z, Y, X).
+        geometry: The image's.
+        plans: The model's.
+        crop: Slices on the model's axes, as :func:`network_view` returns them.
+
+    Returns:
+        The box's part inside ``crop``, in voxels counted from the crop's start; empty slices where they do not meet.
+    """
+    network_box = [slice(0, 0)] * 3
     for axis, part in enumerate(box):
         line = np.zeros([size if other == axis else 1 for other, size in enumerate(geometry.shape)], dtype=np.uint8)
         line[(slice(None),) * axis + (part,)] = 1
@@ -154,12 +169,12 @@ def box_on_network_axes(
         (target,) = np.flatnonzero(view.strides)
         inside = np.flatnonzero(np.moveaxis(view, target, 0)[:, 0, 0])
         if inside.size:
-            found[target] = slice(int(inside[0]), int(inside[-1]) + 1)
-    return tuple(found)
+            network_box[target] = slice(int(inside[0]), int(inside[-1]) + 1)
+    return tuple(network_box)
 
 
 def grid_shape(geometry: Geometry, plans: ModelPlans, convention: str) -> Shape:
-    """Shape (Z, Y, X) that an image has on the model's grid, on the model's axes, if nothing of it is cropped."""
+    """Shape (Z, Y, X), in voxels on the model's axes, of an image that is resampled without a crop."""
     turned = _oriented(np.broadcast_to(np.uint8(0), geometry.shape), geometry, plans.orientation)[1]
     shape = tuple(turned.shape[axis] for axis in plans.transpose_forward)
     return output_shape(shape, _spacing(turned, plans, convention), plans.spacing_mm, convention)
@@ -174,7 +189,14 @@ def _spacing(geometry: Geometry, plans: ModelPlans, convention: str) -> tuple[fl
 
 
 def nonzero_box(volume: np.ndarray, source: str) -> tuple[slice, slice, slice]:
-    """Bounding box of the voxels that are nonzero in any channel, as slices of (Z, Y, X); ``source`` is for messages.
+    """Bounding box of the voxels that are nonzero in any channel.
+
+    Args:
+        volume: (C, Z, Y, X).
+        source: The image's name, for messages.
+
+    Returns:
+        Slices of (Z, Y, X).
 
     Raises:
         ImageError: Every voxel is zero.
@@ -245,5 +267,5 @@ def _oriented(array: np.ndarray, geometry: Geometry, orientation: str | None):
 
 
 def grid_voxels(geometry: Geometry, plans: ModelPlans) -> int:
-    """Voxels of a volume on the model's grid."""
+    """Number of voxels of an image that is resampled to the model's grid without a crop."""
     return math.prod(grid_shape(geometry, plans, catalog.resampling_convention(plans.dataset_name)))

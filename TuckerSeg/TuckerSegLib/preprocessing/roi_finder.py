@@ -1,4 +1,4 @@
-"""The region of an image in which patches are run: the box that was asked for, and of a CT the body, not the air."""
+"""Finds the region of interest of an image: the box that was asked for and, in a CT, the body without the air."""
 
 from __future__ import annotations
 
@@ -14,72 +14,75 @@ from ..resampling import output_shape
 from ..sliding_window import Selection, StreamSpec, patch_count, select_patches
 from .body_mask import Body, coarse_shape, find_body
 from .preprocess import box_on_network_axes, network_view
-from .roi import Region, box_mask
+from .roi import Roi, box_mask
 
 
-class RegionFinder:
-    """Finds regions of one image for several models; the body is looked for once.
+class RoiFinder:
+    """Finds the regions of interest of one image for several models; the body is looked for once per set of axes.
 
     Args:
-        inference: With a step fraction.
-        box: The part of the image that is asked for, (Z, Y, X); None: all of it.
+        inference: Settings of the run, with a step fraction that is not None.
+        box: Slices of the image's grid, (Z, Y, X), that are asked for; None: the whole image.
     """
 
     def __init__(self, inference: InferenceSpec, box: Box | None = None):
         self._inference, self._box = inference, box
-        self._found: dict[tuple, Body] = {}
+        self._bodies: dict[tuple, Body] = {}
 
-    def of(
+    def find(
         self, image: Image, shape: Sequence[int], plans: ModelPlans, convention: str
-    ) -> tuple[Region, tuple[str, ...]]:
-        """The region in which patches are to be run.
+    ) -> tuple[Roi, tuple[str, ...]]:
+        """Find the region of interest for one model.
 
         Args:
-            image: As read, the same in every call.
-            shape: (Z, Y, X) that it has on the model's grid.
-            plans, convention: See ``preprocess``.
+            image: As read; the same image in every call.
+            shape: (Z, Y, X) of the image on the model's grid, in voxels.
+            plans, convention: As for :func:`preprocess`.
 
         Returns:
-            The region, and notes: why everything is run though air was to be skipped.
+            The region of interest, and sentences for the user: why no air was skipped although that was asked for.
         """
         if not self.may_skip(shape, plans):
-            return Region(None, self._box), ()
+            return Roi(None, self._box), ()
         body, notes = None, ()
         if self._skips_air(plans):
-            found = self._body(image, plans, convention)
-            body, notes = found.mask, (f"No patch was skipped as air, because {found.doubt}.",) if found.doubt else ()
+            search = self._find_body(image, plans, convention)
+            body, notes = (
+                search.mask,
+                (f"No patch was skipped as air, because {search.doubt}.",) if search.doubt else (),
+            )
         if self._box is None:
-            return Region(body), notes
-        asked = self._asked(image, plans, convention)
-        wanted = asked if body is None else asked & body
-        return Region(wanted if wanted.any() else asked, self._box), notes
+            return Roi(body), notes
+        box = self._box_mask(image, plans, convention)
+        body_in_box = box if body is None else box & body
+        return Roi(body_in_box if body_in_box.any() else box, self._box), notes
 
-    def patches_of(self, image: Image, plans: ModelPlans, convention: str) -> Selection:
-        """The patches that a run on the image would take."""
+    def select_patches(self, image: Image, plans: ModelPlans, convention: str) -> Selection:
+        """The patches that a run of the model on the image would take; arguments as for :meth:`find`."""
         view, spacing_mm, _ = network_view(image, plans, convention)
         shape = output_shape(view.shape[1:], spacing_mm, plans.spacing_mm, convention)
-        region, _ = self.of(image, shape, plans, convention)
-        return select_patches(shape, plans.patch_shape, self._inference.step_fraction, region.wanted)
+        roi, _ = self.find(image, shape, plans, convention)
+        return select_patches(shape, plans.patch_shape, self._inference.step_fraction, roi.mask)
 
     def may_skip(self, shape: Sequence[int], plans: ModelPlans) -> bool:
-        """Whether a run may take fewer patches than a volume has; no voxels are looked at."""
+        """Whether a run may take fewer patches than cover a grid of ``shape`` (Z, Y, X); reads no voxels."""
         several = patch_count(shape, StreamSpec(plans.patch_shape, self._inference.step_fraction)) > 1
         return several and (self._box is not None or self._skips_air(plans))
 
     def _skips_air(self, plans: ModelPlans) -> bool:
         return self._inference.skip_empty and plans.expects_hounsfield and plans.input_channels == 1
 
-    def _body(self, image: Image, plans: ModelPlans, convention: str) -> Body:
+    def _find_body(self, image: Image, plans: ModelPlans, convention: str) -> Body:
         if not may_be_hounsfield(image.array[0]):
             return Body(None, "the intensities may not be Hounsfield units")
         axes = (plans.orientation, plans.transpose_forward, convention)
-        if axes not in self._found:
+        if axes not in self._bodies:
             view, spacing_mm, _ = network_view(image, plans, convention)
-            self._found[axes] = find_body(view[0], spacing_mm)
-        return self._found[axes]
+            self._bodies[axes] = find_body(view[0], spacing_mm)
+        return self._bodies[axes]
 
-    def _asked(self, image: Image, plans: ModelPlans, convention: str) -> np.ndarray:
-        """The box that is asked for as a mask as fine as that of the body."""
+    def _box_mask(self, image: Image, plans: ModelPlans, convention: str) -> np.ndarray:
+        """The box that is asked for, as a mask of the same shape as the body's."""
         view, spacing_mm, crop = network_view(image, plans, convention)
         box = box_on_network_axes(self._box, image.geometry, plans, crop)
         return box_mask(box, coarse_shape(view.shape[1:], spacing_mm), view.shape[1:])

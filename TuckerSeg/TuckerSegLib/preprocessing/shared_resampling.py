@@ -1,4 +1,4 @@
-"""One image on the grid of several models: resampled once, while models normalize it each in their own way."""
+"""Resamples an image once for several models that share a grid and differ in how they normalize it."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from .preprocess import Shape, resample_hounsfield
 
 
 class SharedResampling:
-    """Takes the place of ``resample_hounsfield``; keeps its last result.
+    """``resample_hounsfield`` with a memory of its last result; pass it to :func:`preprocess`.
 
-    Whole numbers are kept in 16 bits, so that what is kept is small beside what a model works on. The image must stay
-    alive for as long as this does: it is recognized by where its voxels lie.
+    Whole numbers are remembered in 16 bits, so that they need little memory beside what a model works on. The image
+    must stay alive for as long as this object does, because it is recognized by the address of its voxels.
     """
 
     def __init__(self):
-        self._asked: tuple | None = None
-        self._kept: np.ndarray | None = None
+        self._request: tuple | None = None
+        self._result: np.ndarray | None = None
 
     def __call__(self, volume: np.ndarray, shape: Shape, spec: ResamplingSpec) -> torch.Tensor:
-        """See ``preprocessing.resample_hounsfield``."""
-        asked = (volume.ctypes.data, volume.strides, volume.shape, volume.dtype.str, tuple(shape), spec)
-        if asked != self._asked:
-            self._kept = None  # two at once may be too much
+        """As :func:`resample_hounsfield`, from (C, Z, Y, X) in HU to float32 (C, *shape)."""
+        request = (volume.ctypes.data, volume.strides, volume.shape, volume.dtype.str, tuple(shape), spec)
+        if request != self._request:
+            self._result = None  # frees the memory before the next result needs it
             data = resample_hounsfield(volume, shape, spec)
-            self._asked, self._kept = asked, _compact(data.numpy())
+            self._request, self._result = request, _compact(data.numpy())
             return data
-        return torch.from_numpy(self._kept.astype(np.float32))
+        return torch.from_numpy(self._result.astype(np.float32))
 
 
 def _compact(values: np.ndarray) -> np.ndarray:
-    """A copy that loses nothing, in 16 bits where it can be."""
+    """An exact copy, as 16-bit integers where the values allow it."""
     limits = np.iinfo(np.int16)
     if values.min() < limits.min or values.max() > limits.max:
         return values.copy()

@@ -107,7 +107,7 @@ def predict(
     """
     plans, spec = model.plans, spec.with_step()
     notes: list[str] = []
-    wanted = volume.region.within(*volume.grid)
+    wanted = volume.roi.mask_within(*volume.grid)
     selection = select_patches(volume.data.shape[1:], plans.patch_shape, spec.step_fraction, wanted)
     for batch_size, accumulator, words in _steps_down(spec.batch_size, network.output_device):
         if words:
@@ -173,8 +173,8 @@ def _label(
     moved = (replace(slab, start=slab.start + part[0].start, stop=slab.stop + part[0].start) for slab in slabs)
     view = volume.label_view(labels)
     label_volume(moved, network.head, decision, shape, view, volume.upsampling, nearest, box)
-    if volume.region.box is not None:
-        fill_outside(labels, volume.region.box, 0)
+    if volume.roi.box is not None:
+        fill_outside(labels, volume.roi.box, 0)
     return labels
 
 

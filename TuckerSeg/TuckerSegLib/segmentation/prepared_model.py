@@ -17,7 +17,7 @@ from .predictor import Network, combine
 
 
 @dataclass(frozen=True)
-class ReadyModel:
+class PreparedModel:
     """A model that is ready for volumes.
 
     Attributes:
@@ -39,7 +39,7 @@ def prepare(
     inference: InferenceSpec | None = None,
     cache: Cache | None = None,
     whole: Callable[[], SegmentationModel] | None = None,
-) -> ReadyModel:
+) -> PreparedModel:
     """Bring a model to a device.
 
     Args:
@@ -91,4 +91,4 @@ def prepare(
     cache.keep_limit(spare=cache.compiled_folder(model.key))
     network = combine(whole() if features else model, predictors, backend.is_out_of_memory)
     reason = "; ".join(part for part in (device_reason, precision_reason) if part)
-    return ReadyModel(model, network, device, reason, precision, threads, close)
+    return PreparedModel(model, network, device, reason, precision, threads, close)

@@ -23,13 +23,13 @@ from ..models.model import SegmentationModel
 from ..models.task import SegmentationTask, TaskPart
 from ..monitor import Stopwatch
 from ..records.job import InferenceSpec, Job
-from .prepared_model import ReadyModel, prepare
+from .prepared_model import PreparedModel, prepare
 
 ASK_S = 0.2  # how often a wait asks whether the run is still wanted
 
 
 @dataclass(frozen=True)
-class ReadyPart:
+class PreparedPart:
     """One network of a task, ready for a volume.
 
     Attributes:
@@ -37,11 +37,11 @@ class ReadyPart:
     """
 
     name: str
-    ready: ReadyModel
+    ready: PreparedModel
     values: Mapping[int, int] | None
 
 
-class ReadyTask:
+class PreparedTask:
     """A task whose networks become ready one after the other; to be iterated once, and closed.
 
     Args:
@@ -49,16 +49,16 @@ class ReadyTask:
         parts: Gives them; closes each before it makes the next.
     """
 
-    def __init__(self, task: SegmentationTask, parts: Iterator[ReadyPart]):
+    def __init__(self, task: SegmentationTask, parts: Iterator[PreparedPart]):
         self.name, self.count = task.name, len(task.parts)
         self.label_names, self.structures = task.label_names, task.structures
         self.step_fraction = task.step_fraction
         self._parts = self._rest = parts
 
-    def __iter__(self) -> Iterator[ReadyPart]:
+    def __iter__(self) -> Iterator[PreparedPart]:
         return self._rest
 
-    def begin(self) -> ReadyPart:
+    def begin(self) -> PreparedPart:
         """Make the first network ready now; it comes again when the task is iterated."""
         first = next(self._rest)
         self._rest = itertools.chain([first], self._rest)
@@ -71,12 +71,12 @@ class ReadyTask:
             close()
 
 
-def ready_single(ready: ReadyModel, task: SegmentationTask) -> ReadyTask:
+def prepared_single(ready: PreparedModel, task: SegmentationTask) -> PreparedTask:
     """A task of one network that is ready already, and stays so when the task is closed."""
-    return ReadyTask(task, iter([ReadyPart(task.parts[0].name, ready, task.parts[0].values)]))
+    return PreparedTask(task, iter([PreparedPart(task.parts[0].name, ready, task.parts[0].values)]))
 
 
-def ready_task(
+def prepare_task(
     task: SegmentationTask,
     inference: InferenceSpec,
     cache: Cache,
@@ -84,7 +84,7 @@ def ready_task(
     volume: Callable[[], Image] | None = None,
     stop: Callable[[], None] = lambda: None,
     on_event: Callable[[dict[str, Any]], None] = lambda event: None,
-) -> ReadyTask:
+) -> PreparedTask:
     """A task whose networks are loaded, compressed and prepared when their turn comes.
 
     Args:
@@ -93,10 +93,10 @@ def ready_task(
         stop: Asked between the steps; raises to stop.
         on_event: Receives a ``part`` event before each of several networks.
     """
-    return ReadyTask(task, _ready_parts(task, inference, cache, watch, [volume], stop, on_event))
+    return PreparedTask(task, _prepare_parts(task, inference, cache, watch, [volume], stop, on_event))
 
 
-def _ready_parts(
+def _prepare_parts(
     task: SegmentationTask,
     inference: InferenceSpec,
     cache: Cache,
@@ -104,7 +104,7 @@ def _ready_parts(
     volume: list[Callable[[], Image] | None],
     stop: Callable[[], None],
     on_event: Callable[[dict[str, Any]], None],
-) -> Iterator[ReadyPart]:
+) -> Iterator[PreparedPart]:
     loader, count = ThreadPoolExecutor(1), len(task.parts)
     load = functools.partial(_load, job=task.job, cache=cache, volume=volume[0], several=count > 1)
     try:
@@ -133,7 +133,7 @@ def _ready_parts(
                 if count > 1:
                     ready = replace(ready, model=model.without_weights())
                 del model
-                yield ReadyPart(part.name, ready, part.values)
+                yield PreparedPart(part.name, ready, part.values)
             del ready
             if not last:
                 hardware.trim_memory()

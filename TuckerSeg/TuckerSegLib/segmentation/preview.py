@@ -15,14 +15,14 @@ from ..errors import ImageError
 from ..image import Box, Geometry, Image, cropped, oriented
 from ..nnunet.plans import ModelPlans
 from ..records.job import InferenceSpec
-from .prepared_model import ReadyModel
-from .prepared_task import ReadyTask
+from .prepared_model import PreparedModel
+from .prepared_task import PreparedTask
 from .segment import SegmentationResult, segment
 
 
 def preview(
     volume: Image,
-    model: ReadyModel | ReadyTask,
+    model: PreparedModel | PreparedTask,
     inference: InferenceSpec,
     point_mm: Sequence[float],
     cancelled: Callable[[], bool] = lambda: False,
@@ -40,7 +40,7 @@ def preview(
         ImageError: The point lies outside the image.
         Cancelled: ``cancelled`` said so.
     """
-    first = model.begin().ready if isinstance(model, ReadyTask) else model
+    first = model.begin().ready if isinstance(model, PreparedTask) else model
     box = patch_box(volume.geometry, first.model.plans, point_mm)
     quick = replace(inference, mirroring=False, remove_blobs_mm3=0.0)  # a patch cuts structures
     return segment(cropped(volume, box), model, quick, cancelled=cancelled), box

@@ -16,7 +16,7 @@ from ..preprocessing.preprocess import grid_voxels
 from ..records.job import InferenceSpec
 from ..records.statistics import PartStatistics, RunStatistics, Structure, versions
 from .predictor import Prediction
-from .prepared_task import ReadyPart
+from .prepared_task import PreparedPart
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PartRun:
     @classmethod
     def of(
         cls,
-        part: ReadyPart,
+        part: PreparedPart,
         facts: VolumeFacts,
         inference: InferenceSpec,
         prediction: Prediction,

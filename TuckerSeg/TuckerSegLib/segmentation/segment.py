@@ -25,16 +25,16 @@ from ..postprocessing.merge import MergedLabels
 from ..postprocessing.small_blobs import remove_small_blobs
 from ..preprocessing.preprocess import preprocess
 from ..preprocessing.roi import Crop
-from ..preprocessing.roi_finder import RegionFinder
+from ..preprocessing.roi_finder import RoiFinder
 from ..preprocessing.shared_resampling import SharedResampling
 from ..records.job import InferenceSpec
 from ..records.statistics import RunStatistics, Structure
 from .predictor import Progress, predict
-from .prepared_model import ReadyModel
-from .prepared_task import ReadyPart, ReadyTask, ready_single, ready_task
+from .prepared_model import PreparedModel
+from .prepared_task import PreparedPart, PreparedTask, prepare_task, prepared_single
 from .run_statistics import PartRun, VolumeFacts, blobs_note, limits_of, statistics_of, why_nothing
 
-Segmentable = SegmentationModel | ReadyModel | SegmentationTask | ReadyTask
+Segmentable = SegmentationModel | PreparedModel | SegmentationTask | PreparedTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,14 +149,14 @@ def _ready(
     held: list[image.Image],
     stop: Callable[[], None],
     on_event: Listener,
-) -> ReadyTask:
+) -> PreparedTask:
     """Whatever can be segmented with, as networks that become ready one after the other."""
-    if isinstance(model, ReadyTask):
+    if isinstance(model, PreparedTask):
         return model
-    if isinstance(model, ReadyModel):
-        return ready_single(model, single_task(model.model))
+    if isinstance(model, PreparedModel):
+        return prepared_single(model, single_task(model.model))
     task = single_task(model) if isinstance(model, SegmentationModel) else model
-    return ready_task(task, inference, cache or Cache(), watch, lambda: held[0], stop, on_event)
+    return prepare_task(task, inference, cache or Cache(), watch, lambda: held[0], stop, on_event)
 
 
 class _Run:
@@ -164,7 +164,7 @@ class _Run:
 
     def __init__(
         self,
-        task: ReadyTask,
+        task: PreparedTask,
         inference: InferenceSpec,
         watch: Stopwatch,
         on_event: Listener,
@@ -176,7 +176,7 @@ class _Run:
         self._task, self._inference, self._watch = task, inference, watch
         self._on_event, self._cancelled, self._stop = on_event, cancelled, stop
         self._resampling = SharedResampling()
-        self._regions = RegionFinder(inference, None if crop.cut else crop.box)
+        self._roi_finder = RoiFinder(inference, None if crop.cut else crop.box)
         self._merged = MergedLabels(max(task.label_names, default=0))
         self._done: list[PartRun] = []
         self._image_check: quality.ImageCheck | None = None
@@ -203,7 +203,7 @@ class _Run:
         return self._result(facts, notes).placed(whole, self._crop.box)
 
     def _run(
-        self, part: ReadyPart, held: list[image.Image], facts: VolumeFacts, before: dict[str, float], last: bool
+        self, part: PreparedPart, held: list[image.Image], facts: VolumeFacts, before: dict[str, float], last: bool
     ) -> None:
         """One network; its labels go over those that are there."""
         model, watch = part.ready.model, self._watch
@@ -214,7 +214,7 @@ class _Run:
                     self._image_check = quality.check_image(held[0], plans.expects_hounsfield)
                 convention = catalog.resampling_convention(plans.dataset_name)
                 volume = preprocess(held[0], plans, convention, self._resampling)
-                region, doubts = self._regions.of(held[0], volume.data.shape[1:], plans, convention)
+                roi, doubts = self._roi_finder.find(held[0], volume.data.shape[1:], plans, convention)
                 self._doubts.extend(doubts)
             self._doubts.extend(limits_of(volume.data.shape[1:], plans, self._inference))
             if last:
@@ -222,7 +222,7 @@ class _Run:
                 self._resampling = None
             self._on_event({"event": "stage", "stage": "network"})
             progress = _progress(self._on_event)
-            volume = replace(volume, region=region)
+            volume = replace(volume, roi=roi)
             prediction = predict(volume, model, part.ready.network, self._inference, progress, self._cancelled)
         watch.add("network", prediction.network_s)
         watch.add("finish", prediction.finish_s)

@@ -22,7 +22,7 @@ from ...monitor import Stopwatch, stop_if
 from ...records.compression import Cost
 from ...records.job import DEFAULT_METHOD, Job, Step
 from ...records.serialization import to_json
-from ...segmentation.prepared_task import ready_task
+from ...segmentation.prepared_task import prepare_task
 from ...text_files import check_writable
 from ..options import compression_job, folds_of, steps_of
 from ..output import say, show_json
@@ -67,7 +67,7 @@ def _compress_into_cache(options: argparse.Namespace) -> None:
         bring_networks(job, reporter, options.stopped)
         watch, stop = Stopwatch(reporter), lambda: stop_if(options.stopped)
         volume = (lambda: read_image(options.ct)) if options.ct else None
-        task = ready_task(task_of(job, cache), job.inference, cache, watch, volume, stop, ProgressTracker(reporter))
+        task = prepare_task(task_of(job, cache), job.inference, cache, watch, volume, stop, ProgressTracker(reporter))
         with contextlib.closing(task):
             for part in task:
                 reporter.close()

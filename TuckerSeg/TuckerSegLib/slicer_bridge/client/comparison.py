@@ -44,11 +44,11 @@ class Comparison:
         """Table, plot and the segmentations that are shown."""
         return self._nodes
 
-    def start(self, strengths: list[float], region: dict[str, Any], on_event: Listener) -> None:
+    def start(self, strengths: list[float], roi: dict[str, Any], on_event: Listener) -> None:
         """Begin; returns at once.
 
         Args:
-            region: ``center`` (RAS mm) and ``box_mm``; both None compare on the whole volume.
+            roi: ``center`` (RAS mm) and ``box_mm``; both None compare on the whole volume.
 
         Raises:
             ImageError: The volume cannot be segmented.
@@ -64,7 +64,7 @@ class Comparison:
                 volume=to_json(file),
                 strengths=strengths,
                 folder=str(self._folder),
-                **region,
+                **roi,
             )
 
         worker = self._session.worker

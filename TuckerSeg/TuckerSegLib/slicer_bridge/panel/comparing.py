@@ -36,7 +36,7 @@ class ComparingSection:
         ui = self._ui
         for size in REGIONS_MM:
             title = _("Whole volume") if size is None else _("Box of {size:.0f} mm at the crosshair").format(size=size)
-            ui.compareRegionComboBox.addItem(title, size or 0.0)
+            ui.compareRoiComboBox.addItem(title, size or 0.0)
         ui.compareTable.setColumnCount(len(TITLES))
         ui.compareTable.setHorizontalHeaderLabels([_(title) for title in TITLES])
         ui.compareTable.horizontalHeader().setStretchLastSection(True)
@@ -112,15 +112,15 @@ class ComparingSection:
             self.remove()
             volume_node = self._context.parameters.inputVolume
             self.comparison = Comparison(self._context.session, volume_node, settings)
-            self.comparison.start(ratios, self._region(volume_node), self._on_event)
+            self.comparison.start(ratios, self._roi(volume_node), self._on_event)
         except TuckerSegError as error:
             self.comparison = None
             self._ui.compareNoteLabel.text = printable(str(error))
         self._show_running()
         self._context.refresh()
 
-    def _region(self, volume_node: Any) -> dict[str, Any]:
-        size = self._ui.compareRegionComboBox.currentData
+    def _roi(self, volume_node: Any) -> dict[str, Any]:
+        size = self._ui.compareRoiComboBox.currentData
         return {"box_mm": size or None, "center": list(crosshair_position(volume_node)) if size else None}
 
     def _on_event(self, event: Event) -> None:
