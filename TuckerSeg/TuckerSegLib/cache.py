@@ -22,7 +22,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,8 @@ from typing import Any
 
 from .errors import OutputError, SpecError
 from .file_digests import DigestMemo
+from .files.durable import written_whole
+from .files.leftovers import Leftover, is_temporary, leftovers, sweep
 from .printable import excerpt
 
 LAYOUT_VERSION = 1
@@ -114,17 +115,10 @@ class Cache:
         path = self.path(kind, key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=f".{key}-", dir=path.parent)
-        except OSError:
-            return None
-        os.close(handle)
-        try:
-            write(Path(name))
-            os.replace(name, path)
+            with written_whole(path) as beside:
+                write(beside)
         except (OSError, OutputError):
             return None
-        finally:
-            Path(name).unlink(missing_ok=True)
         self.keep_limit(spare=path)
         return path
 
@@ -142,16 +136,19 @@ class Cache:
         return sorted((entry for entry in found if entry), key=lambda entry: -entry.used_at)
 
     def clear(self) -> int:
-        """Remove everything; returns the bytes that were freed."""
+        """Remove everything but what another process is writing; returns the bytes that were freed."""
+        freed = sum(map(sweep, self._places()))
         entries = [*self.entries(), *self.leftovers()]
         for entry in entries:
             _remove(entry.path)
         for file in self.folder.glob("*.json"):  # what was remembered of sources and runs
             _remove(file)
-        return sum(entry.size_bytes for entry in entries if not entry.path.exists())
+        return freed + sum(entry.size_bytes for entry in entries if not entry.path.exists())
 
     def keep_limit(self, spare: Path | None = None) -> None:
         """Remove the least recently used entries until the limit holds; ``spare`` is kept in any case."""
+        for place in self._places():
+            sweep(place)
         for entry in self.leftovers():
             if time.time() - entry.used_at > LEFTOVER_SECONDS:
                 _remove(entry.path)
@@ -168,8 +165,21 @@ class Cache:
         """``compute()``, a SHA-256 over the files, remembered for as long as they stay as they are."""
         return DigestMemo(self.folder / "sources.json").get(files, compute)
 
+    def unfinished(self) -> list[Leftover]:
+        """What is being written, or was when its process was killed."""
+        return [found for place in self._places() for found in leftovers(place)]
+
+    def _places(self) -> list[Path]:
+        """Folders in which files are written."""
+        kinds = [self.folder / kind for kind in KINDS]
+        return [
+            self.folder,
+            *kinds,
+            *(path for path in _paths(self.folder / "compiled") if _is_entry("compiled", path)),
+        ]
+
     def leftovers(self) -> list[CacheEntry]:
-        """Files that are being written, or that a killed process left half-written."""
+        """Half-written files under names of earlier versions."""
         found = [_entry(kind, path) for kind in KINDS for path in _paths(self.folder / kind) if _is_hidden(path)]
         for folder in _paths(self.folder / "compiled"):
             if folder.is_dir() and not _is_hidden(folder):
@@ -188,7 +198,7 @@ def _paths(folder: Path) -> list[Path]:
 
 
 def _is_hidden(path: Path) -> bool:
-    return path.name.startswith(".")
+    return path.name.startswith(".") and not is_temporary(path)
 
 
 def _is_entry(kind: str, path: Path) -> bool:

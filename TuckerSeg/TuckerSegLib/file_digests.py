@@ -11,14 +11,14 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .text_files import read_json
+from .errors import OutputError
+from .text_files import read_json, write_text
 
 MOST_REMEMBERED = 200
 CLOCK_TICK_S = 0.02  # times of files go in ticks of up to 10 ms: two changes within one cannot be told apart
@@ -70,11 +70,9 @@ class DigestMemo:
 
     def _write(self, memo: dict[str, dict[str, Any]]) -> None:
         newest = dict(sorted(memo.items(), key=lambda item: -item[1]["at"])[:MOST_REMEMBERED])
-        with contextlib.suppress(OSError):  # a read-only folder remembers nothing
+        with contextlib.suppress(OSError, OutputError):  # a read-only folder remembers nothing
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            beside = self._file.with_suffix(f".{os.getpid()}")
-            beside.write_text(json.dumps(newest, indent=1), encoding="utf-8")
-            os.replace(beside, self._file)
+            write_text(self._file, json.dumps(newest, indent=1))
 
 
 def _let_the_clock_go_on(files: Sequence[Path]) -> None:

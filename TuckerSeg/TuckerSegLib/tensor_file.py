@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import ModelFileError, OutputError
+from .errors import ModelFileError
+from .files.durable import output_error, written_whole
 from .printable import excerpt
 from .text_files import parse_json
 
@@ -44,7 +44,7 @@ DTYPES = {  # safetensors' names to torch's
 def write_tensors(
     path: Path, tensors: dict[str, torch.Tensor], document: dict[str, Any], entry: str | None = None
 ) -> None:
-    """Write beside ``path`` and rename.
+    """Write a file whole or not at all, see ``files.durable.written_whole``.
 
     Args:
         tensors: By name; aliases must be gone.
@@ -54,6 +54,7 @@ def write_tensors(
     Raises:
         OutputError: The folder is missing or not writable, or the disk is full.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -61,17 +62,18 @@ def write_tensors(
     header["header_sha256"] = _header_sha256(contiguous, header)
     header["sha256"] = _sha256(sorted(contiguous.items()), header)
     metadata = {HEADER_KEY: json.dumps(header), **({ENTRY_KEY: entry} if entry else {})}
-    beside = None
+    size = sum(tensor.numel() * tensor.element_size() for tensor in contiguous.values())
     try:
-        handle, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        os.close(handle)
-        save_file(contiguous, beside, metadata=metadata)
-        os.replace(beside, path)
-    except Exception as error:  # safetensors raises its own kinds for a full disk
-        raise OutputError(f"{path} cannot be written: {error}") from error
-    finally:
-        if beside:
-            Path(beside).unlink(missing_ok=True)  # gone already where all went well
+        with written_whole(path, size) as beside:
+            save_file(contiguous, beside, metadata=metadata)
+    except SafetensorError as error:
+        raise output_error(path, _system_error(error), size) from error
+
+
+def _system_error(error: Exception) -> OSError:
+    """What stopped safetensors, which tells of a full disk in words of its own."""
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]) if number else 0, str(error))
 
 
 def read_tensors(path: Path, entry: str | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

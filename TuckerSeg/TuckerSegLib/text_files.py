@@ -7,13 +7,13 @@ import io
 import json
 import os
 import tempfile
-import uuid
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from .errors import OutputError
+from .files.durable import written_whole
 
 # What spreadsheets compute; the wide ones are those of Japanese and Chinese.
 FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -49,19 +49,14 @@ def make_folder(folder: Path) -> Path:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a file beside its place and move it there; an older one stays until then.
+    """Write a file in UTF-8, whole or not at all, see ``durable_files.written_whole``; lines end as the text says.
 
     Raises:
         OutputError: It cannot be written.
     """
-    beside = Path(path).absolute().with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    content = text.encode("utf-8")
+    with written_whole(path, len(content)) as beside:
+        beside.write_bytes(content)
 
 
 def read_json(path: str | os.PathLike, most_bytes: int = MOST_JSON_BYTES) -> Any:

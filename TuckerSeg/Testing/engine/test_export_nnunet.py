@@ -320,3 +320,15 @@ def test_an_exported_folder_that_was_tampered_with_is_refused(make_model_folder,
     (folder / "plans.json").write_text(json.dumps(plans))
     with pytest.raises((UnsupportedModelError, ModelFolderError)):
         load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["../../outside", "a/b", "CON\\\\x", "a:b", "a?"])
+def test_names_of_a_model_that_lead_elsewhere_make_no_folders(make_model_folder, tmp_path, name):
+    model = load_model(make_model_folder())
+    documents = {**model.plans.documents, "plans": {**model.plans.documents["plans"], "plans_name": name}}
+    model = replace(model, plans=replace(model.plans, documents=documents))
+    place = tmp_path / "results"
+    for use in (exporter("nnunet").check, exporter("nnunet").export):
+        with pytest.raises(OutputError, match="cannot be the name of a file or folder"):
+            use(model, place, ExportSettings())
+    assert not place.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -216,3 +217,29 @@ def test_calibrated_ranks_are_calibrated_on_a_case_that_is_not_held_back(run, fo
     cases = [volume_id(read_image(raw / "imagesTr" / f"case{number}_0000.nii.gz")) for number in range(3)]
     assert [case for case in calibration.volume_ids if case in cases] == cases[1:2]
     assert read_model_file(output).recipes[0].spec["calibration"] == calibration.sha256
+
+
+KILLED = """
+import os, signal, sys
+from TuckerSegLib.cli.commands import training
+from TuckerSegLib.cli.main import main
+def killed(model, dataset, settings, place, *_):
+    (place.store / "00000_image.npy").write_bytes(b"voxels")
+    os.kill(os.getpid(), signal.SIGKILL)
+training.finetune_model = killed
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a signal that nobody can catch")
+def test_prepared_images_of_a_killed_run_are_removed_by_the_next_write(folder, make_shapes_dataset, run, tmp_path):
+    raw, output = make_shapes_dataset(), tmp_path / "out" / "tuned.tuckerseg"
+    output.parent.mkdir()
+    options = ("--model", folder, *SMALLER, "--calibrate", "none")
+    command = [sys.executable, "-c", KILLED, "finetune", output, "--dataset", raw, *options, *QUIET]
+    done = subprocess.run([str(word) for word in command], cwd=LIBRARY, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (left,) = output.parent.iterdir()
+    assert (left / "00000_image.npy").exists() and left.stat().st_mode & 0o077 == 0
+    assert run("compress", output, *options)[0] == 0
+    assert [path.name for path in output.parent.iterdir()] == ["tuned.tuckerseg"]

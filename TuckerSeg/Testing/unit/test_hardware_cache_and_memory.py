@@ -122,7 +122,7 @@ def test_an_interrupted_write_of_a_compiled_form_leaves_nothing(tmp_path, messag
     def interrupted(source, target):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(compiled_cache.os, "replace", interrupted)
+    monkeypatch.setattr("os.replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         compiled_cache.write_entry(tmp_path, IDENTITY, BODY, messages.append)
     assert list(tmp_path.iterdir()) == []

@@ -174,7 +174,10 @@ def test_a_zip_that_would_do_harm_is_not_imported(model, tmp_path):
         import_model(archive, "name")
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", "", "x" * 65, "total", "two words"])
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "a/b", ".hidden", "", "x" * 65, "total", "two words", "CON", "nul.v2", "com1", "Aux.", "mine.", "mine.."],
+)
 def test_names_that_cannot_be_folders_or_are_taken_are_refused(model, name):
     with pytest.raises(SpecError):
         import_model(model, name)
@@ -209,3 +212,9 @@ def test_asking_what_is_installed_imports_nothing_heavy():
     library = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=library, capture_output=True, encoding="utf-8")
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_names_that_differ_only_in_case_are_one(model):
+    import_model(model, "mine")
+    with pytest.raises(SpecError, match="There is a model 'mine' already"):
+        import_model(model, "MINE")

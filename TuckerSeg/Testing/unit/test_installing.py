@@ -21,6 +21,7 @@ import pytest
 from TuckerSegLib import catalog
 from TuckerSegLib.catalog.entries import Part, Task
 from TuckerSegLib.errors import Cancelled, DownloadError, ModelFolderError
+from TuckerSegLib.files.leftovers import leftovers
 from TuckerSegLib.model_zoo import archives, find_part, installed, models_folder
 from TuckerSegLib.model_zoo.download import Patience
 from TuckerSegLib.model_zoo.installing import ensure_installed
@@ -211,6 +212,48 @@ def test_a_damaged_note_of_a_checksum_is_told_and_written_again(server, entries,
     assert re.match("[0-9a-f]{64} ", seen.read_text())
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["CON"],
+        ["nul.nii"],
+        ["fold_0/aux.nii.gz"],
+        ["COM1.txt"],
+        ["lpt9/a.txt"],
+        ["com¹"],
+        ["con .txt"],
+        ["readme."],
+        ["fold_0 /a.txt"],
+        ["a?.txt"],
+        ["a*b"],
+        ['"quoted"'],
+        ["a|b"],
+        ["a<b>"],
+        ["a\nb"],
+        ["readme.txt", "README.txt"],
+        ["fold_1/a.txt", "FOLD_1/b.txt"],
+        ["stra\u00dfe.txt", "strasse.txt"],
+        ["caf\u00e9.txt", "cafe\u0301.txt"],
+    ],
+)
+def test_a_zip_with_names_that_not_every_system_takes_is_not_unpacked(entries, tmp_path, names):
+    prefix = f"{PART.dataset}/{PART.configuration}/"
+    archive = tmp_path / "model.zip"
+    archive.write_bytes(zip_of({prefix + name: b"a" for name in [*entries, *names]}))
+    with pytest.raises(ModelFolderError, match="nothing was unpacked"):
+        archives.unpack(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_only_look_like_devices_and_what_file_managers_leave_are_unpacked(tmp_path):
+    names = ["console.txt", "com10", "auxiliary/nulls.txt", ".hidden", "a.b.c", "__MACOSX/._CON", "x/.DS_Store"]
+    (tmp_path / "model.zip").write_bytes(zip_of({name: b"a" for name in names}))
+    (tmp_path / "out").mkdir()
+    archives.unpack(tmp_path / "model.zip", tmp_path / "out")
+    found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert found == set(names[:5])
+
+
 @pytest.mark.parametrize("kind", ["parent", "root", "drive", "backslash", "link", "bomb", "many"])
 def test_a_zip_that_would_do_harm_is_not_unpacked(server, entries, own_models, monkeypatch, kind):
     monkeypatch.setattr(archives, "FREE_BYTES", 1_000_000)
@@ -288,8 +331,7 @@ def test_a_task_that_needs_a_license_key_is_refused(server):
     assert server.requests == []
 
 
-def test_leftovers_of_a_killed_process_and_incomplete_models_give_way(server, entries, own_models):
-    (own_models / f".{PART.dataset}-killed" / "content").mkdir(parents=True)
+def test_an_incomplete_model_gives_way(server, entries, own_models):
     half = own_models / PART.dataset / PART.configuration
     half.mkdir(parents=True)
     (half / "plans.json").write_text("{}")
@@ -316,7 +358,7 @@ def test_a_process_that_is_killed_while_unpacking_leaves_no_half_model(server, e
     serve(server, PART, stand_in(PART, entries))
     done = subprocess.run([sys.executable, "-c", KILLED], cwd=LIBRARY_FOLDER, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert any(name.startswith(f".{PART.dataset}-") for name in left_in(own_models))
+    assert [found.owner for found in leftovers(own_models)] == ["ended"]
     assert installed(TASK) is None
     install()
     assert len(server.requests) == 1

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..files.durable import written_whole
 from .accuracy_curve import CurvePoint
 
 
@@ -28,6 +29,7 @@ def draw_curve(points: Sequence[CurvePoint], path: Path) -> None:
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
+        OutputError: The file cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -45,7 +47,8 @@ def draw_curve(points: Sequence[CurvePoint], path: Path) -> None:
         panel.grid(alpha=0.3)
         panel.legend(loc="lower right", fontsize=8)
     panels[0].set_ylabel("agreement with the original")
-    figure.savefig(path, format="png", dpi=110)
+    with written_whole(path) as beside:
+        figure.savefig(beside, format="png", dpi=110)
 
 
 def _grouped(points: Sequence[CurvePoint]) -> dict[tuple[str, float], list[CurvePoint]]:

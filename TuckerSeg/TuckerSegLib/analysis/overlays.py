@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..catalog import structures
+from ..files.durable import written_whole
 from ..image import Image, oriented
 
 PLANES = ("axial", "coronal", "sagittal")
@@ -26,6 +27,7 @@ def draw_overlays(volume: Image, label_maps: dict[str, np.ndarray], label_names:
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
+        OutputError: The file cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -46,7 +48,8 @@ def draw_overlays(volume: Image, label_maps: dict[str, np.ndarray], label_names:
             cell.imshow(overlay, origin="lower", interpolation="nearest")
             cell.set_title(f"{title}, {plane}", fontsize=10)
             cell.axis("off")
-    figure.savefig(path, dpi=100)
+    with written_whole(path) as beside:
+        figure.savefig(beside, format="png", dpi=100)
     return path
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import OutputError, SpecError, TuckerSegError
 from ..records.statistics import versions
-from ..text_files import parse_json
+from ..text_files import parse_json, write_text
 from .measure import measure
 from .peers import NNUNET, STEP_FRACTION, TOTALSEGMENTATOR, Case, Contestant, Outcome, contestants, prepare_home
 from .peers import total_memory_bytes as memory_of_machine
@@ -93,7 +93,7 @@ def run_benchmark(
     asked = {"task": spec.task, "rounds": runs, "rank_ratio": spec.rank_ratio, "step_fraction": STEP_FRACTION}
     facts = {**_facts(python), **asked}
     line = as_json(results, facts)
-    (out / "benchmark.json").write_text(line + "\n")
+    write_text(out / "benchmark.json", line + "\n")
     print(f"\n{_heading(facts)}\n\n{as_text(results)}\n\n{NOTES}\n\n{line}", flush=True)
     return parse_json(line)
 

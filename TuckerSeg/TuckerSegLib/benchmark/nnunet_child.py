@@ -8,6 +8,8 @@ import os
 import time
 from pathlib import Path
 
+from ..text_files import write_text
+
 
 def main() -> None:
     """Segment IN with the model folder's ``nnUNetPredictor``; write labels and a JSON of seconds per stage."""
@@ -17,7 +19,7 @@ def main() -> None:
     parser.add_argument("--step", type=float, required=True)
     options = parser.parse_args()
     seconds = predict(options.model, options.volume, options.output, options.step)
-    options.report.write_text(json.dumps(seconds))
+    write_text(options.report, json.dumps(seconds))
 
 
 def predict(model: Path, volume: Path, output: Path, step_fraction: float) -> dict[str, float]:

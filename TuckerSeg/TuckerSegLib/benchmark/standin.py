@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import catalog
 from ..errors import OutputError, SpecError
+from ..files.durable import written_whole
+from ..text_files import write_text
 from .standin_weights import standin_network
 
 if TYPE_CHECKING:
@@ -71,8 +73,8 @@ def write_standin(root: Path, task: str = FAST) -> tuple[Path, ...]:
         plans, dataset = standin_plans(task, part), standin_dataset(task, part)
         try:
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            (folder / "plans.json").write_text(json.dumps(plans, indent=1))
-            (folder / "dataset.json").write_text(json.dumps(dataset, indent=1))
+            write_text(folder / "plans.json", json.dumps(plans, indent=1))
+            write_text(folder / "dataset.json", json.dumps(dataset, indent=1))
             _save(_checkpoint(standin_network(plans, dataset, standin_seed(part))), checkpoint)
         except OSError as error:
             text = f"{folder}: the stand-in model cannot be written ({error}). Name another folder."
@@ -164,9 +166,8 @@ def _checkpoint(network: torch.nn.Module) -> dict[str, Any]:
 
 
 def _save(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write beside and rename, so that a stopped run leaves no half a checkpoint that looks complete."""
+    """Whole or not at all: a stopped run leaves no half a checkpoint that looks complete."""
     import torch
 
-    beside = path.with_suffix(".part")
-    torch.save(checkpoint, beside)
-    beside.replace(path)
+    with written_whole(path) as beside:
+        torch.save(checkpoint, beside)

@@ -10,6 +10,8 @@ import json
 import os
 from pathlib import Path
 
+from ..text_files import write_text
+
 
 def start_command(python: Path) -> list[Path | str]:
     """How its program is started in the environment of a Python; its options follow."""
@@ -37,4 +39,4 @@ def write_settings(home: Path) -> None:
         "prediction_counter": 0,
         "statistics_disclaimer_shown": True,
     }
-    (home / "config.json").write_text(json.dumps(settings))
+    write_text(home / "config.json", json.dumps(settings))

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..catalog.resources import RESOURCES
-from ..errors import ImageError, OutputError, SpecError
+from ..errors import ImageError, SpecError
+from ..files.durable import written_whole
 
 BUILT_IN = RESOURCES / "Data" / "synthetic_torso.nii.gz"
 
@@ -48,10 +49,8 @@ def resample_volume(source: Path, target: Path, spacing_mm: Sequence[float], rep
         torch.from_numpy(np.ascontiguousarray(array))[None, None], size=shape, mode="trilinear", align_corners=False
     )
     voxels = larger[0, 0].round_().clamp_(-32768, 32767).to(torch.int16).numpy()
-    try:
-        nibabel.save(nibabel.Nifti1Image(voxels.T, _affine_of(image.affine, array.shape, shape)), target)
-    except OSError as error:
-        raise OutputError(f"{target}: the resampled volume cannot be written ({error}).") from error
+    with written_whole(target) as beside:
+        nibabel.save(nibabel.Nifti1Image(voxels.T, _affine_of(image.affine, array.shape, shape)), beside)
     return shape
 
 

@@ -10,6 +10,8 @@ import json
 import time
 from pathlib import Path
 
+from ..text_files import write_text
+
 
 def main() -> None:
     """Segment IN twice; write labels and a JSON with the seconds of both and the second one's stages."""
@@ -19,7 +21,7 @@ def main() -> None:
     parser.add_argument("--rank", type=float, required=True)
     parser.add_argument("--step", type=float, required=True)
     options = parser.parse_args()
-    options.report.write_text(json.dumps(segment_twice(options)))
+    write_text(options.report, json.dumps(segment_twice(options)))
 
 
 def segment_twice(options: argparse.Namespace) -> dict[str, float]:

@@ -12,13 +12,13 @@ from pathlib import Path
 from .. import catalog, image
 from ..analysis.overlays import draw_overlays
 from ..cache import Cache
-from ..errors import OutputError
 from ..evaluation.overlap import mean_dice
 from ..jobs.run import run_job
 from ..records.job import InferenceSpec, Job, steps_at
 from ..records.serialization import to_json
 from ..records.statistics import as_table
 from ..segmentation.segment import SegmentationResult
+from ..text_files import make_folder, write_text
 from .output import say
 from .terminal import TerminalReporter
 
@@ -44,10 +44,7 @@ def run_demo(folder: Path, rank_ratio: float | None = None) -> list[DemoRow]:
     Raises:
         OutputError: The folder cannot be made or written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror}.") from error
+    make_folder(folder)
     chosen = RANK_RATIO if rank_ratio is None else rank_ratio
     ratios = [1.0, chosen, *(ratio for ratio in FURTHER_RANK_RATIOS if ratio < chosen)]
     files = {1.0: folder / "original.seg.nrrd", chosen: folder / "segmentation.seg.nrrd"}
@@ -91,7 +88,7 @@ def _report(rows: list[DemoRow], folder: Path) -> None:
         {"rank_ratio": row.rank_ratio, "agreement": row.agreement, "statistics": to_json(row.result.statistics)}
         for row in rows
     ]
-    (folder / "statistics.json").write_text(json.dumps(documents, indent=1), encoding="utf-8")
+    write_text(folder / "statistics.json", json.dumps(documents, indent=1))
     written = [folder / name for name in ("segmentation.seg.nrrd", "original.seg.nrrd", "statistics.json")]
     try:
         picture = draw_overlays(

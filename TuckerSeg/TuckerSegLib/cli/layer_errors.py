@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..analysis.layer_errors import LayerReconstruction, RankGrid, RankPair, layers_of, measure_reconstruction
 from ..cache import Cache
-from ..errors import OutputError
+from ..files.durable import written_whole
 from ..image import Image
 from ..models.calibration import ModelCalibration, calibrate_model, stored_calibration
 from ..models.model import SegmentationModel
@@ -55,12 +55,14 @@ def reconstruct(
     """
     count = len(layers_of(model, grid.layers))  # errors before the work, not after it
     table = make_folder(folder) / "reconstruction.csv"
-    write_text(table, csv_text([COLUMNS]))
+    text = csv_text([COLUMNS])
+    write_text(table, text)
     cache, layers = Cache(), []
     calibration = _calibration(model, volume, cache, stop)
     for layer in measure_reconstruction(model, grid, cache, calibration, stop):
         layers.append(layer)
-        _append(table, csv_text(_rows(layer)))  # what was measured stays, whatever comes
+        text += csv_text(_rows(layer))
+        write_text(table, text)  # what was measured stays, whatever comes
         tell(f"{len(layers)}/{count} {layer.path}: {len(layer.pairs)} rank pairs")
     say(*as_text(layers).split("\n"))
     try:
@@ -125,10 +127,8 @@ def draw_reconstruction(layers: Sequence[LayerReconstruction], path: Path) -> No
     figure.supylabel("output rank")
     figure.suptitle("red line: ranks beyond it are no cheaper than the dense layer", fontsize=9)
     figure.colorbar(shown, ax=panels.tolist(), label="relative error", shrink=min(1.0, 4 / rows), extend="min")
-    try:
-        figure.savefig(path, format="png", dpi=110)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+    with written_whole(path) as beside:
+        figure.savefig(beside, format="png", dpi=110)
 
 
 def _draw_map(panel: Axes, layer: LayerReconstruction, name: str) -> Any:
@@ -180,11 +180,3 @@ def _rows(layer: LayerReconstruction) -> Iterable[Sequence[Any]]:
     common = (layer.path, outputs, inputs, "x".join(map(str, kernel)), layer.dense.macs, layer.dense.parameters)
     for pair in layer.pairs:
         yield *common, *astuple(pair)
-
-
-def _append(path: Path, text: str) -> None:
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import threading
 import time
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ..cache import Cache
-from ..text_files import read_json
+from ..errors import OutputError
+from ..text_files import read_json, write_text
 
 FILE_NAME = "measurements.json"
 MOST_ENTRIES = 500  # the oldest go
@@ -74,11 +74,9 @@ class Measurements:
             entries = self._read()
             entries[kind, key, detail] = (value, time.time())
             newest = sorted(entries.items(), key=lambda item: -item[1][1])[:MOST_ENTRIES]
-            with contextlib.suppress(OSError):  # a read-only cache forgets
+            with contextlib.suppress(OSError, OutputError):  # a read-only cache forgets
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-                beside = self._file.with_suffix(f".{os.getpid()}")
-                beside.write_text(json.dumps([[*name, *entry] for name, entry in newest], indent=1), encoding="utf-8")
-                os.replace(beside, self._file)
+                write_text(self._file, json.dumps([[*name, *entry] for name, entry in newest], indent=1))
 
     def _read(self) -> dict[tuple[str, str, str], tuple[float, float]]:
         """Kind, key and detail to value and time, of every entry that is whole."""

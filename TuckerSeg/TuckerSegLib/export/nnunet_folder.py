@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..compression.heads import drop_unused_heads
 from ..errors import SpecError, UnsupportedModelError
+from ..files.durable import written_whole
+from ..files.names import safe_name
 from ..nnunet.compressed_architecture import compressed_architecture
 from ..nnunet.folder import CHECKPOINT_NAMES, find_model_folder
 from ..nnunet.network import build_network
 from ..nnunet.plans import Architecture, read_plans, resolved_configuration
 from ..records.compression import CompressionRecipe
+from ..text_files import write_text
 from .checking import require_agreement, sample_patch
 from .settings import DATASET_NAME, Exported, ExportSettings
 from .staging import require_free, staged
@@ -64,7 +67,7 @@ def export(model: SegmentationModel, path: Path, settings: ExportSettings) -> Ex
         _write_json(folder / "plans.json", _exported_plans(model, architecture))
         _write_json(folder / "dataset.json", model.plans.documents["dataset"])
         for fold in model.folds:
-            _write_checkpoint(folder / f"fold_{fold}" / CHECKPOINT_NAMES[0], model, fold)
+            _write_checkpoint(folder / safe_name(f"fold_{fold}") / CHECKPOINT_NAMES[0], model, fold)
         difference = _tried(model, folder)
         names = [file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file()]
     return Exported(place, tuple(place / name for name in names), difference)
@@ -75,13 +78,14 @@ def model_folder(model: SegmentationModel, path: Path, settings: ExportSettings)
 
     Raises:
         SpecError: The model's dataset has no name that nnU-Net takes.
+        OutputError: The names of its dataset or plans cannot be those of folders.
     """
     dataset = settings.dataset_name or model.plans.dataset_name
     if not DATASET_NAME.fullmatch(dataset):
         raise SpecError(f"nnU-Net cannot find a dataset of the name '{dataset}': say --dataset-name Dataset123_Name.")
     plans_name = (model.plans.documents or {}).get("plans", {}).get("plans_name", "nnUNetPlans")
     default = f"{TRAINER}__{plans_name}__{model.plans.configuration}"
-    return path / dataset / (settings.trainer_folder or default)
+    return path / safe_name(dataset) / safe_name(settings.trainer_folder or default)
 
 
 def _without_cases(recipe: CompressionRecipe) -> CompressionRecipe:
@@ -116,7 +120,7 @@ def _exported_plans(model: SegmentationModel, architecture: Architecture) -> dic
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    write_text(path, json.dumps(document, indent=1))
 
 
 def _write_checkpoint(path: Path, model: SegmentationModel, fold: str) -> None:
@@ -129,7 +133,8 @@ def _write_checkpoint(path: Path, model: SegmentationModel, fold: str) -> None:
         "inference_allowed_mirroring_axes": model.plans.mirror_axes or None,
     }
     path.parent.mkdir()
-    torch.save(checkpoint, path)
+    with written_whole(path) as beside:
+        torch.save(checkpoint, beside)
 
 
 def _tried(model: SegmentationModel, folder: Path) -> float:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..compression.layers import replace_modules
 from ..errors import DependencyError, OutputError, SpecError
+from ..files.durable import written_whole
 from .checking import require_agreement, sample_patch
 from .settings import Exported, ExportSettings
 from .sidecar import INPUT_NAME, OUTPUT_NAME, document_of, write_sidecar
@@ -94,12 +95,12 @@ def _write(network: nn.Module, patch: Tensor, path: Path, settings: ExportSettin
     batch = {name: {0: "batch"} for name in (INPUT_NAME, OUTPUT_NAME)} if settings.dynamic_batch else None
     # The newer exporter needs packages more and gives the same graph; before torch 2.5 there was no other than this.
     older = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
-    with warnings.catch_warnings(), torch.inference_mode():
+    with written_whole(path) as beside, warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             exact,
             (patch,),
-            str(path),
+            str(beside),
             input_names=[INPUT_NAME],
             output_names=[OUTPUT_NAME],
             dynamic_axes=batch,

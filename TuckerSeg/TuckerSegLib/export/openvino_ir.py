@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import OutputError
+from ..files.durable import written_whole
 from ..hardware.openvino_convert import to_model
 from .checking import require_agreement, sample_patch
 from .settings import Exported, ExportSettings
@@ -53,7 +54,8 @@ def export(model: SegmentationModel, path: Path, settings: ExportSettings) -> Ex
         converted = to_model(network, tuple(patch.shape), "f32", warnings.warn, channels_last=False)
         converted.input(0).get_tensor().set_names({INPUT_NAME})
         converted.output(0).get_tensor().set_names({OUTPUT_NAME})
-        openvino.save_model(converted, folder / path.name, compress_to_fp16=weights == "fp16")
+        with written_whole(folder / path.name) as beside:  # and its weights, in the same folder
+            openvino.save_model(converted, beside, compress_to_fp16=weights == "fp16")
         del converted
         difference = _tried(network, patch, folder / path.name, weights)
         write_sidecar(folder / names[1], document_of(model, path.name, weights, dynamic_batch=False))

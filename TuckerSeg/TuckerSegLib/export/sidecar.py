@@ -14,6 +14,7 @@ from .. import catalog
 from ..records.compression import CompressionRecipe
 from ..records.serialization import to_json
 from ..sliding_window.weights import PEAK, SIGMA_FRACTION
+from ..text_files import write_text
 
 if TYPE_CHECKING:
     from ..models.model import SegmentationModel
@@ -138,4 +139,4 @@ def _decision(model: SegmentationModel) -> dict[str, Any]:
 
 def write_sidecar(path: Path, document: dict[str, Any]) -> None:
     """Write it as JSON."""
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(document, indent=1) + "\n")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import OutputError
+from ..files.durable import output_error, temporary_folder
+from ..files.leftovers import sweep
+from ..files.moves import NEW, move_all
 
 
 def require_free(places: Sequence[Path], overwrite: bool) -> None:
@@ -19,6 +19,7 @@ def require_free(places: Sequence[Path], overwrite: bool) -> None:
         OutputError: Something is there already (an empty folder is not), and may not be replaced.
     """
     for place in places:
+        sweep(place.parent)  # of a killed export
         occupied = any(place.iterdir()) if place.is_dir() else place.exists()
         if occupied and not overwrite:
             raise OutputError(f"{place} is there already. Name another place, or say --overwrite.")
@@ -26,7 +27,7 @@ def require_free(places: Sequence[Path], overwrite: bool) -> None:
 
 @contextmanager
 def staged(place: Path, names: Sequence[str] | None = None) -> Iterator[Path]:
-    """A folder to write in, whose content takes its place when all went well.
+    """A folder to write in, whose content takes its place, safe on the disk, when all went well.
 
     Args:
         place: The folder that it becomes; with ``names``, the folder that its files go to.
@@ -36,25 +37,17 @@ def staged(place: Path, names: Sequence[str] | None = None) -> Iterator[Path]:
         OutputError: It cannot be written there.
     """
     parent = place if names else place.parent
-    beside, missing = None, not parent.exists()
+    missing = not parent.exists()
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=".tuckerseg-", dir=parent))
-        inside = beside / "new"
-        inside.mkdir()
-        yield inside
-        if names:
-            for name in names:
-                os.replace(inside / name, place / name)
-        else:
-            if place.exists():
-                os.replace(place, beside / "old")
-            os.replace(inside, place)
+        with temporary_folder(parent) as beside:
+            inside = beside / NEW if names else beside / NEW / place.name
+            inside.mkdir(parents=True)
+            yield inside
+            move_all(beside, names or [place.name])
     except OSError as error:
-        raise OutputError(f"{place} cannot be written: {error.strerror or error}.") from error
+        raise output_error(place, error) from error
     finally:
-        if beside is not None:
-            shutil.rmtree(beside, ignore_errors=True)
         if missing:
             with suppress(OSError):
                 parent.rmdir()  # only where nothing came into it

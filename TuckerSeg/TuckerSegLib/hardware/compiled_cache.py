@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from ..errors import OutputError
+from ..files.durable import written_whole
 from ..text_files import parse_json
 
 _FORMAT = 1
@@ -76,20 +76,13 @@ def write_entry(
     """
     checks = {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
     header = {"format": _FORMAT, "identity": identity, **checks, "note": note[:1000]}
-    temporary = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".compiled-", delete=False) as file:
-            temporary = Path(file.name)
+        with written_whole(entry_path(folder, identity), len(body)) as beside, beside.open("wb") as file:
             file.write(json.dumps(header).encode() + b"\n")
             file.write(body)
-        os.replace(temporary, entry_path(folder, identity))
-    except OSError as error:
-        log(f"The compiled network was not kept in {folder} ({error.strerror}).")
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):  # renamed already where all went well
-                temporary.unlink()
+    except (OSError, OutputError) as error:
+        log(f"The compiled network was not kept in {folder} ({error}).")
 
 
 def drop_entry(folder: Path, identity: dict[str, str]) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import shutil
 import tempfile
-import uuid
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OutputError
+from ..files.durable import output_error, written_whole
 from .formats.metaimage import metaimage_header
 from .formats.nifti import nifti_header
 from .formats.nrrd import nrrd_header
@@ -56,17 +55,9 @@ def write_labels(
             f"{path}: labels are uint8 or uint16 on the grid {geometry.shape}; found {labels.dtype} of {labels.shape}."
         )
     _check_folder(path)
-    # The extension stays: a viewer that watches the folder, or a user who finds the file, knows what it is
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial{extension}")
-    try:
-        with partial.open("wb") as file:
-            for piece in _file_content(extension, labels, geometry, segments, description):
-                file.write(piece)
-        os.replace(partial, path)
-    except OSError as error:
-        raise _output_error(path, error) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(path) as beside, beside.open("wb") as file:
+        for piece in _file_content(extension, labels, geometry, segments, description):
+            file.write(piece)
 
 
 def _file_content(
@@ -119,7 +110,7 @@ def check_output(path: str | os.PathLike) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise _output_error(path, error) from error
+        raise output_error(path, error) from error
 
 
 def check_space(path: str | os.PathLike, geometry: Geometry, bytes_per_voxel: int = 1) -> None:
@@ -152,13 +143,3 @@ def _check_folder(path: Path) -> None:
         raise OutputError(f"{path}: the folder {path.parent} does not exist. Create it first.")
     if path.is_dir():
         raise OutputError(f"{path}: is a folder. Give the name of a file in it.")
-
-
-def _output_error(path: Path, error: OSError) -> OutputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(f"{path}: the disk is full. Make space on it, or write to another one. Nothing was written.")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return OutputError(
-            f"{path}: the folder {path.parent} cannot be written to ({error.strerror}). Choose another one."
-        )
-    return OutputError(f"{path}: cannot be written ({error.strerror or error}).")

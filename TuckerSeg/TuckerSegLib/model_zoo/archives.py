@@ -3,7 +3,6 @@ what comes out is not out of proportion."""
 
 from __future__ import annotations
 
-import os
 import stat
 import zipfile
 import zlib
@@ -11,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from ..errors import Cancelled, DownloadError, ModelFolderError
+from ..files.names import fault_of_name, same_to_some
+from ..files.sync import synced_file
 from .download import check_space
 
 LARGEST_RATIO = 20  # weights hardly shrink in a zip: of published ones, what comes out is 1.2 times as large
@@ -38,7 +39,10 @@ def check_archive(path: Path) -> list[zipfile.ZipInfo]:
     for entry in entries:
         if reason := _danger(entry):
             raise ModelFolderError(f"{path}: the entry {entry.filename!r} {reason}; nothing was unpacked.")
-    files = [entry for entry in entries if not entry.is_dir() and not set(JUNK) & set(_parts(entry))]
+    wanted = [entry for entry in entries if not set(JUNK) & set(_parts(entry))]
+    if reason := _bad_name(wanted):
+        raise ModelFolderError(f"{path}: {reason}; nothing was unpacked.")
+    files = [entry for entry in wanted if not entry.is_dir()]
     total, packed = sum(entry.file_size for entry in files), path.stat().st_size
     if len(entries) > MOST_ENTRIES or total > min(LARGEST_BYTES, max(FREE_BYTES, LARGEST_RATIO * packed)):
         raise ModelFolderError(
@@ -72,30 +76,17 @@ def unpack(
             target = folder.joinpath(*_parts(entry))
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(entry) as source, open(target, "xb") as file:
+                with archive.open(entry) as source, synced_file(target) as file:
                     while chunk := source.read(CHUNK_BYTES):
                         if cancelled():
                             raise Cancelled("Unpacking was cancelled.")
                         file.write(chunk)
                         done += len(chunk)
                         progress(done, total)
-                    file.flush()
-                    os.fsync(file.fileno())
             except (zipfile.BadZipFile, zlib.error, EOFError, FileExistsError, RuntimeError) as error:
                 raise ModelFolderError(f"{path} is damaged at {entry.filename!r} ({error}).") from error
             except OSError as error:
                 raise DownloadError(f"{target} cannot be written: {error.strerror}.") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder safe against a loss of power, where the system can."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _parts(entry: zipfile.ZipInfo) -> tuple[str, ...]:
@@ -111,4 +102,18 @@ def _danger(entry: zipfile.ZipInfo) -> str | None:
         return "is a link or a device"
     if entry.flag_bits & 1:
         return "is encrypted"
+    return None
+
+
+def _bad_name(entries: list[zipfile.ZipInfo]) -> str | None:
+    """Why the names of entries cannot be those of files on every system, as a clause; None where they can."""
+    spelled: dict[tuple[str, ...], str] = {}
+    for entry in entries:
+        parts = _parts(entry)
+        for depth, part in enumerate(parts, 1):
+            if fault := fault_of_name(part):
+                return f"the entry {entry.filename!r}: the name {part!r} {fault}"
+            other = spelled.setdefault(tuple(map(same_to_some, parts[:depth])), part)
+            if other != part:
+                return f"the entry {entry.filename!r}: {part!r} and {other!r} are one name on Windows and macOS"
     return None

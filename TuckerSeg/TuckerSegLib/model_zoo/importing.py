@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import tempfile
 import time
 import zipfile
 import zlib
@@ -15,9 +12,13 @@ from pathlib import Path
 
 from ..catalog.entries import Task, task
 from ..errors import Cancelled, ModelFolderError, OutputError, SpecError
+from ..files.durable import move_into_place, output_error, remove_at_once, temporary_folder
+from ..files.names import fault_of_name, same_to_some
+from ..files.sync import synced_file
 from ..nnunet.folder import ModelFolder, find_model_folder
 from ..nnunet.plans import ModelPlans, read_plans
-from .archives import CHUNK_BYTES, check_archive, sync_folder
+from ..text_files import write_text
+from .archives import CHUNK_BYTES, check_archive
 from .download import check_space
 from .places import IMPORTED, NOTE_FILE, ImportedModel, imported_models, models_folder
 
@@ -47,19 +48,15 @@ def import_model(path: str | Path, name: str, cancelled: Callable[[], bool] = la
     try:
         parent.mkdir(parents=True, exist_ok=True)
         check_space(parent, sum(_size(file) for file in folder.files()))
-        beside = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=parent))
-        try:
+        with temporary_folder(parent) as beside:
             root = beside / "model"
             _copy(folder, root / _configuration_name(folder, plans), cancelled)
             title = f"{plans.dataset_name or source.stem}: {len(plans.labels)} structures"
             note = {"title": title, "source": str(source), "imported_at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-            (root / NOTE_FILE).write_text(json.dumps(note, indent=1), encoding="utf-8")
-            os.replace(root, parent / name)
-            sync_folder(parent)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            write_text(root / NOTE_FILE, json.dumps(note, indent=1))
+            move_into_place(root, parent / name)
     except OSError as error:
-        raise OutputError(f"{parent / name} cannot be written: {error.strerror}.") from error
+        raise output_error(parent / name, error) from error
     return next(model for model in imported_models() if model.name == name)
 
 
@@ -78,13 +75,10 @@ def remove_model(name: str) -> list[Path]:
         raise SpecError(f"'{name}' is neither a task nor an imported model; 'tuckerseg models' lists the names.")
     folders = _own_folders(known) if known else [models_folder() / IMPORTED / name]
     for folder in folders:
-        gone = folder.with_name(f".{folder.name}-removed")
         try:
-            shutil.rmtree(gone, ignore_errors=True)
-            os.replace(folder, gone)  # at once, so that nobody finds half a model
+            remove_at_once(folder)
         except OSError as error:
             raise OutputError(f"{folder} cannot be removed: {error.strerror}.") from error
-        shutil.rmtree(gone, ignore_errors=True)
     return folders
 
 
@@ -96,10 +90,15 @@ def _own_folders(known: Task) -> list[Path]:
 def _check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise SpecError(f"'{name}' cannot be a model's name: use letters, digits, '.', '_' and '-'.")
+    if fault := fault_of_name(name):
+        raise SpecError(f"'{name}' cannot be a model's name: it {fault}. Choose another one.")
     if task(name):
         raise SpecError(f"'{name}' is a task of the catalog; choose another name.")
-    if name in [model.name for model in imported_models()]:
-        raise SpecError(f"There is a model '{name}' already: choose another name, or 'tuckerseg models remove {name}'.")
+    for other in (model.name for model in imported_models()):
+        if same_to_some(other) == same_to_some(name):
+            raise SpecError(
+                f"There is a model '{other}' already: choose another name, or 'tuckerseg models remove {other}'."
+            )
 
 
 def _read_everything(folder: ModelFolder) -> ModelPlans:
@@ -125,12 +124,10 @@ def _copy(folder: ModelFolder, target: Path, cancelled: Callable[[], bool]) -> N
         place = target / name
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with (folder.root / name).open("rb") as source, place.open("xb") as file:
+            with (folder.root / name).open("rb") as source, synced_file(place) as file:
                 while chunk := source.read(CHUNK_BYTES):
                     if cancelled():
                         raise Cancelled("The import was cancelled.")
                     file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
         except (zipfile.BadZipFile, zlib.error) as error:
             raise ModelFolderError(f"{folder.container} is damaged at {name} ({error}).") from error

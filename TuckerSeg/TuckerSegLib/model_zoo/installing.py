@@ -5,11 +5,8 @@ A model appears in its place by one renaming, so it is whole or not there. Nothi
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ..catalog.entries import Part, Task
-from ..errors import DownloadError, ModelFolderError
+from ..errors import DownloadError, ModelFolderError, OutputError
+from ..files.durable import temporary_folder
+from ..files.moves import NEW, move_all
 from ..nnunet.folder import find_model_folder
-from .archives import sync_folder, unpack
+from ..text_files import write_text
+from .archives import unpack
 from .checksums import known_sum, remember_sum
 from .download import Fetched, Patience, WrongChecksum, check_address, fetch, sha256_of
 from .download_progress import DownloadProgress, Listener
@@ -177,35 +177,23 @@ def _checked(by_hand: Path, part: Part, helpers: _Helpers) -> Fetched:
 def _install_file(fetched: Fetched, part: Part, helpers: _Helpers) -> None:
     """Unpack beside, check, rename; then the zip is not needed any more."""
     folder = models_folder()
-    for leftover in folder.glob(f".{part.dataset}-*"):  # of a process that was killed; ours is the lock
-        shutil.rmtree(leftover, ignore_errors=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{part.dataset}-", dir=folder))
     try:
-        helpers.progress.stage("unpack")
-        (beside / "content").mkdir()
-        unpack(fetched.path, beside / "content", helpers.progress.unpacked, helpers.cancelled)
-        root = _dataset_folder(beside / "content", part)
-        _check(root, part, fetched.path)
-        _write_note(root, part, fetched.sha256)
-        _sync_tree(root)
-        _replace(folder / part.dataset, root, beside / "older")
-        sync_folder(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    remember_sum(part, fetched.sha256)
-    fetched.path.unlink(missing_ok=True)
-
-
-def _replace(target: Path, root: Path, older: Path) -> None:
-    """Put a folder in its place; what lies there, without all its files, gives way."""
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(target, older)
-        os.replace(root, target)
+        with temporary_folder(folder) as beside:
+            helpers.progress.stage("unpack")
+            (beside / "content").mkdir()
+            unpack(fetched.path, beside / "content", helpers.progress.unpacked, helpers.cancelled)
+            root = _dataset_folder(beside / "content", part)
+            _check(root, part, fetched.path)
+            _write_note(root, part, fetched.sha256)
+            (beside / NEW).mkdir()
+            os.replace(root, beside / NEW / part.dataset)
+            move_all(beside, [part.dataset])  # what lies there, without all its files, gives way
+        remember_sum(part, fetched.sha256)
     except OSError as error:
-        if older.exists() and not target.exists():
-            os.replace(older, target)
-        raise DownloadError(f"{target} cannot be written: {error.strerror}.") from error
+        raise DownloadError(f"{part.dataset} cannot be written into {folder}: {error.strerror or error}.") from error
+    except OutputError as error:
+        raise DownloadError(str(error)) from error
+    fetched.path.unlink(missing_ok=True)
 
 
 def _dataset_folder(content: Path, part: Part) -> Path:
@@ -232,12 +220,7 @@ def _check(root: Path, part: Part, source: Path) -> None:
 
 def _write_note(root: Path, part: Part, sha256: str) -> None:
     note: dict[str, Any] = {"url": part.url, "sha256": sha256, "installed_at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    (root / NOTE_FILE).write_text(json.dumps(note, indent=1), encoding="utf-8")
-
-
-def _sync_tree(root: Path) -> None:
-    for folder, _, _ in os.walk(root):
-        sync_folder(Path(folder))
+    write_text(root / NOTE_FILE, json.dumps(note, indent=1))
 
 
 def _advice(part: Part) -> str:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 from ..errors import Cancelled
+from ..files.locks import try_lock, unlock
 
 POLL_S = 0.2
-TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK, errno.EWOULDBLOCK)
 
 
 @contextlib.contextmanager
@@ -29,7 +26,7 @@ def exclusive(path: Path, on_wait: Callable[[], None], cancelled: Callable[[], b
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+b") as file:
         waiting = False
-        while not _try(file):
+        while try_lock(file.fileno()) is False:  # None, on a file system without locks: go on without one
             if cancelled():
                 raise Cancelled("Waiting for another process was cancelled.")
             if not waiting:
@@ -39,33 +36,4 @@ def exclusive(path: Path, on_wait: Callable[[], None], cancelled: Callable[[], b
         try:
             yield
         finally:
-            _release(file)
-
-
-def _try(file: IO[bytes]) -> bool:
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in TAKEN  # a file system without locks: go on without one
-    return True
-
-
-def _release(file: IO[bytes]) -> None:
-    with contextlib.suppress(OSError):
-        if os.name == "nt":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_UN)
+            unlock(file.fileno())

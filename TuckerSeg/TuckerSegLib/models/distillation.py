@@ -10,6 +10,7 @@ from typing import Any
 from .. import catalog, hardware
 from ..cache import key_of
 from ..errors import SpecError
+from ..files.names import safe_name
 from ..image import Image, read_image
 from ..preprocessing.preprocess import preprocess
 from ..records.compression import CompressionRecipe
@@ -78,7 +79,7 @@ def repair_model(
                 held_back,
                 settings,
                 device=device,
-                state_file=state_folder and state_folder / f"repair-{state}-{fold}.safetensors",
+                state_file=state_folder and state_folder / safe_name(f"repair-{state}-{fold}.safetensors"),
                 on_event=on_event,
                 cancelled=cancelled,
             )

@@ -11,6 +11,7 @@ import torch
 
 from .. import hardware
 from ..errors import Cancelled, SpecError
+from ..files.names import safe_name
 from ..records.compression import CompressionRecipe
 from ..records.serialization import to_json
 from ..training.finetuning.dataset import RawCase, RawDataset
@@ -43,7 +44,7 @@ class TrainingPlace:
     def state_file(self, fold: str) -> Path | None:
         """Where the state of a fold is kept."""
         path = self.state_path
-        return None if path is None else path.with_name(f"{path.name}.{fold}.state")
+        return None if path is None else path.with_name(safe_name(f"{path.name}.{fold}.state"))
 
 
 def finetune_model(

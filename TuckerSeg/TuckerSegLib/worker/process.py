@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import Cancelled, TuckerSegError
+from ..files.leftovers import is_temporary, sweep
 from ..monitor import Context
 from ..printable import excerpt
 from ..records.protocol import PROTOCOL_VERSION, REQUESTS, event_line
@@ -178,6 +179,8 @@ class WorkerProcess:
                 shutil.rmtree(self._workspace, ignore_errors=True)
                 if not self._workspace.exists():
                     break
+            if is_temporary(self._workspace.parent):  # what an application that was killed leaves of it
+                sweep(self._workspace.parent.parent)
             os._exit(code)
 
 

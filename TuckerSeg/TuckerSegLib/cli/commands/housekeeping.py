@@ -9,11 +9,18 @@ from typing import Any
 
 from ... import hardware
 from ...cache import Cache, CacheEntry
+from ...files.leftovers import Leftover, leftovers, sweep, temporary_places
+from ...model_zoo.places import IMPORTED, models_folder
 from ...records.serialization import to_json
 from ..cache_contents import belongs_to
 from ..output import say, show_json
 
 LEFTOVER = "being written, or left by a process that was killed; removed after a day, or by: cache clear"
+STATES = {
+    "living": "being written",
+    "ended": "left by a process that was killed; removed by: cache clear",
+    "unknown": "of another computer or user",
+}
 
 
 def devices(options: argparse.Namespace) -> None:
@@ -38,19 +45,31 @@ def cache(options: argparse.Namespace) -> None:
         return
     if options.action == "clear":
         say(f"Freed {store.clear() / 1e6:.1f} MB in {store.folder}")
+        freed = sum(map(sweep, _other_places()))
+        if freed:
+            say(f"Freed {freed / 1e6:.1f} MB that ended processes left elsewhere")
         return
-    entries, leftovers = store.entries(), store.leftovers()
+    entries, earlier = store.entries(), store.leftovers()
+    unfinished = [*store.unfinished(), *(found for place in _other_places() for found in leftovers(place))]
     if options.json:
         told = [{**_as_json(entry), "belongs_to": belongs_to(entry), "leftover": False} for entry in entries]
-        told += [{**_as_json(entry), "belongs_to": LEFTOVER, "leftover": True} for entry in leftovers]
+        told += [{**_as_json(entry), "belongs_to": LEFTOVER, "leftover": True} for entry in earlier]
+        told += [_leftover_as_json(found) for found in unfinished]
         show_json(told)
         return
-    for entry in (*entries, *leftovers):
-        what = LEFTOVER if entry in leftovers else belongs_to(entry)
+    for entry in (*entries, *earlier):
+        what = LEFTOVER if entry in earlier else belongs_to(entry)
         age = age_in_words(time.time() - entry.used_at)
         say(f"{entry.size_bytes / 1e6:9.1f} MB  {age:>7}  {entry.kind:12} {entry.key}  {what}")
     total = sum(entry.size_bytes for entry in entries)
     say(f"{total / 1e6:9.1f} MB of {store.limit_bytes / 1e6:.0f} MB in {store.folder}")
+    for found in unfinished:
+        say(f"{found.size_bytes / 1e6:9.1f} MB  {age_in_words(found.age_s):>7}  {STATES[found.owner]}: {found.path}")
+
+
+def _other_places() -> list[Path]:
+    """Folders beside the cache that files on their way may have been left in."""
+    return [models_folder(), models_folder() / IMPORTED, models_folder() / "downloads", *temporary_places()]
 
 
 def age_in_words(seconds: float) -> str:
@@ -59,6 +78,11 @@ def age_in_words(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds // size:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
+
+
+def _leftover_as_json(found: Leftover) -> dict[str, Any]:
+    facts = {"kind": "unfinished", "key": found.path.name, "path": str(found.path), "size_bytes": found.size_bytes}
+    return {**facts, "used_at": time.time() - found.age_s, "belongs_to": STATES[found.owner], "leftover": True}
 
 
 def _as_json(entry: CacheEntry) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
-from pathlib import Path
 
+from ...files.durable import temporary_folder
 from ...image import read_image
 from ...models.distillation import repair_model
 from ...models.finetuning import TrainingPlace, calibration_case, finetune_model
@@ -69,8 +68,8 @@ def finetune(options: argparse.Namespace) -> None:
     model = compressed(options, model, lambda: read_image(example.images))
     reporter = TerminalReporter()
     # Beside the result, because the prepared cases are larger than some systems' temporary folder.
-    with tempfile.TemporaryDirectory(prefix="finetune-", dir=output.parent, ignore_cleanup_errors=True) as store:
-        place = TrainingPlace(options.device, options.threads, Path(store), output if options.resume else None)
+    with temporary_folder(output.parent) as store:
+        place = TrainingPlace(options.device, options.threads, store, output if options.resume else None)
         try:
             tuned, records = finetune_model(model, dataset, settings, place, reporter, options.stopped)
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import random
 import shutil
 import socket
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import Cancelled, DownloadError
+from ...files.durable import move_into_place
 from .answers import length_of, passing_status, pause_asked, range_of, reason_of
 from .connections import check_address, opener_for
 from .pacing import Pace
@@ -110,7 +110,7 @@ def fetch(
                 raise DownloadError(f"{url}: the server has an empty file there.")
         found = sha256_of(part.path, cancelled)
         if sha256 in (None, found):
-            os.replace(part.path, target)
+            move_into_place(part.path, target)
             part.forget()
             return Fetched(target, found, resumed)
         part.discard()

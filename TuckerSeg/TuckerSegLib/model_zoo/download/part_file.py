@@ -10,7 +10,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from ...errors import DownloadError
+from ...errors import DownloadError, OutputError
+from ...files.durable import written_whole
 from ...text_files import read_json
 
 NOTE_BYTES = 64 * 1024
@@ -116,13 +117,9 @@ class PartFile:
             os.fsync(self._file.fileno())
             self._safe = self.size
             note = {"url": self.url, "validator": self._validator, "total": self.total, "safe": self._safe}
-            beside = self._note_file.with_suffix(".new")
-            with beside.open("w", encoding="utf-8") as file:
-                json.dump(note, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, self._note_file)
-        except OSError as error:
+            with written_whole(self._note_file) as beside:
+                beside.write_text(json.dumps(note), encoding="utf-8")
+        except (OSError, OutputError) as error:
             raise self._failure(error) from error
 
     def _read_note(self) -> dict[str, Any]:
@@ -137,7 +134,8 @@ class PartFile:
         validator = note.get("validator")
         return {"safe": sizes[0], "total": note.get("total"), "validator": validator if _is_word(validator) else None}
 
-    def _failure(self, error: OSError) -> DownloadError:
+    def _failure(self, error: OSError | OutputError) -> DownloadError:
+        error = error if isinstance(error, OSError) else error.__cause__
         if error.errno == errno.ENOSPC:
             return DownloadError(f"{self.path}: the disk is full. Make room and try again: what came so far is kept.")
         return DownloadError(f"{self.path} cannot be written: {error.strerror}.")

@@ -13,6 +13,7 @@ import slicer
 from ...errors import TuckerSegError
 from ...records.protocol import VolumeFile
 from ..scene.volumes import VolumeWriter, volume_file
+from .workspace import keep_workspace
 
 PIECE_S = 0.03
 KEPT_FILES = 2  # the one that runs, and the one that is asked for meanwhile
@@ -81,7 +82,7 @@ class VolumeTransfer:
         self._on_ready(self._file)
 
     def _remove_old_files(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        keep_workspace(self._folder)
         with contextlib.suppress(OSError):  # in use by the worker on Windows: removed with its folder
             files = sorted(self._folder.glob("volume-*.npy"), key=lambda file: file.stat().st_mtime)
             for file in files[: -(KEPT_FILES - 1)]:

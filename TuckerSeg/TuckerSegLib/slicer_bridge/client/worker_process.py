@@ -20,7 +20,7 @@ import slicer
 
 from ...records.protocol import FINAL_EVENTS, MOST_LINE_BYTES, parse_event, request_line, unusable
 from ..installation.python_environment import python_environment, python_executable
-from .workspace import make_workspace, remove_workspace
+from .workspace import empty_workspace, keep_workspace, make_workspace, remove_workspace
 
 Event = dict[str, Any]
 Listener = Callable[[Event], None]
@@ -70,7 +70,7 @@ class WorkerProcess:
         """Start the process, if it does not run yet. Returns at once."""
         if self._process is not None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        keep_workspace(self.folder)
         self._unread, self._said, self._pid, self._stopping = b"", [], None, False
         process = qt.QProcess()
         process.setProcessEnvironment(python_environment(self._external))
@@ -219,9 +219,7 @@ class WorkerProcess:
         waiting = dict(self._listeners)
         for number in waiting:
             self._forget(number)
-        with contextlib.suppress(OSError):
-            for file in self.folder.iterdir():
-                file.unlink()
+        empty_workspace(self.folder)
         for number, listener in waiting.items():
             listener({"id": number, **event})
 

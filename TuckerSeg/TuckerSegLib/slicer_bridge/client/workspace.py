@@ -1,27 +1,42 @@
-"""Folders for files that pass between the application and the worker."""
+"""Folders for files that pass between the application and the worker: images of patients are among them."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import time
+import contextlib
 from pathlib import Path
 
 import slicer
 
-PREFIX = "TuckerSeg-"
-ABANDONED_S = 2 * 86400  # a computer that lost its power leaves one; no session lasts that long untouched
+from ...files.leftovers import HeldFolder
+
+_held: dict[Path, HeldFolder] = {}
 
 
 def make_workspace() -> Path:
-    """A new folder in the application's temporary folder; abandoned ones of other sessions are removed."""
-    parent = Path(slicer.app.temporaryPath)
-    for folder in parent.glob(f"{PREFIX}*"):
-        if time.time() - folder.stat().st_mtime > ABANDONED_S:
-            remove_workspace(folder)
-    return Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    """A new folder in the application's temporary folder; those that ended sessions left there are removed."""
+    held = HeldFolder(Path(slicer.app.temporaryPath))
+    folder = held.path / "files"  # a worker that ends removes it, and not the lock beside it
+    folder.mkdir()
+    _held[folder] = held
+    return folder
+
+
+def keep_workspace(folder: Path) -> None:
+    """Make a folder again if it is gone: a worker that ends removes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder in _held:
+        _held[folder].renew()  # where somebody tidied up the temporary folder
+
+
+def empty_workspace(folder: Path) -> None:
+    """Remove all files of a folder, which stays this session's."""
+    with contextlib.suppress(OSError):
+        keep_workspace(folder)
+        for file in folder.iterdir():
+            file.unlink()
 
 
 def remove_workspace(folder: Path) -> None:
     """Remove a folder with all that it holds; it may be gone already."""
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder in _held:
+        _held.pop(folder).release()

@@ -10,10 +10,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ...errors import OutputError, TuckerSegError
+from ...errors import TuckerSegError
 from ...printable import printable
 from ...records.statistics import RunStatistics
-from ...text_files import csv_text
+from ...text_files import csv_text, write_text
 from ..scene.segmentations import rename_segments
 from ..scene.statistics_nodes import (
     COST_ROLE,
@@ -103,12 +103,7 @@ class ResultsSection:
         Raises:
             OutputError: It cannot be written.
         """
-        beside = path.with_name(path.name + ".part")
-        try:
-            beside.write_text(self._text(","), encoding="utf-8", newline="")
-            beside.replace(path)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another place.") from error
+        write_text(path, self._text(","))
 
     def _text(self, delimiter: str) -> str:
         statistics = statistics_of(self._context.parameters.outputSegmentation)

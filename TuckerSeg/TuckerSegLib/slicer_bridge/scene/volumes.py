@@ -6,6 +6,7 @@ Knows MRML volumes; knows nothing of models and of the worker.
 from __future__ import annotations
 
 import hashlib
+import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -109,7 +110,7 @@ class VolumeWriter:
         self._array = np.ascontiguousarray(array_of(volume_node))
         self._bytes = memoryview(self._array.reshape(-1)).cast("B")
         self._path = Path(path)
-        self._beside = self._path.with_suffix(".part")
+        self._beside = self._path.with_name(f"{self._path.stem}-{secrets.token_hex(6)}.part")  # two may write at once
         self._file: BinaryIO | None = None
         self._written = 0
 

@@ -41,7 +41,7 @@ class TrainingState:
 
 
 def write_state(path: Path, state: TrainingState) -> None:
-    """Write beside ``path`` and rename.
+    """Write a file whole or not at all.
 
     Raises:
         OutputError: It cannot be written.
