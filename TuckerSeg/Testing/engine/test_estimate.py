@@ -74,7 +74,7 @@ def test_nothing_is_loaded_run_or_decomposed_for_it(make_model_folder, hand_over
     geometry = image_of(hand_over()).geometry
     for name in ("network", "head"):
         monkeypatch.setattr(type(model), name, lambda *arguments: pytest.fail("weights were touched"), raising=True)
-    monkeypatch.setattr(module, "peak_memory_bytes", lambda *arguments: 1)  # asks the head for its size
+    monkeypatch.setattr(module, "predicted_peak_memory_bytes", lambda *arguments: 1)  # asks the head for its size
     assert Estimator(model, measurements).estimate(geometry, job_at()).macs_per_patch
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from TuckerSegLib.benchmark import bench, totalsegmentator
-from TuckerSegLib.benchmark.peers import Case, Contestant, Outcome, contestants
+from TuckerSegLib.benchmark.peers import BenchmarkCase, Contestant, Outcome, contestants
 from TuckerSegLib.benchmark.volumes import agreement, resample_volume
 from TuckerSegLib.errors import ImageError, SpecError, TuckerSegError
 
@@ -52,7 +52,7 @@ def test_agreement_is_the_share_of_equal_voxels_and_needs_one_grid(tmp_path):
 
 
 def writer(name, labels, wall_s=1.0, log=None):
-    def run(case: Case) -> Outcome:
+    def run(case: BenchmarkCase) -> Outcome:
         if log is not None:
             log.append(name)
         save(case.labels(name), labels)
@@ -107,7 +107,7 @@ def test_of_five_networks_nobody_is_warm_and_nnunet_runs_inside_totalsegmentator
 
 
 def test_the_case_of_a_task_has_the_folders_of_its_networks(tmp_path):
-    folders = Case(tmp_path / "ct.nii.gz", tmp_path, tmp_path, "total").models
+    folders = BenchmarkCase(tmp_path / "ct.nii.gz", tmp_path, tmp_path, "total").models
     assert [folder.parent.name[:10] for folder in folders] == [f"Dataset29{number}" for number in range(1, 6)]
 
 

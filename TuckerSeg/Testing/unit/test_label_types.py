@@ -12,7 +12,8 @@ from TuckerSegLib.cli.check import check
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.evaluation.label_files import LabelMap, matched, read_label_map
 from TuckerSegLib.image import Geometry, Segment, label_type, write_labels
-from TuckerSegLib.postprocessing.decision import Decision, Head
+from TuckerSegLib.linear_head import Head
+from TuckerSegLib.postprocessing.decision import Decision
 from TuckerSegLib.postprocessing.label_slice import class_type
 from TuckerSegLib.postprocessing.label_volume import label_volume
 from TuckerSegLib.postprocessing.merge import MergedLabels

@@ -4,8 +4,9 @@ import torch
 from scipy.ndimage import zoom
 
 from TuckerSegLib.errors import SpecError
+from TuckerSegLib.linear_head import Head
 from TuckerSegLib.postprocessing import label_slice as slice_labeling
-from TuckerSegLib.postprocessing.decision import Decision, Head
+from TuckerSegLib.postprocessing.decision import Decision
 from TuckerSegLib.postprocessing.label_volume import label_volume
 from TuckerSegLib.resampling import ResamplingSpec, linear_taps
 from TuckerSegLib.sliding_window import Slab, StreamSpec, stream

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from TuckerSegLib.postprocessing.decision import Decision, Head
+from TuckerSegLib.linear_head import Head
+from TuckerSegLib.postprocessing.decision import Decision
 from TuckerSegLib.postprocessing.label_volume import label_volume
 from TuckerSegLib.resampling import ResamplingSpec, linear_taps
 from TuckerSegLib.sliding_window import Slab

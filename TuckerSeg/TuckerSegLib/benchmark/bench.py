@@ -20,7 +20,16 @@ from ..errors import OutputError, SpecError, TuckerSegError
 from ..records.statistics import versions
 from ..text_files import parse_json, write_text
 from .measure import measure
-from .peers import NNUNET, STEP_FRACTION, TOTALSEGMENTATOR, Case, Contestant, Outcome, contestants, prepare_home
+from .peers import (
+    NNUNET,
+    STEP_FRACTION,
+    TOTALSEGMENTATOR,
+    BenchmarkCase,
+    Contestant,
+    Outcome,
+    contestants,
+    prepare_home,
+)
 from .peers import total_memory_bytes as memory_of_machine
 from .standin import FAST, SHAPES
 from .table import Row, VolumeResult, as_json, as_text
@@ -124,7 +133,7 @@ def find_totalsegmentator(named: str | Path | None) -> Path | None:
     return Path(sys.executable) if importlib.util.find_spec("totalsegmentator") else None
 
 
-def _prepare(volume: Path, out: Path, spec: BenchmarkSpec) -> list[Case]:
+def _prepare(volume: Path, out: Path, spec: BenchmarkSpec) -> list[BenchmarkCase]:
     """Folders, stand-in model, the larger volume; one case per volume."""
     home = out / "home"
     try:
@@ -132,12 +141,12 @@ def _prepare(volume: Path, out: Path, spec: BenchmarkSpec) -> list[Case]:
         home.mkdir(parents=True, exist_ok=True)
         _say("Writing the stand-in models")
         prepare_home(home, spec.task)
-        cases = [Case(volume, out / "volume", home, spec.task)]
+        cases = [BenchmarkCase(volume, out / "volume", home, spec.task)]
         if spec.spacing_mm is not None:
             larger = out / "larger.nii.gz"
             shape = resample_volume(volume, larger, spec.spacing_mm, spec.repeats)
             _say(f"Wrote {larger} with {' x '.join(map(str, shape))} voxels (Z Y X)")
-            cases.append(Case(larger, out / "larger", home, spec.task))
+            cases.append(BenchmarkCase(larger, out / "larger", home, spec.task))
         for case in cases:
             case.folder.mkdir(exist_ok=True)
     except OSError as error:
@@ -145,7 +154,7 @@ def _prepare(volume: Path, out: Path, spec: BenchmarkSpec) -> list[Case]:
     return cases
 
 
-def _measure_case(case: Case, everybody: Sequence[Contestant], runs: int) -> VolumeResult:
+def _measure_case(case: BenchmarkCase, everybody: Sequence[Contestant], runs: int) -> VolumeResult:
     outcomes: dict[str, list[Outcome]] = {contestant.name: [] for contestant in everybody}
     failures: dict[str, str] = {}
     for round_number in range(1, runs + 1):
@@ -170,7 +179,9 @@ def _measure_case(case: Case, everybody: Sequence[Contestant], runs: int) -> Vol
     return VolumeResult(str(case.volume.name), tuple(image.shape[::-1]), spacing, rows)
 
 
-def _row(case: Case, contestant: Contestant, outcomes: dict[str, list[Outcome]], failures: dict[str, str]) -> Row:
+def _row(
+    case: BenchmarkCase, contestant: Contestant, outcomes: dict[str, list[Outcome]], failures: dict[str, str]
+) -> Row:
     """A contestant's runs so far (a later failure voids them) with its agreement with the peers that have labels."""
     name, failure = contestant.name, failures.get(contestant.name)
     runs = () if failure else tuple(outcomes[name])

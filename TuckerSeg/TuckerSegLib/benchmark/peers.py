@@ -26,7 +26,7 @@ PREDICTED = re.compile(r"Predicted in ([\d.]+)s")
 
 
 @dataclass(frozen=True)
-class Case:
+class BenchmarkCase:
     """One volume and where its results go. ``home`` holds the models, the caches and TotalSegmentator's settings."""
 
     volume: Path
@@ -66,7 +66,7 @@ class Contestant:
 
     name: str
     title: str
-    run: Callable[[Case], Outcome]
+    run: Callable[[BenchmarkCase], Outcome]
     once: bool = False
 
 
@@ -108,8 +108,8 @@ def contestants(rank_ratio: float, totalsegmentator_python: Path | None, task: s
     return [*first, *peers, Contestant(NNUNET, "nnUNetPredictor", _nnunet), *cold, *warm]
 
 
-def _ours_cold(rank_ratio: float, name: str) -> Callable[[Case], Outcome]:
-    def run(case: Case) -> Outcome:
+def _ours_cold(rank_ratio: float, name: str) -> Callable[[BenchmarkCase], Outcome]:
+    def run(case: BenchmarkCase) -> Outcome:
         report = case.folder / f"{name}.json"
         command = [
             *(sys.executable, "-m", "TuckerSegLib", "segment", case.volume, case.labels(name)),
@@ -123,15 +123,15 @@ def _ours_cold(rank_ratio: float, name: str) -> Callable[[Case], Outcome]:
     return run
 
 
-def _ours_warm(rank_ratio: float, name: str) -> Callable[[Case], Outcome]:
-    def run(case: Case) -> Outcome:
+def _ours_warm(rank_ratio: float, name: str) -> Callable[[BenchmarkCase], Outcome]:
+    def run(case: BenchmarkCase) -> Outcome:
         options = ["--rank", f"{rank_ratio:g}"]
         return _run_child("TuckerSegLib.benchmark.warm_child", case.models[0], case, name, options)
 
     return run
 
 
-def _nnunet(case: Case) -> Outcome:
+def _nnunet(case: BenchmarkCase) -> Outcome:
     voxels = math.prod(load_volume(case.volume).shape)
     logits_bytes = voxels * LABEL_COUNT * 2  # float16 on the volume's own grid
     memory_bytes = total_memory_bytes()
@@ -143,7 +143,7 @@ def _nnunet(case: Case) -> Outcome:
     return _run_child("TuckerSegLib.benchmark.nnunet_child", case.models[0], case, NNUNET, [])
 
 
-def _run_child(module: str, model: Path | str, case: Case, name: str, options: list[str]) -> Outcome:
+def _run_child(module: str, model: Path | str, case: BenchmarkCase, name: str, options: list[str]) -> Outcome:
     """Run a module of this package that takes MODEL IN OUT REPORT and reports the seconds of ``predict``."""
     report = case.folder / f"{name}.json"
     command = [
@@ -154,10 +154,10 @@ def _run_child(module: str, model: Path | str, case: Case, name: str, options: l
     return _outcome(measured, _read_report(report)["predict"])
 
 
-def _totalsegmentator(python: Path) -> Callable[[Case], Outcome]:
+def _totalsegmentator(python: Path) -> Callable[[BenchmarkCase], Outcome]:
     start = totalsegmentator.start_command(python)
 
-    def run(case: Case) -> Outcome:
+    def run(case: BenchmarkCase) -> Outcome:
         files = ["-i", case.volume, "-o", case.labels(TOTALSEGMENTATOR)]
         options = ["--ml", "-d", "cpu", *OPTIONS[case.task]]
         measured = measure([*start, *files, *options], totalsegmentator.environment(case.home))

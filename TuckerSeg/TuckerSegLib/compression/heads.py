@@ -8,38 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from ..linear_head import Head
 from .layers import replace_modules
 from .trace import Trace, trace
 
 # Divisible by every power of two that a network of up to nine stages asks for; a traced pass costs nothing.
 _ANY_PATCH_SHAPE = (256, 256, 256)
-
-
-@dataclass(frozen=True, eq=False)
-class Head:
-    """A 1x1x1 convolution from features to logits: ``logits = weight @ features + bias`` in every voxel.
-
-    Attributes:
-        path: Where it stood in the network.
-        weight: (L, F).
-        bias: (L,); zeros where the layer had none.
-    """
-
-    path: str
-    weight: Tensor
-    bias: Tensor
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter((self.weight, self.bias))
-
-    def __call__(self, features: Tensor) -> Tensor:
-        """Features (B, F, Z, Y, X) to logits (B, L, Z, Y, X)."""
-        return torch.einsum("lf,bfzyx->blzyx", self.weight, features) + self.bias[:, None, None, None]
 
 
 def drop_unused_heads(
@@ -102,7 +80,7 @@ def split_head(
         return None
     conv = network.get_submodule(path)
     weight = conv.weight.detach().flatten(1)
-    head = Head(path, weight, weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach())
+    head = Head(weight, weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach(), path)
     identity = nn.Identity()
     if weight.is_meta:
         replace_modules(network, {conv: identity})

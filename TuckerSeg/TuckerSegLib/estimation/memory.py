@@ -23,7 +23,7 @@ TORCH_MAPS = 10.0  # the allocator keeps what is freed
 IMAGE_BYTES, LABEL_BYTES = 2, 1  # of a voxel, as usual for a CT
 
 
-def peak_memory_bytes(
+def predicted_peak_memory_bytes(
     model: SegmentationModel,
     geometry: Geometry,
     device: hardware.Device,

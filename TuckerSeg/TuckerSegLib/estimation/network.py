@@ -28,7 +28,7 @@ from ..records.serialization import to_json
 from ..sliding_window import StreamSpec, patch_count
 from ..system_memory import system_memory_bytes
 from .measurements import Measurements
-from .memory import peak_memory_bytes
+from .memory import predicted_peak_memory_bytes
 from .shipped_agreement import shipped_agreement
 from .timing import ABOUT_COST, INTERPOLATED, SAME_COST, Timing, planned_setting
 
@@ -113,7 +113,7 @@ class Estimator:
             macs_per_volume=macs["compressed"] * passes,
             original_seconds=seconds["original"],
             seconds=seconds["compressed"],
-            peak_memory_bytes=peak_memory_bytes(self._model, geometry, device, precision, inference),
+            peak_memory_bytes=predicted_peak_memory_bytes(self._model, geometry, device, precision, inference),
             free_memory_bytes=_free_memory_bytes(),
             agreement=agreement,
             agreement_source=source,

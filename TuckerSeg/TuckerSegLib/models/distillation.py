@@ -17,7 +17,6 @@ from ..records.compression import CompressionRecipe
 from ..records.serialization import to_json
 from ..training.distillation.examples import Examples
 from ..training.distillation.loop import Pupil, repair_network
-from ..training.distillation.loss import Readout
 from ..training.distillation.settings import RepairRecord, RepairSettings
 from .calibration import calibration_patches, crop_shape, has_built_in_volumes, volume_id
 from .model import SegmentationModel, require_pair, uses_features
@@ -111,4 +110,4 @@ def _examples(model: SegmentationModel, volumes: Sequence[Image]) -> Examples:
 
 def _pupil(model: SegmentationModel, fold: str) -> Pupil:
     features = uses_features(model)
-    return Pupil(model.network(fold, features), Readout(*model.head(fold)) if features else Readout())
+    return Pupil(model.network(fold, features), model.head(fold) if features else None)

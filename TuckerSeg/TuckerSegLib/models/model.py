@@ -24,6 +24,7 @@ from ..cache import key_of
 from ..compression.heads import drop_unused_heads
 from ..compression.layers import replace_modules
 from ..errors import SpecError
+from ..linear_head import Head
 from ..nnunet.network import build_network
 from ..nnunet.plans import ModelPlans
 from ..records.compression import CompressionRecipe, Cost
@@ -160,11 +161,11 @@ class SegmentationModel:
             replace_modules(network, {network.get_submodule(self.head_path): torch.nn.Identity()})
         return network.eval()
 
-    def head(self, fold: str) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Weight (L, F) and bias (L,) or None of the head."""
+    def head(self, fold: str) -> Head:
+        """The last 1x1x1 convolution of a fold's network, in float32."""
         weight = self.weights[f"{fold}/{self.head_path}.weight"].float()
         bias = self.weights.get(f"{fold}/{self.head_path}.bias")
-        return weight.flatten(1), None if bias is None else bias.float()
+        return Head(weight.flatten(1), None if bias is None else bias.float(), self.head_path)
 
     def save(self, path: str | Path, entry: str | None = None) -> None:
         """Write a ``.tuckerseg`` file.
@@ -239,7 +240,7 @@ def accumulated_channels(model: SegmentationModel) -> int:
     """Channels per voxel that are summed over patches: features of all folds, or logits where these are fewer."""
     if model.head_path is None:
         return model.plans.logit_channels
-    features = sum(model.head(fold)[0].shape[1] for fold in model.folds)
+    features = sum(model.head(fold).weight.shape[1] for fold in model.folds)
     return min(features, model.plans.logit_channels)
 
 

@@ -15,7 +15,8 @@ from ..errors import SpecError
 from ..image import label_type
 
 if TYPE_CHECKING:
-    from .decision import Decision, Head
+    from ..linear_head import Head
+    from .decision import Decision
 
 _CHUNK_ROWS = 4096  # logits of a chunk stay in the cache
 _NEVER = -1e30  # a logit that never wins

@@ -19,10 +19,11 @@ import torch
 
 from ..errors import SpecError
 from ..resampling import ResamplingSpec, linear_taps
-from .decision import Decision, Head
+from .decision import Decision
 from .label_slice import SliceLabeler
 
 if TYPE_CHECKING:
+    from ..linear_head import Head
     from ..sliding_window import Slab
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import Cancelled, OutOfMemoryError
+from ..linear_head import Head
 from ..models.model import SegmentationModel, uses_features
-from ..postprocessing.decision import Decision, Head
+from ..postprocessing.decision import Decision
 from ..postprocessing.label_volume import fill_outside, label_volume
 from ..preprocessing.preprocess import PreparedVolume
 from ..records.job import InferenceSpec

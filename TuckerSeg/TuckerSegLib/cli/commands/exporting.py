@@ -25,7 +25,7 @@ from .models import bring
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkExport:
     """One network to export, where it lies, and how it is written."""
 
     load: Callable[[], SegmentationModel]
@@ -55,7 +55,7 @@ def export(options: argparse.Namespace) -> None:
         _tell(model, written_by.export(model, path, network.settings))
 
 
-def _networks(options: argparse.Namespace, settings: ExportSettings) -> list[Network]:
+def _networks(options: argparse.Namespace, settings: ExportSettings) -> list[NetworkExport]:
     """The networks of a task, with the folder names that TotalSegmentator knows them by; or the only one of a model.
 
     Raises:
@@ -67,9 +67,9 @@ def _networks(options: argparse.Namespace, settings: ExportSettings) -> list[Net
     known = catalog.task(options.model)
     if known is None or known.path is not None:
         source, _ = installed_models.locate(options.model)
-        return [Network(task.parts[0].load, source, settings)]
+        return [NetworkExport(task.parts[0].load, source, settings)]
     return [
-        Network(
+        NetworkExport(
             part.load,
             installed_models.find_part(facts),
             replace(settings, trainer_folder=settings.trainer_folder or facts.configuration),

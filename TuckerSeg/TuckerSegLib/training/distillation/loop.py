@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from ...errors import Cancelled, ModelFileError, SpecError
 from ...evaluation.overlap import mean_dice
+from ...linear_head import Head
 from ...records.serialization import from_json, to_json
 from ...tensor_file import read_tensors, write_tensors
 from ..device import training_device
 from ..tensor_states import moments_of, put_moments, put_tensors, sha256_of, tensors_of
-from .loss import Readout, balanced_voxels, distillation_loss
+from .loss import balanced_voxels, distillation_loss
 from .settings import RepairRecord, RepairSettings
 
 STAGE = "repair"
@@ -42,11 +43,19 @@ class Pupil:
 
     Attributes:
         network: From (1, C, Z, Y, X) to features (1, F, Z, Y, X), or to logits.
-        readout: Makes logits of them.
+        head: Makes logits of the features; None where the network gives logits.
     """
 
     network: nn.Module
-    readout: Readout
+    head: Head | None = None
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits (L, N) of what the network gives in N voxels, (F, N)."""
+        return features if self.head is None else self.head(features)
+
+    def to(self, device: torch.device) -> Pupil:
+        """A copy on another device; this one stays as it is."""
+        return Pupil(_copied(self.network, device), None if self.head is None else self.head.to(device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,9 +136,8 @@ class _Run:
     ):
         device = training_device(device)
         self._draw, self._settings, self._device = draw_crop, settings, device
-        self._original = Pupil(_copied(original.network, device), original.readout.to(device))
-        self._readout = compressed.readout.to(device)
-        self._network = _copied(compressed.network, device).requires_grad_(True)
+        self._original, self._compressed = original.to(device), compressed.to(device)
+        self._network = self._compressed.network.requires_grad_(True)
         self._names = [name for name, _ in self._network.named_parameters()]
         self._optimizer = torch.optim.Adam(self._network.parameters(), lr=settings.learning_rate, betas=BETAS)
         with torch.no_grad():
@@ -153,12 +161,12 @@ class _Run:
         with torch.no_grad():
             with self._precision():
                 wanted = self._original.network(crop)[0].flatten(1).float()
-            expected = self._original.readout(wanted)
+            expected = self._original.logits(wanted)
             chosen = balanced_voxels(expected, settings.voxels, generator)
         self._optimizer.zero_grad(set_to_none=True)
         with self._precision():
             features = self._network(crop)[0].flatten(1)[:, chosen].float()
-        loss = distillation_loss(self._readout(features), expected[:, chosen])
+        loss = distillation_loss(self._compressed.logits(features), expected[:, chosen])
         loss.backward()
         self._optimizer.step()
         return float(loss.detach())
@@ -216,8 +224,7 @@ class _Run:
 
     @torch.no_grad()
     def _agreement(self) -> float:
-        pupil = Pupil(self._network, self._readout)
-        scores = [mean_dice(_labels(pupil, crop), wanted) for crop, wanted in self._held_back]
+        scores = [mean_dice(_labels(self._compressed, crop), wanted) for crop, wanted in self._held_back]
         known = [score for score in scores if not math.isnan(score)]
         return sum(known) / len(known) if known else 0.0
 
@@ -228,7 +235,7 @@ def _copied(network: nn.Module, device: torch.device) -> nn.Module:
 
 def _labels(pupil: Pupil, crop: Tensor) -> np.ndarray:
     features = pupil.network(crop)[0]
-    labels = pupil.readout(features.flatten(1)).argmax(dim=0)
+    labels = pupil.logits(features.flatten(1)).argmax(dim=0)
     return labels.reshape(features.shape[1:]).cpu().numpy()
 
 

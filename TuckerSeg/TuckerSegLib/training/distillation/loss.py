@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 RARE = 0.5  # exponent: a structure's voxels are drawn with weight 1 / size ** RARE
 LEAST_VOXELS = 20  # a smaller structure counts as one of this size
 LOGIT_WEIGHT = 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class Readout:
-    """Logits of features in single voxels; without a head the features are the logits.
-
-    Attributes:
-        weight: (L, F) or None.
-        bias: (L,) or None.
-    """
-
-    weight: Tensor | None = None
-    bias: Tensor | None = None
-
-    def __call__(self, features: Tensor) -> Tensor:
-        """(F, N) to (L, N)."""
-        if self.weight is None:
-            return features
-        logits = self.weight @ features
-        return logits if self.bias is None else logits + self.bias[:, None]
-
-    def to(self, device: torch.device) -> Readout:
-        """The same on another device."""
-        return Readout(*(tensor if tensor is None else tensor.to(device) for tensor in (self.weight, self.bias)))
 
 
 def balanced_voxels(logits: Tensor, count: int, generator: torch.Generator) -> Tensor:
