@@ -58,7 +58,7 @@ def test_a_model_from_the_cache_equals_the_one_that_went_in(make_model_folder, m
 
     first = load()
     monkeypatch.setattr(loading, "_convert", None)  # calling it again would fail
-    monkeypatch.setattr("TuckerSegLib.models.compress.network_basis", None)
+    monkeypatch.setattr("TuckerSegLib.models.compress.prepare_fold", None)
     second = load()
     assert first == second
     assert first.weights.keys() == second.weights.keys()
@@ -82,7 +82,7 @@ def test_rank_ratio_one_is_the_original(make_model_folder):
 def test_changing_the_rank_does_not_decompose_again(make_model_folder, monkeypatch):
     model = load_model(make_model_folder())
     compress(model, LOW_RANK)
-    monkeypatch.setattr("TuckerSegLib.compression.tucker.decompose", None)
+    monkeypatch.setattr("TuckerSegLib.compression.tucker.material.decompose", None)
     assert compress(model, Spec(rank_ratio=0.3)).cost.macs < compress(model, LOW_RANK).cost.macs
 
 

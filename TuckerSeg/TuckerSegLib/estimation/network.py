@@ -179,7 +179,8 @@ class Estimator:
             calibration_stamp(self._model, self._cache) if any(spec.needs_calibration for _, spec in steps) else None
         )
         name = f"{[(method, to_json(spec)) for method, spec in steps]} {job.calibrate} {stamp}"
-        if self._known.get(name) is None or self._known[name].about:
+        known = self._known.get(name)
+        if known is None or known.about or len(steps) > 1:  # the stamp is that of the first step's calibration
             self._known[name] = self._planned(steps, job.calibrate)
         return self._known[name]
 
