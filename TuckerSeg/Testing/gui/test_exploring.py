@@ -201,3 +201,19 @@ def test_calibration_and_refit_are_asked_for_and_told_in_the_statistics(ready, u
     until(lambda: not ready.running.running)
     statistics = statistics_of(ready.context.parameters.outputSegmentation)
     assert "by weights alone" in statistics.compression and "refit" not in statistics.compression
+
+
+def test_the_method_of_the_strength_is_chosen_where_there_are_several(ready, until):
+    context, box = ready.context, ready.ui.methodComboBox
+    until(lambda: context.choice.model_facts is not None)
+    assert list(context.choice.model_facts["methods"]) == ["tucker"]
+    assert not box.visible
+    context.choice.model_facts = {**context.choice.model_facts, "methods": ["tucker", "second"]}
+    context.refresh()
+    assert [box.itemData(index) for index in range(box.count)] == ["tucker", "second"]
+    box.currentIndex = 1
+    box.activated.emit(1)
+    assert ready.context.parameters.method == "second"
+    ready.ui.rankSlider.value = 0.5
+    (step,) = context.choice.settings().job().recipe
+    assert (step.method, step.strength, step.spec) == ("second", 0.5, {})
