@@ -8,7 +8,7 @@ import pytest
 
 from TuckerSegLib import Cache, InferenceSpec, Job, run_job
 from TuckerSegLib.catalog.entries import task as catalog_task
-from TuckerSegLib.cli import main as cli
+from TuckerSegLib.cli import main as tuckerseg
 from TuckerSegLib.cli.explore import estimate_table
 from TuckerSegLib.errors import DownloadError
 from TuckerSegLib.jobs import runs as runs_module
@@ -100,7 +100,7 @@ def test_preparing_a_task_fills_the_cache_and_the_run_finds_it_there(small_ct, s
     job = replace(TOTAL, images=(str(small_ct),), structures=wanted, calibrate="none", steps=steps_at(0.5))
     assert Runs().estimate(job, small_image.geometry, False, CONTEXT).cache_bytes > 0
     words = ["--structures", ",".join(wanted), "--calibrate", "none", "--device", "torch:cpu", "--threads", "1"]
-    assert cli.main(["compress", "total", "--rank", "0.5", *words]) == 0
+    assert tuckerseg(["compress", "total", "--rank", "0.5", *words]) == 0
     said = capsys.readouterr().out
     assert "organs: " in said
     assert "2 networks ready" in said
@@ -111,9 +111,9 @@ def test_preparing_a_task_fills_the_cache_and_the_run_finds_it_there(small_ct, s
 
 
 def test_a_file_holds_one_network(tmp_path, capsys):
-    assert cli.main(["compress", str(tmp_path / "all.tuckerseg"), "--model", "total", "--rank", "0.5"]) == 1
+    assert tuckerseg(["compress", str(tmp_path / "all.tuckerseg"), "--model", "total", "--rank", "0.5"]) == 1
     assert "total has 5 networks, and a file holds one" in capsys.readouterr().err
-    assert cli.main(["compress", str(tmp_path / "all.zip"), "--model", "total", "--rank", "0.5"]) == 1
+    assert tuckerseg(["compress", str(tmp_path / "all.zip"), "--model", "total", "--rank", "0.5"]) == 1
     assert ".tuckerseg" in capsys.readouterr().err
 
 
