@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from . import compression
 from .compression.layers import replace_modules
+from .errors import ModelFileError, UnsupportedModelError
+from .nnunet.network_classes import OPERATIONS, is_network_class, is_operation_class
+from .printable import shown
 from .records.compression import CompressionRecipe
 from .records.serialization import from_json
 
@@ -44,11 +47,12 @@ class CompressedUNet(nn.Module):
         **arguments: Any,
     ):
         super().__init__()
+        _check_classes(network_class, arguments)
         network = network_class(
             input_channels=input_channels, num_classes=num_classes, deep_supervision=deep_supervision, **arguments
         )
         if not deep_supervision:
-            replace_modules(network, {network.get_submodule(path): nn.Identity() for path in unused_heads})
+            replace_modules(network, {_head(network, path): nn.Identity() for path in unused_heads})
         for recipe in recipes:
             recipe = from_json(CompressionRecipe, recipe)
             if recipe.changes:  # else weights alone were changed
@@ -61,3 +65,20 @@ class CompressedUNet(nn.Module):
     def forward(self, patches: Tensor) -> Tensor | list[Tensor]:
         """Patches (B, C, Z, Y, X) to logits (B, L, Z, Y, X); with deep supervision a list, the finest first."""
         return self.decoder(self.encoder(patches))
+
+
+def _check_classes(network_class: object, arguments: dict[str, Any]) -> None:
+    """nnU-Net takes whatever bears a name that its plans hold; only what is part of a U-Net is called here."""
+    if not is_network_class(network_class):
+        raise UnsupportedModelError(f"network_class should be a U-Net of nnU-Net's; found {shown(network_class)}.")
+    for role in OPERATIONS:
+        found = arguments.get(role)
+        if found is not None and not is_operation_class(role, found):
+            raise UnsupportedModelError(f"{role} should be a class for it of torch.nn; found {shown(found)}.")
+
+
+def _head(network: nn.Module, path: str) -> nn.Module:
+    head = dict(network.named_modules()).get(path) if path else None
+    if head is None:
+        raise ModelFileError(f"unused_heads should be paths of the network's modules; found {shown(path)}.")
+    return head

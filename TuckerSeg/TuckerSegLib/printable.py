@@ -6,6 +6,7 @@ seen at all. Shown, each such character is an escape as Python writes it: ``\\x1
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 
 # Controls, formats (directions, zero width), halves of surrogate pairs, separators of lines and paragraphs.
@@ -35,7 +36,28 @@ def excerpt(text: str, most: int = EXCERPT_CHARACTERS) -> str:
     return one_line(text if len(text) <= most else f"{text[: most - 1]}…")
 
 
+def shown(value: object, longest: int = 80) -> str:
+    """A value of a file for a message: as Python writes it, shortened, control characters escaped."""
+    try:
+        text = repr(_outline(value))
+    except (RecursionError, ValueError):  # nested too deep, or a whole number of thousands of digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
 def _visible(character: str) -> str:
     if unicodedata.category(character) not in _OBEYED:
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+def _outline(value: object, depth: int = 0) -> object:
+    """The beginning of a long or nested value, so that showing it costs nothing."""
+    if isinstance(value, str):
+        return value[:100]
+    if isinstance(value, dict):
+        entries = list(itertools.islice(value.items(), 8)) if depth < 4 else []
+        return {_outline(key, depth + 1): _outline(item, depth + 1) for key, item in entries}
+    if isinstance(value, (list, tuple)):
+        return [_outline(item, depth + 1) for item in value[:8]] if depth < 4 else []
+    return value

@@ -12,6 +12,7 @@ no clipping).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,7 @@ import torch
 from .errors import SpecError
 
 CONVENTIONS = ("nnunet", "aligned")
+MOST_VOXELS = 2**32  # 16 GiB in float32; a man of 2 m, at 0.4 mm, has 2 * 10**9 with the air around him
 ANISOTROPY_THRESHOLD = 3.0  # as nnU-Net's ANISO_THRESHOLD
 _SLAB_VOXELS, _BAND_ROWS = 1 << 21, 32  # slabs of 16 MB: fast, and small beside the volume
 
@@ -67,13 +69,19 @@ def output_shape(
     Both conventions round half to even; no axis becomes empty.
 
     Raises:
-        SpecError: An unknown convention, or a spacing that is not positive.
+        SpecError: An unknown convention, a spacing that is not positive, or more voxels than any volume has.
     """
     ResamplingSpec(convention=convention)
     if min(*spacing, *new_spacing) <= 0:
         raise SpecError(f"Spacings must be positive; found {tuple(spacing)} and {tuple(new_spacing)} mm.")
     ratios = (old / new for old, new in zip(spacing, new_spacing, strict=True))
-    return tuple(max(1, int(round(ratio * size))) for ratio, size in zip(ratios, shape, strict=True))
+    new_shape = tuple(max(1, int(round(ratio * size))) for ratio, size in zip(ratios, shape, strict=True))
+    if math.prod(new_shape) > MOST_VOXELS:
+        raise SpecError(
+            f"{tuple(shape)} voxels of {tuple(spacing)} mm would be {new_shape} at the model's spacing of "
+            f"{tuple(new_spacing)} mm, more than any volume has. Check both spacings."
+        )
+    return new_shape
 
 
 def separate_axis(spacing: Sequence[float], new_spacing: Sequence[float], force: bool | None = None) -> int | None:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import ModelFileError
 from .files.durable import output_error, written_whole
-from .printable import excerpt
-from .text_files import parse_json
+from .printable import excerpt, shown
+from .text_files import parse_object
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +27,8 @@ Content = TypeVar("Content")
 FORMAT_VERSION = 1
 HEADER_KEY = "tuckerseg"
 ENTRY_KEY = "cache_entry"
+MOST_HEADER_BYTES = 64 * 1024**2
+MOST_TENSORS = 100_000
 DTYPES = {  # safetensors' names to torch's
     "F64": "float64",
     "F32": "float32",
@@ -128,37 +130,57 @@ def checked_sha256(path: Path) -> str:
 def _read(path: Path, entry: str | None, read: Callable[[Any], Content]) -> tuple[Content, dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise ModelFileError(f"{path}: no such file.")
+    _check_header_size(path)
     try:
         with safe_open(path, framework="pt") as file:
             document = _document_of(path, file)
             if entry is not None and (found := file.metadata().get(ENTRY_KEY)) != entry:
                 raise ModelFileError(f"{path} should be the entry {entry}; it was stored as {excerpt(repr(found))}.")
             return read(file), document
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelFileError(f"{path} is damaged or not a .tuckerseg file ({error}). Make it again.") from error
+
+
+def _check_header_size(path: Path) -> None:
+    """The file begins with the length of its header, 8 bytes; what it states is taken to memory as a whole."""
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such file.")
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            stated = int.from_bytes(file.read(8), "little")
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror}.") from error
+    most = min(size - 8, MOST_HEADER_BYTES)
+    if not 0 < stated <= most:
+        raise ModelFileError(
+            f"{path} is damaged or not a .tuckerseg file: its header should have 1 to {max(most, 1)} bytes; it states "
+            f"{stated}. Make it again."
+        )
 
 
 def _document_of(path: Path, file: Any) -> dict[str, Any]:
     text = (file.metadata() or {}).get(HEADER_KEY)
     if text is None:
         raise ModelFileError(f"{path} is a safetensors file, but not one of TuckerSeg's: its header is missing.")
-    document = parse_json(text)
-    if not isinstance(document, dict):
-        raise ModelFileError(f"{path}: the header should be a JSON object; found {type(document).__name__}.")
+    document = parse_object(text, f"{path}: the header", ModelFileError)
     _check_format(path, document)
     return document
 
 
 def _names(file: Any) -> list[str]:
-    return list(file.keys())
+    names = list(file.keys())
+    if len(names) > MOST_TENSORS:
+        raise ValueError(f"it should hold at most {MOST_TENSORS} tensors; it holds {len(names)}")
+    return names
 
 
 def _shape_of(file: Any, name: str) -> torch.Tensor:
     import torch
 
     part = file.get_slice(name)
+    if part.get_dtype() not in DTYPES:
+        raise ValueError(f"{shown(name)} is of the type {part.get_dtype()}")
     return torch.empty(part.get_shape(), dtype=getattr(torch, DTYPES[part.get_dtype()]), device="meta")
 
 
@@ -167,9 +189,10 @@ def checksum_of(path: Path) -> str | None:
     from safetensors import SafetensorError, safe_open
 
     try:
+        _check_header_size(path)
         with safe_open(path, framework="pt") as file:
-            stated = parse_json((file.metadata() or {})[HEADER_KEY])["sha256"]
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+            stated = _document_of(path, file).get("sha256")
+    except (ModelFileError, SafetensorError, OSError, ValueError):
         return None
     return stated if isinstance(stated, str) else None
 
@@ -177,10 +200,10 @@ def checksum_of(path: Path) -> str | None:
 def _check_format(path: Path, document: dict[str, Any]) -> None:
     found = document.get("format")
     if type(found) is not int or found < 1:
-        raise ModelFileError(f"{path}: the format version is missing in the header.")
+        raise ModelFileError(f"{path}: the header should have a format version; found {shown(found)}.")
     if found > FORMAT_VERSION:
         raise ModelFileError(
-            f"{path}: format {found} was written by a newer TuckerSeg; this one reads up to {FORMAT_VERSION}. "
+            f"{path}: format {shown(found)} was written by a newer TuckerSeg; this one reads up to {FORMAT_VERSION}. "
             "Update TuckerSeg, or make the file again with this one."
         )
 

@@ -12,8 +12,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .errors import OutputError
+from .errors import OutputError, TuckerSegError
 from .files.durable import written_whole
+from .printable import shown
 
 # What spreadsheets compute; the wide ones are those of Japanese and Chinese.
 FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -93,6 +94,24 @@ def parse_json(content: str | bytes) -> Any:
         if not level:
             return document
     raise ValueError(f"it is nested deeper than {MOST_JSON_DEPTH} levels")
+
+
+def parse_object(content: str | bytes, where: str, error: type[TuckerSegError]) -> dict[str, Any]:
+    """The JSON object in a text.
+
+    Args:
+        where: Names the file in messages.
+
+    Raises:
+        ``error``: See :func:`parse_json`, or it is something else than an object.
+    """
+    try:
+        document = parse_json(content)
+    except ValueError as problem:
+        raise error(f"{where} is not valid JSON: {problem}.") from problem
+    if not isinstance(document, dict):
+        raise error(f"{where} should hold a JSON object; found {shown(document)}.")
+    return document
 
 
 def as_csv(records: Iterable[Any], kind: type) -> str:

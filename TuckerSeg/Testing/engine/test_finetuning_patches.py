@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from TuckerSegLib.nnunet.plans import quiet_import
+from TuckerSegLib.nnunet.reading import quiet_import
 from TuckerSegLib.training.finetuning.augmentation import Augmentation
 from TuckerSegLib.training.finetuning.patches import PatchSampler, batches
 

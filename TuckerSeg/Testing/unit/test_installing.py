@@ -22,10 +22,12 @@ from TuckerSegLib import catalog
 from TuckerSegLib.catalog.entries import Part, Task
 from TuckerSegLib.errors import Cancelled, DownloadError, ModelFolderError
 from TuckerSegLib.files.leftovers import leftovers
-from TuckerSegLib.model_zoo import archives, find_part, installed, models_folder
+from TuckerSegLib.model_zoo import find_part, installed, models_folder
+from TuckerSegLib.model_zoo.archives import unpack
 from TuckerSegLib.model_zoo.download import Patience
 from TuckerSegLib.model_zoo.installing import ensure_installed
 from TuckerSegLib.models.loading import load_model
+from TuckerSegLib.nnunet import archives
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 QUICK = Patience(attempts=3, first_s=0.01, longest_s=0.02)
@@ -241,7 +243,7 @@ def test_a_zip_with_names_that_not_every_system_takes_is_not_unpacked(entries, t
     archive = tmp_path / "model.zip"
     archive.write_bytes(zip_of({prefix + name: b"a" for name in [*entries, *names]}))
     with pytest.raises(ModelFolderError, match="nothing was unpacked"):
-        archives.unpack(archive, tmp_path / "out")
+        unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -249,7 +251,7 @@ def test_names_that_only_look_like_devices_and_what_file_managers_leave_are_unpa
     names = ["console.txt", "com10", "auxiliary/nulls.txt", ".hidden", "a.b.c", "__MACOSX/._CON", "x/.DS_Store"]
     (tmp_path / "model.zip").write_bytes(zip_of({name: b"a" for name in names}))
     (tmp_path / "out").mkdir()
-    archives.unpack(tmp_path / "model.zip", tmp_path / "out")
+    unpack(tmp_path / "model.zip", tmp_path / "out")
     found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert found == set(names[:5])
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ..errors import SpecError
 from ..linear_head import Head
 from .layers import replace_modules
 from .trace import Trace, trace
@@ -72,7 +73,7 @@ def split_head(
         convolution (several outputs, an activation after it, ...), and nothing has been changed then.
 
     Raises:
-        SpecError: The network cannot take such a patch.
+        SpecError: The network cannot take such a patch, or what it makes of it are no numbers.
     """
     run = trace(network, patch_shape, input_channels)
     path = _head_of(run)
@@ -88,6 +89,8 @@ def split_head(
     with _evaluating(network):
         patch = _small_patch(network, run, patch_shape)
         expected = network(patch)
+        if not expected.isfinite().all():
+            raise SpecError("the network makes NaN or infinity of a patch of random numbers: its training diverged")
         replace_modules(network, {conv: identity})
         found = head(network(patch))
     if found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * _scale(expected)):

@@ -19,7 +19,9 @@ from ..files.names import safe_name
 from ..nnunet.compressed_architecture import compressed_architecture
 from ..nnunet.folder import CHECKPOINT_NAMES, find_model_folder
 from ..nnunet.network import build_network
-from ..nnunet.plans import Architecture, read_plans, resolved_configuration
+from ..nnunet.plans import Architecture
+from ..nnunet.reading import read_plans, resolved_configuration
+from ..nnunet.weights import network_with_weights
 from ..records.compression import CompressionRecipe
 from ..text_files import write_text
 from .checking import require_agreement, sample_patch
@@ -146,8 +148,7 @@ def _tried(model: SegmentationModel, folder: Path) -> float:
     for fold in model.folds:
         checkpoint = written.read_checkpoint(fold)
         plans = read_plans(written.read_json("plans.json"), written.read_json("dataset.json"), checkpoint, str(folder))
-        network = build_network(plans.architecture, plans.input_channels, plans.logit_channels)
-        network.load_state_dict(checkpoint["network_weights"])
+        network = network_with_weights(plans, checkpoint["network_weights"], str(folder))
         ours = model.network(fold)
         with torch.inference_mode():
             found, expected = network(patch).numpy(), ours(patch).numpy()

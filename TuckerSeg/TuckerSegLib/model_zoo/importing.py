@@ -15,10 +15,13 @@ from ..errors import Cancelled, ModelFolderError, OutputError, SpecError
 from ..files.durable import move_into_place, output_error, remove_at_once, temporary_folder
 from ..files.names import fault_of_name, same_to_some
 from ..files.sync import synced_file
+from ..nnunet.archives import check_archive
 from ..nnunet.folder import ModelFolder, find_model_folder
-from ..nnunet.plans import ModelPlans, read_plans
+from ..nnunet.plans import ModelPlans
+from ..nnunet.reading import read_plans
+from ..nnunet.weights import network_with_weights
 from ..text_files import write_text
-from .archives import CHUNK_BYTES, check_archive
+from .archives import CHUNK_BYTES
 from .download import check_space
 from .places import IMPORTED, NOTE_FILE, ImportedModel, imported_models, models_folder
 
@@ -102,9 +105,13 @@ def _check_name(name: str) -> None:
 
 
 def _read_everything(folder: ModelFolder) -> ModelPlans:
-    checkpoints = [folder.read_checkpoint(fold) for fold in folder.folds]
-    plans, dataset = folder.read_json("plans.json"), folder.read_json("dataset.json")
-    return read_plans(plans, dataset, checkpoints[0], str(folder.container))
+    """As a run reads it, so that a model that cannot be run is not taken in: one fold's weights at a time."""
+    documents, plans = (folder.read_json("plans.json"), folder.read_json("dataset.json")), None
+    for fold in folder.folds:
+        checkpoint = folder.read_checkpoint(fold)
+        plans = plans or read_plans(*documents, checkpoint, str(folder.container))
+        network_with_weights(plans, checkpoint["network_weights"], f"{folder.container}: fold_{fold}")
+    return plans
 
 
 def _configuration_name(folder: ModelFolder, plans: ModelPlans) -> str:
@@ -129,5 +136,5 @@ def _copy(folder: ModelFolder, target: Path, cancelled: Callable[[], bool]) -> N
                     if cancelled():
                         raise Cancelled("The import was cancelled.")
                     file.write(chunk)
-        except (zipfile.BadZipFile, zlib.error) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             raise ModelFolderError(f"{folder.container} is damaged at {name} ({error}).") from error

@@ -6,23 +6,20 @@ itself: under which key it was stored, with which plans, folds and recipes. Else
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .. import tensor_file
 from ..cache import Cache, entry_name
-from ..errors import ModelFileError
+from ..errors import ModelFileError, TuckerSegError, UnsupportedModelError
 from ..nnunet.plans import ModelPlans
-from ..printable import excerpt
 from ..records.compression import CompressionRecipe, Cost
 from ..records.serialization import from_json
+from .checking import check_model
 from .model import SegmentationModel, Weights
-
-FOLD = re.compile(r"[^/\\:\x00-\x1f]{1,100}")  # a fold's name becomes part of files' names
 
 
 def read_model_file(path: str | Path, entry: str | None = None) -> SegmentationModel:
@@ -33,6 +30,7 @@ def read_model_file(path: str | Path, entry: str | None = None) -> SegmentationM
 
     Raises:
         ModelFileError: Damaged, newer, not such a file, or another entry.
+        UnsupportedModelError: Its network is of no kind that is known.
     """
     tensors, document = tensor_file.read_tensors(Path(path), entry)
     return _model_of(path, Weights(tensors, f"file {document['sha256']}"), document)
@@ -48,7 +46,7 @@ def read_model_facts(path: str | Path, entry: str | None = None) -> Segmentation
         entry: As for :func:`read_model_file`.
 
     Raises:
-        ModelFileError: See :func:`read_model_file`.
+        ModelFileError, UnsupportedModelError: See :func:`read_model_file`.
     """
     tensors, document = tensor_file.read_shapes(Path(path), entry)
     return _model_of(path, Weights(tensors, f"claimed {document.get('sha256')}"), document)
@@ -61,7 +59,7 @@ def read_checked_facts(path: str | Path, sha256: str) -> SegmentationModel:
         sha256: What that gave.
 
     Raises:
-        ModelFileError: See :func:`read_model_file`; or the file was changed meanwhile.
+        ModelFileError, UnsupportedModelError: See :func:`read_model_file`; or the file was changed meanwhile.
     """
     tensors, document = tensor_file.read_shapes(Path(path))
     if document.get("sha256") != sha256:
@@ -69,24 +67,29 @@ def read_checked_facts(path: str | Path, sha256: str) -> SegmentationModel:
     return _model_of(path, Weights(tensors, f"file {sha256}"), document)
 
 
+@dataclass(frozen=True)
+class _Header:
+    """What a file's document holds of a :class:`SegmentationModel`."""
+
+    name: str
+    plans: ModelPlans
+    folds: tuple[str, ...]
+    recipes: tuple[CompressionRecipe, ...]
+    source_sha256: str
+    original_cost: Cost
+    cost: Cost
+    head_path: str | None
+
+
 def _model_of(path: str | Path, weights: Weights, document: dict[str, Any]) -> SegmentationModel:
     try:
-        folds = tuple(document["folds"])
-        if not folds or not all(isinstance(fold, str) and FOLD.fullmatch(fold) for fold in folds):
-            raise ModelFileError(f"{path}: folds should be names as '0' or 'all'; found {excerpt(repr(folds))}.")
-        return SegmentationModel(
-            name=document["name"],
-            plans=from_json(ModelPlans, document["plans"]),
-            folds=folds,
-            recipes=tuple(from_json(CompressionRecipe, recipe) for recipe in document["recipes"]),
-            source_sha256=document["source_sha256"],
-            original_cost=from_json(Cost, document["original_cost"]),
-            cost=from_json(Cost, document["cost"]),
-            head_path=document["head_path"],
-            weights=weights,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelFileError(f"{path}: the header is incomplete ({error}). Make the file again.") from error
+        model = SegmentationModel(**vars(from_json(_Header, document)), weights=weights)
+        check_model(model)
+        return model
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"{path}: {error}") from error
+    except TuckerSegError as error:
+        raise ModelFileError(f"{path} is damaged or was changed: {error} Make the file again.") from error
 
 
 Read = Callable[[Path, str], SegmentationModel]
@@ -124,7 +127,7 @@ def stored_model(
         if belongs(found):
             return found
         reason = f"{path} holds another model than its name says."
-    except ModelFileError as error:
+    except (ModelFileError, UnsupportedModelError) as error:
         reason = str(error)
     cache.discard("models", key)
     warnings.warn(f"A cached file could not be used and is made again: {reason}", stacklevel=4)

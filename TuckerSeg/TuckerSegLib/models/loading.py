@@ -18,8 +18,9 @@ from ..file_digests import stamp_of
 from ..model_zoo import locate
 from ..nnunet.compressed_architecture import original_architecture
 from ..nnunet.folder import ModelFolder, find_model_folder
-from ..nnunet.network import build_network
-from ..nnunet.plans import ModelPlans, read_plans, with_documents
+from ..nnunet.plans import ModelPlans
+from ..nnunet.reading import read_plans, with_documents
+from ..nnunet.weights import network_with_weights
 from .file import Read, read_checked_facts, read_model_facts, read_model_file, store_model, stored_model
 from .model import ENGINE_VERSION, SegmentationModel, Weights, weights_of
 
@@ -104,39 +105,39 @@ def _model_of_file(path: Path, folds: tuple[str, ...] | None, read: Read, cache:
 def _convert(folder: ModelFolder, sha256: str) -> SegmentationModel:
     checkpoints = {fold: folder.read_checkpoint(fold) for fold in folder.folds}
     first = checkpoints[folder.folds[0]]
-    plans = read_plans(folder.read_json("plans.json"), folder.read_json("dataset.json"), first, str(folder.container))
-    built = plans.architecture  # of a compressed network, where the folder holds one
-    architecture, recipes = original_architecture(built)
-    plans = replace(plans, architecture=architecture)
+    built = read_plans(folder.read_json("plans.json"), folder.read_json("dataset.json"), first, str(folder.container))
+    # Of a compressed network, where the folder holds one, the plans describe what it was made of.
+    architecture, recipes = original_architecture(built.architecture)
+    plans = replace(built, architecture=architecture)
     weights: dict[str, torch.Tensor] = {}
     for fold, checkpoint in checkpoints.items():
-        network = build_network(built, plans.input_channels, plans.logit_channels)
+        where = f"{folder.container}: fold_{fold}"
+        network = network_with_weights(built, checkpoint.pop("network_weights"), where)
         try:
-            network.load_state_dict(checkpoint["network_weights"])
-        except RuntimeError as error:
-            reason = "; ".join(str(error).splitlines()[:3])
-            raise ModelFolderError(
-                f"{folder.container}: the weights of fold_{fold} do not fit the network in plans.json: {reason}"
-            ) from error
-        drop_unused_heads(network, plans.patch_shape, plans.input_channels)
-        weights |= weights_of(network, fold)
-    cost = count(network, plans.patch_shape, plans.input_channels).total
-    head = split_head(network, plans.patch_shape, plans.input_channels)
+            drop_unused_heads(network, plans.patch_shape, plans.input_channels)
+            weights |= weights_of(network, fold)
+            cost = count(network, plans.patch_shape, plans.input_channels)
+            head = split_head(network, plans.patch_shape, plans.input_channels)
+        except SpecError as error:
+            raise ModelFolderError(f"{where}: {error}") from error
+        if cost.output_shape != (plans.logit_channels, *plans.patch_shape):
+            raise ModelFolderError(f"{where}: the network gives {cost.output_shape} of a patch of {plans.patch_shape}.")
     model = SegmentationModel(
         name=_name(folder, plans),
         plans=plans,
         folds=folder.folds,
         recipes=recipes,
         source_sha256=sha256,
-        original_cost=cost,
-        cost=cost,
+        original_cost=cost.total,
+        cost=cost.total,
         head_path=head.path if head else None,
         weights=weights,
     )
-    if not recipes:
-        return model
-    original = replace(model, recipes=()).structure()
-    return replace(model, original_cost=count(original, plans.patch_shape, plans.input_channels).total)
+    if recipes:
+        original = replace(model, recipes=()).structure()
+        original_cost = count(original, plans.patch_shape, plans.input_channels).total
+        return replace(model, original_cost=original_cost)
+    return model
 
 
 def _stamped_files(folder: ModelFolder) -> list[Path]:

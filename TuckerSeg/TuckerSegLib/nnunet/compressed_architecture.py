@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import copy
 
-from ..errors import UnsupportedModelError
 from ..records.compression import CompressionRecipe
 from ..records.serialization import from_json, to_json
+from .network_arguments import COMPRESSED_ARGUMENTS
+from .network_classes import COMPRESSED_NETWORK
 from .plans import Architecture
 
-NETWORK_CLASS = "TuckerSegLib.compressed_network.CompressedUNet"
-# Where nnunetv2's conversion of old plans looks for a class, and where the class has moved. Its own fallback, a
+# Where nnunetv2's conversion of old plans looks for a class, and where the class has moved. nnU-Net's own fallback, a
 # search through every architecture, imports timm and torchvision.
 MOVED_CLASSES = {
     "dynamic_network_architectures.architectures.residual_unet.ResidualEncoderUNet": (
         "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
     ),
 }
-
-_OWN_ARGUMENTS = ("network_class", "recipes", "unused_heads")
 
 
 def compressed_architecture(
@@ -41,29 +39,19 @@ def compressed_architecture(
         "unused_heads": list(unused_heads),
     }
     kwargs = {**copy.deepcopy(architecture.kwargs), **own}
-    return Architecture(NETWORK_CLASS, kwargs, (*architecture.requires_import, "network_class"))
+    return Architecture(COMPRESSED_NETWORK, kwargs, (*architecture.requires_import, "network_class"))
 
 
 def original_architecture(architecture: Architecture) -> tuple[Architecture, tuple[CompressionRecipe, ...]]:
     """The original's architecture, and what was done to it; any other architecture is its own original.
 
     Raises:
-        UnsupportedModelError: An argument of the compressed network is missing or makes no sense.
-        ModelFileError: A recipe was written by a newer version.
+        ModelFileError: A recipe makes no sense, or was written by a newer version.
     """
-    if architecture.class_name != NETWORK_CLASS:
+    if architecture.class_name != COMPRESSED_NETWORK:
         return architecture, ()
     kwargs = copy.deepcopy(architecture.kwargs)
-    missing = [name for name in _OWN_ARGUMENTS if name not in kwargs]
-    if missing:
-        raise UnsupportedModelError(
-            f"plans.json names the network '{NETWORK_CLASS}' without its arguments {', '.join(missing)}. "
-            "Export the model again."
-        )
-    class_name, recipes, _ = (kwargs.pop(name) for name in _OWN_ARGUMENTS)
+    class_name, recipes, _ = (kwargs.pop(name) for name in COMPRESSED_ARGUMENTS)
     imports = tuple(name for name in architecture.requires_import if name != "network_class")
-    try:
-        recipes = tuple(from_json(CompressionRecipe, recipe) for recipe in recipes)
-    except (TypeError, AttributeError, ValueError) as error:
-        raise UnsupportedModelError(f"plans.json: the recipes of the network make no sense ({error}).") from error
+    recipes = tuple(from_json(CompressionRecipe, recipe) for recipe in recipes)
     return Architecture(class_name, kwargs, imports), recipes

@@ -7,16 +7,15 @@ Follows the layout of nnunetv2 2.x: ``DatasetXXX_Name/Trainer__Plans__Configurat
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import threading
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelFolderError, UnsupportedModelError
+from ..text_files import MOST_JSON_BYTES, parse_object
+from .archives import DAMAGES, check_archive
+from .checkpoint import read_checkpoint
 
 CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_best.pth")
 EXPECTED = (
@@ -24,10 +23,6 @@ EXPECTED = (
     "a DatasetXXX folder above it, or a zip of either"
 )
 PREFERRED_CONFIGURATIONS = ("3d_fullres", "3d_halfiso", "3d_lowres")
-
-# What training wrote into checkpoints beside weights: numpy scalars of the logger.
-_NUMPY_DTYPES = ("Float64DType", "Float32DType", "Float16DType", "Int64DType", "Int32DType", "BoolDType")
-_ONE_CHECKPOINT = threading.Lock()  # what torch may unpickle is one list for all threads
 
 
 @dataclass(frozen=True)
@@ -50,55 +45,31 @@ class ModelFolder:
         """Read ``plans.json`` or ``dataset.json``.
 
         Raises:
-            ModelFolderError: The file is missing or is not JSON.
+            ModelFolderError: The file is missing, too large or not JSON.
         """
+        where = f"{self.container}: {name}"
+        file = self.root / name
+        if not file.is_file():
+            raise ModelFolderError(f"{where} is missing in {self.root}.")
         try:
-            document = json.loads((self.root / name).read_text(encoding="utf-8"))
-        except (FileNotFoundError, KeyError) as error:
-            raise ModelFolderError(f"{self.container}: {name} is missing in {self.root}.") from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ModelFolderError(f"{self.container}: {name} is not valid JSON ({error}).") from error
-        if not isinstance(document, dict):
-            raise ModelFolderError(
-                f"{self.container}: {name} should hold a JSON object, not a {type(document).__name__}."
-            )
-        return document
+            with file.open("rb") as stream:
+                content = stream.read(MOST_JSON_BYTES + 1)
+        except DAMAGES as error:
+            raise ModelFolderError(f"{where} cannot be read ({error}). Copy or download the model again.") from error
+        if len(content) > MOST_JSON_BYTES:
+            raise ModelFolderError(f"{where} should have at most {MOST_JSON_BYTES / 1e6:.0f} MB; it has more.")
+        return parse_object(content, where, ModelFolderError)
 
     def checkpoint_file(self, fold: str) -> Path | zipfile.Path:
         return self.root / f"fold_{fold}" / self.checkpoint
 
     def read_checkpoint(self, fold: str) -> dict[str, Any]:
-        """Read a checkpoint without running any code it may hold (``weights_only=True``).
-
-        Returns:
-            nnU-Net's checkpoint dictionary; ``network_weights`` has plain parameter names
-            (``module.`` and ``_orig_mod.`` prefixes of wrapped networks are taken off).
+        """Read a checkpoint without running any code it may hold; see :func:`checkpoint.read_checkpoint`.
 
         Raises:
             ModelFolderError: Not a checkpoint, damaged, or without weights.
         """
-        import torch
-
-        file = self.checkpoint_file(fold)
-        where = f"{self.container}: fold_{fold}/{self.checkpoint}"
-        source: Any = file if isinstance(file, Path) else io.BytesIO(file.read_bytes())
-        try:
-            _check_sums(source)
-            with _ONE_CHECKPOINT, torch.serialization.safe_globals(_safe_globals()):
-                checkpoint = torch.load(source, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for a damaged file; all mean the same to the user
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ModelFolderError(
-                f"{where} cannot be read as an nnU-Net checkpoint ({reason}). Copy or download the model again."
-            ) from error
-        if not isinstance(checkpoint, dict) or "network_weights" not in checkpoint:
-            found = sorted(checkpoint) if isinstance(checkpoint, dict) else type(checkpoint).__name__
-            raise ModelFolderError(f"{where}: the key 'network_weights' is missing; found {found}.")
-        checkpoint["network_weights"] = {
-            name.removeprefix("module.").removeprefix("_orig_mod."): tensor
-            for name, tensor in checkpoint["network_weights"].items()
-        }
-        return checkpoint
+        return read_checkpoint(self.checkpoint_file(fold), f"{self.container}: fold_{fold}/{self.checkpoint}")
 
     def files(self) -> list[Path | zipfile.Path]:
         """Every file that decides what the model computes."""
@@ -115,7 +86,7 @@ class ModelFolder:
             try:
                 with file.open("rb") as stream:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
-            except (OSError, zipfile.BadZipFile, zlib.error) as error:
+            except DAMAGES as error:
                 raise ModelFolderError(
                     f"{self.container}: {file.name} cannot be read ({error}). Copy or download the model again."
                 ) from error
@@ -134,16 +105,25 @@ def find_model_folder(path: str | Path, folds: tuple[str, ...] | None = None) ->
         UnsupportedModelError: Only configurations that are not handled (2D, cascade).
     """
     container = Path(path).expanduser()
-    if not container.exists():
-        raise ModelFolderError(
-            f"{container}: no such file or folder. Expected an nnU-Net v2 results folder or its zip."
-        )
+    try:
+        if not container.exists():
+            raise ModelFolderError(
+                f"{container}: no such file or folder. Expected an nnU-Net v2 results folder or its zip."
+            )
+        return _found(container, folds)
+    except OSError as error:  # folders that must not be read, names that are too long
+        raise ModelFolderError(f"{container} cannot be read ({error}). Expected {EXPECTED}.") from error
+
+
+def _found(container: Path, folds: tuple[str, ...] | None) -> ModelFolder:
     root = _open(container)
-    candidates = _folders_with_plans(root)
+    candidates = _folders_with("plans.json", root)
+    if not candidates and _folders_with("plans.pkl", root):
+        raise UnsupportedModelError(f"{container} holds a model of nnU-Net v1 (plans.pkl). Expected {EXPECTED}.")
     if not candidates:
         raise ModelFolderError(f"{container}: plans.json is missing. Expected {EXPECTED}.")
     chosen = _choose(candidates, container)
-    if not (chosen / "dataset.json").exists():
+    if not (chosen / "dataset.json").is_file():
         raise ModelFolderError(f"{container}: dataset.json is missing beside plans.json in {chosen}.")
     available = _available_folds(chosen)
     if not available:
@@ -166,20 +146,21 @@ def _open(container: Path) -> Path | zipfile.Path:
         return container
     try:
         archive = zipfile.ZipFile(container)
-    except (zipfile.BadZipFile, OSError) as error:
+    except DAMAGES as error:
         raise ModelFolderError(
             f"{container} is neither a folder nor a readable zip ({error}). Expected {EXPECTED}."
         ) from error
+    check_archive(container)
     return zipfile.Path(archive)
 
 
-def _folders_with_plans(root: Path | zipfile.Path, depth: int = 3) -> list[Path | zipfile.Path]:
-    if (root / "plans.json").exists():
+def _folders_with(name: str, root: Path | zipfile.Path, depth: int = 3) -> list[Path | zipfile.Path]:
+    if (root / name).is_file():
         return [root]
     if depth == 0:
         return []
     folders = sorted((entry for entry in root.iterdir() if entry.is_dir()), key=lambda entry: entry.name)
-    return [found for folder in folders for found in _folders_with_plans(folder, depth - 1)]
+    return [found for folder in folders for found in _folders_with(name, folder, depth - 1)]
 
 
 def _choose(candidates: list[Path | zipfile.Path], container: Path) -> Path | zipfile.Path:
@@ -202,26 +183,7 @@ def _available_folds(root: Path | zipfile.Path) -> dict[str, str]:
     found = {}
     for entry in root.iterdir():
         if entry.is_dir() and entry.name.startswith("fold_"):
-            name = next((name for name in CHECKPOINT_NAMES if (entry / name).exists()), None)
+            name = next((name for name in CHECKPOINT_NAMES if (entry / name).is_file()), None)
             if name:
                 found[entry.name.removeprefix("fold_")] = name
     return dict(sorted(found.items()))
-
-
-def _check_sums(source: Path | io.BytesIO) -> None:
-    """A checkpoint is a zip with a checksum per tensor, which torch does not look at."""
-    if zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
-            if damaged := archive.testzip():
-                raise zipfile.BadZipFile(f"the checksum of {damaged} does not match")
-    if isinstance(source, io.BytesIO):
-        source.seek(0)
-
-
-def _safe_globals() -> list[Any]:
-    import numpy
-
-    scalar = numpy._core.multiarray.scalar if hasattr(numpy, "_core") else numpy.core.multiarray.scalar
-    kinds = [getattr(numpy.dtypes, name) for name in _NUMPY_DTYPES]
-    # The same function under its names in numpy 1 and numpy 2.
-    return [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), numpy.dtype, *kinds]

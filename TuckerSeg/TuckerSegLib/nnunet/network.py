@@ -1,18 +1,21 @@
-"""Builds networks with nnunetv2 from the facts in the plans. No weights, no trainer look-up."""
+"""Builds networks of dynamic_network_architectures from the facts in the plans. No weights, no trainer look-up.
+
+As nnunetv2's ``get_network_from_plans`` does, but for where classes come from: it imports whatever a file names.
+"""
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from ..errors import UnsupportedModelError
-from .compressed_architecture import MOVED_CLASSES, NETWORK_CLASS
-from .plans import Architecture, quiet_import
+from ..errors import ModelFolderError, TuckerSegError, UnsupportedModelError
+from .network_arguments import ROLES, check_architecture
+from .network_classes import COMPRESSED_NETWORK, network_class, operation_class
+from .plans import Architecture
 
 if TYPE_CHECKING:
     import torch
-
-TRUSTED_PACKAGES = ("dynamic_network_architectures", "torch")
 
 
 def build_network(architecture: Architecture, input_channels: int, logit_channels: int) -> torch.nn.Module:
@@ -22,37 +25,30 @@ def build_network(architecture: Architecture, input_channels: int, logit_channel
         Module from (B, C, Z, Y, X) to logits (B, L, Z, Y, X); deep supervision off.
 
     Raises:
-        UnsupportedModelError: The class is not known to the installed packages, or refuses its arguments.
+        UnsupportedModelError: A class or an argument that is not known.
+        ModelFolderError: An argument makes no sense.
     """
-    _refuse_foreign(architecture)
-    with quiet_import():
-        from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
-
-        try:
-            network = get_network_from_plans(
-                MOVED_CLASSES.get(architecture.class_name, architecture.class_name),
-                copy.deepcopy(architecture.kwargs),
-                architecture.requires_import,
-                input_channels,
-                logit_channels,
-                allow_init=False,
-                deep_supervision=False,
-            )
-        except (ImportError, TypeError, AttributeError) as error:
-            raise UnsupportedModelError(
-                f"The network '{architecture.class_name}' cannot be built with the installed nnunetv2 and "
-                f"dynamic_network_architectures: {error}"
-            ) from error
+    check_architecture(architecture.class_name, architecture.kwargs, architecture.requires_import, ())
+    kwargs: dict[str, Any] = {**copy.deepcopy(architecture.kwargs), "deep_supervision": False}
+    for role in ROLES:
+        if kwargs.get(role) is not None:
+            kwargs[role] = operation_class(role, kwargs[role])
+    try:
+        if architecture.class_name == COMPRESSED_NETWORK:
+            kwargs["network_class"] = network_class(kwargs["network_class"])
+            built = importlib.import_module("TuckerSegLib.compressed_network").CompressedUNet
+        else:
+            built = network_class(architecture.class_name)
+        network = built(input_channels=input_channels, num_classes=logit_channels, **kwargs)
+    except TuckerSegError as error:
+        raise type(error)(f"plans.json: {error}") from error
+    except TypeError as error:  # of an older version of the package
+        raise UnsupportedModelError(
+            f"The network '{architecture.class_name}' cannot be built with the installed "
+            f"dynamic_network_architectures: {error}"
+        ) from error
+    except (AssertionError, AttributeError, ValueError, RuntimeError) as error:
+        raise ModelFolderError(
+            f"plans.json: the network '{architecture.class_name}' cannot be built: {error}"
+        ) from error
     return network.eval()
-
-
-def _refuse_foreign(architecture: Architecture) -> None:
-    """Plans name classes to call: only those of torch, of nnU-Net's own packages and our own are."""
-    named = [architecture.kwargs.get(key) for key in architecture.requires_import]
-    if architecture.class_name != NETWORK_CLASS:
-        named.append(architecture.class_name)
-    for name in filter(None, named):
-        if str(name).partition(".")[0] not in TRUSTED_PACKAGES:
-            raise UnsupportedModelError(
-                f"plans.json names '{name}'; a network may only use classes of {', '.join(TRUSTED_PACKAGES)}."
-            )

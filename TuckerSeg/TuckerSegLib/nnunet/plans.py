@@ -1,24 +1,30 @@
-"""What the engine must know of a model, taken from nnU-Net's plans, dataset.json and checkpoint.
+"""What the engine must know of a model, as a plain record: a compressed model needs no nnunetv2 to run.
 
-nnunetv2's PlansManager and LabelManager interpret the files (old plans without an ``architecture``
-section included); the facts are kept as a plain record, so that a compressed model needs no nnunetv2 to run.
+Records check themselves, wherever they come from: nnU-Net's files (``reading.py``) or the header of a model file.
 """
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import io
-import warnings
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..errors import ModelFolderError, UnsupportedModelError
+from ..errors import UnsupportedModelError
+from ..printable import shown
+from .fields import flag, number, numbers, part_of_path, sequence, text, whole_number, whole_numbers, wrong
+from .network_arguments import check_architecture
 
-# Readers of nnunetv2.imageio that turn the image to this orientation; all others take it as stored.
-READER_ORIENTATION = {"NibabelIOWithReorient": "RAS", "SimpleITKIOWithReorient": "RAS"}
-RESAMPLING_FUNCTION = "resample_data_or_seg_to_shape"
-CASE_LISTS = ("dataset", "training", "test")  # of dataset.json: files of patients, which no prediction needs
+NORMALIZATIONS = (
+    "CTNormalization", "ZScoreNormalization", "NoNormalization", "RescaleTo01Normalization", "RGBTo01Normalization",
+)  # fmt: skip
+STATISTICS = ("mean", "std", "percentile_00_5", "percentile_99_5")
+ORIENTATIONS = (None, "RAS")
+LARGEST_PATCH_SIDE = 1024
+LARGEST_PATCH_VOXELS = 512**3  # sixty times what fits a GPU that trains networks
+SPACINGS_MM = (1e-4, 1e3)
+MOST_CHANNELS = 64  # of an image
+LARGEST_LABEL = 4095
+HIGHEST_SPLINE_ORDER = 5
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,19 @@ class ChannelNormalization:
     std: float | None = None
     percentile_00_5: float | None = None
     percentile_99_5: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.scheme not in NORMALIZATIONS:
+            raise UnsupportedModelError(
+                f"plans.json: the normalization {shown(self.scheme)} is not one of nnU-Net's own: "
+                f"{', '.join(NORMALIZATIONS)}."
+            )
+        flag(self.use_mask, "plans.json: use_mask_for_norm")
+        for name in STATISTICS:
+            value = getattr(self, name)
+            if value is not None or self.scheme == "CTNormalization":  # which cannot do without
+                least = 0 if name == "std" else -1e12
+                number(value, f"plans.json: foreground_intensity_properties_per_channel: {name}", least)
 
 
 @dataclass(frozen=True)
@@ -57,6 +76,12 @@ class ResamplingPlan:
     order_z: int
     force_separate_z: bool | None
 
+    def __post_init__(self) -> None:
+        for name in ("order", "order_z"):
+            whole_number(getattr(self, name), f"plans.json: resampling {name}", 0, HIGHEST_SPLINE_ORDER)
+        if self.force_separate_z is not None:
+            flag(self.force_separate_z, "plans.json: resampling force_separate_z")
+
 
 @dataclass(frozen=True)
 class Label:
@@ -64,6 +89,10 @@ class Label:
 
     value: int
     name: str
+
+    def __post_init__(self) -> None:
+        text(self.name, "dataset.json: the name of a label")
+        whole_number(self.value, f"dataset.json: the value of the label {shown(self.name)}", 1, LARGEST_LABEL)
 
 
 @dataclass(frozen=True)
@@ -102,6 +131,37 @@ class ModelPlans:
     mirror_axes: tuple[int, ...]
     documents: dict[str, dict[str, Any]] | None = None
 
+    def __post_init__(self) -> None:
+        text(self.dataset_name, "plans.json: dataset_name", empty=True)
+        part_of_path(self.configuration, "the name of the configuration")
+        whole_numbers(self.patch_shape, "plans.json: patch_size", (3,), 1, LARGEST_PATCH_SIDE)
+        if math.prod(self.patch_shape) > LARGEST_PATCH_VOXELS:
+            raise wrong("plans.json: patch_size", f"a patch of at most {LARGEST_PATCH_VOXELS} voxels", self.patch_shape)
+        numbers(self.spacing_mm, "plans.json: spacing", 3, *SPACINGS_MM)
+        if sorted(whole_numbers(self.transpose_forward, "plans.json: transpose_forward", (3,), 0, 2)) != [0, 1, 2]:
+            raise wrong("plans.json: transpose_forward", "an order of 0, 1 and 2", self.transpose_forward)
+        sequence(self.normalization, "plans.json: normalization_schemes", range(1, MOST_CHANNELS + 1))
+        for name in sequence(self.channel_names, "dataset.json: channel_names", (len(self.normalization),)):
+            text(name, "dataset.json: channel_names", empty=True)
+        if self.orientation not in ORIENTATIONS:
+            raise wrong("orientation", "RAS or none", self.orientation)
+        axes = whole_numbers(self.mirror_axes, "inference_allowed_mirroring_axes", range(4), 0, 2)
+        if len(set(axes)) < len(axes):
+            raise wrong("inference_allowed_mirroring_axes", "different axes", axes)
+        self._check_labels()
+        architecture = self.architecture
+        check_architecture(architecture.class_name, architecture.kwargs, architecture.requires_import, self.patch_shape)
+
+    def _check_labels(self) -> None:
+        whole_number(self.logit_channels, "the number of the network's outputs", 1, LARGEST_LABEL + 1)
+        values = [label.value for label in self.labels]
+        place = "dataset.json: labels"
+        if self.region_values is None:
+            if sorted(values) != list(range(1, self.logit_channels)) or not values:
+                raise wrong(place, "background 0 and each of 1, 2, 3, ... once, as nnU-Net trains them", values)
+        elif list(self.region_values) != values or len(set(values)) != self.logit_channels:
+            raise wrong(place, "one value of regions_class_order for every region, each once", values)
+
     @property
     def input_channels(self) -> int:
         return len(self.normalization)
@@ -109,127 +169,3 @@ class ModelPlans:
     @property
     def expects_hounsfield(self) -> bool:
         return all(channel.scheme == "CTNormalization" for channel in self.normalization)
-
-
-def read_plans(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[str, Any], where: str) -> ModelPlans:
-    """Take the facts from nnU-Net's own files.
-
-    Args:
-        plans, dataset, checkpoint: Contents of ``plans.json``, ``dataset.json`` and one checkpoint.
-        where: Name of the model in error messages.
-
-    Raises:
-        ModelFolderError: A key is missing.
-        UnsupportedModelError: 2D, cascade, custom preprocessing, or an architecture that is not known.
-    """
-    configuration_name = str(checkpoint.get("init_args", {}).get("configuration") or "3d_fullres")
-    try:
-        with quiet_import():
-            from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-            manager = PlansManager(plans)
-            configuration = manager.get_configuration(configuration_name)
-            label_manager = manager.get_label_manager(dataset)
-        _refuse_unsupported(configuration, manager, where)
-        return _facts(manager, configuration, label_manager, dataset, checkpoint, configuration_name)
-    except KeyError as error:
-        raise ModelFolderError(f"{where}: the key {error} is missing in plans.json or dataset.json.") from error
-    except (AssertionError, RuntimeError, AttributeError, TypeError, ValueError) as error:
-        raise ModelFolderError(f"{where}: nnU-Net does not accept these plans: {error}") from error
-
-
-def with_documents(facts: ModelPlans, plans: dict[str, Any], dataset: dict[str, Any]) -> ModelPlans:
-    """The facts together with the files that they were taken from, but for the names of training cases."""
-    dataset = {key: value for key, value in dataset.items() if key not in CASE_LISTS}
-    return replace(facts, documents={"plans": plans, "dataset": dataset})
-
-
-def resolved_configuration(plans: dict[str, Any], name: str) -> dict[str, Any]:
-    """One configuration of ``plans.json`` that stands for itself: what it inherits written out, in today's form."""
-    with quiet_import():
-        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-        configuration = copy.deepcopy(PlansManager(plans).get_configuration(name).configuration)
-    for key in ("inherits_from", "next_stage"):
-        configuration.pop(key, None)
-    return configuration
-
-
-@contextlib.contextmanager
-def quiet_import():
-    """Keep nnunetv2's import-time remarks (training folders not set, old plans) off the user's screen."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _refuse_unsupported(configuration: Any, manager: Any, where: str) -> None:
-    if len(configuration.patch_size) != 3:
-        raise UnsupportedModelError(f"{where}: a {len(configuration.patch_size)}D configuration; a 3D one is needed.")
-    if configuration.previous_stage_name is not None:
-        raise UnsupportedModelError(
-            f"{where}: a cascade's second stage, which needs the result of '{configuration.previous_stage_name}'. "
-            "Use the 3d_fullres or 3d_lowres configuration."
-        )
-    for kind in ("resampling_fn_data", "resampling_fn_probabilities"):
-        name = configuration.configuration.get(kind, RESAMPLING_FUNCTION)
-        if name != RESAMPLING_FUNCTION:
-            raise UnsupportedModelError(f"{where}: {kind} is '{name}'; only '{RESAMPLING_FUNCTION}' is known.")
-
-
-def _facts(manager, configuration, label_manager, dataset, checkpoint, configuration_name) -> ModelPlans:
-    regions = tuple(int(value) for value in label_manager.regions_class_order) if label_manager.has_regions else None
-    kwargs = dict(configuration.network_arch_init_kwargs)
-    channels = dataset.get("channel_names") or dataset["modality"]
-    return ModelPlans(
-        dataset_name=manager.dataset_name,
-        configuration=configuration_name,
-        patch_shape=tuple(int(size) for size in configuration.patch_size),
-        spacing_mm=tuple(float(spacing) for spacing in configuration.spacing),
-        transpose_forward=tuple(int(axis) for axis in manager.transpose_forward),
-        channel_names=tuple(str(channels[key]) for key in sorted(channels, key=int)),
-        normalization=_normalization(manager, configuration),
-        labels=_labels(dataset["labels"], regions),
-        region_values=regions,
-        logit_channels=int(label_manager.num_segmentation_heads),
-        architecture=Architecture(
-            configuration.network_arch_class_name,
-            kwargs,
-            tuple(configuration.network_arch_init_kwargs_req_import),
-        ),
-        orientation=READER_ORIENTATION.get(manager.plans["image_reader_writer"]),
-        image_resampling=_resampling(configuration.configuration, "resampling_fn_data_kwargs", 3),
-        logits_resampling=_resampling(configuration.configuration, "resampling_fn_probabilities_kwargs", 1),
-        mirror_axes=tuple(int(axis) for axis in checkpoint.get("inference_allowed_mirroring_axes") or ()),
-    )
-
-
-def _normalization(manager: Any, configuration: Any) -> tuple[ChannelNormalization, ...]:
-    properties = manager.foreground_intensity_properties_per_channel
-    return tuple(
-        ChannelNormalization(scheme, bool(use_mask), **_intensities(properties, str(channel), scheme))
-        for channel, (scheme, use_mask) in enumerate(
-            zip(configuration.normalization_schemes, configuration.use_mask_for_norm, strict=True)
-        )
-    )
-
-
-def _intensities(properties: dict[str, dict[str, float]], channel: str, scheme: str) -> dict[str, float]:
-    fields = ("mean", "std", "percentile_00_5", "percentile_99_5")
-    if scheme == "CTNormalization":  # cannot do without
-        return {field: float(properties[channel][field]) for field in fields}
-    return {key: float(value) for key, value in properties.get(channel, {}).items() if key in fields}
-
-
-def _labels(names: dict[str, Any], regions: tuple[int, ...] | None) -> tuple[Label, ...]:
-    foreground = [(name, value) for name, value in names.items() if name != "ignore" and value not in (0, [0])]
-    if regions is not None:
-        return tuple(Label(value, name) for (name, _), value in zip(foreground, regions, strict=True))
-    return tuple(Label(int(value[0] if isinstance(value, list) else value), name) for name, value in foreground)
-
-
-def _resampling(configuration: dict[str, Any], key: str, order: int) -> ResamplingPlan:
-    kwargs = configuration.get(key, {})
-    return ResamplingPlan(
-        int(kwargs.get("order", order)), int(kwargs.get("order_z", 0)), kwargs.get("force_separate_z")
-    )

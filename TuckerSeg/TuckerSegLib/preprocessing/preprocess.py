@@ -20,6 +20,7 @@ from ..image import Geometry, is_constant
 from ..nnunet.normalization import IntensityMap, intensity_map
 from ..nnunet.plans import ModelPlans, ResamplingPlan
 from ..resampling import ResamplingSpec, output_shape, resample, separate_axis
+from ..system_memory import system_memory_bytes
 from .roi import Box, Roi
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ def preprocess(
         The volume on the model's grid, with the way back to the image's.
 
     Raises:
-        ImageError: The number of channels differs from the model's, or nothing of the image is left.
+        ImageError: The number of channels differs from the model's, nothing of the image is left, or this computer has
+            less memory than it takes on the model's grid.
     """
     if image.array.shape[0] != plans.input_channels:
         raise ImageError(
@@ -108,6 +110,7 @@ def preprocess(
     shape = output_shape(cropped.shape[1:], spacing, plans.spacing_mm, convention)
     if min(shape) < 1:
         raise ImageError(f"{image.source}: at {plans.spacing_mm} mm the image has only {shape} voxels (Z Y X).")
+    _check_memory(image, plans, shape)
     spec = _resampling(plans.image_resampling, convention, spacing, plans.spacing_mm)
     part = None
     if convention == "aligned":
@@ -127,6 +130,16 @@ def preprocess(
         grid_shape=shape,
         part=part,
     )
+
+
+def _check_memory(image: Image, plans: ModelPlans, shape: Shape) -> None:
+    """What a model's spacing asks for is known before it is allocated."""
+    needed, (present, _) = 4 * math.prod(shape) * plans.input_channels, system_memory_bytes()
+    if present is not None and needed > present:
+        raise ImageError(
+            f"{image.source}: at the model's spacing of {plans.spacing_mm} mm the image has {shape} voxels (Z Y X), "
+            f"which take {needed / 1e9:.0f} GB; this computer has {present / 1e9:.0f} GB. Cut out a part of the image."
+        )
 
 
 def network_view(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from ..errors import SpecError
+from ..printable import shown
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CALIBRATE = ("auto", "volume", "none")
@@ -14,6 +15,27 @@ SMALL_BLOB_MM3 = 200.0  # TotalSegmentator's
 CROPS = (None, "auto", "none")
 DEFAULT_STEP_FRACTION = 0.5  # nnU-Net's
 DEFAULT_METHOD = "tucker"  # of compression, where a strength alone is named
+SMALLEST_STEP_FRACTION = 0.05  # 8000 patches for every one without overlap
+MOST_THREADS = 1024  # more than any processor has cores; some systems end a process that asks for far more
+MOST_PATCHES_AT_ONCE = 1024
+LARGEST_BLOB_MM3 = 1e9  # a cubic meter
+MOST_TIMEPOINTS = 1_000_000
+LONGEST_TEXT = 4096  # as long as paths may be
+
+
+def _check_number(name: str, value: object, least: float, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise SpecError(f"The {name} should be a number from {least:g} to {most:g}; found {shown(value)}.")
+
+
+def _check_count(name: str, value: object, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise SpecError(f"The {name} should be a whole number from 1 to {most}; found {shown(value)}.")
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TEXT or "\0" in value:
+        raise SpecError(f"The {name} should be text of 1 to {LONGEST_TEXT} characters; found {shown(value)}.")
 
 
 @dataclass(frozen=True)
@@ -21,8 +43,8 @@ class InferenceSpec:
     """How a model is run.
 
     Attributes:
-        step_fraction: Patch step / patch size, in (0, 1]; nnU-Net's ``tile_step_size``. None takes the task's own, see
-            :meth:`with_step`.
+        step_fraction: Patch step / patch size, from 0.05 to 1; nnU-Net's ``tile_step_size``. None takes the task's own,
+            see :meth:`with_step`.
         mirroring: Average over flips along the axes that the model allows.
         device: ``auto``, or an id that ``tuckerseg devices`` lists.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
@@ -48,18 +70,18 @@ class InferenceSpec:
     skip_empty: bool = True
 
     def __post_init__(self):
-        if self.step_fraction is not None and not 0 < self.step_fraction <= 1:
-            raise SpecError(f"The step fraction should lie in (0, 1]; found {self.step_fraction}.")
+        if self.step_fraction is not None:
+            _check_number("step fraction", self.step_fraction, SMALLEST_STEP_FRACTION, 1)
         if self.precision not in PRECISIONS:
-            raise SpecError(f"The precision should be one of {', '.join(PRECISIONS)}; found '{self.precision}'.")
+            raise SpecError(f"The precision should be one of {', '.join(PRECISIONS)}; found {shown(self.precision)}.")
         if self.output_grid not in OUTPUT_GRIDS:
-            raise SpecError(f"The output grid should be one of {', '.join(OUTPUT_GRIDS)}; found '{self.output_grid}'.")
-        if self.batch_size < 1:
-            raise SpecError(f"The batch size should be at least 1; found {self.batch_size}.")
-        if not 0 <= self.remove_blobs_mm3 < float("inf"):
-            raise SpecError(f"The volume of blobs to remove should be 0 mm3 or more; found {self.remove_blobs_mm3}.")
-        if self.threads is not None and self.threads < 1:
-            raise SpecError(f"The number of threads should be at least 1; found {self.threads}.")
+            names = ", ".join(OUTPUT_GRIDS)
+            raise SpecError(f"The output grid should be one of {names}; found {shown(self.output_grid)}.")
+        _check_text("device", self.device)
+        _check_count("batch size", self.batch_size, MOST_PATCHES_AT_ONCE)
+        _check_number("volume of blobs to remove (mm3)", self.remove_blobs_mm3, 0, LARGEST_BLOB_MM3)
+        if self.threads is not None:
+            _check_count("number of threads", self.threads, MOST_THREADS)
 
     def with_step(self, usual: float | None = None) -> InferenceSpec:
         """The same with a step fraction: the one asked for, else the task's usual one, else nnU-Net's."""
@@ -134,9 +156,19 @@ class Job:
         if self.method is not None and self.steps:
             raise SpecError("A job names its compression once: as method and compression, or as steps; found both.")
         if self.crop not in CROPS:
-            raise SpecError(f"crop should be one of {', '.join(filter(None, CROPS))}, or None; found '{self.crop}'.")
+            raise SpecError(
+                f"crop should be one of {', '.join(filter(None, CROPS))}, or None; found {shown(self.crop)}."
+            )
         if self.calibrate not in CALIBRATE:
-            raise SpecError(f"calibrate should be one of {', '.join(CALIBRATE)}; found '{self.calibrate}'.")
+            raise SpecError(f"calibrate should be one of {', '.join(CALIBRATE)}; found {shown(self.calibrate)}.")
+        for name in ("images", "folds", "structures"):
+            for each in getattr(self, name) or ():
+                _check_text(name, each)
+        for name in ("output", "model", "method"):
+            if getattr(self, name) is not None:
+                _check_text(name, getattr(self, name))
+        if self.timepoint is not None:
+            _check_number("timepoint", self.timepoint, 0, MOST_TIMEPOINTS)
 
     @property
     def recipe(self) -> tuple[Step, ...]:

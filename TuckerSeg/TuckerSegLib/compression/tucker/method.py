@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from ...errors import SpecError
+from ...printable import shown
 from ...records.compression import Cost, LayerChange
 from ..allocation import Choice, allocate, rank_steps, total_cost, total_error
 from ..layers import convolutions, replace_modules
@@ -91,11 +92,13 @@ def apply(
         conv = convs.get(change.path)
         if conv is None or type(conv).__name__ != change.kind or tuple(conv.weight.shape) != tuple(change.shape):
             found = "no such layer" if conv is None else f"{type(conv).__name__} {tuple(conv.weight.shape)}"
-            raise SpecError(f"{change.path}: planned for a {change.kind} {tuple(change.shape)}, found {found}")
+            raise SpecError(
+                f"{shown(change.path)}: planned for a {shown(change.kind)} {shown(change.shape)}, found {found}"
+            )
         details = TuckerDetails.of(change)
         if details.ranks is None:
             continue
-        if details.ranks[0] > conv.out_channels or details.ranks[1] > conv.in_channels:
+        if conv.groups != 1 or details.ranks[0] > conv.out_channels or details.ranks[1] > conv.in_channels:
             raise SpecError(f"{change.path}: ranks {details.ranks} exceed the channels of the layer")
         replacements[conv] = build(conv, details)
         if basis is not None:

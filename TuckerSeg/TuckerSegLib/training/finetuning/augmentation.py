@@ -11,7 +11,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...nnunet.plans import ModelPlans, quiet_import
+from ...nnunet.plans import ModelPlans
+from ...nnunet.reading import quiet_import
 from .label_grid import OUTSIDE
 
 if TYPE_CHECKING:

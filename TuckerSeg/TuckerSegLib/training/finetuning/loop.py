@@ -20,7 +20,8 @@ import torch
 from torch import nn
 
 from ...errors import Cancelled, OutOfMemoryError, SpecError
-from ...nnunet.plans import ModelPlans, quiet_import
+from ...nnunet.plans import ModelPlans
+from ...nnunet.reading import quiet_import
 from ..device import training_device
 from ..tensor_states import moments_of, put_moments, put_tensors, sha256_of, tensors_of
 from .augmentation import Augmentation

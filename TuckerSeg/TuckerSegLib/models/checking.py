@@ -1,0 +1,97 @@
+"""Whether a model that was read from a file is one: names and numbers in their ranges, tensors those of its network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .. import compression
+from ..compression.cost import count
+from ..compression.heads import find_head
+from ..errors import ModelFileError
+from ..nnunet.fields import part_of_path, sequence, text, whole_number, wrong
+from ..nnunet.network_arguments import MOST_RECIPES
+from ..nnunet.reading import check_documents
+from ..nnunet.weights import check_finite
+from ..printable import shown
+from ..records.compression import CompressionRecipe, Cost
+from ..records.serialization import from_json
+
+if TYPE_CHECKING:
+    from .model import SegmentationModel
+
+MOST_FOLDS = 100
+LARGEST_COST = 10**18
+
+
+def check_model(model: SegmentationModel) -> None:
+    """Compare a model's parts with one another. Its network is built without memory.
+
+    Args:
+        model: As a file describes it, with weights or without.
+
+    Raises:
+        ModelFileError, ModelFolderError, SpecError: A part is out of its range, or two do not belong together.
+        UnsupportedModelError: A network that is not known.
+    """
+    check_documents(model.plans, "documents")
+    _check_facts(model)
+    _check_weights(model)
+
+
+def _check_facts(model: SegmentationModel) -> None:
+    """Raises ModelFolderError where a name or a number in the header is out of its range."""
+    text(model.name, "name")
+    for fold in sequence(model.folds, "folds", range(1, MOST_FOLDS + 1)):
+        part_of_path(fold, "folds")
+    if len(set(model.folds)) < len(model.folds):
+        raise wrong("folds", "different names", model.folds)
+    text(model.source_sha256, "source_sha256")
+    for recipe in sequence(model.recipes, "recipes", range(MOST_RECIPES + 1)):
+        _check_recipe(recipe)
+    _check_costs((model.original_cost, model.cost))
+
+
+def _check_recipe(recipe: CompressionRecipe) -> None:
+    """What was asked for, as its method wants it; that the changes fit the network shows when it is built."""
+    text(recipe.method, "recipes: method")
+    if recipe.method in compression.METHODS:
+        from_json(compression.method(recipe.method).Spec, recipe.spec)
+    elif recipe.changes:
+        raise wrong("recipes: method", f"one of {', '.join(compression.METHODS)}", recipe.method)
+    for name in ("epochs", "steps"):  # of trainings, as ``description.describe`` shows them
+        if name in recipe.spec:
+            whole_number(recipe.spec[name], f"recipes: {name}", 0, LARGEST_COST)
+    if "dataset" in recipe.spec:
+        text(recipe.spec["dataset"], "recipes: dataset")
+    for change in recipe.changes:
+        text(change.skipped_because or "", "recipes: skipped_because", empty=True)
+        _check_costs((change.before, change.after))
+
+
+def _check_costs(costs: Iterable[Cost]) -> None:
+    for cost in costs:
+        for name, value in vars(cost).items():
+            whole_number(value, f"cost: {name}", 0, LARGEST_COST)
+
+
+def _check_weights(model: SegmentationModel) -> None:
+    """Raises ModelFileError unless the tensors are those of the network that the header describes, and numbers."""
+    network, plans = model.structure(), model.plans
+    expected = {name: each for name, each in (*network.named_parameters(), *network.named_buffers())}
+    wanted = {f"{fold}/{name}": each for fold in model.folds for name, each in expected.items()}
+    if wanted.keys() != model.weights.keys():
+        odd = sorted(wanted.keys() ^ model.weights.keys())[0]
+        raise ModelFileError(f"its tensors are not those of its network: {shown(odd)} is missing or unknown.")
+    for name, tensor in model.weights.items():
+        if tensor.shape != wanted[name].shape or tensor.is_floating_point() != wanted[name].is_floating_point():
+            found = f"expected {tuple(wanted[name].shape)}, found {tensor.dtype} {tuple(tensor.shape)}"
+            raise ModelFileError(f"its tensors are not those of its network: {name}: {found}.")
+    output = count(network, plans.patch_shape, plans.input_channels).output_shape
+    if output != (plans.logit_channels, *plans.patch_shape):
+        raise ModelFileError(f"its network gives {output} of a patch of {plans.patch_shape}.")
+    heads = {find_head(network, plans.patch_shape, plans.input_channels), None}
+    if model.head_path not in heads:
+        raise ModelFileError(f"head_path should be the network's last layer; found {shown(model.head_path)}.")
+    if model.has_weights:
+        check_finite(model.weights, "it")

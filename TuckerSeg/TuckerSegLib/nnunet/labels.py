@@ -1,0 +1,70 @@
+"""The labels of ``dataset.json``, as nnunetv2's LabelManager reads them: names to values or regions of values."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..errors import ModelFolderError
+from ..printable import shown
+from .fields import mapping, required, sequence, text, whole_number, whole_numbers, wrong
+from .plans import LARGEST_LABEL, Label
+
+BACKGROUND, IGNORE = "background", "ignore"
+PLACE = "dataset.json: labels"
+DIGITS = re.compile(r"[0-9]{1,9}")
+
+
+def read_labels(dataset: dict[str, Any]) -> tuple[tuple[Label, ...], tuple[int, ...] | None, int]:
+    """What a network's outputs mean.
+
+    Returns:
+        The structures; with regions, the value that each output writes, else None; and the number of outputs.
+
+    Raises:
+        ModelFolderError: Values that nnU-Net does not train with, or a name that is none.
+    """
+    names = mapping(required(dataset, "labels", "dataset.json"), PLACE, LARGEST_LABEL + 2)
+    values = {text(name, "dataset.json: the name of a label"): _values(name, value) for name, value in names.items()}
+    if BACKGROUND not in values or values.pop(BACKGROUND) != 0:
+        raise wrong(PLACE, "an object in which 'background' is 0", names)
+    ignored = values.pop(IGNORE, None)
+    _check_consecutive(values, ignored)
+    foreground = {name: value for name, value in values.items() if set(_several(value)) != {0}}
+    if not foreground:
+        raise wrong(PLACE, "an object with a structure besides the background", names)
+    if not any(len(_several(value)) > 1 for value in values.values()):
+        return tuple(Label(_several(value)[0], name) for name, value in foreground.items()), None, len(foreground) + 1
+    place = "dataset.json: regions_class_order"
+    order = dataset.get("regions_class_order")
+    regions = whole_numbers(order, place, (len(foreground),), 1, LARGEST_LABEL)
+    return tuple(Label(value, name) for name, value in zip(foreground, regions, strict=True)), regions, len(regions)
+
+
+def _values(name: str, value: object) -> int | list[int]:
+    place = f"dataset.json: the value of the label {shown(name)}"
+    if isinstance(value, (list, tuple)):
+        return [_value(item, place) for item in sequence(value, place, range(1, LARGEST_LABEL + 1))]
+    return _value(value, place)
+
+
+def _value(value: object, place: str) -> int:
+    if isinstance(value, str) and DIGITS.fullmatch(value):  # nnU-Net takes these, too
+        value = int(value)
+    return whole_number(value, place, 0, LARGEST_LABEL)
+
+
+def _several(value: int | list[int]) -> list[int]:
+    return value if isinstance(value, list) else [value]
+
+
+def _check_consecutive(values: dict[str, int | list[int]], ignored: int | list[int] | None) -> None:
+    found = sorted({0, *(each for value in values.values() for each in _several(value))})
+    if found != list(range(len(found))):
+        raise ModelFolderError(
+            f"{PLACE}: nnU-Net trains with the values 0, 1, 2, ... without a gap; found {shown(found)}."
+        )
+    if ignored is not None and ignored != len(found):
+        raise ModelFolderError(
+            f"{PLACE}: the value of '{IGNORE}' should be the highest, {len(found)}; found {shown(ignored)}."
+        )

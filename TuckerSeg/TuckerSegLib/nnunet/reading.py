@@ -1,0 +1,264 @@
+"""nnU-Net's own files, plans, dataset.json and checkpoint, to the facts that the engine needs.
+
+Every field is checked where it is read: the files come from anywhere. What nnU-Net would look up by name (readers,
+preprocessors, resampling functions) must be one of those whose work is done here, and is refused by name otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import math
+import warnings
+from dataclasses import replace
+from typing import Any
+
+from ..errors import ModelFolderError, UnsupportedModelError
+from ..printable import shown
+from .fields import (
+    flag,
+    mapping,
+    number,
+    numbers,
+    part_of_path,
+    required,
+    sequence,
+    text,
+    whole_number,
+    whole_numbers,
+    wrong,
+)
+from .labels import read_labels
+from .network_arguments import MOST_CHANNELS, MOST_STAGES
+from .plans import STATISTICS, Architecture, ChannelNormalization, ModelPlans, ResamplingPlan
+
+# Readers of nnunetv2.imageio for 3D images, and the orientation to which they turn them; None: taken as stored.
+READERS = {
+    "SimpleITKIO": None,
+    "SimpleITKIOWithReorient": "RAS",
+    "NibabelIO": None,
+    "NibabelIOWithReorient": "RAS",
+    "Tiff3DIO": None,
+}
+PREPROCESSORS = ("DefaultPreprocessor",)
+LABEL_MANAGERS = ("LabelManager",)
+RESAMPLING_FUNCTION = "resample_data_or_seg_to_shape"
+ANISOTROPY_THRESHOLD = 3  # nnU-Net's, from which an axis is resampled by itself
+OLD_NETWORKS = ("PlainConvUNet", "ResidualEncoderUNet")
+CASE_LISTS = ("dataset", "training", "test")  # of dataset.json: files of patients, which no prediction needs
+MOST_PARENTS = 20
+USUAL_CONFIGURATION = "3d_fullres"
+
+
+def read_plans(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[str, Any], where: str) -> ModelPlans:
+    """Take the facts from nnU-Net's own files.
+
+    Args:
+        plans, dataset, checkpoint: Contents of ``plans.json``, ``dataset.json`` and one checkpoint.
+        where: Name of the model in error messages.
+
+    Raises:
+        ModelFolderError: A field is missing, of a wrong type or out of its range.
+        UnsupportedModelError: 2D, cascade, custom preprocessing, or an architecture that is not known.
+    """
+    try:
+        return _facts(plans, dataset, checkpoint)
+    except (ModelFolderError, UnsupportedModelError) as error:
+        raise type(error)(f"{where}: {error}") from error
+
+
+def with_documents(facts: ModelPlans, plans: dict[str, Any], dataset: dict[str, Any]) -> ModelPlans:
+    """The facts together with the files that they were taken from, but for the names of training cases."""
+    dataset = {key: value for key, value in dataset.items() if key not in CASE_LISTS}
+    return replace(facts, documents={"plans": plans, "dataset": dataset})
+
+
+def check_documents(facts: ModelPlans, where: str) -> None:
+    """Look at the files that facts carry along as at those of a folder.
+
+    Raises:
+        ModelFolderError, UnsupportedModelError: See :func:`read_plans`.
+    """
+    if facts.documents is not None:
+        plans, dataset = (mapping(facts.documents.get(name), name) for name in ("plans", "dataset"))
+        read_plans(plans, dataset, {"init_args": {"configuration": facts.configuration}}, where)
+
+
+def resolved_configuration(plans: dict[str, Any], name: str) -> dict[str, Any]:
+    """One configuration of ``plans.json`` that stands for itself: what it inherits written out, in today's form.
+
+    Raises:
+        ModelFolderError: There is no such configuration, or it inherits from none that is there.
+    """
+    known = mapping(required(plans, "configurations", "plans.json"), "plans.json: configurations")
+    found: dict[str, Any] = {}
+    child, chain = name, []
+    while child is not None:
+        if child not in known or child in chain or len(chain) == MOST_PARENTS:
+            raise wrong("plans.json: the configuration", f"one of {shown(sorted(known))}, not its own parent", child)
+        own = mapping(known[child], f"plans.json: configurations.{child}")
+        found = {**own, **found}
+        chain.append(child)
+        child = own.get("inherits_from")
+        if child is not None:
+            text(child, "plans.json: inherits_from")
+    found = copy.deepcopy({key: value for key, value in found.items() if key not in ("inherits_from", "next_stage")})
+    return found if "architecture" in found else _in_todays_form(found)
+
+
+@contextlib.contextmanager
+def quiet_import():
+    """Keep nnunetv2's import-time remarks (training folders not set, old plans) off the user's screen."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _in_todays_form(configuration: dict[str, Any]) -> dict[str, Any]:
+    """Old plans have no section ``architecture``; nnunetv2 makes one of what they have."""
+    place = "plans.json: "
+    name = required(configuration, "UNet_class_name", "plans.json")
+    if name not in OLD_NETWORKS:
+        raise UnsupportedModelError(f"plans.json: UNet_class_name is {shown(name)}; known: {', '.join(OLD_NETWORKS)}.")
+    sequence(required(configuration, "n_conv_per_stage_encoder", "plans.json"), place + "n_conv_per_stage_encoder",
+             range(2, MOST_STAGES + 1))  # fmt: skip
+    for key in ("UNet_base_num_features", "unet_max_num_features"):
+        whole_number(required(configuration, key, "plans.json"), place + key, 1, MOST_CHANNELS)
+    for key in ("n_conv_per_stage_decoder", "num_pool_per_axis", "pool_op_kernel_sizes", "conv_kernel_sizes"):
+        sequence(required(configuration, key, "plans.json"), place + key, range(1, MOST_STAGES + 1))
+    _patch_shape(configuration)
+    with quiet_import():
+        from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+
+        return ConfigurationManager(configuration).configuration
+
+
+def _facts(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[str, Any]) -> ModelPlans:
+    name = _configuration_name(checkpoint)
+    mirror_axes = checkpoint.get("inference_allowed_mirroring_axes")
+    configuration = resolved_configuration(plans, name)
+    patch_shape = _patch_shape(configuration)
+    _refuse_other_work(plans, dataset, configuration)
+    labels, regions, outputs = read_labels(dataset)
+    part_of_path(plans.get("plans_name", "nnUNetPlans"), "plans.json: plans_name")
+    return ModelPlans(
+        dataset_name=text(required(plans, "dataset_name", "plans.json"), "plans.json: dataset_name", empty=True),
+        configuration=name,
+        patch_shape=patch_shape,
+        spacing_mm=numbers(required(configuration, "spacing", "plans.json"), "plans.json: spacing", 3, 0, 1e6),
+        transpose_forward=whole_numbers(
+            required(plans, "transpose_forward", "plans.json"), "plans.json: transpose_forward", (3,), 0, 2
+        ),
+        channel_names=_channel_names(dataset),
+        normalization=_normalization(plans, configuration),
+        labels=labels,
+        region_values=regions,
+        logit_channels=outputs,
+        architecture=_architecture(configuration),
+        orientation=READERS[_name(plans.get("image_reader_writer"), "SimpleITKIO")],
+        image_resampling=_resampling(configuration, "resampling_fn_data_kwargs", 3),
+        logits_resampling=_resampling(configuration, "resampling_fn_probabilities_kwargs", 1),
+        mirror_axes=whole_numbers(
+            () if mirror_axes is None else mirror_axes, "inference_allowed_mirroring_axes", range(4), 0, 2
+        ),
+    )
+
+
+def _configuration_name(checkpoint: dict[str, Any]) -> str:
+    arguments = checkpoint.get("init_args")
+    name = arguments.get("configuration") if isinstance(arguments, dict) else None
+    return part_of_path(name or USUAL_CONFIGURATION, "checkpoint: init_args.configuration")
+
+
+def _patch_shape(configuration: dict[str, Any]) -> tuple[int, int, int]:
+    size = required(configuration, "patch_size", "plans.json")
+    if isinstance(size, (list, tuple)) and len(size) == 2:
+        raise UnsupportedModelError("a 2D configuration; a 3D one is needed.")
+    return whole_numbers(size, "plans.json: patch_size", (3,), 1, 2**20)
+
+
+def _refuse_other_work(plans: dict[str, Any], dataset: dict[str, Any], configuration: dict[str, Any]) -> None:
+    """Refuse what nnU-Net would do with classes and functions that are not known here."""
+    if configuration.get("previous_stage") is not None:
+        raise UnsupportedModelError(
+            f"a cascade's second stage, which needs the result of {shown(configuration['previous_stage'])}. "
+            "Use the 3d_fullres or 3d_lowres configuration."
+        )
+    for document, key, known in (
+        (plans, "image_reader_writer", tuple(READERS)),
+        (dataset, "overwrite_image_reader_writer", tuple(READERS)),
+        (plans, "label_manager", LABEL_MANAGERS),
+        (configuration, "preprocessor_name", PREPROCESSORS),
+        *((configuration, f"resampling_fn_{kind}", (RESAMPLING_FUNCTION,)) for kind in ("data", "probabilities")),
+    ):
+        name = document.get(key)
+        if _name(name, known[0]) not in known:
+            raise UnsupportedModelError(f"{key} is {shown(name)}; known: {', '.join(known)}.")
+
+
+def _name(name: object, usual: str) -> object:
+    """A name, or the usual one where there is none; nnU-Net writes "None", too."""
+    return usual if name in (None, "None") else name if isinstance(name, str) else ""
+
+
+def _architecture(configuration: dict[str, Any]) -> Architecture:
+    section = mapping(configuration["architecture"], "plans.json: architecture")
+    class_name, kwargs, imports = (
+        required(section, key, "plans.json: architecture")
+        for key in ("network_class_name", "arch_kwargs", "_kw_requires_import")
+    )
+    return Architecture(
+        class_name,
+        mapping(kwargs, "plans.json: arch_kwargs"),
+        tuple(sequence(imports, "plans.json: _kw_requires_import", range(20))),
+    )
+
+
+def _channel_names(dataset: dict[str, Any]) -> tuple[str, ...]:
+    place = "dataset.json: channel_names"
+    names = dataset.get("channel_names") or required(dataset, "modality", "dataset.json: channel_names, or")
+    names = mapping(names, place)
+    if sorted(names) != sorted(map(str, range(len(names)))):
+        raise wrong(place, 'an object with the keys "0", "1", ...', names)
+    return tuple(text(names[str(channel)], place, empty=True) for channel in range(len(names)))
+
+
+def _normalization(plans: dict[str, Any], configuration: dict[str, Any]) -> tuple[ChannelNormalization, ...]:
+    place = "plans.json: normalization_schemes"
+    schemes = sequence(required(configuration, "normalization_schemes", "plans.json"), place, range(1, 65))
+    masks = sequence(
+        required(configuration, "use_mask_for_norm", "plans.json"), "plans.json: use_mask_for_norm", (len(schemes),)
+    )
+    return tuple(
+        ChannelNormalization(scheme, mask, **_intensities(plans, str(channel), scheme))
+        for channel, (scheme, mask) in enumerate(zip(schemes, masks, strict=True))
+    )
+
+
+def _intensities(plans: dict[str, Any], channel: str, scheme: str) -> dict[str, float]:
+    key = "foreground_intensity_properties_per_channel"
+    if key not in plans and "foreground_intensity_properties_by_modality" in plans:  # of old plans
+        key = "foreground_intensity_properties_by_modality"
+    place = f"plans.json: {key}"
+    properties = mapping(mapping(required(plans, key, "plans.json"), place).get(channel, {}), f"{place}.{channel}")
+    if scheme == "CTNormalization":  # cannot do without
+        return {
+            name: number(required(properties, name, f"{place}.{channel}"), f"{place}.{channel}.{name}")
+            for name in STATISTICS
+        }
+    found = {name: properties[name] for name in STATISTICS if isinstance(properties.get(name), (int, float))}
+    return {name: float(value) for name, value in found.items() if math.isfinite(value) and abs(value) < 1e12}
+
+
+def _resampling(configuration: dict[str, Any], key: str, usual_order: int) -> ResamplingPlan:
+    place = f"plans.json: {key}"
+    kwargs = mapping(configuration.get(key, {}), place)
+    known = ("is_seg", "order", "order_z", "force_separate_z", "separate_z_anisotropy_threshold")
+    if unknown := [name for name in kwargs if name not in known]:
+        raise UnsupportedModelError(f"{place}: {shown(unknown[0])} is unknown; known: {', '.join(known)}.")
+    if flag(kwargs.get("is_seg", False), f"{place}.is_seg"):
+        raise wrong(f"{place}.is_seg", "false", True)
+    if kwargs.get("separate_z_anisotropy_threshold", ANISOTROPY_THRESHOLD) != ANISOTROPY_THRESHOLD:
+        raise UnsupportedModelError(f"{place}: separate_z_anisotropy_threshold should be {ANISOTROPY_THRESHOLD}.")
+    return ResamplingPlan(kwargs.get("order", usual_order), kwargs.get("order_z", 0), kwargs.get("force_separate_z"))

@@ -1,0 +1,74 @@
+"""Networks with the weights of a checkpoint: compared name by name and shape by shape before memory is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import ModelFolderError
+from ..printable import shown
+from .network import build_network
+from .plans import ModelPlans
+
+if TYPE_CHECKING:
+    import torch
+
+
+def network_with_weights(plans: ModelPlans, weights: Mapping[str, torch.Tensor], where: str) -> torch.nn.Module:
+    """Build the network that plans describe, with a checkpoint's weights in it.
+
+    Args:
+        weights: By the names that the network gives them. Those of float32 are taken, not copied.
+        where: Names model and fold in error messages, as ``model: fold_0``.
+
+    Raises:
+        ModelFolderError: Other names or shapes than the network's, or values that are no numbers.
+        UnsupportedModelError: See :func:`build_network`.
+    """
+    import torch
+
+    with torch.device("meta"):
+        network = build_network(plans.architecture, plans.input_channels, plans.logit_channels)
+    expected = network.state_dict()
+    _check_fit(expected, weights, where)
+    own = [name for name, _ in (*network.named_parameters(), *network.named_buffers())]  # aliases once
+    _check_values([weights[name] for name in own], where)
+    check_finite(weights, where)
+    values = {
+        name: tensor.float() if expected[name].is_floating_point() else tensor.to(expected[name].dtype)
+        for name, tensor in weights.items()
+    }
+    network.load_state_dict({name: tensor.contiguous() for name, tensor in values.items()}, assign=True)
+    return network
+
+
+def check_finite(weights: Mapping[str, torch.Tensor], where: str) -> None:
+    """Raises ModelFolderError where a weight is NaN or infinite."""
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            kind = "NaN" if tensor.isnan().any() else "infinity"
+            raise ModelFolderError(
+                f"{where} holds {kind} (in {shown(name)}): its training diverged. Use another checkpoint."
+            )
+
+
+def _check_fit(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], where: str) -> None:
+    begin = f"{where}: the weights do not fit the network in plans.json:"
+    if missing := [name for name in expected if name not in found]:
+        raise ModelFolderError(f"{begin} {missing[0]} is missing, and {len(missing) - 1} more.")
+    if unknown := [name for name in found if name not in expected]:
+        raise ModelFolderError(f"{begin} {shown(unknown[0])} is not part of it, and {len(unknown) - 1} more are not.")
+    for name, tensor in found.items():
+        if tensor.shape != expected[name].shape:
+            shapes = f"expected {tuple(expected[name].shape)}, found {tuple(tensor.shape)}"
+            raise ModelFolderError(f"{begin} {name}: {shapes}.")
+        if tensor.is_floating_point() != expected[name].is_floating_point() or tensor.is_complex():
+            raise ModelFolderError(f"{begin} {name}: expected {expected[name].dtype}, found {tensor.dtype}.")
+
+
+def _check_values(tensors: Sequence[torch.Tensor], where: str) -> None:
+    """Weights that share their values take memory only once they are copied."""
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if needed > sum(storages.values()):
+        raise ModelFolderError(f"{where}: the network has weights of {needed} bytes, of which the file has fewer.")
