@@ -111,10 +111,10 @@ def test_folders_give_every_structure_of_every_case_and_means_over_those_whose_r
     assert err.splitlines() == ["case 1 of 2: a", "case 2 of 2: b"]
     scores = rows_of(tmp_path / "found.csv")
     assert list(scores[0]) == ["case", "value", "name", "reference_voxels", "predicted_voxels", "dice", "nsd"]
-    found = [
+    values = [
         (row["case"], row["value"], row["name"], row["reference_voxels"], row["predicted_voxels"]) for row in scores
     ]
-    assert found == [
+    assert values == [
         ("a", "1", "spleen", "64", "64"),
         ("a", "2", "kidney_right", "64", "64"),
         ("b", "1", "spleen", "64", "64"),

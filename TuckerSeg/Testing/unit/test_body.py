@@ -204,15 +204,15 @@ def test_every_structure_of_real_cts_is_inside(shared_data, name, labels):
     from TuckerSegLib.image import read_image
 
     ct, truth = (read_image(shared_data / "data" / f"{each}.nii.gz") for each in (name, labels))
-    for volume, found in ((ct.array[0], truth.array[0] > 0), _bordered(ct.array[0], truth.array[0] > 0)):
+    for volume, body_labels in ((ct.array[0], truth.array[0] > 0), _bordered(ct.array[0], truth.array[0] > 0)):
         body = find_body(volume, ct.geometry.spacing_mm)
         assert body.mask is not None, body.doubt
         indices = [np.arange(size) * new // size for size, new in zip(volume.shape, body.mask.shape)]
-        assert body.mask[np.ix_(*indices)][found].all()
+        assert body.mask[np.ix_(*indices)][body_labels].all()
 
 
-def _bordered(volume, found):
-    return np.pad(volume, 25, constant_values=-1024), np.pad(found, 25)
+def _bordered(volume, body_labels):
+    return np.pad(volume, 25, constant_values=-1024), np.pad(body_labels, 25)
 
 
 def test_the_built_in_volume_is_inside():

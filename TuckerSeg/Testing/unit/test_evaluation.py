@@ -32,10 +32,10 @@ def score(case: str, name: str, dice: float, reference_voxels: int = 100, value:
 
 
 def test_overlap_counts_the_voxels_of_every_value_in_either_map_and_in_both(maps):
-    found = overlap(*maps)
-    assert found.predicted.tolist() == [24 - 5, 4, 0, 0, 0, 0, 0, 1]
-    assert found.reference.tolist() == [24 - 7, 4, 3, 0, 0, 0, 0, 0]
-    assert found.common.tolist() == [24 - 10, 2, 0, 0, 0, 0, 0, 0]
+    counts = overlap(*maps)
+    assert counts.predicted.tolist() == [24 - 5, 4, 0, 0, 0, 0, 0, 1]
+    assert counts.reference.tolist() == [24 - 7, 4, 3, 0, 0, 0, 0, 0]
+    assert counts.common.tolist() == [24 - 10, 2, 0, 0, 0, 0, 0, 0]
 
 
 def test_dice_is_twice_the_common_voxels_over_those_of_both(maps):

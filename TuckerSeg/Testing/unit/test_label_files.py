@@ -11,7 +11,7 @@ import pytest
 
 from TuckerSegLib.catalog import structures
 from TuckerSegLib.errors import ImageError, SpecError
-from TuckerSegLib.evaluation.label_files import LabelMap, matched, named_labels, pair_files, read_label_map
+from TuckerSegLib.evaluation.label_files import LabelMap, match_values, named_labels, pair_files, read_label_map
 from TuckerSegLib.image import Geometry, Segment, write_labels
 
 GRID = Geometry((2, 3, 4), np.diag([1.0, 2.0, 3.0, 1.0]))
@@ -58,10 +58,10 @@ def touch(folder: Path, *names: str) -> Path:
 def test_labels_are_read_along_the_patients_axes_from_every_format(tmp_path, extension):
     labels, path = labels_of(1, 2, 3), tmp_path / f"case{extension}"
     write_labels(path, labels, Geometry(GRID.shape, np.diag([-1.0, 2.0, -3.0, 1.0])), [Segment(1, "one", GRAY)])
-    found = read_label_map(path)
-    np.testing.assert_array_equal(found.array, labels[::-1, :, ::-1])
-    assert found.geometry.axis_codes == ("R", "A", "S")
-    assert found.geometry.spacing_mm == (3, 2, 1)
+    label_map = read_label_map(path)
+    np.testing.assert_array_equal(label_map.array, labels[::-1, :, ::-1])
+    assert label_map.geometry.axis_codes == ("R", "A", "S")
+    assert label_map.geometry.spacing_mm == (3, 2, 1)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1 / 255])
@@ -71,9 +71,9 @@ def test_floats_that_stand_for_whole_numbers_are_labels(tmp_path, scale):
     image = nibabel.Nifti1Image(stored.T, np.array(GRID.affine))
     image.header.set_slope_inter(scale, 0)
     nibabel.save(image, tmp_path / "case.nii")
-    found = read_label_map(tmp_path / "case.nii").array
-    assert found.dtype.kind in "iu"
-    np.testing.assert_array_equal(found, labels)
+    whole = read_label_map(tmp_path / "case.nii").array
+    assert whole.dtype.kind in "iu"
+    np.testing.assert_array_equal(whole, labels)
 
 
 @pytest.mark.parametrize("values", [[-1, 3], [0, 70000], [0, 1.5]])
@@ -87,9 +87,9 @@ def test_an_image_is_not_taken_for_labels(tmp_path, values):
 def test_voxels_that_are_no_number_are_background_and_told_of(tmp_path):
     array = np.full(GRID.shape, np.nan, np.float32)
     array.flat[:3] = 1, 2, 1
-    found = read_label_map(write_nifti(tmp_path / "case.nii", array))
-    np.testing.assert_array_equal(found.array, np.nan_to_num(array))
-    assert found.notes == ("21 of 24 voxels were NaN and were set to 0.",)
+    label_map = read_label_map(write_nifti(tmp_path / "case.nii", array))
+    np.testing.assert_array_equal(label_map.array, np.nan_to_num(array))
+    assert label_map.notes == ("21 of 24 voxels were NaN and were set to 0.",)
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
@@ -178,7 +178,7 @@ def test_a_damaged_dataset_json_is_named_unless_other_names_are_given(tmp_path, 
 def test_structures_of_two_maps_with_names_are_the_same_where_their_names_are():
     prediction = named_map(labels_of(1, 2, 2, 3), {1: "Spleen", 2: "left KIDNEY", 3: "Cyst"})
     reference = named_map(labels_of(5, 1), {5: "spleen", 1: "kidney_left", 9: "liver"})
-    labels, names = matched(prediction, reference)
+    labels, names = match_values(prediction, reference)
     np.testing.assert_array_equal(labels, labels_of(5, 1, 1, 3))
     assert names == {5: "spleen", 1: "kidney_left", 9: "liver", 3: "Cyst"}
 
@@ -186,7 +186,7 @@ def test_structures_of_two_maps_with_names_are_the_same_where_their_names_are():
 def test_a_structure_that_the_reference_does_not_name_never_takes_the_value_of_another():
     prediction = named_map(labels_of(1, 2, 4), {1: "cyst", 2: "spleen"})
     reference = named_map(labels_of(1, 4, 6), {1: "spleen", 4: "liver"})
-    labels, names = matched(prediction, reference)
+    labels, names = match_values(prediction, reference)
     np.testing.assert_array_equal(labels, labels_of(7, 1, 8))
     assert names == {1: "spleen", 4: "liver", 6: "label 6", 7: "cyst", 8: "label 4"}
 
@@ -194,15 +194,15 @@ def test_a_structure_that_the_reference_does_not_name_never_takes_the_value_of_a
 @pytest.mark.parametrize(("predicted", "expected"), [({}, {1: "liver"}), ({1: "liver"}, {}), ({}, {})])
 def test_structures_are_the_same_where_their_values_are_if_a_map_has_no_names(predicted, expected):
     labels = labels_of(1, 2)
-    found, names = matched(named_map(labels, predicted), named_map(labels_of(1), expected))
-    np.testing.assert_array_equal(found, labels)
+    matched, names = match_values(named_map(labels, predicted), named_map(labels_of(1), expected))
+    np.testing.assert_array_equal(matched, labels)
     assert names == predicted | expected
 
 
 def test_values_are_the_same_in_two_maps_with_the_same_names_even_where_two_names_are_much_alike():
     names = {1: "lesion 1", 2: "lesion_1"}
-    found, _ = matched(named_map(labels_of(1, 2), names), named_map(labels_of(1), names))
-    np.testing.assert_array_equal(found, labels_of(1, 2))
+    matched, _ = match_values(named_map(labels_of(1, 2), names), named_map(labels_of(1), names))
+    np.testing.assert_array_equal(matched, labels_of(1, 2))
 
 
 def test_two_files_are_a_case_named_after_the_reference(tmp_path):
@@ -220,8 +220,8 @@ def test_files_of_two_folders_belong_together_by_their_names_without_extensions(
     references = touch(tmp_path / "references", "a.nii", "b.nrrd", "c.d.nii.gz", "y.mhd", ".e.nii")
     (predictions / "y.nii").mkdir()
     pairs, alone = pair_files(predictions, references)
-    found = [(pair.case, pair.prediction.name, pair.reference.name) for pair in pairs]
-    assert found == [("a", "a.seg.nrrd", "a.nii"), ("b", "b.nii.gz", "b.nrrd"), ("c.d", "c.d.NII", "c.d.nii.gz")]
+    file_names = [(pair.case, pair.prediction.name, pair.reference.name) for pair in pairs]
+    assert file_names == [("a", "a.seg.nrrd", "a.nii"), ("b", "b.nii.gz", "b.nrrd"), ("c.d", "c.d.NII", "c.d.nii.gz")]
     assert alone == [predictions / "x.mha", references / "y.mhd"]
 
 

@@ -10,7 +10,7 @@ import torch
 
 from TuckerSegLib.cli.check import check
 from TuckerSegLib.errors import SpecError
-from TuckerSegLib.evaluation.label_files import LabelMap, matched, read_label_map
+from TuckerSegLib.evaluation.label_files import LabelMap, match_values, read_label_map
 from TuckerSegLib.image import Geometry, Segment, label_type, write_labels
 from TuckerSegLib.linear_head import Head
 from TuckerSegLib.postprocessing.decision import Decision
@@ -86,10 +86,10 @@ def test_merged_labels_keep_their_values(largest, dtype, named):
 def test_label_files_keep_their_values(tmp_path, extension, largest, dtype):
     labels, path = labels_with(largest), tmp_path / f"labels{extension}"
     write_labels(path, labels, GRID, [Segment(value, str(value), (1, 0, 0)) for value in (1, largest - 1, largest)])
-    found = read_label_map(path)
-    np.testing.assert_array_equal(found.array, labels)
+    label_map = read_label_map(path)
+    np.testing.assert_array_equal(label_map.array, labels)
     if extension == ".seg.nrrd":
-        assert list(found.names) == [1, largest - 1, largest]
+        assert list(label_map.names) == [1, largest - 1, largest]
 
 
 @at_the_borders
@@ -103,7 +103,7 @@ def test_checked_labels_are_counted_at_their_values(largest, dtype):
 def test_matched_labels_get_values_beyond_the_largest(largest):
     prediction = LabelMap(labels_with(largest), GRID, Path("a.nii"), {1: "a", largest - 1: "b", largest: "c"})
     reference = LabelMap(labels_with(largest), GRID, Path("b.nii"), {1: "c", largest - 1: "b", largest: "d"})
-    array, names = matched(prediction, reference)
+    array, names = match_values(prediction, reference)
     np.testing.assert_array_equal(array[0, 0], [largest + 1, largest - 1, 1, 0])
     assert names == {1: "c", largest - 1: "b", largest: "d", largest + 1: "a"}
 
@@ -111,6 +111,6 @@ def test_matched_labels_get_values_beyond_the_largest(largest):
 def test_matched_labels_get_free_values_where_the_largest_is_taken():
     prediction = LabelMap(labels_with(65535), GRID, Path("a.nii"), {1: "a", 65534: "b", 65535: "c"})
     reference = LabelMap(labels_with(65535), GRID, Path("b.nii"), {1: "c", 65534: "b", 65535: "d"})
-    array, names = matched(prediction, reference)
+    array, names = match_values(prediction, reference)
     np.testing.assert_array_equal(array[0, 0], [2, 65534, 1, 0])
     assert names[2] == "a"

@@ -67,9 +67,9 @@ def test_beyond_the_box_all_is_background_and_within_it_nothing_changes(shape, c
     outside = np.ones(LOW, dtype=bool)
     outside[BOX] = False
     background = touched(outside, shape, spec, nearest)
-    found = labels(slabs_of(features, BOX), shape, spec, nearest, BOX)
+    part = labels(slabs_of(features, BOX), shape, spec, nearest, BOX)
     assert background.any() and not background.all()
-    assert np.array_equal(found, np.where(background, 0, whole))
+    assert np.array_equal(part, np.where(background, 0, whole))
 
 
 @pytest.mark.parametrize("nearest", [False, True])
@@ -81,9 +81,9 @@ def test_what_a_bare_voxel_has_a_say_in_is_background(shape, nearest):
     covered[4:6] = False
     covered[:7, 5, 3:6] = False
     background = touched(~covered.numpy(), shape, spec, nearest)
-    found = labels(slabs_of(torch.where(covered, features, 0), WHOLE, covered), shape, spec, nearest)
+    output = labels(slabs_of(torch.where(covered, features, 0), WHOLE, covered), shape, spec, nearest)
     assert background.any() and not background.all()
-    assert np.array_equal(found, np.where(background, 0, whole))
+    assert np.array_equal(output, np.where(background, 0, whole))
 
 
 def test_without_slabs_all_is_background():
@@ -95,6 +95,6 @@ def test_a_slice_repeated_from_a_bare_plane_is_background():
     spec, (_, features) = ResamplingSpec(1), head_and_features()
     covered = torch.ones(LOW, dtype=torch.bool)
     covered[3] = False
-    found = labels(slabs_of(torch.where(covered, features, 0), WHOLE, covered), (48, 14, 11), spec, nearest=True)
-    assert not found[12:16].any()
-    assert found[:12].any() and found[16:].any()
+    output = labels(slabs_of(torch.where(covered, features, 0), WHOLE, covered), (48, 14, 11), spec, nearest=True)
+    assert not output[12:16].any()
+    assert output[:12].any() and output[16:].any()

@@ -52,17 +52,17 @@ def test_a_ct_as_scanned_raises_nothing(ct):
 )
 def test_intensities_that_are_plainly_not_hounsfield_units_are_told(low, high, reason):
     array = np.linspace(low, high, 8000, dtype=np.float32).reshape(20, 20, 20)
-    found = findings(array).get("intensities")
+    finding = findings(array).get("intensities")
     if reason is None:
-        assert found is None
+        assert finding is None
     else:
-        assert found.severity == WARNING
-        assert reason in found.words and f"found {low} to {high}" in found.words
+        assert finding.severity == WARNING
+        assert reason in finding.words and f"found {low} to {high}" in finding.words
 
 
 def test_a_ct_without_air_is_told_as_information(ct):
-    found = findings(np.maximum(ct, -500))["intensities"]
-    assert found.severity == INFO and "nothing below -500" in found.words
+    finding = findings(np.maximum(ct, -500))["intensities"]
+    assert finding.severity == INFO and "nothing below -500" in finding.words
 
 
 def test_other_modalities_are_not_measured_by_hounsfield_units(ct):
@@ -72,14 +72,14 @@ def test_other_modalities_are_not_measured_by_hounsfield_units(ct):
 
 
 def test_a_display_window_is_told(ct):
-    found = findings(np.minimum(ct, 400))["window"]
-    assert found.severity == WARNING and "largest value, 400" in found.words
+    finding = findings(np.minimum(ct, 400))["window"]
+    assert finding.severity == WARNING and "largest value, 400" in finding.words
 
 
 def test_eight_bits_stretched_to_hounsfield_units_are_told(ct):
     stretched = np.rint((ct + 1024.0) / 16) * 16 - 1024
-    found = findings(stretched.astype(np.int16))["coarse-steps"]
-    assert found.severity == WARNING and found.numbers["values"] < 256
+    finding = findings(stretched.astype(np.int16))["coarse-steps"]
+    assert finding.severity == WARNING and finding.numbers["values"] < 256
 
 
 def test_values_between_whole_units_are_told_as_information(ct):
@@ -92,16 +92,16 @@ def test_blank_slices_at_the_ends_are_padding_and_left_out_of_the_content(ct):
     padded[3:43, 10:, :] = ct
     checked = check_image(image_of(padded))
     assert checked.content == (slice(3, 43), slice(10, 90), slice(0, 100))
-    found = {finding.code: finding for finding in checked.findings}
-    assert found["padding"].severity == INFO and found["padding"].words.startswith("10 of 50 slices")
-    assert "blank-slices" not in found
+    by_code = {finding.code: finding for finding in checked.findings}
+    assert by_code["padding"].severity == INFO and by_code["padding"].words.startswith("10 of 50 slices")
+    assert "blank-slices" not in by_code
 
 
 def test_blank_slices_between_others_are_told(ct):
     holed = ct.copy()
     holed[[12, 13, 30]] = -1024
-    found = findings(holed)["blank-slices"]
-    assert found.severity == WARNING and "Slices 12, 13, 30 are blank" in found.words
+    finding = findings(holed)["blank-slices"]
+    assert finding.severity == WARNING and "Slices 12, 13, 30 are blank" in finding.words
 
 
 def test_a_slice_that_is_nearly_blank_is_no_blank_one(ct):
@@ -112,8 +112,8 @@ def test_a_slice_that_is_nearly_blank_is_no_blank_one(ct):
 
 
 def test_slices_that_are_there_twice_are_told(ct):
-    found = findings(np.insert(ct, [7, 20], ct[[7, 20]], axis=0))["copied-slices"]
-    assert found.severity == WARNING and found.words.startswith("2 of 42 slices")
+    finding = findings(np.insert(ct, [7, 20], ct[[7, 20]], axis=0))["copied-slices"]
+    assert finding.severity == WARNING and finding.words.startswith("2 of 42 slices")
 
 
 def test_slices_that_differ_in_one_voxel_are_no_copies(ct):
@@ -124,9 +124,9 @@ def test_slices_that_differ_in_one_voxel_are_no_copies(ct):
 
 @pytest.mark.parametrize("axis, words", enumerate(["slices", "rows", "columns"]))
 def test_an_image_enlarged_without_interpolation_is_told(ct, axis, words):
-    found = findings(np.repeat(ct, 2, axis=axis))["copied-slices"]
-    assert found.severity == INFO
-    assert words in found.words and "without interpolation" in found.words
+    finding = findings(np.repeat(ct, 2, axis=axis))["copied-slices"]
+    assert finding.severity == INFO
+    assert words in finding.words and "without interpolation" in finding.words
 
 
 def tapering(slices=60):
@@ -140,8 +140,8 @@ def tapering(slices=60):
 def test_missing_slices_are_seen_where_the_image_jumps():
     whole = tapering()
     assert "jump" not in findings(whole)
-    found = findings(np.delete(whole, range(30, 42), axis=0))["jump"]
-    assert found.severity == WARNING and "between slices 29 and 30 of 48" in found.words
+    finding = findings(np.delete(whole, range(30, 42), axis=0))["jump"]
+    assert finding.severity == WARNING and "between slices 29 and 30 of 48" in finding.words
 
 
 def test_the_content_of_a_blank_image_is_all_of_it():
@@ -166,13 +166,13 @@ def test_the_content_of_a_blank_image_is_all_of_it():
 )
 def test_grids_that_are_unusual_or_impossible_are_told(spacing, shape, code, severity):
     geometry = Geometry(shape, np.diag([*spacing[::-1], 1.0]))
-    found = {finding.code: finding.severity for finding in check_grid(geometry)}
-    assert found == ({code: severity} if code else {})
+    severities = {finding.code: finding.severity for finding in check_grid(geometry)}
+    assert severities == ({code: severity} if code else {})
 
 
 def test_a_small_field_of_view_is_told():
-    (found,) = check_field(Geometry((20, 300, 300), AFFINE))
-    assert found.severity == WARNING and "1200 x 1200 x 80 mm" in found.words
+    (finding,) = check_field(Geometry((20, 300, 300), AFFINE))
+    assert finding.severity == WARNING and "1200 x 1200 x 80 mm" in finding.words
     assert not list(check_field(Geometry((30, 300, 300), AFFINE)))
 
 
@@ -180,8 +180,8 @@ def test_a_small_field_of_view_is_told():
 def test_bones_before_the_middle_tell_that_front_and_back_are_exchanged(ct, codes):
     view, geometry = oriented(ct, Geometry(ct.shape, AFFINE), codes)
     assert "front-back" not in findings(view, geometry.matrix)
-    found = findings(view, np.diag([1, -1, 1, 1]) @ geometry.matrix)["front-back"]
-    assert found.severity == WARNING and "in front of it" in found.words
+    finding = findings(view, np.diag([1, -1, 1, 1]) @ geometry.matrix)["front-back"]
+    assert finding.severity == WARNING and "in front of it" in finding.words
     for kept in ([-1, 1, 1, 1], [1, 1, -1, 1]):
         assert "front-back" not in findings(view, np.diag(kept) @ geometry.matrix)
 
@@ -192,8 +192,8 @@ def test_narrow_bodies_are_not_judged_by_their_bones(ct):
 
 
 def test_a_body_that_is_wider_than_the_image_is_told(ct):
-    found = findings(ct[:, 20:60, 20:80])["truncated-body"]
-    assert found.severity == INFO and "wider than the field of view" in found.words
+    finding = findings(ct[:, 20:60, 20:80])["truncated-body"]
+    assert finding.severity == INFO and "wider than the field of view" in finding.words
 
 
 @pytest.mark.parametrize(
@@ -209,5 +209,5 @@ def test_real_cts_raise_no_warning_and_one_with_front_and_back_exchanged_does(sh
 
 
 def test_the_damaged_last_slice_of_a_real_ct_is_seen(shared_data):
-    found = {f.code: f for f in check_image(read_image(shared_data / "data" / "ts_s0002.nii.gz")).findings}
-    assert "between slices 99 and 100 of 101" in found["jump"].words
+    by_code = {f.code: f for f in check_image(read_image(shared_data / "data" / "ts_s0002.nii.gz")).findings}
+    assert "between slices 99 and 100 of 101" in by_code["jump"].words

@@ -99,10 +99,10 @@ def test_a_header_that_is_flipped_is_told_with_its_likely_cause(body, axes, said
     affine = AFFINE
     for axis in axes:
         affine = MIRRORED[axis] @ affine
-    found = warned(report_on(labels, names, affine))
-    assert list(found) == ["orientation"]
-    assert all(words in found["orientation"].words for words in said)
-    assert {name for name, score in found["orientation"].numbers.items() if score < -0.9} == {
+    warnings = warned(report_on(labels, names, affine))
+    assert list(warnings) == ["orientation"]
+    assert all(words in warnings["orientation"].words for words in said)
+    assert {name for name, score in warnings["orientation"].numbers.items() if score < -0.9} == {
         {"R": "left-right", "A": "front-back", "S": "head-feet"}[axis] for axis in axes
     }
 
@@ -134,16 +134,16 @@ def test_a_network_that_names_sides_by_place_is_seen_through(body):
         words = {"left": "right", "right": "left"}
         swapped[name] = "_".join(words.get(word, word) for word in name.split("_"))
     by_place = {value: swapped[name] for value, name in names.items()}
-    found = warned(report_on(labels, by_place, MIRRORED["R"] @ AFFINE))
-    assert list(found) == ["orientation"] and "may be exchanged too" in found["orientation"].words
+    warnings = warned(report_on(labels, by_place, MIRRORED["R"] @ AFFINE))
+    assert list(warnings) == ["orientation"] and "may be exchanged too" in warnings["orientation"].words
 
 
 def test_exchanged_names_of_sides_are_told_apart_from_a_flipped_header(body):
     labels, names = body
     words = {"left": "right", "right": "left"}
     exchanged = {value: "_".join(words.get(word, word) for word in name.split("_")) for value, name in names.items()}
-    found = warned(report_on(labels, exchanged))
-    assert list(found) == ["left-right-names"] and "in 5 of 5 pairs" in found["left-right-names"].words
+    warnings = warned(report_on(labels, exchanged))
+    assert list(warnings) == ["left-right-names"] and "in 5 of 5 pairs" in warnings["left-right-names"].words
 
 
 @pytest.mark.parametrize("seed", range(3, 9))
@@ -152,8 +152,8 @@ def test_structures_that_lie_anywhere_are_doubted_and_no_flip_is_claimed(seed):
     centers = [center for center, _ in BODY.values()]
     random.shuffle(centers)
     scattered = {name: (tuple(center), size) for (name, (_, size)), center in zip(BODY.items(), centers)}
-    found = warned(report_on(*painted(scattered)))
-    assert "layout" in found and "orientation" not in found
+    warnings = warned(report_on(*painted(scattered)))
+    assert "layout" in warnings and "orientation" not in warnings
 
 
 def test_the_largest_structures_outvote_islands(body):
@@ -207,8 +207,8 @@ def test_bones_decide_where_the_labels_do_not():
 def test_vertebrae_out_of_order_are_told():
     mixed = dict(BODY)
     mixed["vertebrae_T6"], mixed["vertebrae_T7"] = BODY["vertebrae_T7"], BODY["vertebrae_T6"]
-    found = warned(report_on(*painted(mixed)))
-    assert list(found) == ["vertebra-order"] and "Vertebra T6 and Vertebra T7" in found["vertebra-order"].words
+    warnings = warned(report_on(*painted(mixed)))
+    assert list(warnings) == ["vertebra-order"] and "Vertebra T6 and Vertebra T7" in warnings["vertebra-order"].words
 
 
 def test_a_gap_between_vertebrae_is_told():
@@ -217,8 +217,8 @@ def test_a_gap_between_vertebrae_is_told():
         for name, (center, size) in BODY.items()
         if name.startswith(("vertebrae", "liver", "sacrum"))
     }
-    found = warned(report_on(*painted(stretched)))
-    assert list(found) == ["vertebra-distances"] and "T8 to Vertebra T9" in found["vertebra-distances"].words
+    warnings = warned(report_on(*painted(stretched)))
+    assert list(warnings) == ["vertebra-distances"] and "T8 to Vertebra T9" in warnings["vertebra-distances"].words
 
 
 @pytest.mark.parametrize(
@@ -233,8 +233,8 @@ def test_a_gap_between_vertebrae_is_told():
 def test_a_voxel_size_that_makes_no_human_is_told(body, scale, said):
     labels, names = body
     scaled = np.diag([*scale, 1]) @ AFFINE
-    found = warned(report_on(labels, names, scaled))
-    assert said in found["spacing"].words
+    warnings = warned(report_on(labels, names, scaled))
+    assert said in warnings["spacing"].words
 
 
 def test_a_child_or_a_giant_raises_no_warning_of_spacing(body):
@@ -283,9 +283,9 @@ def test_implausible_volumes_of_whole_structures_are_told(body):
     inside = np.zeros(SHAPE, bool)
     inside[78:88, 34:44, 63:73] = True
     small[(small == value) & ~inside] = 0
-    found = warned(report_on(small, names))
-    assert list(found) == ["volumes"] and found["volumes"].numbers == {"liver": 64.0}
-    assert "Liver 64 ml (expected 500 to 4000)" in found["volumes"].words
+    warnings = warned(report_on(small, names))
+    assert list(warnings) == ["volumes"] and warnings["volumes"].numbers == {"liver": 64.0}
+    assert "Liver 64 ml (expected 500 to 4000)" in warnings["volumes"].words
 
 
 def test_structures_that_nobody_asked_for_tell_how_the_patient_lies_and_nothing_else(body):

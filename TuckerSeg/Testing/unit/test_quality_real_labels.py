@@ -60,17 +60,17 @@ def test_a_flipped_header_is_caught(shared_data, name, axis, pair):
     flip = [1, 1, 1]
     flip[axis] = -1
     report = report_on(label_map(shared_data / "data" / f"{name}.nii.gz"), flip)
-    (found,) = [finding for finding in report.findings if finding.severity == WARNING]
+    (warning,) = [finding for finding in report.findings if finding.severity == WARNING]
     if name in NECKS and axis == 0:
-        assert found.code == "left-right-names"
+        assert warning.code == "left-right-names"
     else:
-        assert found.code == "orientation" and f"{pair} are exchanged" in found.words
+        assert warning.code == "orientation" and f"{pair} are exchanged" in warning.words
 
 
 def test_slices_twice_as_far_apart_as_they_were_are_caught(shared_data):
     labels = label_map(shared_data / "data" / "labels" / "s0011.nii.gz")
-    (found,) = [f for f in report_on(labels, (1, 1, 2)).findings if f.code == "spacing"]
-    assert found.severity == WARNING and found.numbers["along"] > 1.8 and found.numbers["across"] < 1.2
+    (warning,) = [f for f in report_on(labels, (1, 1, 2)).findings if f.code == "spacing"]
+    assert warning.severity == WARNING and warning.numbers["along"] > 1.8 and warning.numbers["across"] < 1.2
 
 
 def test_the_labels_of_the_built_in_volume_raise_no_warning_but_where_they_are_flipped():

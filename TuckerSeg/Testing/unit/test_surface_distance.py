@@ -27,11 +27,11 @@ def blobs(seed: int, threshold: float = 0.0) -> np.ndarray:
 def of_the_package(labels, reference, spacing_mm, tolerance_mm) -> dict[int, float]:
     """What ``surface-distance`` says of the structures that both maps have; of others it says nothing under numpy 2."""
     package = pytest.importorskip("surface_distance", reason="needs surface-distance, a package for tests")
-    found = {}
+    dice = {}
     for value in sorted(set(np.unique(labels)) & set(np.unique(reference)) - {0}):
         distances = package.compute_surface_distances(reference == value, labels == value, spacing_mm)
-        found[int(value)] = package.compute_surface_dice_at_tolerance(distances, tolerance_mm)
-    return found
+        dice[int(value)] = package.compute_surface_dice_at_tolerance(distances, tolerance_mm)
+    return dice
 
 
 @pytest.mark.parametrize("tolerance_mm", TOLERANCES_MM)
@@ -64,9 +64,9 @@ def test_it_equals_deepminds_package_on_real_labels(shared_data, name, tolerance
     worse = np.roll(grey_erosion(labels, size=3), 1, axis=0)
     # A file's 1.50000006 mm is 1.5 mm: with it, the package would not find two voxels within 3 mm
     expected = of_the_package(worse, labels, np.round(reference.geometry.spacing_mm, 5), tolerance_mm)
-    found = nsd_per_label(worse, labels, reference.geometry.spacing_mm, tolerance_mm)
+    nsd = nsd_per_label(worse, labels, reference.geometry.spacing_mm, tolerance_mm)
     assert len(expected) > 5
-    assert {value: found[value] for value in expected} == pytest.approx(expected, abs=1e-6)
+    assert {value: nsd[value] for value in expected} == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_map_agrees_wholly_with_itself_at_no_tolerance():

@@ -1,4 +1,4 @@
-"""``tuckerseg check``: an image before it is segmented, or labels that somebody has, as findings."""
+"""``tuckerseg check``: findings on an image before it is segmented, on labels of any origin, or on both."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from .output import say, show_json
 def report(
     images: tuple[str, ...], timepoint: int | None, labels: str | None, labels_names: str | None, as_json: bool
 ) -> None:
-    """Check, and print the findings as text or JSON.
+    """Check an image, labels or both, and print the findings as text or JSON.
 
     Args:
         images: Files, one per channel, or one DICOM folder; may be empty where there are labels.
-        timepoint: Of a 4D image.
-        labels: A label file.
-        labels_names: What ``label_files.named_labels`` takes; None takes the names that come with the file.
+        timepoint: Which volume of a 4D image, from 0.
+        labels: Path of a label file, or None.
+        labels_names: Names of the label values, as ``label_files.named_labels`` takes them; None takes the names that
+            come with the file.
+        as_json: Print JSON instead of text.
 
     Raises:
         ImageError: A file cannot be read.
@@ -35,35 +37,35 @@ def report(
         raise SpecError("Give an image, --labels with a label file, or both.")
     names = named_labels(labels_names) if labels_names else None
     image = read_image(images if len(images) > 1 else images[0], timepoint) if images else None
-    found = check(image, read_label_map(Path(labels), names) if labels else None)
+    findings = check(image, read_label_map(Path(labels), names) if labels else None)
     if as_json:
-        show_json(to_json(found))
+        show_json(to_json(findings))
     else:
-        say(*as_text(found).split("\n"))
+        say(*as_text(findings).split("\n"))
 
 
 def check(image: Image | None, labels: LabelMap | None) -> QualityReport:
     """Findings on an image, on labels, or on both together."""
-    before = check_image(image) if image is not None else None
+    image_check = check_image(image) if image is not None else None
     extra = _notes("image-file", image.notes if image is not None else ())
     extra += list(check_field(image.geometry)) if image is not None else []
     if labels is None:
-        return QualityReport().joined_by([*before.findings, *extra])
+        return QualityReport().joined_by([*image_check.findings, *extra])
     extra += _notes("label-file", labels.notes)
     if image is not None:
         turned, geometry = oriented(image.array[0], image.geometry)
         if geometry.same_grid(labels.geometry):
-            before = replace(before, content=content_box(turned))
+            image_check = replace(image_check, content=content_box(turned))
         else:
             extra.append(_other_grid(geometry, labels.geometry))
-            before = replace(before, content=tuple(slice(0, size) for size in labels.geometry.shape))
-    return _labels_report(labels, before).joined_by(extra)
+            image_check = replace(image_check, content=tuple(slice(0, size) for size in labels.geometry.shape))
+    return _check_labels(labels, image_check).joined_by(extra)
 
 
-def _labels_report(labels: LabelMap, before: ImageCheck | None) -> QualityReport:
+def _check_labels(labels: LabelMap, image_check: ImageCheck | None) -> QualityReport:
     array = labels.array.astype(label_type(int(labels.array.max())), copy=False)
     volumes = segment_volumes_ml(array, labels.geometry, labels.names)
-    return check_labels(array, labels.geometry, labels.names, volumes, before)
+    return check_labels(array, labels.geometry, labels.names, volumes, image_check)
 
 
 def _notes(code: str, notes: Iterable[str]) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""What ``tuckerseg evaluate`` prints."""
+"""Prints and saves what ``tuckerseg evaluate`` measures: as text, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ from .output import say, show_json, tell
 
 
 def report(prediction: Path, reference: Path, spec: EvaluationSpec, out: str | None, as_json: bool) -> None:
-    """Evaluate, and print the means and the worst structures, or everything as JSON.
+    """Compare label files with their references; print means and worst structures, or everything as JSON.
 
     Args:
-        out: A .csv with every structure of every case; their means go to the file of its name with ``_means``.
+        prediction, reference: Two label files, or two folders of files that are named alike.
+        spec: How agreement is measured.
+        out: Path of a .csv for every structure of every case; the means go to a second one, named ``..._means.csv``.
+            None writes no tables.
+        as_json: Print JSON instead of text.
 
     Raises:
+        ImageError, SpecError: See :func:`evaluate`.
         OutputError: The tables cannot be written.
     """
     table = Path(out) if out else None
@@ -27,20 +32,20 @@ def report(prediction: Path, reference: Path, spec: EvaluationSpec, out: str | N
         if table.suffix.lower() != ".csv":
             raise OutputError(f"{table}: the name of a table ends in .csv.")
         check_writable(table)
-    found = evaluate(prediction, reference, spec, _tell)
+    evaluation = evaluate(prediction, reference, spec, _tell_case)
     if table:
         means = table.with_name(f"{table.stem}_means.csv")
-        write_text(table, as_csv(found.scores, StructureScore))
-        write_text(means, as_csv(found.structures, StructureMean))
+        write_text(table, as_csv(evaluation.scores, StructureScore))
+        write_text(means, as_csv(evaluation.structures, StructureMean))
     if as_json:
-        show_json(to_json(found))
+        show_json(to_json(evaluation))
         return
-    say(*as_text(found).split("\n"))
+    say(*as_text(evaluation).split("\n"))
     say(f"Written: {table}, {means}" if table else "All structures of all cases: --out FILE.csv")
 
 
 def as_text(evaluation: Evaluation, most: int = SHOWN_STRUCTURES) -> str:
-    """Means, and the structures that agree least, for a terminal."""
+    """An evaluation as text for a terminal: the means, and the ``most`` structures that agree least."""
     counted = [structure for structure in evaluation.structures if structure.cases]
     extra = [structure for structure in evaluation.structures if structure.cases_without]
     lines = [f"{'structure':32}{'label':>7}{'cases':>7}{'Dice':>8}{'NSD':>8}"]
@@ -66,6 +71,6 @@ def as_text(evaluation: Evaluation, most: int = SHOWN_STRUCTURES) -> str:
     return "\n".join(map(one_line, lines))
 
 
-def _tell(case: str, number: int, cases: int) -> None:
+def _tell_case(case: str, number: int, cases: int) -> None:
     if cases > 1:
         tell(f"case {number} of {cases}: {case}")

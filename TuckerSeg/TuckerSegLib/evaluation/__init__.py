@@ -1,1 +1,1 @@
-"""Agreement of label maps, and the files that they come from."""
+"""Agreement of label maps, Dice and normalized surface Dice, of arrays and of files."""

@@ -1,4 +1,4 @@
-"""``tuckerseg evaluate``: predicted label files against reference ones, as numbers, table and CSV.
+"""Compares predicted label files with reference ones, case by case: what ``tuckerseg evaluate`` measures.
 
 As the Tucker paper evaluates: Dice and NSD of a structure are means over the cases whose reference has it, and the
 overall figures are means over those structures.
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ImageError, SpecError
 from ..image import Geometry
-from .label_files import LabelMap, matched, named_labels, pair_files, read_label_map, unnamed
+from .label_files import LabelMap, match_values, named_labels, pair_files, read_label_map, unnamed
 from .overlap import StructureMean, StructureScore, mean_of, means_over_cases, overlap
 from .surface_distance import check_tolerance, nsd_per_label
 
@@ -28,9 +28,13 @@ class EvaluationSpec:
     """How agreement is measured.
 
     Attributes:
-        tolerance_mm: Surfaces this near agree.
+        tolerance_mm: Surfaces that are no farther apart than this agree.
         minimum_voxels: A structure of fewer voxels in a case's reference does not count there.
-        labels: What ``label_files.named_labels`` takes, for all files; None takes the names that come with them.
+        labels: Names of the label values in all files, as ``label_files.named_labels`` takes them; None takes the names
+            that come with each file.
+
+    Raises:
+        SpecError: A negative tolerance or number of voxels.
     """
 
     tolerance_mm: float = TOLERANCE_MM
@@ -45,15 +49,16 @@ class EvaluationSpec:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Label files against their references.
+    """Agreement of label files with their references.
 
     Attributes:
-        cases: How many were compared.
-        unpaired: Files that have no partner in the other folder, and were left out.
+        tolerance_mm, minimum_voxels: As in :class:`EvaluationSpec`.
+        cases: Number of cases that were compared.
+        unpaired: Files without a partner in the other folder, which were left out.
         notes: What a user should know about the files, one sentence each.
-        dice, nsd: Means over the structures that count; None where there is none.
-        structures: Worst Dice first; those that no case counts for come last.
-        scores: Every structure that a case has in either file.
+        dice, nsd: Means over the structures that count; None where no structure counts.
+        structures: Means per structure, the worst Dice first; structures that count in no case come last.
+        scores: One entry per case and structure that either file has.
     """
 
     tolerance_mm: float
@@ -73,7 +78,12 @@ def evaluate(
     """Compare two label files, or the files of two folders.
 
     Args:
-        on_case: Told the name of each case before it is read, its number from 1, and how many there are.
+        prediction, reference: Two label files, or two folders of files that are named alike.
+        spec: How agreement is measured.
+        on_case: Called before each case with its name, its number from 1, and the number of cases.
+
+    Returns:
+        Scores of all cases, and their means.
 
     Raises:
         ImageError: A file cannot be read, or the two of a case lie on different grids.
@@ -87,9 +97,10 @@ def evaluate(
         on_case(pair.case, number, len(pairs))
         maps = read_label_map(pair.prediction, names), read_label_map(pair.reference, names)
         _check_grids(*maps)
-        found = score_case(pair.case, *maps, spec.tolerance_mm)
-        notes += [f"{labels.source}: {note}" for labels in maps for note in labels.notes] + _notes_on(pair.case, found)
-        scores += found
+        case_scores = score_case(pair.case, *maps, spec.tolerance_mm)
+        notes += [f"{labels.source}: {note}" for labels in maps for note in labels.notes]
+        notes += _notes_on_names(pair.case, case_scores)
+        scores += case_scores
     structures = means_over_cases(scores, spec.minimum_voxels)
     return Evaluation(
         tolerance_mm=spec.tolerance_mm,
@@ -108,30 +119,32 @@ def score_case(case: str, prediction: LabelMap, reference: LabelMap, tolerance_m
     """Dice and NSD of every structure that either map has; voxels that the reference ignores count nowhere.
 
     Args:
-        prediction, reference: On one grid.
+        case: Name of the case, for the scores.
+        prediction, reference: On the same grid.
+        tolerance_mm: Surfaces that are no farther apart than this agree.
     """
-    predicted, names = matched(prediction, reference)
+    predicted, names = match_values(prediction, reference)
     predicted, expected = _without_ignored(predicted, reference.array, names)
-    found = overlap(predicted, expected)
+    counts = overlap(predicted, expected)
     nsd = nsd_per_label(predicted, expected, reference.geometry.spacing_mm, tolerance_mm)
     return [
         StructureScore(
             case=case,
             value=value,
             name=names.get(value, unnamed(value)),
-            reference_voxels=int(found.reference[value]),
-            predicted_voxels=int(found.predicted[value]),
+            reference_voxels=int(counts.reference[value]),
+            predicted_voxels=int(counts.predicted[value]),
             dice=dice,
             nsd=nsd[value],
         )
-        for value, dice in found.dice().items()
+        for value, dice in counts.dice().items()
     ]
 
 
 def _without_ignored(
     predicted: np.ndarray, expected: np.ndarray, names: dict[int, str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Background where the reference is ignored, and where the prediction has that label."""
+    """Both label maps with background wherever the reference is labeled "ignore", and where the prediction is."""
     ignored = next((value for value, name in names.items() if name == IGNORE), None)
     if ignored is None:
         return predicted, expected
@@ -139,8 +152,8 @@ def _without_ignored(
     return np.where(outside | (predicted == ignored), 0, predicted), np.where(outside, 0, expected)
 
 
-def _notes_on(case: str, scores: Sequence[StructureScore]) -> list[str]:
-    """That names may be spelled differently, where no structure is in both maps."""
+def _notes_on_names(case: str, scores: Sequence[StructureScore]) -> list[str]:
+    """A note that names may be spelled differently, where no structure is in both maps."""
     predicted = [score.name for score in scores if score.predicted_voxels]
     expected = [score.name for score in scores if score.reference_voxels]
     if not predicted or not expected or set(predicted) & set(expected):

@@ -1,4 +1,4 @@
-"""Label maps in files: their voxels, what their values stand for, and which of two folders belong together.
+"""Reads label maps from files with the names of their values, and pairs the files of two folders by case.
 
 Names come from a segmentation of 3D Slicer, from nnU-Net's dataset.json, or from the table of structures. Where two
 files have names, their structures are matched by name: every segmentation of 3D Slicer may number them in its own way.
@@ -36,9 +36,9 @@ class LabelMap:
 
     Attributes:
         array: (Z, Y, X), whole numbers from 0, along the axes nearest to right, anterior and superior.
-        geometry: Of that array.
-        source: The file.
-        names: By value; none where nothing tells them.
+        geometry: The array's grid.
+        source: The file that it was read from.
+        names: Label value to name; empty where the file comes without names.
         notes: What a user should know about the file, one sentence each.
     """
 
@@ -62,10 +62,12 @@ def read_label_map(path: Path, names: Mapping[int, str] | None = None) -> LabelM
     """Read a label file: NIfTI, NRRD, MetaImage or 3D Slicer's segmentation.
 
     Args:
-        names: By value; None takes those of the segmentation, else those of the dataset.json beside the file.
+        path: The file.
+        names: Label value to name; None takes the names in the segmentation, or else in the dataset.json beside the
+            file.
 
     Raises:
-        ImageError: It cannot be read, or holds something else than labels.
+        ImageError: The file cannot be read, or holds something else than labels.
         SpecError: The dataset.json beside it is damaged.
     """
     if path.is_dir():
@@ -77,14 +79,13 @@ def read_label_map(path: Path, names: Mapping[int, str] | None = None) -> LabelM
     return LabelMap(array, geometry, path, names, image.notes)
 
 
-def matched(prediction: LabelMap, reference: LabelMap) -> tuple[np.ndarray, dict[int, str]]:
-    """Give the structures of a prediction the values that they have in its reference.
+def match_values(prediction: LabelMap, reference: LabelMap) -> tuple[np.ndarray, dict[int, str]]:
+    """Give the structures of a prediction the label values that they have in its reference.
 
-    Structures are the same where their names are, whatever their case and the order of words; where one of the maps
-    has no names, where their values are.
+    Structures are matched by name, whatever the case and the order of words; by value where one map has no names.
 
     Returns:
-        The prediction's labels, (Z, Y, X), and the names in both maps.
+        The prediction's labels with these values, (Z, Y, X), and the names of both maps by value.
 
     Raises:
         SpecError: The two have more structures than a label map can hold.
@@ -110,13 +111,14 @@ def matched(prediction: LabelMap, reference: LabelMap) -> tuple[np.ndarray, dict
 
 
 def pair_files(prediction: Path, reference: Path) -> tuple[list[FilePair], list[Path]]:
-    """Find the cases of two label files, or of two folders whose files are named alike but for their extension.
+    """Pair two label files, or the files of two folders that have the same name without its extension.
 
     Returns:
         Cases in the order of their names, and the label files of either folder that have no partner.
 
     Raises:
-        ImageError: Nothing there, a file and a folder, two files of one case in a folder, or no pair.
+        ImageError: A path does not exist, one is a file and the other a folder, a folder has two files of one case, or
+            the folders have no case in common.
     """
     for path in (prediction, reference):
         if not path.exists():
@@ -137,25 +139,28 @@ def pair_files(prediction: Path, reference: Path) -> tuple[list[FilePair], list[
 
 
 def unnamed(value: int) -> str:
-    """What a structure without a name is called."""
+    """The name of a structure that has none: ``label 5``."""
     return f"label {value}"
 
 
 def case_name(path: Path) -> str | None:
-    """A label file's name without its extension; None where that is not one of a label file."""
+    """A label file's name without its extension; None where the extension is not that of a label file."""
     name = path.name
     extension = next((known for known in EXTENSIONS if name.lower().endswith(known)), None)
     return name[: -len(extension)] if extension and not name.startswith(".") else None
 
 
 def named_labels(text: str) -> dict[int, str]:
-    """Names of label values.
+    """Names of label values from a task or a dataset.json.
 
     Args:
-        text: A task of the catalog, a dataset.json, or a folder that holds one.
+        text: Name of a task of the catalog, or path of a dataset.json or of a folder that holds one.
+
+    Returns:
+        Label value to name.
 
     Raises:
-        SpecError: None of these, or without a name.
+        SpecError: The text is none of these, or the dataset.json is damaged or names no labels.
     """
     if known := task(text):
         return dict(known.structures)
@@ -173,17 +178,18 @@ def named_labels(text: str) -> dict[int, str]:
 
 
 def _all_names(labels: LabelMap) -> dict[int, str]:
-    """Of every value that is named or occurs."""
+    """Names of all values that are named or occur in the array."""
     present = {int(value) for slab in labels.array for value in np.flatnonzero(np.bincount(slab.ravel()))}
     return {**{value: unnamed(value) for value in sorted(present - {0})}, **labels.names}
 
 
 def _comparable(name: str) -> str:
+    """A name as it is compared with others."""
     return title_of(name).casefold()
 
 
 def _segment_names(path: Path) -> dict[int, str]:
-    """Of a segmentation, standard ones where there are; none of another file."""
+    """Names in a segmentation of 3D Slicer, as standard names where there are; empty for other files."""
     if not path.name.lower().endswith(SEGMENTATION):
         return {}
     names = read_segment_names(path)
@@ -198,42 +204,44 @@ def _names_beside(path: Path) -> dict[int, str]:
     """Names from the dataset.json that nnU-Net keeps beside its predictions, and above the folders of its labels."""
     folder = path.absolute().parent
     folders = (folder, folder.parent) if folder.name.startswith("labels") else (folder,)
-    found = next((place for place in folders if (place / DATASET_FILE).is_file()), None)
-    return _names_in(found / DATASET_FILE) if found else {}
+    files = (place / DATASET_FILE for place in folders)
+    dataset_file = next((file for file in files if file.is_file()), None)
+    return _names_in(dataset_file) if dataset_file else {}
 
 
 def _names_in(path: Path) -> dict[int, str]:
-    """Of a dataset.json, without the background and without regions, which have no value of their own."""
+    """Names in a dataset.json, without the background and without regions, which have no value of their own."""
     try:
         labels = read_json(path)["labels"]
-        found = {value: name[:LONGEST_NAME] for name, value in labels.items() if type(value) is int and value}
+        names = {value: name[:LONGEST_NAME] for name, value in labels.items() if type(value) is int and value}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SpecError(
             f"{path}: nnU-Net's {DATASET_FILE} was expected; its labels cannot be read ({excerpt(str(error))})."
         ) from error
-    wrong = next((value for value in found if not 0 < value <= LARGEST_LABEL), None)
+    wrong = next((value for value in names if not 0 < value <= LARGEST_LABEL), None)
     if wrong is not None:
         raise SpecError(
             f"{path}: labels are whole numbers from 0 to {LARGEST_LABEL}; found {excerpt(f'{wrong}')} for "
-            f"'{excerpt(found[wrong])}'. Correct the file."
+            f"'{excerpt(names[wrong])}'. Correct the file."
         )
-    return found
+    return names
 
 
 def _cases(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    """Label files of a folder by case."""
+    files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         case = case_name(path) if path.is_file() else None
         if case is None:
             continue
-        if case in found:
-            raise ImageError(f"{path} and {found[case].name} are the same case. Keep one of them in the folder.")
-        found[case] = path
-    return found
+        if case in files:
+            raise ImageError(f"{path} and {files[case].name} are the same case. Keep one of them in the folder.")
+        files[case] = path
+    return files
 
 
 def _whole_numbers(values: np.ndarray, path: Path) -> np.ndarray:
-    """Label values in a whole-number type; a float that stands for one counts."""
+    """Label values in a whole-number type; floats are taken where they are whole but for ``WHOLE``."""
     low, high = float(values.min()), float(values.max())
     outside = low < 0 or high > LARGEST_LABEL
     floats = values.dtype.kind == "f" and not outside

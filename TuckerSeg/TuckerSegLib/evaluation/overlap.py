@@ -1,4 +1,4 @@
-"""How far two label maps agree, structure by structure, and over cases."""
+"""Overlap of two label maps: voxel counts and Dice per structure, and their means over cases."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ MINIMUM_VOXELS = 20
 
 @dataclass(frozen=True, eq=False)
 class Overlap:
-    """Voxels of every label in two maps.
+    """Voxel counts of every label in two label maps.
 
     Attributes:
-        predicted, reference, common: In the one, in the other, and in both at the same place; (values,) int64, by
-            label value.
+        predicted, reference: Voxels with each label in the prediction and in the reference, (values,) int64, by label
+            value.
+        common: Voxels that have the label in both maps at the same place.
     """
 
     predicted: np.ndarray
@@ -31,11 +32,13 @@ class Overlap:
 
 @dataclass(frozen=True)
 class StructureScore:
-    """One structure of one case.
+    """Agreement of one structure in one case.
 
     Attributes:
-        value, name: Its label.
-        dice, nsd: 0 to 1.
+        case: The case's name.
+        value, name: The structure's label value and name.
+        reference_voxels, predicted_voxels: Its voxels in either map.
+        dice, nsd: Dice and normalized surface Dice, 0 to 1.
     """
 
     case: str
@@ -49,13 +52,14 @@ class StructureScore:
 
 @dataclass(frozen=True)
 class StructureMean:
-    """One structure over all cases.
+    """Mean agreement of one structure over all cases.
 
     Attributes:
-        value: In the first case; segmentations of 3D Slicer may number a structure differently in each.
-        cases: Whose reference has it; only these count.
-        cases_without: That predict it although their reference has none.
-        dice, nsd: Means; None where no case counts.
+        value: Its label value in the first case; segmentations of 3D Slicer may number it differently in each.
+        name: Its name.
+        cases: Number of cases whose reference has the structure; only these count.
+        cases_without: Number of cases that predict it although their reference does not have it.
+        dice, nsd: Means over the cases that count; None where none does.
     """
 
     value: int
@@ -67,7 +71,7 @@ class StructureMean:
 
 
 def overlap(labels: np.ndarray, reference: np.ndarray) -> Overlap:
-    """Count the voxels of every label.
+    """Count the voxels of every label in two maps, and those that agree.
 
     Args:
         labels, reference: (Z, Y, X), small non-negative integers.
@@ -95,16 +99,20 @@ def dice_per_label(labels: np.ndarray, reference: np.ndarray) -> dict[int, float
 
 def mean_dice(labels: np.ndarray, reference: np.ndarray, minimum_voxels: int = MINIMUM_VOXELS) -> float:
     """Mean Dice over structures of at least ``minimum_voxels`` voxels in the reference; nan where there are none."""
-    found = overlap(labels, reference)
-    counted = [dice for value, dice in found.dice().items() if found.reference[value] >= minimum_voxels]
+    counts = overlap(labels, reference)
+    counted = [dice for value, dice in counts.dice().items() if counts.reference[value] >= minimum_voxels]
     return float(np.mean(counted)) if counted else float("nan")
 
 
 def means_over_cases(scores: Iterable[StructureScore], minimum_voxels: int) -> tuple[StructureMean, ...]:
-    """Mean of every structure over the cases whose reference has at least ``minimum_voxels`` voxels of it, and any.
+    """Mean scores of every structure over the cases whose reference has it.
+
+    Args:
+        scores: Of all cases; structures are grouped by name.
+        minimum_voxels: A case counts where its reference has at least so many voxels of the structure, and at least 1.
 
     Returns:
-        Worst Dice first; structures that no case counts for come last.
+        The worst Dice first; structures that count in no case come last.
     """
     groups: dict[str, list[StructureScore]] = {}
     for score in scores:
@@ -119,6 +127,6 @@ def means_over_cases(scores: Iterable[StructureScore], minimum_voxels: int) -> t
 
 
 def mean_of(values: Iterable[float]) -> float | None:
-    """Mean; None of nothing."""
+    """Mean of some numbers; None where there are none."""
     values = list(values)
     return sum(values) / len(values) if values else None

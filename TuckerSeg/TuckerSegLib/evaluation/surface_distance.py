@@ -1,4 +1,4 @@
-"""How near the surfaces of two label maps lie to each other, structure by structure. Knows arrays, not files.
+"""Normalized surface Dice (NSD) of two label maps, structure by structure. Knows arrays, not files.
 
 The normalized surface Dice of Nikolov et al. 2021, "Clinically applicable segmentation of head and neck anatomy"
 (J. Med. Internet Res. 23(7), e26151), as DeepMind's ``surface-distance`` 0.1 computes it: the surface lies between
@@ -35,7 +35,7 @@ def nsd_per_label(
     Args:
         labels, reference: (Z, Y, X), small non-negative integers.
         spacing_mm: Voxel size, (Z, Y, X).
-        tolerance_mm: Surfaces this near agree.
+        tolerance_mm: Surfaces that are no farther apart than this agree.
 
     Returns:
         Label value to the share, by area, of both surfaces that lies within the tolerance of the other one; 0 for a
@@ -50,7 +50,7 @@ def nsd_per_label(
     check_tolerance(tolerance_mm)
     if labels.shape != reference.shape:
         raise ValueError(f"Label maps of one shape were expected; found {labels.shape} and {reference.shape}.")
-    found, areas = {}, element_areas(spacing_mm)
+    nsd, areas = {}, element_areas(spacing_mm)
     boxes = itertools.zip_longest(find_objects(labels), find_objects(reference))
     for value, (box, reference_box) in enumerate(boxes, 1):
         if box and reference_box:
@@ -58,30 +58,30 @@ def nsd_per_label(
                 (positions * np.asarray(spacing_mm, dtype=np.float64), areas[codes])
                 for positions, codes in (_elements(labels, value, box), _elements(reference, value, reference_box))
             ]
-            found[value] = _share_within(*surfaces, tolerance_mm + ROUNDING * min(spacing_mm))
+            nsd[value] = _share_within(*surfaces, tolerance_mm + ROUNDING * min(spacing_mm))
         elif box or reference_box:
-            found[value] = 0.0
-    return found
+            nsd[value] = 0.0
+    return nsd
 
 
 def check_tolerance(tolerance_mm: float) -> None:
     """Refuse a tolerance that is negative or not a number.
 
     Raises:
-        SpecError: With what was expected and found.
+        SpecError: The tolerance is negative, infinite or not a number.
     """
     if not (math.isfinite(tolerance_mm) and tolerance_mm >= 0):
         raise SpecError(f"The tolerance is 0 mm or more; found {tolerance_mm:g}.")
 
 
 def element_areas(spacing_mm: Sequence[float]) -> np.ndarray:
-    """Area of the surface through a block of 2x2x2 voxels, for every way in which they can be inside or outside.
+    """Area of a structure's surface in a block of 2x2x2 voxels, for each of the 256 sets of voxels inside it.
 
     Args:
         spacing_mm: Voxel size, (Z, Y, X).
 
     Returns:
-        (256,) in mm², by the code of ``CORNERS``; 0 where all voxels are alike.
+        (256,) in mm²; bit k of an index says that voxel ``CORNERS[k]`` is inside; 0 where all or none are.
     """
     scale = np.asarray(spacing_mm, dtype=np.float64)
     return np.array([_area(np.array(triangles).reshape(-1, 3, 3) * scale) for triangles in _triangulations()])

@@ -1,4 +1,4 @@
-"""An image from an array that the caller has in memory, checked as a file would be."""
+"""Makes an image of an array in memory, with the same checks as for a file."""
 
 from __future__ import annotations
 
@@ -26,10 +26,18 @@ def image_from_array(
             the image may share its memory.
         spacing_mm: Voxel size (Z, Y, X); x then grows to the right, y to the front, z upwards (RAS).
         affine: Instead: 4x4 matrix from voxel index (x, y, z) to RAS mm.
-        source: What messages and statistics call it.
+        source: The image's name in messages and statistics.
+
+    Returns:
+        The image, with notes on what was changed, such as NaN voxels.
 
     Raises:
-        ImageError: Not such an array, neither or both of spacing and affine, or a grid that cannot be segmented.
+        ImageError: The array has another shape or type, neither or both of spacing and affine are given, or the grid
+            cannot be segmented.
+
+    Example:
+        >>> ct = image_from_array(hounsfield_units, spacing_mm=(3.0, 1.5, 1.5))
+        >>> labels = segment(load_model("demo"), ct).labels
     """
     array = np.asarray(array)
     if array.ndim not in (3, 4) or array.dtype.kind not in "iuf":

@@ -1,4 +1,4 @@
-"""Parts of an image: a box around a point, the box that labels fill, and an image cut to a box."""
+"""Boxes of voxels: around a point, around labels, and an image that is cropped to one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ Box = tuple[slice, slice, slice]
 
 
 def box_around(geometry: Geometry, center_mm: Sequence[float], size_mm: Sequence[float]) -> Box:
-    """Voxels of a box around a point, cut at the volume's edges.
+    """The voxels of a box around a point, cut at the volume's edges.
 
     Args:
-        center_mm: RAS.
+        geometry: The volume's grid.
+        center_mm: The point, RAS.
         size_mm: Edge lengths along the volume's own axes (Z, Y, X).
 
     Returns:
@@ -30,7 +31,7 @@ def box_around(geometry: Geometry, center_mm: Sequence[float], size_mm: Sequence
 
 
 def cropped(volume: Image, box: Box) -> Image:
-    """A view of a part of an image, on its own grid."""
+    """A view of the part of an image in a box, with the grid of that part."""
     array = volume.array[(slice(None), *box)]
     shift = np.eye(4)
     shift[:3, 3] = [part.start for part in box][::-1]
@@ -39,7 +40,7 @@ def cropped(volume: Image, box: Box) -> Image:
 
 
 def filled_box(labels: np.ndarray) -> Box | None:
-    """The smallest box (Z, Y, X) that holds every voxel that is not 0; None where all are."""
+    """The smallest box that holds every voxel of labels (Z, Y, X) that is not 0; None where all are 0."""
     box = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)

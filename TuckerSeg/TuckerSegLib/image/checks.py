@@ -1,4 +1,4 @@
-"""What makes an image fit to be segmented: its grid and its values.
+"""Checks whether an image can be segmented: its grid and its values.
 
 Errors stop a run that would give a wrong result; notes tell what was assumed or changed.
 """
@@ -33,7 +33,7 @@ def check_geometry(geometry: Geometry, source: str) -> tuple[str, ...]:
         Notes about what is unusual.
 
     Raises:
-        ImageError: Names the file, the problem and what to do.
+        ImageError: The grid cannot be segmented; the message names the file, the problem and what to do.
     """
     sizes = "x".join(str(size) for size in geometry.shape[::-1])
     if 0 in geometry.shape:
@@ -88,12 +88,12 @@ def cleaned(array: np.ndarray, source: str, missing_value: float | None = None) 
     """Replace NaN and infinite voxels by the smallest finite value, in place.
 
     Args:
-        array: (Z, Y, X); only floats are looked at.
+        array: (Z, Y, X); only floats can hold such voxels.
         source: Name of the file, for messages.
-        missing_value: Replaces NaN instead, and infinite voxels stay.
+        missing_value: With it, NaN becomes this value, and infinite voxels stay.
 
     Returns:
-        The array and notes: how many voxels were replaced.
+        The array, and a note on how many voxels were replaced.
 
     Raises:
         ImageError: No voxel is finite.
@@ -115,7 +115,7 @@ def cleaned(array: np.ndarray, source: str, missing_value: float | None = None) 
 def _replaced(
     array: np.ndarray, is_bad: Callable[[np.ndarray], np.ndarray], value: float, said: str
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Replace voxels slab by slab; a note on how many they were."""
+    """Replace voxels slab by slab, in place; the array, and a note on how many they were."""
     count = 0
     for slab in array:
         bad = is_bad(slab)
@@ -126,6 +126,6 @@ def _replaced(
 
 
 def is_constant(array: np.ndarray) -> bool:
-    """Whether all voxels of (Z, Y, X) have the same value. A few are looked at first: they settle most images."""
+    """Whether all voxels of an array (Z, Y, X) have the same value; a few slabs are compared first, to be fast."""
     first = array.flat[0]
     return bool((array[:: max(1, len(array) // 4)] == first).all() and all((slab == first).all() for slab in array))

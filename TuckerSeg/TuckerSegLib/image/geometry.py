@@ -1,4 +1,4 @@
-"""Where a voxel grid lies in the patient, and the same grid seen along other axes.
+"""The position of a voxel grid in the patient, and views of arrays along other axes.
 
 Knows shapes, affines and orientation codes; knows nothing of files and of intensities. Orientation follows
 nibabel (``nibabel.orientations``, 5.x), whose closest-canonical rule nnU-Net's and TotalSegmentator's users know.
@@ -57,7 +57,7 @@ class Geometry:
 
     @property
     def axis_codes(self) -> tuple[str, str, str]:
-        """Where each index grows to, in (x, y, z) order, as ``nibabel.aff2axcodes``: ('R', 'A', 'S')."""
+        """The directions in which the indices x, y, z grow, as ``nibabel.aff2axcodes``, such as ('R', 'A', 'S')."""
         from nibabel.orientations import aff2axcodes
 
         return aff2axcodes(self.matrix)
@@ -70,7 +70,7 @@ class Geometry:
         return float(np.degrees(np.arcsin(min(1.0, max(cosines)))))
 
     def same_grid(self, other: Geometry) -> bool:
-        """True where shapes are equal and no corner lies a tenth of a voxel or more from the other's."""
+        """Whether both shapes are equal and all corners of the grids are less than a tenth of a voxel apart."""
         if self.shape != other.shape:
             return False
         sizes = self.shape[::-1]
@@ -80,7 +80,7 @@ class Geometry:
 
 
 def oriented(array: np.ndarray, geometry: Geometry, codes: str | Sequence[str] = "RAS") -> tuple[np.ndarray, Geometry]:
-    """View an array along the axes nearest to some patient directions.
+    """View an array along the axes that are nearest to given patient directions.
 
     Nothing is copied: the axes are permuted and flipped. What is written into the view of a label array therefore
     stands in that array in the input's own orientation.

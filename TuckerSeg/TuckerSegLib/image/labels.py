@@ -1,4 +1,4 @@
-"""Label arrays: which type holds them, what a value stands for, and how much of it there is."""
+"""Label arrays: their type, the meaning of their values, and the volume of each structure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Segment:
 
     Attributes:
         value: Its label value, 1 or more.
-        name: As it is shown.
+        name: Its name, as users read it.
         color: Red, green, blue, each 0 to 1.
-        tags: What else 3D Slicer keeps with a segment, such as its terminology entry.
+        tags: Further properties that 3D Slicer stores with a segment, such as its terminology entry.
     """
 
     value: int
@@ -72,10 +72,10 @@ def segment_volumes_ml(labels: np.ndarray, geometry: Geometry, values: Iterable[
     Args:
         labels: (Z, Y, X) of uint8 or uint16.
         geometry: Its grid.
-        values: Label values asked for.
+        values: Label values of the structures.
 
     Returns:
-        ml by value, 0.0 where there is none.
+        Label value to volume in ml, 0.0 for a value that does not occur.
     """
     counts = voxel_counts(labels)
     return {value: float(counts[value] * geometry.voxel_volume_ml) if value < len(counts) else 0.0 for value in values}

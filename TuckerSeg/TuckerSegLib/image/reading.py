@@ -1,4 +1,4 @@
-"""Read a file, a DICOM folder, or one file per channel into an :class:`Image`."""
+"""Reads a file, a DICOM folder, or one file per channel into an :class:`Image`."""
 
 from __future__ import annotations
 
@@ -41,14 +41,19 @@ def read_image(
         path: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or a folder with a DICOM series.
             Several paths are the channels of a multi-channel model, in its order, on the same grid.
         timepoint: Which volume of a 4D file, from 0. Needed if there are several.
-        missing_value: What voxels that are NaN become; None: like infinite ones, the smallest value that there is.
+        missing_value: Replaces voxels that are NaN; None: NaN and infinite voxels become the smallest finite value.
 
     Returns:
         Array (C, Z, Y, X) in the file's orientation, geometry, and notes for the user.
 
     Raises:
-        ImageError: Missing, truncated, damaged, not a volume of intensities, or on a grid that cannot be
+        ImageError: The file is missing, truncated, damaged, not a volume of intensities, or on a grid that cannot be
             segmented. The message names the file, the problem and what to do.
+
+    Example:
+        >>> ct = read_image("ct.nii.gz")
+        >>> ct.array.shape, ct.geometry.spacing_mm
+        ((1, 210, 512, 512), (3.0, 0.8, 0.8))
     """
     paths = [Path(path)] if isinstance(path, (str, os.PathLike)) else [Path(part) for part in path]
     if not paths:
@@ -83,7 +88,7 @@ def _read_channel(path: Path, timepoint: int | None, missing_value: float | None
 
 
 def _read_file(path: Path, timepoint: int | None) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
-    """Header first: a grid that is refused costs no time."""
+    """Voxels, grid and notes of a file; the header is checked first, so that a bad grid is refused without delay."""
     stored = _header_reader(path)(path)
     geometry = Geometry(stored.shape, stored.affine)
     if stored.timepoints == 0:

@@ -1,4 +1,4 @@
-"""Sizes that a header claims, checked before anything is allocated: against the file, and against the memory."""
+"""Checks the size that a header claims against the file and against free memory, before anything is allocated."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ CONVERTED_BYTES = 4  # of a voxel, at most
 
 
 def check_stored_bytes(path: Path, needed: int, stored: int, compressed: bool) -> None:
-    """Refuse a file that cannot hold what its header promises.
+    """Refuse a file that is too short for the voxels that its header promises.
 
     Args:
-        path: For the message.
+        path: The file, for the message.
         needed: Bytes that the header promises.
-        stored: Bytes that are there, from where the voxels begin.
-        compressed: Whether they are a zlib or gzip stream.
+        stored: Bytes of the file from the start of the voxels.
+        compressed: Whether the stored bytes are a zlib or gzip stream.
 
     Raises:
-        ImageError: There are too few.
+        ImageError: The file is too short.
     """
     if needed > stored * (LARGEST_RATIO if compressed else 1):
         raise truncated(path, needed, stored, compressed)
 
 
 def check_memory(source: str | Path, shape: tuple[int, ...], dtype: np.dtype, scaled: bool = False) -> None:
-    """Refuse an image that this computer's memory cannot hold, before it is tried.
+    """Refuse an image that does not fit into this computer's free memory.
 
     Args:
         source: Name of the file, for the message.
-        shape: Of the voxels.
-        dtype: As they are stored.
-        scaled: Whether they are scaled after reading, which makes a second array of them.
+        shape: Shape of the volume, (Z, Y, X).
+        dtype: Type of a voxel in the file.
+        scaled: Whether voxels are scaled after reading, which needs a second array.
 
     Raises:
-        ImageError: There is too little; the message says how much is needed and how much is there.
+        ImageError: There is too little memory; the message says how much is needed and how much is free.
     """
     converted = CONVERTED_BYTES if scaled or dtype not in KEPT_TYPES else 0
     needed = math.prod(shape) * (dtype.itemsize + converted)
@@ -56,9 +56,9 @@ def check_memory(source: str | Path, shape: tuple[int, ...], dtype: np.dtype, sc
         )
 
 
-def truncated(path: Path, expected: int, found: int, compressed: bool = False) -> ImageError:
-    """The error of a file that ends too early."""
+def truncated(path: Path, expected: int, stored: int, compressed: bool = False) -> ImageError:
+    """The error for a file that ends too early, with the bytes that its header promises and those it has."""
     return ImageError(
-        f"{path}: truncated; its header promises {expected} bytes of data, and {found} "
+        f"{path}: truncated; its header promises {expected} bytes of data, and {stored} "
         f"{'compressed ones ' if compressed else ''}are there. Copy or download the file again."
     )

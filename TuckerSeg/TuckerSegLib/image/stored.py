@@ -1,4 +1,4 @@
-"""Voxels as a file stores them: what a header says about them, and the bytes themselves.
+"""Reads voxels as a file stores them, and scales them into a type that the engine works on.
 
 Every byte that a header promises must be there, and a compressed stream must end well with its checksum: a
 truncated file is an error, never an image whose rest is empty. What follows the promised bytes is not read.
@@ -25,12 +25,12 @@ ZLIB_OR_GZIP = 47  # zlib's window bits: take either header and check its checks
 
 @dataclass(frozen=True)
 class StoredVolume:
-    """What a header says.
+    """A volume in a file, as its header describes it.
 
     Attributes:
         path: The file that the user named.
-        data_path: The file that holds the voxels.
-        offset: Where they begin in it, in bytes; with ``compressed``, where the compressed stream begins.
+        data_path: The file that holds the voxels; another one where header and voxels are apart.
+        offset: Where the voxels begin in it, in bytes; with ``compressed``, where the compressed stream begins.
         skip: Bytes before the voxels inside the (decompressed) stream.
         compressed: Whether the voxels are a zlib or gzip stream.
         dtype: Type of a voxel, with byte order.
@@ -38,7 +38,7 @@ class StoredVolume:
         timepoints: Number of volumes that follow each other.
         affine: (4, 4), voxel index (x, y, z) to RAS mm.
         slope, intercept: Value = stored * slope + intercept.
-        notes: For the user.
+        notes: Sentences for the user.
     """
 
     path: Path
@@ -56,33 +56,38 @@ class StoredVolume:
 
 
 def read_stored(volume: StoredVolume, timepoint: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Read one volume as it is stored.
+    """Read the voxels of one volume, without scaling them.
+
+    Args:
+        volume: Where and how they are stored.
+        timepoint: Which volume of the file, from 0.
 
     Returns:
-        Array (Z, Y, X), and notes for the user.
+        Array (Z, Y, X) of ``volume.dtype``, and notes for the user.
 
     Raises:
-        ImageError: The file is truncated or corrupt, or more than fits into memory.
+        ImageError: The file is truncated or damaged, or the volume does not fit into memory.
     """
     count = math.prod(volume.shape) * volume.dtype.itemsize
     start = volume.skip + timepoint * count
     whole = volume.skip + volume.timepoints * count
-    found = volume.data_path.stat().st_size - volume.offset
-    check_stored_bytes(volume.path, start + count, found, volume.compressed)
+    stored = volume.data_path.stat().st_size - volume.offset
+    check_stored_bytes(volume.path, start + count, stored, volume.compressed)
     check_memory(volume.path, volume.shape, volume.dtype, (volume.slope, volume.intercept) != (1.0, 0.0))
     if volume.compressed:
         data, more = _inflated_range(volume, start, count, whole)
     else:
         data = np.fromfile(volume.data_path, np.uint8, count, offset=volume.offset + start)
-        more = found > whole
+        more = stored > whole
     notes = ("The file holds more data than its header says; what follows was not read.",) if more else ()
     return data.view(volume.dtype).reshape(volume.shape), notes
 
 
 def _inflated_range(volume: StoredVolume, start: int, count: int, whole: int) -> tuple[np.ndarray, bool]:
-    """Bytes ``start`` to ``start + count`` of a stream, and whether it holds more than the ``whole``.
+    """Bytes ``start`` to ``start + count`` of a decompressed stream, and whether it holds more than ``whole`` bytes.
 
-    It is read to its end for the checksum, but not far beyond what it should hold: a few kB can unpack into all memory.
+    The stream is read to its end for the checksum, but not far beyond what it should hold, since a few kB can unpack
+    into more than the memory holds.
     """
     data = np.empty(count, dtype=np.uint8)
     target = memoryview(data)
@@ -132,7 +137,7 @@ def inflated(path: Path, offset: int = 0) -> Iterator[bytes]:
 
 
 def compact(stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> np.ndarray:
-    """Scale stored values, in the smallest type that the engine works on.
+    """Scale stored values into the smallest type that the engine works on.
 
     Whole numbers stay whole while slope and intercept are whole: then int16 where the values fit, else int32.
     Everything else becomes float32, and all of native byte order. An array that needs no change is returned as it

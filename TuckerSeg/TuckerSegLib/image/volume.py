@@ -1,4 +1,4 @@
-"""The image that everything after reading works on."""
+"""The image in memory: voxels on their grid, as read and checked."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Image:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Of all voxels and of where they lie, as a hexadecimal string; the source's name does not count."""
+        """Digest of all voxels and of the affine, as a hexadecimal string; ``source`` and ``notes`` do not count."""
         matrix = np.asarray(self.geometry.matrix, dtype=np.float64) + 0.0  # no negative zeros
         digest = hashlib.sha256(f"{self.array.shape}{self.array.dtype}".encode())
         digest.update(matrix.tobytes())

@@ -1,7 +1,7 @@
 """Labels of one slice of the output grid from the planes of features on both sides of it.
 
-The work behind ``labeling``: see there for why only few voxels need the head. Knows planes and the positions between
-their voxels; nothing of slabs, volumes and label values.
+``label_volume`` says why only few voxels need the head. This file knows planes and the positions between their voxels;
+nothing of slabs, volumes and label values.
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ _NEVER = -1e30  # a logit that never wins
 
 
 class Plane(NamedTuple):
-    """Prepared features (Y * X, ...), None where all is bare; classes (Y, X); where features mean nothing (Y, X)."""
+    """One plane of the model's grid.
+
+    Attributes:
+        features: One row per voxel, (Y * X, F or F + 1), as ``Classifier.prepared`` makes them; None where all are
+            bare.
+        classes: The class of each voxel, (Y, X).
+        bare: True where no patch covers a voxel, so that its features mean nothing, (Y, X); None: nowhere.
+    """
 
     features: torch.Tensor | None
     classes: torch.Tensor
@@ -31,7 +38,15 @@ class Plane(NamedTuple):
 
 
 class SliceLabeler:
-    """Labels slices of the output grid from its :class:`Plane` below and above."""
+    """Labels slices of the output grid, each from the :class:`Plane` below and above it.
+
+    Args:
+        head: Makes logits of features; None where the planes hold logits.
+        decision: How logits become classes.
+        plane: The first plane's features (F, Y, X); it gives sizes, device and type.
+        rows, columns: For Y and for X, indices of the two neighbors of each output position and the fraction between
+            them, as ``resampling.linear_taps`` gives them.
+    """
 
     def __init__(self, head: Head | None, decision: Decision, plane: torch.Tensor, rows: tuple, columns: tuple):
         self._classifier = Classifier(head, decision, plane)
@@ -51,16 +66,16 @@ class SliceLabeler:
         )
 
     def plane(self, plane: torch.Tensor, bare: torch.Tensor | None = None) -> Plane:
-        """Prepare (F, Y, X); ``bare`` (Y, X) tells where the features mean nothing."""
+        """Prepare a plane of features (F, Y, X); ``bare`` (Y, X) is True where they mean nothing."""
         if bare is not None and bare.all():
             return Plane(None, torch.zeros_like(bare, dtype=self._classifier.dtype), bare)
         features = self._classifier.prepared(plane)
         return Plane(features, self._classifier(features).view(self._height, self._width), bare)
 
     def label(self, first: Plane, second: Plane, fraction: float) -> torch.Tensor:
-        """Classes on the output grid, (Y', X'), at a fraction of the way from one plane to the next.
+        """Classes of an output slice, (Y', X'), at a fraction of the way from one plane to the next.
 
-        Class 0 wherever a bare voxel would have a say.
+        They are 0 at every position whose value a bare voxel would contribute to.
         """
         chosen = (first, second) if fraction else (first,)
         if any(plane.features is None for plane in chosen):
@@ -86,19 +101,27 @@ class SliceLabeler:
         """Classes of a plane between its rows and columns, (Y', X')."""
         above, below = classes.index_select(0, self._top), classes.index_select(0, self._bottom)
         mixed = (above != below) & self._below
-        self._settle(features, above, below, mixed, self._pairs, self._pair_weights)
+        self._classify_between(features, above, below, mixed, self._pairs, self._pair_weights)
         start, end = above.index_select(1, self._left), above.index_select(1, self._right)
         mixed = (start != end) & self._beside
-        self._settle(features, start, end, mixed, self._corners, self._corner_weights)
+        self._classify_between(features, start, end, mixed, self._corners, self._corner_weights)
         return start
 
     def _touched(self, mask: torch.Tensor) -> torch.Tensor:
-        """Where on the output grid any voxel of a plane's mask would have a say."""
+        """Positions of the output grid, (Y', X'), to which any voxel of a mask (Y, X) contributes."""
         rows = mask.index_select(0, self._top) | (mask.index_select(0, self._bottom) & self._below)
         return rows.index_select(1, self._left) | (rows.index_select(1, self._right) & self._beside)
 
-    def _settle(self, features, classes, ends, mixed, corners, weights) -> None:
-        """Write into ``classes`` where the other end of the edge differs; numbers and weights are (points, K)."""
+    def _classify_between(self, features, classes, ends, mixed, corners, weights) -> None:
+        """Write the classes of points between voxels of different classes.
+
+        Args:
+            features: One row per voxel of the plane.
+            classes: Class at one end of each point's edge; written where ``mixed`` is True.
+            ends: Class at the other end.
+            mixed: Where the two differ.
+            corners, weights: Voxels around each point and what each counts, (points, K).
+        """
         points = mixed.flatten().nonzero().squeeze(1)
         for chunk in points.split(_CHUNK_ROWS):
             around, counts = corners.index_select(0, chunk), weights.index_select(0, chunk)
@@ -112,14 +135,18 @@ def _stack(*tensors: torch.Tensor) -> torch.Tensor:
 
 
 def class_type(count: int) -> torch.dtype:
-    """The smallest type for classes from 0 to ``count`` - 1 in which torch computes: it does not in uint16."""
+    """The smallest type for ``count`` classes that torch can compute with, which uint16 is not."""
     if label_type(count - 1) == np.uint8:
         return torch.uint8
     return torch.int16 if count - 1 <= torch.iinfo(torch.int16).max else torch.int32
 
 
 class Classifier:
-    """Prepared features by voxel to classes (N,)."""
+    """Makes classes (N,) of features, one row per voxel, that :meth:`prepared` has made.
+
+    Raises:
+        SpecError: The channels of plane, head and decision do not agree.
+    """
 
     def __init__(self, head: Head | None, decision: Decision, plane: torch.Tensor):
         channels = len(plane) if head is None else len(head.weight)
@@ -144,7 +171,7 @@ class Classifier:
             self._store = plane.new_empty((_CHUNK_ROWS, self._weight.shape[1]))
 
     def prepared(self, plane: torch.Tensor) -> torch.Tensor:
-        """(F, Y, X) to one row per voxel, with the head's constant feature at its end."""
+        """One row per voxel of a plane (F, Y, X): its features and, with a head, a 1 for the bias."""
         features = plane.flatten(1).t()
         if self._weight is None:
             return features.contiguous()
@@ -153,12 +180,17 @@ class Classifier:
         return rows
 
     def __call__(self, features: torch.Tensor, ends: tuple | None = None) -> torch.Tensor:
-        """Classes (N,); ``ends`` are two guesses each, see :meth:`_classes`."""
+        """Classes (N,) of rows of features.
+
+        Args:
+            features: (N, F), from :meth:`prepared`.
+            ends: Two classes (N,) for each row, one of which is probably right; they save time and change no result.
+        """
         chunks = zip(*(rows.split(_CHUNK_ROWS) for rows in (features, *(ends or ()))), strict=True)
         return torch.cat([self._classes(*chunk) for chunk in chunks])
 
     def _classes(self, features: torch.Tensor, *ends: torch.Tensor) -> torch.Tensor:
-        """Classes; those at both ends of each voxel's edge are tried first, which spares most of the argmax."""
+        """Classes of one chunk; the two in ``ends`` are compared first, which saves most of the argmax."""
         logits = features
         if self._weight is not None:
             logits = torch.mm(features, self._weight, out=self._store[: len(features)])

@@ -1,4 +1,4 @@
-"""From slabs of low-resolution features to labels on the output grid, one output slice at a time.
+"""Makes labels on the output grid from slabs of low-resolution features, one output slice at a time.
 
 Upsampling interpolates linearly and the head is linear, so both orders give the same logits: nnU-Net's "resample
 logits, then argmax" costs only the features. And along a line between two grid points logits are linear: where
@@ -43,12 +43,13 @@ def label_volume(
         slabs: First to last along Z, without gaps; only read. Their device does the work.
         head: Makes logits of the features; None where the slabs hold logits.
         decision: How logits become labels.
-        low_shape: (Z, Y, X) of the model's grid.
+        low_shape: (Z, Y, X) of the model's grid, in voxels.
         output: Integer array (Z, Y, X) of any strides; every voxel is written.
-        upsampling: Convention and, nnU-Net's anisotropic case, the axis on its own. Orders above 1 count as 1.
+        upsampling: The convention and, in nnU-Net's anisotropic case, the axis that is resampled separately. Orders
+            above 1 count as 1.
         nearest: Decide at low resolution and repeat labels, as TotalSegmentator does, instead of interpolating.
-        box: Part of the model's grid that the slabs hold, None: all of it. What a voxel beyond it or one that no patch
-            covers would have a say in becomes background.
+        box: The part of the model's grid that the slabs hold; None: all of it. Output voxels become background where
+            a voxel outside the box, or one that no patch covers, would contribute to them.
 
     Raises:
         SpecError: Channels of slabs, head and decision do not agree, or the slabs do not fill the box.
@@ -58,7 +59,7 @@ def label_volume(
         orders[upsampling.separate_axis] = min(upsampling.separate_order, 1)
     box = box or [slice(0, size) for size in low_shape]
     axes = zip(low_shape, output.shape, orders, box, strict=True)
-    parts, taps = zip(*(_inside(*linear_taps(*sizes, upsampling.convention), part) for *sizes, part in axes))
+    parts, taps = zip(*(_taps_inside(*linear_taps(*sizes, upsampling.convention), part) for *sizes, part in axes))
     values = np.asarray(decision.values, dtype=output.dtype)
     fill_outside(output, parts, values[0])
     output = output[parts]
@@ -80,10 +81,10 @@ def label_volume(
         raise SpecError(f"The slabs end before plane {box[0].stop}; slice {done} of {len(output)} has no source.")
 
 
-def _inside(
+def _taps_inside(
     index0: torch.Tensor, index1: torch.Tensor, fraction: torch.Tensor, part: slice
 ) -> tuple[slice, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Positions of an axis that only a part of its input decides, and their taps counted from that part's start."""
+    """Output positions of an axis that depend on ``part`` of the input alone, and their taps counted from its start."""
     index1 = torch.where(fraction > 0, index1, index0)
     inside = ((index0 >= part.start) & (index1 < part.stop)).nonzero()
     chosen = slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0)
@@ -99,7 +100,7 @@ def fill_outside(output: np.ndarray, box: Sequence[slice], value: int) -> None:
 
 
 def _planes(slabs: Iterable[Slab], first: int) -> Iterator[tuple[int, torch.Tensor, torch.Tensor | None]]:
-    """Number, counted from the first one, and features (F, Y, X) of every plane; where it is not covered (Y, X)."""
+    """Every plane: its number counted from ``first``, its features (F, Y, X), and where no patch covers it (Y, X)."""
     for slab in slabs:
         for index in range(slab.stop - slab.start):
             bare = None if slab.covered is None else ~slab.covered[index]

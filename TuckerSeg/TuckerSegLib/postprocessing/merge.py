@@ -1,4 +1,4 @@
-"""Labels of several networks on one grid become one label map: later networks overwrite earlier ones."""
+"""Merges the label maps of several networks on one grid into one; later networks overwrite earlier ones."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from ..image import label_type
 
 
 class MergedLabels:
-    """A label map that grows with every network.
+    """A label map to which the networks of a task add their structures.
 
     Args:
-        largest_value: Of the labels that may come.
+        largest_value: The largest label value that any network adds.
+
+    Attributes:
+        labels: (Z, Y, X) of uint8 or uint16; None before the first network.
     """
 
     def __init__(self, largest_value: int):
@@ -24,11 +27,12 @@ class MergedLabels:
         """Write a network's structures over those that are there.
 
         Args:
-            labels: (Z, Y, X), of the network; given away.
-            values: Network's value to value here; others count as background. None: they are the same.
+            labels: The network's labels, (Z, Y, X); the caller must not use them afterwards.
+            values: The network's label values to those of the merged map; values that are missing count as background.
+                None: they are the same.
 
         Returns:
-            How many structures the network found.
+            The number of structures that the network found.
         """
         table = _table(labels.dtype, self._dtype, values)
         if self.labels is None and values is None and labels.dtype == self._dtype:
@@ -36,22 +40,22 @@ class MergedLabels:
             return int(np.count_nonzero(_present(labels)[1:]))
         if self.labels is None:
             self.labels = np.zeros(labels.shape, self._dtype)
-        found = np.zeros(len(table), dtype=bool)
+        present = np.zeros(len(table), dtype=bool)
         for target, plane in zip(self.labels, labels, strict=True):  # a plane at a time: no second copy of the volume
-            found |= _present(plane)
+            present |= _present(plane)
             mapped = table[plane]
             np.copyto(target, mapped, where=mapped != 0)
-        return int(np.count_nonzero(found & (table != 0)))
+        return int(np.count_nonzero(present & (table != 0)))
 
     def keep(self, values: Iterable[int]) -> None:
-        """Make everything but these values background."""
+        """Make all labels but these values background, in place."""
         table = _table(self._dtype, self._dtype, {value: value for value in values})
         for plane in self.labels:
             plane[...] = table[plane]
 
 
 def _table(source: np.dtype, target: np.dtype, values: Mapping[int, int] | None) -> np.ndarray:
-    """Value to value; what is not named becomes 0."""
+    """Look-up table of type ``target`` for all values of type ``source``; values that are missing become 0."""
     table = np.zeros(np.iinfo(source).max + 1, target)
     if values is None:
         return np.arange(len(table)).astype(target)
@@ -60,7 +64,7 @@ def _table(source: np.dtype, target: np.dtype, values: Mapping[int, int] | None)
 
 
 def _present(labels: np.ndarray) -> np.ndarray:
-    """Which values occur, by value."""
+    """Whether each value of the labels' type occurs, by value."""
     size = np.iinfo(labels.dtype).max + 1
     if labels.ndim < 3:
         return np.bincount(labels.ravel(), minlength=size) > 0

@@ -1,7 +1,7 @@
-"""Removes small separate blobs of structures from a label map: what a network found where nothing is.
+"""Removes small separate blobs of structures from a label map, which are mostly mistakes of the network.
 
-As TotalSegmentator's ``--remove_small_blobs``: voxels that share a face belong together, and blobs of up to a volume
-go. It does so on the network's grid, this on the image's.
+As TotalSegmentator's ``--remove_small_blobs``: voxels that share a face belong to one blob, and blobs of up to a given
+volume are removed. TotalSegmentator does so on the network's grid, this file on the image's.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from scipy import ndimage
 
 @dataclass(frozen=True)
 class Removed:
-    """What was taken away.
+    """What :func:`remove_small_blobs` removed.
 
     Attributes:
-        blobs_before: Of all structures, before.
-        blobs: How many, by label value.
-        voxels: In all.
-        gone: Values of which nothing is left.
+        blobs_before: Number of blobs of all structures before.
+        blobs: Number of removed blobs, by label value.
+        voxels: Number of voxels that became background.
+        gone: Label values of which nothing is left.
     """
 
     blobs_before: int
@@ -31,12 +31,12 @@ class Removed:
 
 
 def remove_small_blobs(labels: np.ndarray, largest_voxels: float, stop: Callable[[], None] = lambda: None) -> Removed:
-    """Make blobs background, in place.
+    """Make small blobs background, in place.
 
     Args:
         labels: (Z, Y, X), whole numbers.
-        largest_voxels: Blobs of up to so many voxels go.
-        stop: Asked before each structure; raises to stop.
+        largest_voxels: Blobs of up to so many voxels are removed.
+        stop: Called before each structure; raises an error to stop.
     """
     blobs: dict[int, int] = {}
     before, voxels, gone = 0, 0, []

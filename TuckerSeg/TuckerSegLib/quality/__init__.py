@@ -1,7 +1,7 @@
-"""Whether an image and its labels are plausible: findings, never refusals.
+"""Checks whether an image and its labels are plausible. The result is findings; nothing is refused.
 
-:func:`check_image` looks at an image before a run; :func:`check_labels` at the structures that a run, or somebody else,
-found. World directions come from the affine, so both notice a header that does not tell the truth.
+:func:`check_image` looks at an image before a run, :func:`check_labels` at a segmentation of any origin. Directions in
+the patient come from the affine, so both notice a header whose orientation or spacing is wrong.
 """
 
 from ..image.hounsfield import may_be_hounsfield

@@ -1,4 +1,4 @@
-"""What an image without labels tells of the body in it: where its bones lie, and whether the image cuts it."""
+"""Checks of the body in a CT that need no labels: on which side its bones lie, and whether the image cuts it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ CUT_SHARE = 0.15  # of the sides of the image
 
 
 def coarse_view(volume: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, tuple[float, ...]]:
-    """A volume (Z, Y, X) with its axes towards superior, anterior and right in steps of about 4 mm, and the steps."""
+    """View a volume along the patient's axes in steps of about 4 mm.
+
+    Args:
+        volume: (Z, Y, X).
+        geometry: Its grid.
+
+    Returns:
+        A view whose axes point to superior, anterior and right, and its steps along them in mm.
+    """
     turned, grid = oriented(volume, geometry)
     steps = [max(1, round(COARSE_MM / spacing)) for spacing in grid.spacing_mm]
     spacing = tuple(step * spacing for step, spacing in zip(steps, grid.spacing_mm))
@@ -31,23 +39,24 @@ def coarse_view(volume: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, tup
 
 
 def bones_in_front(view: np.ndarray, spacing_mm: tuple[float, ...]) -> float | None:
-    """How far the bones of the trunk lie in front of its middle, as share of its depth; negative behind.
+    """Measure how far the bones of the trunk lie in front of its middle.
 
-    The spine and the backs of the ribs are most of what is dense, so this is negative in every patient, whatever side
-    he lies on, as long as the header is right. Median over the slices of the trunk.
+    The spine and the backs of the ribs are most of what is dense, so this is negative in every patient, in any
+    position, as long as the header is right.
 
     Args:
-        view: See :func:`coarse_view`.
+        view, spacing_mm: From :func:`coarse_view`, in HU.
 
     Returns:
-        None where too little of a trunk is seen.
+        Median over the trunk's slices, as a share of its depth; negative behind the middle. None where the image shows
+        too little of a trunk.
     """
     _, depth_mm, width_mm = spacing_mm
     offsets = []
     for plane in view:
         body = plane > TISSUE_HU
-        left, right = _ends(body.sum(axis=0))
-        back, front = _ends(body.sum(axis=1))
+        left, right = _extent(body.sum(axis=0))
+        back, front = _extent(body.sum(axis=1))
         bone = (plane > BONE_HU[0]) & (plane < BONE_HU[1])
         if (right - left) * width_mm < TRUNK_WIDTH_MM or bone.sum() * depth_mm * width_mm < FEWEST_MM2:
             continue
@@ -56,7 +65,7 @@ def bones_in_front(view: np.ndarray, spacing_mm: tuple[float, ...]) -> float | N
 
 
 def check_bones(in_front: float | None) -> Iterator[Finding]:
-    """Whether the bones say that front and back are exchanged.
+    """Report front and back that are exchanged in the header, judged by the bones.
 
     Args:
         in_front: From :func:`bones_in_front`.
@@ -73,10 +82,10 @@ def check_bones(in_front: float | None) -> Iterator[Finding]:
 
 
 def check_truncation(view: np.ndarray) -> Iterator[Finding]:
-    """Whether the body reaches the sides of the image.
+    """Report a body that is wider than the image.
 
     Args:
-        view: See :func:`coarse_view`.
+        view: From :func:`coarse_view`, in HU.
     """
     sides = [view[:, 0], view[:, -1], view[:, :, 0], view[:, :, -1]]
     share = sum(int((side > TISSUE_HU).sum()) for side in sides) / sum(side.size for side in sides)
@@ -90,8 +99,8 @@ def check_truncation(view: np.ndarray) -> Iterator[Finding]:
         )
 
 
-def _ends(profile: np.ndarray) -> tuple[int, int]:
-    """First and last index but for a few percent at either end: a table or a tube is not the body."""
+def _extent(profile: np.ndarray) -> tuple[int, int]:
+    """First and last index of a profile without ``SHARE_ENDS`` of its sum at either end, such as a table or a tube."""
     shares = np.cumsum(profile) / max(int(profile.sum()), 1)
     return int(np.searchsorted(shares, SHARE_ENDS)), int(np.searchsorted(shares, 1 - SHARE_ENDS))
 

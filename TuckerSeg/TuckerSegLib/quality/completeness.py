@@ -1,4 +1,4 @@
-"""Structures that the border of the image cuts, and whole ones whose volume is implausible."""
+"""Reports structures that the border of the image cuts, and whole ones whose volume is implausible."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from ..catalog.structures import title_of
 from ..records.quality_report import INFO, WARNING, Finding
-from .measuring import Measured
+from .measuring import MeasuredStructure
 
 SHOWN = 8
 END_MM = 8.0  # of what is labeled along the body: the image may end there, padded or turned
 
 
-def check_border(structures: Sequence[Measured]) -> Iterator[Finding]:
-    """Name the structures that the border cuts, the largest first."""
+def check_border(structures: Sequence[MeasuredStructure]) -> Iterator[Finding]:
+    """Report the structures that the border of the image cuts, the largest first."""
     cut = sorted((each for each in structures if each.partial), key=lambda each: -each.volume_ml)
     if cut:
         yield Finding(
@@ -25,8 +25,8 @@ def check_border(structures: Sequence[Measured]) -> Iterator[Finding]:
         )
 
 
-def check_volumes(structures: Sequence[Measured]) -> Iterator[Finding]:
-    """Compare the volumes of whole structures with what is plausible in an adult."""
+def check_volumes(structures: Sequence[MeasuredStructure]) -> Iterator[Finding]:
+    """Report whole structures whose volume is implausible in an adult, the most unusual first."""
     lowest = min((each.lowest_mm for each in structures), default=0) + END_MM
     highest = max((each.highest_mm for each in structures), default=0) - END_MM
     odd = []
@@ -50,11 +50,11 @@ def check_volumes(structures: Sequence[Measured]) -> Iterator[Finding]:
 
 
 def listed(words: Sequence[str], most: int = SHOWN) -> str:
-    """The first of some words, and how many more there are."""
+    """Join the first ``most`` words by commas, and say how many more there are."""
     rest = len(words) - most
     return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _range(each: Measured) -> str:
+def _range(each: MeasuredStructure) -> str:
     smallest, largest = each.place.volume_ml
     return f"expected {smallest:g} to {largest:g}"

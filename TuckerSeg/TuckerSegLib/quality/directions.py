@@ -1,4 +1,4 @@
-"""What the layout of the structures says about the header's directions, in words."""
+"""Reports header directions that contradict the layout of the structures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..catalog.structures import title_of
 from ..records.quality_report import INFO, WARNING, Finding
 from .body import check_bones
 from .completeness import listed
-from .measuring import Measured
+from .measuring import MeasuredStructure
 from .orientation import AXES, FITS, FRONT_BACK, HEAD_FEET, LEFT_RIGHT, Agreement, agreement_along, agreement_of_sides
 
 CAUSES = {
@@ -26,20 +26,21 @@ CHECK = "Check the orientation that the file states, or convert the series again
 SHOWN = 3
 
 
-def check_directions(structures: Sequence[Measured], bones_in_front: float | None = None) -> Iterator[Finding]:
-    """Whether the header's directions are true.
+def check_directions(structures: Sequence[MeasuredStructure], bones_in_front: float | None = None) -> Iterator[Finding]:
+    """Compare the header's directions with the layout of the structures.
 
-    A direction is only said to be exchanged where every other one is clear, and where one fits or all are clearly the
-    other way round; else the labels themselves are what is to be doubted first.
+    A direction is reported as exchanged only where the evidence is clear along every axis, and where one axis fits or
+    all are clearly reversed; otherwise the labels are the first to be doubted.
 
     Args:
-        bones_in_front: See ``body.bones_in_front``: found without a network, so it decides where the labels do not.
+        structures: The structures of the segmentation, measured.
+        bones_in_front: From ``body.bones_in_front``; it does not depend on the labels, so it decides where they do not.
     """
     along = {name: agreement_along(axis, structures) for axis, name in enumerate(AXES)}
     sides = agreement_of_sides(structures)
-    flipped = tuple(name for name, each in along.items() if each.flipped)
-    doubtful = tuple(name for name, each in along.items() if each.doubtful)
-    if flipped and not any(each.fits for each in along.values()):  # by chance, where labels lie anywhere
+    flipped = tuple(name for name, agreement in along.items() if agreement.flipped)
+    doubtful = tuple(name for name, agreement in along.items() if agreement.doubtful)
+    if flipped and not any(agreement.fits for agreement in along.values()):  # by chance, where labels lie anywhere
         doubtful += tuple(name for name in flipped if along[name].score > -FITS)
     if doubtful:
         yield from check_bones(bones_in_front)

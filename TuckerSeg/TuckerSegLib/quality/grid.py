@@ -1,4 +1,4 @@
-"""Whether the voxel grid of an image can be a patient's scan: spacing, thickness of slices, size."""
+"""Checks whether the voxel grid of an image can be a patient's scan: spacing, thickness of slices, size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_SIZE = 512
 
 
 def check_grid(geometry: Geometry) -> Iterator[Finding]:
-    """Look at spacing and extent."""
+    """Report a spacing or an extent that is unusual for a patient's scan."""
     spacing = geometry.spacing_mm
     sizes = [size * step for size, step in zip(geometry.shape, spacing)]
     text = " x ".join(f"{step:.3g}" for step in spacing[::-1])
@@ -59,7 +59,7 @@ def check_grid(geometry: Geometry) -> Iterator[Finding]:
 
 
 def check_field(geometry: Geometry) -> Iterator[Finding]:
-    """Whether the field of view is so small that structures are hardly to be told apart."""
+    """Report a field of view that is too small to tell structures apart reliably."""
     sizes = [size * step for size, step in zip(geometry.shape, geometry.spacing_mm)]
     if min(sizes) < SMALLEST_FIELD_MM:
         yield Finding(

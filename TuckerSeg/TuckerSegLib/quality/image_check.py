@@ -1,4 +1,4 @@
-"""An image before a run: is it a CT, is it whole, is its grid plausible."""
+"""Checks an image before a run: whether it is a CT, whether slices are missing, whether its grid is plausible."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .slices import check_slices, content_box
 
 @dataclass(frozen=True)
 class ImageCheck:
-    """What was found, and what the check of labels goes on with.
+    """Result of :func:`check_image`, which :func:`check_labels` can use.
 
     Attributes:
-        findings: In no order.
-        content: Slices (Z, Y, X) of what was scanned: without blank planes at the ends.
-        bones_in_front: See ``body.bones_in_front``; None where it is not known.
+        findings: What is unusual, in no order.
+        content: The part of the volume without blank planes at its six ends, as slices of (Z, Y, X).
+        bones_in_front: From ``body.bones_in_front``; None where it could not be measured.
     """
 
     findings: tuple[Finding, ...]
@@ -28,19 +28,23 @@ class ImageCheck:
 
 
 def check_image(image: Image, expects_hounsfield: bool = True) -> ImageCheck:
-    """Check the first channel of an image.
+    """Check the grid of an image and the voxels of its first channel.
 
     Args:
-        expects_hounsfield: Whether it should be a CT; values and bones of others are not looked at.
+        image: As read.
+        expects_hounsfield: Whether the image should be a CT; intensities and bones of other images are not checked.
+
+    Returns:
+        Findings, and the measures that the check of labels uses.
     """
     volume, findings = image.array[0], list(check_grid(image.geometry))
     content = content_box(volume)
     findings += check_slices(volume, content)
     in_front = None
     if expects_hounsfield:
-        values = list(check_intensities(volume))
-        findings += values
-        if not any(finding.code == "intensities" for finding in values):
+        of_intensities = list(check_intensities(volume))
+        findings += of_intensities
+        if not any(finding.code == "intensities" for finding in of_intensities):
             view, spacing_mm = coarse_view(volume, image.geometry)
             in_front = bones_in_front(view, spacing_mm)
             findings += [*check_bones(in_front), *check_truncation(view)]

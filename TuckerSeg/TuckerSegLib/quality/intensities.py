@@ -1,4 +1,4 @@
-"""Whether the values of an image are those of a CT: Hounsfield units, in full range and steps."""
+"""Checks whether the values of an image are those of a CT: Hounsfield units, in full range and steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..image.hounsfield import not_hounsfield_because, sampled_values
+from ..image.hounsfield import not_hounsfield_because, sample_values
 from ..records.quality_report import INFO, WARNING, Finding
 
 AIR_HU = -850.0
@@ -19,12 +19,12 @@ TAKE_THE_CT = "The model was trained on CT, so the result may be wrong; give the
 
 
 def check_intensities(volume: np.ndarray) -> Iterator[Finding]:
-    """Look at about a million voxels, spread evenly.
+    """Report values that are unusual for a CT, from a sample of about a million voxels.
 
     Args:
-        volume: (Z, Y, X), taken for a CT.
+        volume: (Z, Y, X), in HU if it is what it should be.
     """
-    sample = sampled_values(volume)
+    sample = sample_values(volume)
     low, high = float(sample.min()), float(sample.max())
     numbers = {"lowest_hu": low, "highest_hu": high}
     reason = not_hounsfield_because(low, high)
@@ -45,10 +45,10 @@ def check_intensities(volume: np.ndarray) -> Iterator[Finding]:
             "body; otherwise its values were shifted or scaled.",
             numbers,
         )
-    yield from _steps(sample, low, high)
+    yield from _check_range_and_steps(sample, low, high)
 
 
-def _steps(sample: np.ndarray, low: float, high: float) -> Iterator[Finding]:
+def _check_range_and_steps(sample: np.ndarray, low: float, high: float) -> Iterator[Finding]:
     clipped = float(np.mean(sample == high))
     if high < CLIPPED_BELOW_HU and clipped > CLIPPED_SHARE:
         yield Finding(

@@ -1,4 +1,4 @@
-"""The labels after a run: which body parts, whole or cut, of plausible size, and where the header says they are."""
+"""Checks a segmentation: its body parts, structures that are cut, their sizes, and whether the header fits them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .body_parts import find_body_parts
 from .completeness import check_border, check_volumes
 from .directions import FRONT_BACK, ORIENTATION, check_directions
 from .image_check import ImageCheck
-from .measuring import Measured, known_places, measure_structures
+from .measuring import MeasuredStructure, known_places, measure_structures
 from .spine import check_scale, check_vertebrae
 
 
@@ -22,39 +22,45 @@ def check_labels(
     names: Mapping[int, str],
     volumes_ml: Mapping[int, float],
     image: ImageCheck | None = None,
-    asked: Collection[str] | None = None,
+    reported: Collection[str] | None = None,
 ) -> QualityReport:
-    """Check the structures that are known; see ``layout``.
+    """Check the structures whose usual place in the body is known (see ``quality.layout``).
 
     Args:
         labels: (Z, Y, X), whole numbers.
         geometry: Its grid.
-        names: By value, of everything that could have been found.
-        volumes_ml: By value.
-        image: What the image's own check found; its findings join the report.
-        asked: Names of the structures that somebody wants; the others still tell how the patient lies. None: all.
+        names: Label value to name, of all structures that the model can find.
+        volumes_ml: Label value to volume in ml.
+        image: Result of the image's own check; its findings join the report.
+        reported: Names of the structures whose size and completeness are reported; the others are used only to judge
+            how the patient lies. None: all.
+
+    Returns:
+        Findings on directions, spine, scale, volumes and border; body parts; structures that the border cuts.
     """
     known = known_places(names)
-    found = measure_structures(labels, geometry, names, volumes_ml, image.content if image else None)
-    wanted = [each for each in found if asked is None or each.name in asked]
-    findings = list(_findings(found, wanted, image)) if found else [_nothing_known(bool(known))]
-    parts = find_body_parts(found, known.values())
-    report = QualityReport((), parts, tuple(each.name for each in wanted if each.partial)).joined_by(findings)
-    return report.joined_by(_not_said_yet(image.findings, findings)) if image else report
+    structures = measure_structures(labels, geometry, names, volumes_ml, image.content if image else None)
+    chosen = [each for each in structures if reported is None or each.name in reported]
+    findings = list(_findings(structures, chosen, image)) if structures else [_nothing_known(bool(known))]
+    parts = find_body_parts(structures, known.values())
+    report = QualityReport((), parts, tuple(each.name for each in chosen if each.partial)).joined_by(findings)
+    return report.joined_by(_without_repeated(image.findings, findings)) if image else report
 
 
-def _not_said_yet(before: Sequence[Finding], after: Sequence[Finding]) -> list[Finding]:
-    """Findings of the image, without what the labels say too, and better."""
-    said = any(f.code == ORIENTATION and f.severity == WARNING and f.numbers.get(FRONT_BACK, 1) < 0 for f in after)
-    return [finding for finding in before if not (said and finding.code == FRONT_BACK)]
+def _without_repeated(of_image: Sequence[Finding], of_labels: Sequence[Finding]) -> list[Finding]:
+    """Findings of the image without an exchange of front and back that the labels show more surely."""
+    shown = any(f.code == ORIENTATION and f.severity == WARNING and f.numbers.get(FRONT_BACK, 1) < 0 for f in of_labels)
+    return [finding for finding in of_image if not (shown and finding.code == FRONT_BACK)]
 
 
-def _findings(found: Sequence[Measured], wanted: Sequence[Measured], image: ImageCheck | None) -> Iterator[Finding]:
-    yield from check_directions(found, image.bones_in_front if image else None)
-    yield from check_vertebrae(found)
-    yield from check_scale(found)
-    yield from check_volumes(wanted)
-    yield from check_border(wanted)
+def _findings(
+    structures: Sequence[MeasuredStructure], chosen: Sequence[MeasuredStructure], image: ImageCheck | None
+) -> Iterator[Finding]:
+    yield from check_directions(structures, image.bones_in_front if image else None)
+    yield from check_vertebrae(structures)
+    yield from check_scale(structures)
+    yield from check_volumes(chosen)
+    yield from check_border(chosen)
 
 
 def _nothing_known(known: bool) -> Finding:

@@ -1,4 +1,4 @@
-"""Where the known structures of a label map lie in the patient, how large they are, and which the border cuts.
+"""Measures the known structures of a label map: position in the patient, size, and whether the image's border cuts it.
 
 A coarse view of the labels is counted once per axis; only the six faces of the volume are looked at voxel by voxel.
 """
@@ -22,16 +22,16 @@ TAIL = 0.01  # of a structure's voxels, at either end: islands do not count for 
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One known structure that was found.
+class MeasuredStructure:
+    """A known structure of a label map.
 
     Attributes:
-        name: As the model has it.
-        place: Where it is expected.
-        volume_ml: How much of it was found.
+        name: Its name among the model's labels.
+        place: Its usual place.
+        volume_ml: Its volume in the label map.
         center_mm: Median of its voxels, RAS.
-        lowest_mm, highest_mm: Where it begins and ends along the superior axis, but for its outermost voxels.
-        partial: The border of the image cuts it.
+        lowest_mm, highest_mm: Its ends along the superior axis (RAS), without ``TAIL`` of its voxels at either end.
+        partial: Whether the border of the image cuts it.
     """
 
     name: str
@@ -44,9 +44,9 @@ class Measured:
 
 
 def known_places(names: Mapping[int, str]) -> dict[int, Place]:
-    """Label values whose structures are known."""
-    found = {value: place_of(name) for value, name in names.items()}
-    return {value: place for value, place in found.items() if place is not None}
+    """Usual places of the structures that are known, by label value; unknown names are left out."""
+    places = {value: place_of(name) for value, name in names.items()}
+    return {value: place for value, place in places.items() if place is not None}
 
 
 def measure_structures(
@@ -55,38 +55,41 @@ def measure_structures(
     names: Mapping[int, str],
     volumes_ml: Mapping[int, float],
     content: Box | None = None,
-) -> list[Measured]:
+) -> list[MeasuredStructure]:
     """Measure every known structure of at least ``SMALLEST_ML``.
 
     Args:
         labels: (Z, Y, X), whole numbers.
         geometry: Its grid.
-        names: By value.
-        volumes_ml: By value, as ``image.segment_volumes_ml`` gives them.
+        names: Label value to name.
+        volumes_ml: Label value to volume, from ``image.segment_volumes_ml``.
         content: The part of the volume that was scanned, without padding; None takes all of it.
+
+    Returns:
+        One entry per structure, by label value.
     """
-    wanted = {value: place for value, place in known_places(names).items() if volumes_ml.get(value, 0) >= SMALLEST_ML}
-    if not wanted:
+    places = {value: place for value, place in known_places(names).items() if volumes_ml.get(value, 0) >= SMALLEST_ML}
+    if not places:
         return []
-    values = sorted(wanted)
-    cut = _cut_values(labels[content] if content else labels, geometry)
+    values = sorted(places)
+    cut = _values_at_faces(labels[content] if content else labels, geometry)
     turned, grid = oriented(labels, geometry)
-    steps = _steps(turned.shape, grid.spacing_mm)
-    coarse = _numbered(turned[tuple(slice(None, None, step) for step in steps)], values)
+    steps = _coarse_steps(turned.shape, grid.spacing_mm)
+    coarse = _renumber(turned[tuple(slice(None, None, step) for step in steps)], values)
     centers, ends = [], []
     for axis, step in enumerate(steps):
         shares = _cumulative_shares(coarse, axis, len(values))
-        centers.append(step * _reached(shares, 0.5))
-        ends.append((step * _reached(shares, TAIL), step * _reached(shares, 1 - TAIL)))
+        centers.append(step * _quantile_indices(shares, 0.5))
+        ends.append((step * _quantile_indices(shares, TAIL), step * _quantile_indices(shares, 1 - TAIL)))
     matrix = grid.matrix
     points = np.stack(centers[::-1]) * 1.0  # x, y, z
     world = matrix[:3, :3] @ points + matrix[:3, 3:]
     along_z = np.linalg.norm(matrix[:3, 2])
     seen = np.array([(coarse == number).any() for number in range(1, len(values) + 1)])
     return [
-        Measured(
+        MeasuredStructure(
             name=names[value],
-            place=wanted[value],
+            place=places[value],
             volume_ml=volumes_ml[value],
             center_mm=tuple(float(coordinate) for coordinate in world[:, number]),
             lowest_mm=float(world[2, number] + (ends[0][0][number] - centers[0][number]) * along_z),
@@ -98,7 +101,8 @@ def measure_structures(
     ]
 
 
-def _steps(shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> list[int]:
+def _coarse_steps(shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> list[int]:
+    """Steps in voxels, of about ``COARSE_MM`` or more, that leave at most ``MOST_VOXELS`` of a volume."""
     steps = [max(1, int(COARSE_MM / spacing)) for spacing in spacing_mm]
     while np.prod([-(-size // step) for size, step in zip(shape, steps)]) > MOST_VOXELS:
         finest = min(range(3), key=lambda axis: steps[axis] * spacing_mm[axis])
@@ -106,28 +110,28 @@ def _steps(shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> list[int]:
     return steps
 
 
-def _numbered(labels: np.ndarray, values: list[int]) -> np.ndarray:
-    """Labels as 1, 2, ... in the order of ``values``; everything else 0."""
+def _renumber(labels: np.ndarray, values: list[int]) -> np.ndarray:
+    """Labels renumbered to 1, 2, ... in the order of ``values``; all other labels become 0."""
     table = np.zeros(max(int(labels.max()), values[-1]) + 1, dtype=np.int32)
     table[values] = np.arange(1, len(values) + 1)
     return table[labels]
 
 
 def _cumulative_shares(numbered: np.ndarray, axis: int, count: int) -> np.ndarray:
-    """Of each structure, what share of its voxels lies up to each index of an axis, (size, count)."""
+    """Share of each structure's voxels that lies up to each index of an axis, (size, count)."""
     size = numbered.shape[axis]
     shift = np.arange(size, dtype=np.int32).reshape([-1 if axis == other else 1 for other in range(3)]) * (count + 1)
     counts = np.bincount((numbered + shift).ravel(), minlength=size * (count + 1)).reshape(size, count + 1)[:, 1:]
     return np.cumsum(counts, axis=0) / np.maximum(counts.sum(axis=0), 1)
 
 
-def _reached(shares: np.ndarray, share: float) -> np.ndarray:
-    """First index at which each structure's share is reached."""
+def _quantile_indices(shares: np.ndarray, share: float) -> np.ndarray:
+    """First index at which each structure's cumulative share reaches ``share``, (count,)."""
     return (shares >= share - 1e-9).argmax(axis=0)
 
 
-def _cut_values(labels: np.ndarray, geometry: Geometry) -> set[int]:
-    """Values of which a plane at a face of the volume holds ``CUT_MM2`` or more."""
+def _values_at_faces(labels: np.ndarray, geometry: Geometry) -> set[int]:
+    """Label values that cover ``CUT_MM2`` or more of a plane at one of the volume's six faces."""
     cut: set[int] = set()
     for axis in range(3):
         planes, spacing = np.moveaxis(labels, axis, 0), geometry.spacing_mm

@@ -1,4 +1,4 @@
-"""Slices that are blank, copies of their neighbors, or missing.
+"""Reports slices that are blank, copies of their neighbors, or missing.
 
 A NIfTI file has no position of its own for each slice, so what is missing is only seen where the image jumps. A DICOM
 folder is looked at more closely by ``image.dicom``.
@@ -26,7 +26,7 @@ AXIS_WORDS = ("slices", "rows", "columns")
 
 
 def content_box(volume: np.ndarray) -> Box:
-    """The part of (Z, Y, X) that is left without constant planes at its six ends; all of it where nothing is left."""
+    """Box of a volume (Z, Y, X) without constant planes at its six ends; the whole volume where nothing is left."""
     box = []
     for axis in range(3):
         planes, size = np.moveaxis(volume, axis, 0), volume.shape[axis]
@@ -37,10 +37,11 @@ def content_box(volume: np.ndarray) -> Box:
 
 
 def check_slices(volume: np.ndarray, content: Box) -> Iterator[Finding]:
-    """Look at whole planes of (Z, Y, X); jumps are looked for along the first axis, that of the slices.
+    """Report padding, blank and copied planes, and jumps between slices.
 
     Args:
-        content: See :func:`content_box`.
+        volume: (Z, Y, X) in HU; slices follow each other along the first axis.
+        content: From :func:`content_box`.
     """
     first, last = content[0].start, content[0].stop
     padding = len(volume) - (last - first)
@@ -63,12 +64,12 @@ def check_slices(volume: np.ndarray, content: Box) -> Iterator[Finding]:
             "missing: copy or convert the series again.",
             {"slices": float(len(blank))},
         )
-    yield from _copies(volume[content])
+    yield from _check_copies(volume[content])
     if not blank:
-        yield from _jumps(look, first)
+        yield from _check_jumps(look, first)
 
 
-def _copies(volume: np.ndarray) -> Iterator[Finding]:
+def _check_copies(volume: np.ndarray) -> Iterator[Finding]:
     for axis, words in enumerate(AXIS_WORDS):
         planes = np.moveaxis(volume, axis, 0)
         look = np.ascontiguousarray(planes[:, ::SKIP, ::SKIP])
@@ -96,8 +97,8 @@ def _copies(volume: np.ndarray) -> Iterator[Finding]:
         return  # one finding per code
 
 
-def _jumps(look: np.ndarray, first: int) -> Iterator[Finding]:
-    """Look for jumps in (Z, Y, X), of which the first slice has the number ``first``."""
+def _check_jumps(look: np.ndarray, first: int) -> Iterator[Finding]:
+    """Report jumps between the slices of ``look`` (Z, Y, X); its first slice is number ``first`` of the image."""
     if len(look) < FEWEST_SLICES:
         return
     shown = np.clip(look, *CHANGES_RANGE_HU).astype(np.float32)

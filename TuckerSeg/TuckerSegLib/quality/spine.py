@@ -1,4 +1,4 @@
-"""The vertebrae as a ruler: their order, and whether their distances are those of a human spine.
+"""Uses the vertebrae as a ruler: checks their order, and whether their distances are those of a human spine.
 
 The idea of reading the spacing from the order of what is found along the body, where Body Part Regression reads it from
 scores of slices (Schuhegger 2021, arXiv:2110.09148).
@@ -16,7 +16,7 @@ from ..catalog.structures import title_of
 from ..records.quality_report import WARNING, Finding
 from .completeness import listed
 from .layout import VERTEBRAE, mirror_image, places
-from .measuring import Measured
+from .measuring import MeasuredStructure
 
 FEWEST = 3
 FEWEST_RATIOS = 4
@@ -29,15 +29,15 @@ PROPORTION = (0.65, 1.5)  # along the body over across it, which does not depend
 
 @dataclass(frozen=True)
 class _Step:
-    """Two neighboring vertebrae that are whole: how far apart over what is expected."""
+    """Two neighboring whole vertebrae, and the ratio of their distance to the usual one."""
 
-    upper: Measured
-    lower: Measured
+    upper: MeasuredStructure
+    lower: MeasuredStructure
     ratio: float
 
 
-def check_vertebrae(structures: Sequence[Measured]) -> Iterator[Finding]:
-    """Whether each vertebra lies above the next one, at the distance to be expected from the others."""
+def check_vertebrae(structures: Sequence[MeasuredStructure]) -> Iterator[Finding]:
+    """Report vertebrae that are not in order along the body, or whose distances are uneven."""
     spine = _spine(structures)
     if len(spine) < FEWEST:
         return
@@ -72,8 +72,8 @@ def check_vertebrae(structures: Sequence[Measured]) -> Iterator[Finding]:
         )
 
 
-def check_scale(structures: Sequence[Measured]) -> Iterator[Finding]:
-    """Whether the voxel size of the header makes a body of human size and proportions."""
+def check_scale(structures: Sequence[MeasuredStructure]) -> Iterator[Finding]:
+    """Report a voxel size that makes a body of inhuman size or proportions."""
     along, across = body_length_ratio(structures), body_width_ratio(structures)
     numbers = {name: round(value, 3) for name, value in (("along", along), ("across", across)) if value}
     if along and across and not PROPORTION[0] <= along / across <= PROPORTION[1]:
@@ -99,13 +99,13 @@ def check_scale(structures: Sequence[Measured]) -> Iterator[Finding]:
         )
 
 
-def body_length_ratio(structures: Sequence[Measured]) -> float | None:
-    """Distances of neighboring vertebrae over those of an average adult, their median; None: too few, too different."""
+def body_length_ratio(structures: Sequence[MeasuredStructure]) -> float | None:
+    """Median ratio of the distances of neighboring vertebrae to an average adult's; None: too few or too different."""
     return _consistent_median([step.ratio for step in _steps(_spine(structures))])
 
 
-def body_width_ratio(structures: Sequence[Measured]) -> float | None:
-    """The same of left and right counterparts."""
+def body_width_ratio(structures: Sequence[MeasuredStructure]) -> float | None:
+    """Median ratio of the distances of left and right counterparts to an average adult's; None as above."""
     by_name = {each.place.name: each for each in structures if not each.partial}
     ratios = []
     for right in by_name.values():
@@ -123,13 +123,13 @@ def _consistent_median(ratios: Sequence[float]) -> float | None:
     return middle if 0 < upper <= SPREAD * lower else None
 
 
-def _spine(structures: Sequence[Measured]) -> list[Measured]:
+def _spine(structures: Sequence[MeasuredStructure]) -> list[MeasuredStructure]:
     """Vertebrae from top to bottom by name."""
     by_name = {each.place.name: each for each in structures}
     return [by_name[name] for name in VERTEBRAE if name in by_name]
 
 
-def _steps(spine: Sequence[Measured]) -> list[_Step]:
+def _steps(spine: Sequence[MeasuredStructure]) -> list[_Step]:
     """Neighbors by name; those that the border cuts are left out, because their centers are not where they seem."""
     steps = []
     for upper, lower in zip(spine, spine[1:]):

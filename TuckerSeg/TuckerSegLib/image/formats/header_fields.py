@@ -1,4 +1,4 @@
-"""Fields of a header, each checked where it is read: nothing that a file says is believed.
+"""Reads the fields of a text header and checks each one: nothing that a file says is believed.
 
 Numbers are plain decimal ones. What Python reads besides them (``1_000``, ``²``, ``nan``, ``1e999``) is damage here.
 """
@@ -24,7 +24,7 @@ _TRUE, _FALSE = ("true", "t", "1", "yes"), ("false", "f", "0", "no")
 
 
 def shown(value: object) -> str:
-    """What a file says, for a message: shortened, and nothing in it that a terminal obeys."""
+    """A value from a file as a message shows it: in quotes, shortened, with control characters escaped."""
     try:
         return f"'{excerpt(str(value), SHOWN_CHARACTERS)}'"
     except ValueError:  # Python writes no whole number of more than 4300 digits
@@ -32,20 +32,20 @@ def shown(value: object) -> str:
 
 
 def whole_number(text: str) -> int | None:
-    """The number that a text is; None where it is none."""
+    """A text as a whole number; None where it is not a plain decimal one."""
     text = text.strip()
     return int(text) if len(text) <= LONGEST_NUMBER and _WHOLE.fullmatch(text) else None
 
 
 def finite_number(text: str) -> float | None:
-    """The finite number that a text is; None where it is none."""
+    """A text as a finite number; None where it is not a plain decimal one."""
     text = text.strip()
     number = float(text) if len(text) <= LONGEST_NUMBER and _NUMBER.fullmatch(text) else math.nan
     return number if math.isfinite(number) else None
 
 
 def wrong_field(path: Path, name: str, expected: str, found: object) -> ImageError:
-    """The error of a field that is not what it should be."""
+    """The error for a field ``name`` whose value is not what is expected."""
     return ImageError(
         f"{path}: damaged header, {name}: expected {expected}, found {shown(found)}. "
         "Correct the header, or export the image again."
@@ -54,11 +54,13 @@ def wrong_field(path: Path, name: str, expected: str, found: object) -> ImageErr
 
 @dataclass(frozen=True)
 class HeaderFields:
-    """The fields of a text header by name; each method raises ImageError where a field is not what is asked for.
+    """The fields of a text header, read with checks.
+
+    Each method raises ImageError where a field is missing or its value is not of the kind that the method returns.
 
     Attributes:
         path: The file, for messages.
-        values: Text by name.
+        values: Name of a field to its text.
     """
 
     path: Path
@@ -68,9 +70,11 @@ class HeaderFields:
         return name in self.values
 
     def wrong(self, name: str, expected: str) -> ImageError:
+        """The error for a field whose value is not what is expected."""
         return wrong_field(self.path, name, expected, self.values[name])
 
     def require(self, *names: str) -> None:
+        """Refuse a header that lacks one of these fields."""
         missing = [name for name in names if name not in self.values]
         if missing:
             raise ImageError(
@@ -78,7 +82,7 @@ class HeaderFields:
             )
 
     def whole(self, name: str, default: int, least: int, most: int = LARGEST_SIZE) -> int:
-        """One whole number from ``least`` to ``most``."""
+        """A whole number from ``least`` to ``most``; ``default`` where the field is missing."""
         if name not in self.values:
             return default
         number = whole_number(self.values[name])
@@ -101,23 +105,23 @@ class HeaderFields:
         return tuple(numbers)
 
     def flag(self, name: str, default: bool) -> bool:
-        """True or False in either of their spellings."""
+        """A truth value in any of its spellings, such as True, t, yes or 1; ``default`` where the field is missing."""
         text = self.values.get(name, str(default)).lower()
         if text not in _TRUE + _FALSE:
             raise self.wrong(name, "True or False")
         return text in _TRUE
 
     def file_beside(self, name: str) -> Path:
-        """A file that holds the voxels: a plain one in the folder of the header, and not the header itself."""
+        """The path of the file that holds the voxels: a plain file in the header's folder, not the header itself."""
         text = self.values[name]
         plain = Path(text).name
         has_path = str(Path(text)) != plain or plain in ("", "..") or "\\" in text
         if has_path or "\0" in text or len(text) > LONGEST_FILE_NAME:
             raise self.wrong(name, "the name of one file in the folder of the header, without a path")
-        found = self.path.parent / plain
-        if not found.is_file() or found.samefile(self.path):
+        data_file = self.path.parent / plain
+        if not data_file.is_file() or data_file.samefile(self.path):
             raise ImageError(
                 f"{self.path}: its voxels should be in one file {shown(text)} beside it, and that is not there. "
                 "Keep both files together, or save the image as one file (.nrrd, .mha)."
             )
-        return found
+        return data_file

@@ -1,4 +1,4 @@
-"""What a segmentation of 3D Slicer (.seg.nrrd) calls its segments. Reads the header only.
+"""Reads and writes the header fields that name the segments of a 3D Slicer segmentation (.seg.nrrd).
 
 Source of the keys: Slicer's developer guide, "Segmentation labelmap file format (.seg.nrrd)".
 """
@@ -20,10 +20,10 @@ _KEY = re.compile(r"Segment([0-9]{1,6})_([A-Za-z]+):=(.*)")
 
 
 def read_segment_names(path: Path) -> dict[int, str]:
-    """Names of a segmentation's label values, in the file's order; none where its header names none.
+    """Names of a segmentation's label values, in the file's order; empty where its header names no segments.
 
     Raises:
-        ImageError: It cannot be read, or its segments overlap, so that no one label map holds them.
+        ImageError: The file cannot be read, or its segments overlap, so that a single label map cannot hold them.
     """
     try:
         header, _ = nrrd_text(path)
@@ -31,8 +31,9 @@ def read_segment_names(path: Path) -> dict[int, str]:
         raise ImageError(f"{path}: cannot be read ({error.strerror or error}).") from error
     segments: dict[int, dict[str, str]] = {}
     for line in header.split("\n"):
-        if found := _KEY.fullmatch(line.rstrip("\r")):
-            segments.setdefault(int(found[1]), {})[found[2]] = found[3]
+        if match := _KEY.fullmatch(line.rstrip("\r")):
+            number, key, value = match.groups()
+            segments.setdefault(int(number), {})[key] = value
     if len({keys.get("Layer", "0") for keys in segments.values()}) > 1:
         raise ImageError(
             f"{path}: its segments overlap, so they lie in several layers; one label map is needed. Export it as a "
@@ -53,6 +54,7 @@ def read_segment_names(path: Path) -> dict[int, str]:
 
 
 def segmentation_keys(geometry: Geometry, segments: Sequence[Segment]) -> list[str]:
+    """Header lines that describe the segments of a label map on a grid, for 3D Slicer."""
     # Segments that share a layer share its extent: Slicer cuts the layer to the first one's
     extent = " ".join(f"0 {size - 1}" for size in geometry.shape[::-1])
     lines = [

@@ -1,4 +1,4 @@
-"""Headers that are text: their lines, and how they are read and written."""
+"""Text in the headers of image files: reading NRRD's, and writing numbers and lines."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def joined(numbers: np.ndarray, separator: str = " ") -> str:
-    """Shortest decimals that read back as the same numbers."""
+    """Numbers as text, each in the shortest decimals that read back as the same number."""
     return separator.join(repr(float(number)) for number in numbers)
 
 
 def one_line(text: str) -> str:
+    """A text with every run of white space, line breaks too, as one space."""
     return " ".join(text.split())
 
 
 def nrrd_text(path: Path) -> tuple[str, int | None]:
-    """The text of an NRRD header, and its length in bytes with the empty line after it; None where that is missing.
+    """The text of an NRRD header, and its length in bytes with the empty line that ends it; None without that line.
 
     Raises:
         ImageError: Not an NRRD file.
