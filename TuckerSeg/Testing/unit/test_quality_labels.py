@@ -292,7 +292,7 @@ def test_structures_that_nobody_asked_for_tell_how_the_patient_lies_and_nothing_
     labels, names = body
     geometry = Geometry(labels[20:].shape, MIRRORED["A"] @ AFFINE)
     volumes = segment_volumes_ml(labels[20:], geometry, names)
-    report = check_labels(labels[20:], geometry, names, volumes, asked=["liver", "urinary_bladder"])
+    report = check_labels(labels[20:], geometry, names, volumes, reported=["liver", "urinary_bladder"])
     assert report.partial == ("urinary_bladder",) and "cuts 1 of 2" in of(report, "partial").words
     assert "front and back are exchanged" in of(report, "orientation").words
 
