@@ -8,6 +8,7 @@ import pytest
 from TuckerSegLib import InferenceSpec, Job, image_from_array, load_model, prepare, run_job, segment
 from TuckerSegLib.errors import Cancelled, OutOfMemoryError, SpecError
 from TuckerSegLib.hardware import torch_cpu
+from TuckerSegLib.monitor import Monitor
 
 PROCESSOR = InferenceSpec(device="torch:cpu")
 
@@ -40,7 +41,7 @@ def test_segment_closes_what_it_prepared_itself(make_model_folder, image, opened
     segment(image, model, PROCESSOR)
     assert opened == [0]
     with pytest.raises(Cancelled):
-        segment(image, model, PROCESSOR, cancelled=stop)
+        segment(image, model, PROCESSOR, Monitor(cancelled=stop))
     assert opened == [0]
 
 

@@ -10,7 +10,7 @@ from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.evaluation.overlap import dice_per_label, mean_dice
 from TuckerSegLib.models.job_compression import compress_as_asked
 from TuckerSegLib.models.model import SegmentationModel
-from TuckerSegLib.monitor import Stopwatch
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.comparison import ComparisonRow
 from TuckerSegLib.records.job import at_strength
 from TuckerSegLib.records.serialization import from_json
@@ -47,7 +47,7 @@ def compare(start_worker, hand_over, make_model_folder, job_for, tmp_path):
 def as_asked(model: SegmentationModel, strength: float) -> SegmentationModel:
     """What a job at this rank compresses a model to, by the calibration that is there."""
     job = at_strength(Job(()), strength)
-    return compress_as_asked(model, job, Cache(), Stopwatch(), None, lambda: None)
+    return compress_as_asked(model, job, Cache(), Monitor(), None)
 
 
 def test_the_original_comes_first_and_every_row_is_a_plain_run(compare):

@@ -17,7 +17,7 @@ from TuckerSegLib.errors import SpecError
 from TuckerSegLib.image import Geometry, cropped, oriented
 from TuckerSegLib.jobs.runs import Runs
 from TuckerSegLib.models.task import Search, search_of
-from TuckerSegLib.monitor import Context
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.preprocessing.preprocess import box_on_network_axes
 from TuckerSegLib.preprocessing.roi import Crop
 from TuckerSegLib.records.serialization import from_json, to_json
@@ -238,14 +238,14 @@ def test_networks_that_are_made_for_a_box_get_it_and_no_more(installed_with_fast
 
 def test_the_worker_looks_once_for_the_box_of_a_volume(installed_with_fast, small):
     events = []
-    runs, context = Runs(), Context(events.append, lambda: False)
+    runs, monitor = Runs(), Monitor(events.append)
     name = found_by("total_v3_fastest", small, EXACT)[0]
     job = Job((), model="total_v3_fast", structures=(name,), inference=EXACT, crop="auto")
-    first, second = (runs.segment(job, small, context) for _ in range(2))
+    first, second = (runs.segment(job, small, monitor) for _ in range(2))
     np.testing.assert_array_equal(first.labels, second.labels)
     assert [event.get("stage") for event in events].count("locate") == 1
     assert second.statistics.computed_shape == first.statistics.computed_shape is not None
     other = image_from_array(small.array[0] + np.int16(0), affine=small.geometry.matrix)
-    runs.segment(job, other, context)
+    runs.segment(job, other, monitor)
     assert [event.get("stage") for event in events].count("locate") == 2
     runs.close()

@@ -16,7 +16,7 @@ from TuckerSegLib.estimation.network import NOT_MEASURED, Estimator
 from TuckerSegLib.estimation.timing import INTERPOLATED
 from TuckerSegLib.jobs.runs import measure_patch
 from TuckerSegLib.models.job_compression import compress_as_asked
-from TuckerSegLib.monitor import Stopwatch
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.estimate import Estimate
 from TuckerSegLib.records.job import steps_at
 from TuckerSegLib.records.serialization import from_json, to_json
@@ -205,7 +205,7 @@ def test_an_estimate_is_exact_once_the_model_is_calibrated(make_model_folder, ha
     estimator, job = Estimator(model, measurements), by_default(0.5)
     before = estimator.estimate(volume.geometry, job)
     assert "settled" in before.notes[0]
-    made = compress_as_asked(model, job, Cache(), Stopwatch(), lambda: volume, lambda: None)
+    made = compress_as_asked(model, job, Cache(), Monitor(), lambda: volume)
     after = estimator.estimate(volume.geometry, job)
     assert after.notes == ()
     assert (after.macs_per_patch, after.parameters) == (made.cost.macs, made.cost.parameters)

@@ -12,6 +12,7 @@ import torch
 from TuckerSegLib import TuckerSpec, compress, load_model, load_task
 from TuckerSegLib.cli.parser import build_parser
 from TuckerSegLib.errors import ModelFolderError, OutputError, SpecError
+from TuckerSegLib.monitor import Monitor
 
 FOLDER = Path("Dataset001_Small") / "nnUNetTrainer__nnUNetPlans__3d_fullres"
 
@@ -19,7 +20,7 @@ FOLDER = Path("Dataset001_Small") / "nnUNetTrainer__nnUNetPlans__3d_fullres"
 def run(*arguments):
     """The command in this process, as ``cli.main`` starts it."""
     options = build_parser().parse_args(["export", *map(str, arguments)])
-    options.stopped = lambda: False
+    options.monitor = Monitor()
     getattr(importlib.import_module(f"TuckerSegLib.cli.commands.{options.module}"), options.command)(options)
 
 

@@ -13,6 +13,7 @@ from TuckerSegLib import compress
 from TuckerSegLib.compression.tucker import method as tucker
 from TuckerSegLib.errors import BackendError, Cancelled, DatasetError, ModelFileError, SpecError
 from TuckerSegLib.hardware import torch_threads
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.serialization import from_json, to_json
 from TuckerSegLib.training.finetuning.dataset import read_raw_dataset
 from TuckerSegLib.training.finetuning.loop import fine_tune
@@ -72,7 +73,7 @@ def test_a_record_goes_through_json():
 def test_training_lowers_the_loss_and_raises_the_dice_of_held_back_cases(network, shapes_model, shapes_set):
     events = []
     before = weights(network).clone()
-    result = fine_tune(network, shapes_model.plans, shapes_set, QUICK, on_event=events.append)
+    result = fine_tune(network, shapes_model.plans, shapes_set, QUICK, monitor=Monitor(events.append))
     record = result.record
     assert record.losses[1] < record.losses[0]
     assert record.dice_after > record.dice_before + 0.2
@@ -121,11 +122,13 @@ def test_an_interrupted_run_goes_on_to_the_same_result(network, shapes_model, sh
     with pytest.raises(Cancelled):
         fine_tune(
             network, shapes_model.plans, shapes_set, settings,
-            state_file=state_file, on_event=seen.append, cancelled=lambda: seen[-1].get("done") == 9,
+            state_file=state_file, monitor=Monitor(seen.append, lambda: seen[-1].get("done") == 9),
         )  # fmt: skip
     assert state_file.is_file()
     later = []
-    resumed = fine_tune(network, shapes_model.plans, shapes_set, settings, state_file=state_file, on_event=later.append)
+    resumed = fine_tune(
+        network, shapes_model.plans, shapes_set, settings, state_file=state_file, monitor=Monitor(later.append)
+    )
     assert [event["done"] for event in later if event["event"] == "progress"] == list(range(7, 19))
     assert resumed.record == whole.record
     assert torch.equal(weights(resumed.network), weights(whole.network))
@@ -135,7 +138,9 @@ def test_an_interrupted_run_goes_on_to_the_same_result(network, shapes_model, sh
 def test_a_finished_run_gives_its_result_again_at_once(network, shapes_model, shapes_set, tmp_path):
     settings, state_file, events = replace(QUICK, iterations=20), tmp_path / "state.tuckerseg", []
     first = fine_tune(network, shapes_model.plans, shapes_set, settings, state_file=state_file)
-    second = fine_tune(network, shapes_model.plans, shapes_set, settings, state_file=state_file, on_event=events.append)
+    second = fine_tune(
+        network, shapes_model.plans, shapes_set, settings, state_file=state_file, monitor=Monitor(events.append)
+    )
     assert first.record.best_epoch > 0 and second.record == first.record
     assert torch.equal(weights(second.network), weights(first.network))
     assert not [event for event in events if event["event"] == "progress"]

@@ -13,6 +13,7 @@ import torch
 from TuckerSegLib import InferenceSpec, as_table, image_from_array, load_model, prepare, segment
 from TuckerSegLib.errors import Cancelled, OutOfMemoryError
 from TuckerSegLib.image import oriented
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.statistics import structure_table
 from TuckerSegLib.segmentation.predictor import Network
 
@@ -95,7 +96,7 @@ def test_a_cancelled_run_stops_before_the_next_patch(make_model_folder, ct):
     ready = prepare(load_model(make_model_folder()), EXACT)
     asked = itertools.count()
     with pytest.raises(Cancelled):
-        segment(ct, ready, EXACT, cancelled=lambda: next(asked) == 2)
+        segment(ct, ready, EXACT, Monitor(cancelled=lambda: next(asked) == 2))
     assert next(asked) == 3
 
 

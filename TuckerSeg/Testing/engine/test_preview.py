@@ -12,6 +12,7 @@ from TuckerSegLib import InferenceSpec, catalog, compress, image_from_array, loa
 from TuckerSegLib.compression.tucker.method import Spec
 from TuckerSegLib.errors import Cancelled, ImageError
 from TuckerSegLib.image import Geometry
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.preprocessing.preprocess import preprocess
 from TuckerSegLib.segmentation.predictor import predict
 from TuckerSegLib.segmentation.preview import patch_box, preview
@@ -107,7 +108,7 @@ def test_a_point_outside_is_an_error_that_says_what_to_do(outside, ready):
 
 def test_it_can_be_cancelled(hand_over, ready):
     with pytest.raises(Cancelled):
-        preview(image_of(hand_over()), ready, InferenceSpec(), (0, 0, 60), cancelled=lambda: True)
+        preview(image_of(hand_over()), ready, InferenceSpec(), (0, 0, 60), monitor=Monitor(cancelled=lambda: True))
 
 
 def test_the_worker_writes_the_part_where_it_belongs(

@@ -19,7 +19,7 @@ from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.file import read_model_file
 from TuckerSegLib.models.job_compression import compress_as_asked
 from TuckerSegLib.models.refit import FITTED, HELD_BACK, SEED, refit_model
-from TuckerSegLib.monitor import Stopwatch
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.job import Job
 
 PLAIN = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
@@ -73,10 +73,14 @@ def test_a_refitted_model_is_nearer_to_its_original_on_what_was_held_back(origin
 def test_the_same_volumes_give_the_same_model_and_the_cache_spares_the_work(original, smaller, calibration, volume):
     cache, reports = Cache(), []
     first = refit_model(smaller, original, [volume], calibration, cache, threads=1)
-    again = refit_model(smaller, original, [volume], calibration, cache, threads=1, progress=reports.append)
+    again = refit_model(
+        smaller, original, [volume], calibration, cache, threads=1, monitor=Monitor(on_fraction=reports.append)
+    )
     assert not reports
     cache.discard("models", first.key)
-    anew = refit_model(smaller, original, [volume], calibration, cache, threads=1, progress=reports.append)
+    anew = refit_model(
+        smaller, original, [volume], calibration, cache, threads=1, monitor=Monitor(on_fraction=reports.append)
+    )
     assert reports[-1] == 1
     for other in (again, anew):
         assert other.key == first.key
@@ -84,13 +88,13 @@ def test_the_same_volumes_give_the_same_model_and_the_cache_spares_the_work(orig
 
 
 def test_a_job_is_calibrated_and_refitted_on_its_volume(original, volume):
-    cache, watch = Cache(), Stopwatch()
+    cache, monitor = Cache(), Monitor()
     job = Job(("volume",), method="tucker", compression=ASKED, refit=True)
-    model = compress_as_asked(original, job, cache, watch, lambda: volume, lambda: None)
+    model = compress_as_asked(original, job, cache, monitor, lambda: volume)
     assert [recipe.method for recipe in model.recipes] == ["tucker", "refit"]
     assert volume_id(volume) in model.recipes[1].spec["volumes"]
-    assert {"calibrate", "compress", "refit"} <= watch.seconds.keys()
-    plain = compress_as_asked(original, replace(job, refit=False), cache, watch, lambda: volume, lambda: None)
+    assert {"calibrate", "compress", "refit"} <= monitor.seconds.keys()
+    plain = compress_as_asked(original, replace(job, refit=False), cache, monitor, lambda: volume)
     assert model.key != plain.key
 
 
@@ -102,7 +106,7 @@ def test_a_refit_without_calibration_is_refused(original, smaller, calibration, 
         job = Job(("volume",), method="tucker", refit=True, **fields)
         with warnings.catch_warnings(), pytest.raises(SpecError, match="goes on from a calibrated compression"):
             warnings.simplefilter("ignore")  # that the ranks come from the weights alone
-            compress_as_asked(original, job, Cache(), Stopwatch(), lambda: volume, lambda: None)
+            compress_as_asked(original, job, Cache(), Monitor(), lambda: volume)
     plain = compress(original, Spec(0.4, minimum_rank=4, rank_multiple=4))
     with pytest.raises(SpecError, match="not compressed with this calibration"):
         refit_model(plain, original, [volume], calibration, Cache())
@@ -112,11 +116,11 @@ def test_a_refit_without_calibration_is_refused(original, smaller, calibration, 
 
 def test_a_model_of_cts_is_calibrated_on_the_built_in_volume_too(original, volume):
     assert original.plans.expects_hounsfield
-    cache, watch = Cache(), Stopwatch()
+    cache, monitor = Cache(), Monitor()
     job = Job((), method="tucker", compression=ASKED)
-    compress_as_asked(original, job, cache, watch, None, lambda: None)
+    compress_as_asked(original, job, cache, monitor, None)
     assert stored_calibration(original, cache).volumes == (catalog.DEMO_VOLUME.name,)
-    compress_as_asked(original, job, cache, watch, lambda: volume, lambda: None)
+    compress_as_asked(original, job, cache, monitor, lambda: volume)
     grown = stored_calibration(original, cache)
     assert grown.volume_ids[1:] == (volume_id(volume),)
     at_once = calibrate_model(original, volume, threads=1)

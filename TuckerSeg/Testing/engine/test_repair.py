@@ -15,6 +15,7 @@ from TuckerSegLib.evaluation.overlap import mean_dice
 from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.distillation import repair_model
 from TuckerSegLib.models.file import read_model_file
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.training.distillation.loss import balanced_voxels, distillation_loss
 from TuckerSegLib.training.distillation.settings import RepairSettings
 
@@ -78,7 +79,7 @@ def test_an_interrupted_repair_goes_on_as_if_it_had_not_been(models, volume, tmp
         return len(steps) > 6  # between the first check and the second
 
     with pytest.raises(Cancelled):
-        repaired(models, volume, state_folder=tmp_path, cancelled=interrupted)
+        repaired(models, volume, state_folder=tmp_path, monitor=Monitor(cancelled=interrupted))
     resumed, again = repaired(models, volume, state_folder=tmp_path)
     assert again == records
     assert all(torch.equal(value, resumed.weights[name]) for name, value in whole.weights.items())

@@ -14,6 +14,7 @@ from TuckerSegLib.cli.explore import estimate_table
 from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.estimation.network import Estimator
 from TuckerSegLib.image import oriented
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.serialization import from_json, to_json
 from TuckerSegLib.records.statistics import RunStatistics, run_rows
 from TuckerSegLib.segmentation.predictor import Network
@@ -78,7 +79,7 @@ def test_what_is_counted_is_what_was_run(by_value):
     )
     events = []
     ct = image_from_array(body_in_air(), spacing_mm=(3, 3, 3))
-    statistics = segment(ct, dataclasses.replace(ready, network=counting), EXACT, on_event=events.append).statistics
+    statistics = segment(ct, dataclasses.replace(ready, network=counting), EXACT, Monitor(events.append)).statistics
     assert statistics.patches == sum(calls)
     assert statistics.patches_skipped > 0
     assert statistics.macs_per_volume == statistics.macs_per_patch * statistics.patches

@@ -13,7 +13,7 @@ from TuckerSegLib.cli.explore import estimate_table
 from TuckerSegLib.errors import DownloadError
 from TuckerSegLib.jobs import runs as runs_module
 from TuckerSegLib.jobs.runs import Runs
-from TuckerSegLib.monitor import Context
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.estimate import Estimate
 from TuckerSegLib.records.job import steps_at
 from TuckerSegLib.records.serialization import from_json, to_json
@@ -21,7 +21,7 @@ from TuckerSegLib.worker.handlers import Handlers
 
 PROCESSOR = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
 TOTAL = Job((), model="total", inference=PROCESSOR)
-CONTEXT = Context(lambda event: None, lambda: False)
+CONTEXT = Monitor()
 
 
 @pytest.fixture(autouse=True)

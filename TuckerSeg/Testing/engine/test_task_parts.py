@@ -21,7 +21,7 @@ from TuckerSegLib.hardware import torch_cpu
 from TuckerSegLib.jobs.runs import Runs
 from TuckerSegLib.models import calibration as calibrating
 from TuckerSegLib.models import task as segmentation_task
-from TuckerSegLib.monitor import Context, Stopwatch
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.postprocessing.small_blobs import remove_small_blobs
 from TuckerSegLib.preprocessing import shared_resampling
 from TuckerSegLib.records.job import steps_at
@@ -210,7 +210,7 @@ def test_a_missing_network_is_downloaded_once_it_is_needed(
         job = Job((str(small_ct),), model="total", inference=PROCESSOR, structures=wanted)
         if by == "run_job":
             return run_job(job, events.append)
-        return Runs().segment(job, small_image, Context(events.append, lambda: False))
+        return Runs().segment(job, small_image, Monitor(events.append))
 
     run("spleen")
     assert file_server.requests == []
@@ -317,7 +317,7 @@ def test_the_next_network_is_read_while_one_runs(small_image):
     task = load_task("total")
     parts = [replace(part, load=lambda part=part: read.append(part.name) or part.load()) for part in task.parts]
     watching = replace(task, parts=tuple(parts))
-    with contextlib.closing(prepared_task.prepare_task(watching, PROCESSOR, Cache(), Stopwatch())) as ready:
+    with contextlib.closing(prepared_task.prepare_task(watching, PROCESSOR, Cache(), Monitor())) as ready:
         for number, part in enumerate(ready):
             expected = PARTS[: number + 2]
             wait_until(lambda expected=expected: read == expected)

@@ -13,7 +13,7 @@ from TuckerSegLib.hardware import torch_cpu
 from TuckerSegLib.jobs import warm_models
 from TuckerSegLib.jobs.runs import Runs
 from TuckerSegLib.jobs.warm_models import MOST_READY, WarmModels
-from TuckerSegLib.monitor import Context, Stopwatch
+from TuckerSegLib.monitor import Monitor
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def job(make_model_folder):
 
 @pytest.fixture
 def context():
-    return Context(lambda event: None, lambda: False)
+    return Monitor()
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def at(job, rank_ratio):
 
 
 def ready(models, job):
-    return models.ready(job, Stopwatch())
+    return models.ready(job, Monitor())
 
 
 def test_the_same_model_is_ready_at_once_and_other_settings_make_another(job, opened):
@@ -142,12 +142,11 @@ def test_compressing_can_be_stopped_between_layers_and_leaves_nothing_half_done(
 
     def stop_in_the_middle():
         asked.append(None)
-        if len(asked) == 4:
-            raise Cancelled
+        return len(asked) == 4
 
     models = WarmModels()
     with pytest.raises(Cancelled):
-        models.ready(at(job, 0.5), Stopwatch(), stop_in_the_middle)
+        models.ready(at(job, 0.5), Monitor(cancelled=stop_in_the_middle))
     assert ready(models, at(job, 0.5)).model.recipes
     models.close()
 

@@ -20,6 +20,7 @@ import pytest
 
 from TuckerSegLib.errors import Cancelled, DownloadError
 from TuckerSegLib.model_zoo.download import Patience, WrongChecksum, fetch, part_file
+from TuckerSegLib.monitor import Monitor
 
 CONTENT = random.Random(0).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -36,8 +37,9 @@ def server(file_server):
 def get(server, tmp_path):
     """A function that fetches the model into a folder of the test."""
 
-    def run(sha256=SHA256, path="/model.zip", **arguments):
-        return fetch(server.url + path, tmp_path / "model.zip", sha256, patience=QUICK, **arguments)
+    def run(sha256=SHA256, path="/model.zip", progress=None, cancelled=None, **arguments):
+        monitor = Monitor(progress and (lambda event: progress(event["done"], event["total"])), cancelled)
+        return fetch(server.url + path, tmp_path / "model.zip", sha256, monitor, patience=QUICK, **arguments)
 
     return run
 
@@ -144,11 +146,12 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from TuckerSegLib.model_zoo.download import fetch, part_file
+from TuckerSegLib.monitor import Monitor
 part_file.SYNC_BYTES = 500_000
-def kill(done, total):
-    if done > 1_500_000:
+def kill(event):
+    if event["done"] > 1_500_000:
         os.kill(os.getpid(), signal.SIGKILL)
-fetch(sys.argv[1], Path(sys.argv[2]), progress=kill)
+fetch(sys.argv[1], Path(sys.argv[2]), monitor=Monitor(kill))
 """
 
 

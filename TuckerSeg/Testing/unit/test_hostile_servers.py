@@ -16,6 +16,7 @@ import pytest
 
 from TuckerSegLib.errors import Cancelled, DownloadError
 from TuckerSegLib.model_zoo.download import Patience, fetch
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.printable import one_line
 
 CONTENT = random.Random(0).randbytes(600_000)
@@ -66,9 +67,10 @@ def server():
 
 @pytest.fixture
 def get(server, tmp_path):
-    def run(patience=QUICK, **arguments):
+    def run(sha256=None, patience=QUICK, progress=None, cancelled=None, **arguments):
         arguments = {"size_bytes": len(CONTENT), **arguments}
-        return fetch(server.url + "/model.zip", tmp_path / "model.zip", patience=patience, **arguments)
+        monitor = Monitor(progress and (lambda event: progress(event["done"], event["total"])), cancelled)
+        return fetch(server.url + "/model.zip", tmp_path / "model.zip", sha256, monitor, patience=patience, **arguments)
 
     return run
 

@@ -27,6 +27,7 @@ from TuckerSegLib.model_zoo.archives import unpack
 from TuckerSegLib.model_zoo.download import Patience
 from TuckerSegLib.model_zoo.installing import ensure_installed
 from TuckerSegLib.models.loading import load_model
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.nnunet import archives
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
@@ -66,8 +67,8 @@ def serve(server, part: Part, content: bytes) -> None:
     server.files[f"/{part.dataset}.zip"] = content
 
 
-def install(task: Task = TASK, **arguments) -> list[Path]:
-    return ensure_installed(task, patience=QUICK, **arguments)
+def install(task: Task = TASK, parts=None, on_event=None, cancelled=None) -> list[Path]:
+    return ensure_installed(task, parts, Monitor(on_event, cancelled), QUICK)
 
 
 def left_in(folder: Path) -> list[str]:
@@ -348,10 +349,11 @@ KILLED = """
 import os, signal
 from TuckerSegLib.catalog import task
 from TuckerSegLib.model_zoo.installing import ensure_installed
+from TuckerSegLib.monitor import Monitor
 def kill(event):
     if event["event"] == "progress" and event["stage"] == "unpack":
         os.kill(os.getpid(), signal.SIGKILL)
-ensure_installed(task("total_fastest"), on_event=kill)
+ensure_installed(task("total_fastest"), monitor=Monitor(kill))
 """
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from TuckerSegLib.errors import Cancelled
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.sliding_window import StreamSpec, patch_origins, select_patches, stream
 
 PATCH = (16, 12, 20)
@@ -195,16 +196,18 @@ def test_progress_and_cancel_count_only_what_is_run():
     wanted = corner(shape)
     selection = selected(shape, spec, wanted, keep_grid=True)
     calls, count = [], len(selection.origins)
-    slabs = stream(volume_of(shape), network(), spec, lambda *done: calls.append(done), selection=selection)
+    slabs = stream(volume_of(shape), network(), spec, Monitor(calls.append), selection)
     list(slabs)
-    assert calls == [(min(done + 2, count), count) for done in range(0, count, 2)]
+    assert [(told["done"], told["total"]) for told in calls] == [
+        (min(done + 2, count), count) for done in range(0, count, 2)
+    ]
     run = []
     with pytest.raises(Cancelled):
         slabs = stream(
             volume_of(shape),
             lambda patches: run.append(1) or patches,
             spec,
-            cancelled=lambda: len(run) == 3,
+            monitor=Monitor(cancelled=lambda: len(run) == 3),
             selection=selection,
         )
         list(slabs)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from TuckerSegLib.errors import Cancelled, SpecError
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.sliding_window import StreamSpec, gaussian_weights, patch_origins, stream
 from TuckerSegLib.sliding_window.accumulator import Accumulator
 
@@ -99,7 +100,9 @@ def test_slabs_leave_as_soon_as_no_later_patch_touches_them():
     calls = []
     spec = StreamSpec((10, 10, 10), 0.5)
     volume = torch.zeros((1, 30, 10, 10))
-    slabs = stream(volume, lambda patches: patches, spec, progress=lambda done, total: calls.append((done, total)))
+    slabs = stream(
+        volume, lambda patches: patches, spec, monitor=Monitor(lambda told: calls.append((told["done"], told["total"])))
+    )
     assert [(slab.start, slab.stop, calls[-1]) for slab in slabs] == [
         (0, 5, (1, 5)),
         (5, 10, (2, 5)),
@@ -148,7 +151,7 @@ def test_cancel_ends_the_stream_before_the_next_patch():
         volume,
         lambda patches: calls.append(1) or patches,
         StreamSpec((10, 10, 10), 0.5),
-        cancelled=lambda: len(calls) == 2,
+        monitor=Monitor(cancelled=lambda: len(calls) == 2),
     )
     with pytest.raises(Cancelled):
         list(slabs)

@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from TuckerSegLib.errors import Cancelled
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.postprocessing.small_blobs import remove_small_blobs
 
 
@@ -62,4 +63,4 @@ def test_it_can_be_stopped():
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        remove_small_blobs(noisy_labels(0), 5, stop)
+        remove_small_blobs(noisy_labels(0), 5, Monitor(cancelled=stop))

@@ -7,7 +7,7 @@ that calibration never saw are different questions; every row says which it answ
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from ..models.distillation import repair_model, to_be_repaired
 from ..models.file import cached_model, store_model
 from ..models.model import SegmentationModel
 from ..models.refit import refit_model
+from ..monitor import Monitor
 from ..records.job import InferenceSpec
 from ..segmentation.prepared_model import prepare
 from ..segmentation.segment import SegmentationResult, segment
@@ -84,7 +85,7 @@ def measure_curve(
     cache: Cache,
     calibrate_on: Image | None = None,
     repair: RepairSettings | None = None,
-    stop: Callable[[], None] = lambda: None,
+    monitor: Monitor | None = None,
 ) -> Iterator[CurvePoint]:
     """Run the original and every compressed network on every volume; points come when they are done.
 
@@ -96,25 +97,26 @@ def measure_curve(
         policies: Names of ``compression.policies``, each with improvements or without, as ``auto+refit``.
         calibrate_on: Volume that is calibrated, fitted and repaired on; None takes the first case.
         repair: How a policy with ``+repair`` trains; None takes the defaults.
-        stop: Asked between runs; raises to stop.
+        monitor: Asked within and between runs whether to stop; hears nothing.
 
     Raises:
         SpecError: A policy or factor that there is not.
     """
+    monitor = (monitor or Monitor()).quiet()
     for policy in policies:
         _require_policy(policy)
-    originals = list(_run_all(model, cases, inference, cache, stop))
+    originals = list(_run_all(model, cases, inference, cache, monitor))
     yield from (_point(case, "original", 1.0, found, found, False) for case, found in zip(cases, originals))
     source = calibrate_on or cases[0].volume
     calibrates = any(is_calibrated(_base(policy)) for policy in policies)
-    calibration = calibrate_model(model, source, progress=lambda done: stop()) if calibrates else None
+    calibration = calibrate_model(model, source, monitor=monitor) if calibrates else None
     for policy in policies:
         for factor in factors:
             method, spec = policy_spec(_base(policy), factor, comparable=True)
             used = calibration if is_calibrated(_base(policy)) and spec.needs_calibration else None
-            smaller = compress(model, spec, method, cache, calibration=used)
-            smaller = _improved(smaller, model, policy, source, calibration, cache, repair or RepairSettings(), stop)
-            for case, original, found in zip(cases, originals, _run_all(smaller, cases, inference, cache, stop)):
+            smaller = compress(model, spec, method, cache, monitor, used)
+            smaller = _improved(smaller, model, policy, source, calibration, cache, repair or RepairSettings(), monitor)
+            for case, original, found in zip(cases, originals, _run_all(smaller, cases, inference, cache, monitor)):
                 seen = used is not None and case.volume.source == source.source
                 yield _point(case, policy, factor, found, original, seen)
 
@@ -136,13 +138,13 @@ def _require_policy(policy: str) -> None:
 
 
 def _run_all(
-    model: SegmentationModel, cases: Sequence[Case], inference: InferenceSpec, cache: Cache, stop: Callable[[], None]
+    model: SegmentationModel, cases: Sequence[Case], inference: InferenceSpec, cache: Cache, monitor: Monitor
 ) -> Iterator[SegmentationResult]:
-    stop()
+    monitor.check()
     with contextlib.closing(prepare(model, inference, cache)) as ready:
         for case in cases:
-            stop()
-            yield segment(case.volume, ready, inference)
+            monitor.check()
+            yield segment(case.volume, ready, inference, monitor.quiet())
 
 
 def _improved(
@@ -153,15 +155,15 @@ def _improved(
     calibration: ModelCalibration | None,
     cache: Cache,
     repair: RepairSettings,
-    stop: Callable[[], None],
+    monitor: Monitor,
 ) -> SegmentationModel:
     """What a policy does after the compression; a model that was not compressed stays as it is."""
     if not model.recipes:
         return model
     steps = policy.split("+")[1:]
     if "refit" in steps:
-        model = refit_model(model, original, [volume], calibration, cache, progress=lambda done: stop())
-    return _repaired(model, original, volume, cache, repair, stop) if "repair" in steps else model
+        model = refit_model(model, original, [volume], calibration, cache, monitor=monitor)
+    return _repaired(model, original, volume, cache, repair, monitor) if "repair" in steps else model
 
 
 def _repaired(
@@ -170,18 +172,13 @@ def _repaired(
     volume: Image,
     cache: Cache,
     settings: RepairSettings,
-    stop: Callable[[], None],
+    monitor: Monitor,
 ) -> SegmentationModel:
     """A repaired model, kept: an exploration that was stopped does not train anew."""
-
-    def cancelled() -> bool:
-        stop()
-        return False
-
     asked = to_be_repaired(model, original, [volume], settings)
     if known := cached_model(cache, asked):
         return replace(known, weights=dict(known.weights))  # told by its tensors: a GPU trains no two times alike
-    repaired = repair_model(model, original, [volume], settings, device="auto", cancelled=cancelled)[0]
+    repaired = repair_model(model, original, [volume], settings, device="auto", monitor=monitor)[0]
     store_model(cache, asked.key, repaired)
     return repaired
 

@@ -8,7 +8,7 @@ errors of the logits: those of the weights-only factors, and those of the factor
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ from ..errors import SpecError
 from ..models.calibration import ModelCalibration
 from ..models.material import prepare_fold
 from ..models.model import SegmentationModel, require_original
+from ..monitor import Monitor
 from ..records.compression import Cost
 
 METHOD = "tucker"  # whose errors these are
@@ -143,7 +144,7 @@ def measure_reconstruction(
     grid: RankGrid,
     cache: Cache,
     calibration: ModelCalibration | None = None,
-    stop: Callable[[], None] = lambda: None,
+    monitor: Monitor | None = None,
 ) -> Iterator[LayerReconstruction]:
     """Errors of every convolution that compression can change; layers come in the network's order when they are done.
 
@@ -153,20 +154,21 @@ def measure_reconstruction(
         model: The original.
         cache: Keeps the decomposition.
         calibration: Adds the whitened errors.
-        stop: Asked between layers; raises to stop.
+        monitor: Asked between layers whether to stop.
 
     Raises:
         SpecError: The model is compressed already, or a pattern fits no layer.
     """
+    monitor = monitor or Monitor()
     layers = layers_of(model, grid.layers)
     bases = []
     for fold in model.folds:
-        stop()
-        plain = prepare_fold(model, fold, Spec(), METHOD, cache, None, lambda done: stop()).basis()
+        monitor.check()
+        plain = prepare_fold(model, fold, Spec(), METHOD, cache, None, monitor).basis()
         calibrated = CalibratedBasis.of(model.network(fold), calibration.folds[fold]) if calibration else None
         bases.append((plain, calibrated))
     for path, (conv, calls) in layers.items():
-        stop()
+        monitor.check()
         ranks = tuple(tuple(rank_steps(size, grid.multiple)) for size in (conv.out_channels, conv.in_channels))
         errors = _summed([truncation_errors(basis.layers[path], *ranks) for basis, _ in bases])
         whitened = None

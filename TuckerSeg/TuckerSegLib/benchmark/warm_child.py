@@ -30,7 +30,7 @@ def segment_twice(options: argparse.Namespace) -> dict[str, float]:
     from ..image import read_image
     from ..models.compress import compress
     from ..models.loading import load_model
-    from ..monitor import Stopwatch
+    from ..monitor import Monitor
     from ..records.job import InferenceSpec
     from ..segmentation.prepared_model import prepare
     from ..segmentation.segment import segment
@@ -43,12 +43,12 @@ def segment_twice(options: argparse.Namespace) -> dict[str, float]:
     volume = read_image(str(options.volume))
     seconds: dict[str, float] = {}
     for name in ("first", "predict"):
-        watch = Stopwatch()
+        monitor = Monitor()
         started = time.perf_counter()
-        result = segment(volume, ready, inference, watch)
+        result = segment(volume, ready, inference, monitor)
         seconds[name] = time.perf_counter() - started
     result.save(str(options.output))
-    return {**seconds, **watch.seconds}
+    return {**seconds, **monitor.seconds}
 
 
 if __name__ == "__main__":

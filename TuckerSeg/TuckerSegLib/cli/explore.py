@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from .. import image
@@ -14,7 +13,7 @@ from ..cache import Cache
 from ..jobs.comparison import StrengthResult
 from ..jobs.runs import Runs
 from ..models.model import SegmentationModel
-from ..monitor import Context
+from ..monitor import Monitor
 from ..printable import one_line
 from ..records.estimate import Estimate, PartEstimate
 from ..records.job import InferenceSpec, Job
@@ -27,30 +26,31 @@ from .terminal import JsonReporter, TerminalReporter
 SHOWN_STRUCTURES = 3
 
 
-def plan(job: Job, measure: bool, as_json: bool, stopped: Callable[[], bool]) -> None:
+def plan(job: Job, measure: bool, as_json: bool, monitor: Monitor) -> None:
     """Print what a job would cost and save.
 
     Args:
         job: Its output is not looked at.
         measure: Run a patch where this computer's speed is not known.
-        stopped: Whether the user wants no more.
+        monitor: Asked whether the user wants no more.
     """
     volume = image.read_image(job.images if len(job.images) > 1 else job.images[0], job.timepoint)
     with contextlib.closing(Runs()) as runs:
-        estimate = runs.estimate(job, volume, measure, Context(lambda event: None, stopped))
+        estimate = runs.estimate(job, volume, measure, monitor)
     if as_json:
         show_json(to_json(estimate))
     else:
         say(*estimate_table(estimate).split("\n"))
 
 
-def compare(job: Job, strengths: list[float], folder: Path | None, as_json: bool, stopped: Callable[[], bool]) -> None:
+def compare(job: Job, strengths: list[float], folder: Path | None, as_json: bool, monitor: Monitor) -> None:
     """Run the original and several strengths on one volume, and print how they compare.
 
     Args:
         job: Its output is not looked at, nor how far it compresses.
         strengths: Below 1.
         folder: Where a ``.seg.nrrd`` of every strength and ``comparison.json`` go; None keeps none.
+        monitor: Asked whether the user wants no more.
 
     Raises:
         OutputError: The folder cannot be made or written.
@@ -61,7 +61,7 @@ def compare(job: Job, strengths: list[float], folder: Path | None, as_json: bool
     reporter = JsonReporter() if as_json else TerminalReporter()
     documents, lines = [], []
     with contextlib.closing(reporter), contextlib.closing(Runs()) as runs:
-        for row in runs.compare(job, volume, strengths, Context(reporter, stopped), remember=True):
+        for row in runs.compare(job, volume, strengths, monitor.through(reporter), remember=True):
             documents.append({**to_json(row.to_record()), "rank_ratio": row.strength})  # the name that scripts know
             lines.append(comparison_line(row))
             if folder is not None:
@@ -83,7 +83,7 @@ def explore(
     calibrate_on: image.Image | None,
     repair: RepairSettings,
     folder: Path,
-    stop: Callable[[], None],
+    monitor: Monitor,
 ) -> None:
     """Measure agreement over factor and policy; print it, and write ``curve.csv``, ``curve.json``, ``curve.png``.
 
@@ -94,14 +94,14 @@ def explore(
         policies: See ``measure_curve``.
         calibrate_on: None takes the first volume.
         repair: How a policy with ``+repair`` trains.
-        stop: Asked between runs; raises to stop.
+        monitor: Asked within and between runs whether to stop.
 
     Raises:
         OutputError: The folder cannot be made or written.
     """
     make_folder(folder)
     points = []
-    for point in measure_curve(model, cases, factors, policies, inference, Cache(), calibrate_on, repair, stop):
+    for point in measure_curve(model, cases, factors, policies, inference, Cache(), calibrate_on, repair, monitor):
         points.append(point)
         tell(f"{point.volume}: {point.policy} {point.factor:.2f}, agreement {point.agreement:.3f}")
         write_text(folder / "curve.csv", as_csv(points, CurvePoint))  # what was measured stays, whatever comes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, fields
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +14,7 @@ from ..files.durable import written_whole
 from ..image import Image
 from ..models.calibration import ModelCalibration, calibrate_model, stored_calibration
 from ..models.model import SegmentationModel
+from ..monitor import Monitor
 from ..printable import one_line
 from ..text_files import csv_text, make_folder, write_text
 from .output import say, tell
@@ -36,9 +37,7 @@ SMALLEST_SHOWN_ERROR = 1e-3
 PANELS_PER_ROW = 9
 
 
-def reconstruct(
-    model: SegmentationModel, grid: RankGrid, volume: Image | None, folder: Path, stop: Callable[[], None]
-) -> None:
+def reconstruct(model: SegmentationModel, grid: RankGrid, volume: Image | None, folder: Path, monitor: Monitor) -> None:
     """Measure all rank pairs; print a table, and write ``reconstruction.csv`` and ``reconstruction.png``.
 
     Args:
@@ -46,7 +45,7 @@ def reconstruct(
         grid: Layers and ranks to look at.
         volume: Calibrated on for this once; None takes the calibration that the model has, if any.
         folder: Made where it is missing.
-        stop: Asked now and then; raises to stop.
+        monitor: Asked now and then whether to stop.
 
     Raises:
         SpecError: The model is compressed already, or a pattern fits no layer.
@@ -58,8 +57,8 @@ def reconstruct(
     text = csv_text([COLUMNS])
     write_text(table, text)
     cache, layers = Cache(), []
-    calibration = _calibration(model, volume, cache, stop)
-    for layer in measure_reconstruction(model, grid, cache, calibration, stop):
+    calibration = _calibration(model, volume, cache, monitor)
+    for layer in measure_reconstruction(model, grid, cache, calibration, monitor):
         layers.append(layer)
         text += csv_text(_rows(layer))
         write_text(table, text)  # what was measured stays, whatever comes
@@ -159,10 +158,10 @@ def _draw_map(panel: Axes, layer: LayerReconstruction, name: str) -> Any:
 
 
 def _calibration(
-    model: SegmentationModel, volume: Image | None, cache: Cache, stop: Callable[[], None]
+    model: SegmentationModel, volume: Image | None, cache: Cache, monitor: Monitor
 ) -> ModelCalibration | None:
     if volume is not None:
-        return calibrate_model(model, volume, progress=lambda done: stop())
+        return calibrate_model(model, volume, monitor=monitor)
     found = stored_calibration(model, cache)
     if found is None:
         tell(f"{model.name} is not calibrated: errors of the weights alone. Whitened ones: --ct CT")

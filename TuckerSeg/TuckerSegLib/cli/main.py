@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ..errors import Cancelled, TuckerSegError
+from ..monitor import Monitor
 from .output import show_json, tell, visible_output
 from .parser import build_parser
 
@@ -37,7 +38,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 2
     # Before torch is imported: its idle threads would spin and take the cores from OpenVINO's.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    options.stopped = stopped.is_set
+    options.monitor = Monitor(cancelled=stopped.is_set)
     try:
         if getattr(options, "model", None) and options.command not in BRING_WHAT_THEY_NEED:
             _bring_model(options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,7 @@ from ..errors import OutputError, SpecError
 from ..estimation.measurements import Measurements
 from ..estimation.timing import remember_run
 from ..models.task import bring_all_networks, search_of, task_of
-from ..monitor import Listener, Stopwatch, stop_if, warnings_as_events
+from ..monitor import Listener, Monitor
 from ..preprocessing.roi import Crop
 from ..records.job import Job
 from ..segmentation.localization import find_crop
@@ -25,9 +24,10 @@ from .progress import ProgressTracker
 
 def run_job(
     job: Job,
-    on_event: Listener = lambda event: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    on_event: Listener | None = None,
+    cancelled: Callable[[], bool] | None = None,
     cache: Cache | None = None,
+    monitor: Monitor | None = None,
 ) -> SegmentationResult:
     """Do a job: download networks that are missing, read the image while the first network is loaded and prepared.
 
@@ -35,6 +35,7 @@ def run_job(
         on_event: Receives ``stage``, ``progress`` and ``log`` events.
         cancelled: Asked between steps and patches; a run that is cancelled leaves no file behind.
         cache: None takes the user's.
+        monitor: In place of ``on_event`` and ``cancelled``, which make one.
 
     Raises:
         TuckerSegError: With a message for the user.
@@ -46,51 +47,49 @@ def run_job(
         image.check_output(job.output)
         _keep_inputs(job)
     cache = cache or Cache()
-    bring_all_networks(job, on_event, cancelled)
-    on_event = ProgressTracker(on_event)
-    watch = Stopwatch(on_event)
+    monitor = monitor or Monitor(on_event, cancelled)
+    bring_all_networks(job, monitor)
+    monitor = monitor.through(ProgressTracker(monitor.on_event))
     reader = ThreadPoolExecutor(1)
     try:
-        with warnings_as_events(on_event) as warned:
-            reading = reader.submit(_read, job, watch)
-            with watch.stage("load"):
+        with monitor.warnings_noted():
+            reading = reader.submit(_read, job, monitor)
+            with monitor.stage("load"):
                 task = task_of(job, cache)
-            stop = functools.partial(stop_if, cancelled)
-            crop = _crop(job, reading.result, cache, watch, cancelled)
-            ready = prepare_task(task, job.inference, cache, watch, reading.result, stop, on_event)
+            crop = _crop(job, reading.result, cache, monitor)
+            ready = prepare_task(task, job.inference, cache, monitor, reading.result)
             with contextlib.closing(ready):
                 ready.begin()
                 images = [reading.result()]
                 del reading
-                stop()
+                monitor.check()
                 if job.output:
                     label_bytes = image.label_type(max(task.label_names, default=0)).itemsize
                     image.check_space(job.output, images[0].geometry, label_bytes)
-                result = segment(images.pop(), ready, job.inference, watch, on_event, cancelled, warned, crop=crop)
+                result = segment(images.pop(), ready, job.inference, monitor, crop=crop)
                 remember_run(result.statistics, job.inference, Measurements(cache))
     finally:
         reader.shutdown(wait=False)  # a user who stops the run does not wait for the file to be read
-    stop_if(cancelled)
+    monitor.check()
     if job.output:
-        with watch.stage("write"):
+        with monitor.stage("write"):
             result.save(job.output)
-    return result.timed(watch)
+    return result.timed(monitor)
 
 
 def _crop(
     job: Job,
     volume: Callable[[], image.Image],
     cache: Cache,
-    watch: Stopwatch,
-    cancelled: Callable[[], bool],
+    monitor: Monitor,
 ) -> Crop | None:
     """The box that a job is about; the fast network is gone before the slow ones are prepared."""
     search = search_of(job)
     if search is None:
         return None
     found = volume()
-    with watch.stage("locate"):
-        return find_crop(found, task_of(search.job, cache), search, cancelled, cache)
+    with monitor.stage("locate"):
+        return find_crop(found, task_of(search.job, cache), search, monitor, cache)
 
 
 def _keep_inputs(job: Job) -> None:
@@ -102,6 +101,6 @@ def _keep_inputs(job: Job) -> None:
             raise OutputError(f"{output} lies in the folder of the image that is read; name another folder.")
 
 
-def _read(job: Job, watch: Stopwatch) -> image.Image:
-    with watch.stage("read"):
+def _read(job: Job, monitor: Monitor) -> image.Image:
+    with monitor.stage("read"):
         return image.read_image(job.images if len(job.images) > 1 else job.images[0], job.timepoint)

@@ -22,7 +22,7 @@ from ..estimation.timing import Timing, planned_setting, remember_run
 from ..image import Box, Geometry, Image
 from ..models.model import together
 from ..models.task import Search, SegmentationTask, TaskPart, bring_all_networks, search_of
-from ..monitor import Context, Stopwatch, warnings_as_events
+from ..monitor import Monitor
 from ..preprocessing.roi import Crop
 from ..records.estimate import Estimate
 from ..records.job import InferenceSpec, Job, at_strength
@@ -57,59 +57,60 @@ class Runs:
         """A job's task; see ``WarmModels.described``."""
         return self._models.described(job)
 
-    def segment(self, job: Job, volume: Image, context: Context) -> SegmentationResult:
+    def segment(self, job: Job, volume: Image, monitor: Monitor) -> SegmentationResult:
         """A whole volume.
 
         Raises:
             TuckerSegError: See ``segmentation.segment``.
-            Cancelled: The context said so.
+            Cancelled: The monitor said so.
         """
-        bring_all_networks(job, context.on_event, context.cancelled)
+        bring_all_networks(job, monitor)
         try:
-            result = self._segment(job, volume, context)
+            result = self._segment(job, volume, monitor)
         except OutOfMemoryError:
             if not self._models.close_unused():
                 raise
-            result = self._segment(job, volume, context)  # what was kept warm may have been what filled the device
+            result = self._segment(job, volume, monitor)  # what was kept warm may have been what filled the device
         remember_run(result.statistics, job.inference, self._measurements)
         return result
 
-    def _segment(self, job: Job, volume: Image, context: Context) -> SegmentationResult:
-        tracker = ProgressTracker(context.on_event)
-        watch = Stopwatch(tracker)
-        with warnings_as_events(context.on_event) as warned:
-            crop = self._crop(job, volume, watch, context)
-            task = self._models.task(job, watch, context.stop_if_cancelled, volume, tracker)
+    def _segment(self, job: Job, volume: Image, monitor: Monitor) -> SegmentationResult:
+        tracker = ProgressTracker(monitor.on_event)
+        monitor = monitor.through(tracker)
+        with monitor.warnings_noted():
+            crop = self._crop(job, volume, monitor)
+            task = self._models.task(job, monitor, volume)
             with contextlib.closing(task):
                 first = task.begin().ready
-                context.stop_if_cancelled()
+                monitor.check()
                 tracker.expect_finish(self._beside_network_s(first, job.inference, volume.geometry))
-                return segment(volume, task, job.inference, watch, tracker, context.cancelled, warned, crop=crop)
+                return segment(volume, task, job.inference, monitor, crop=crop)
 
-    def _crop(self, job: Job, volume: Image, watch: Stopwatch, context: Context) -> Crop | None:
+    def _crop(self, job: Job, volume: Image, monitor: Monitor) -> Crop | None:
         """The box that a job is about; that of the last job where it is the same."""
         search = search_of(job)
         if search is None:
             return None
         if self._last_crop is None or self._last_crop[0]() is not volume or self._last_crop[1] != search:
-            with watch.stage("locate"):
-                fast = self._models.task(search.job, Stopwatch(), context.stop_if_cancelled)
+            with monitor.stage("locate"):
+                fast = self._models.task(search.job, monitor.quiet())
                 with contextlib.closing(fast):
-                    found = find_crop(volume, fast, search, context.cancelled)
+                    found = find_crop(volume, fast, search, monitor)
             self._last_crop = weakref.ref(volume), search, found
         return self._last_crop[2]
 
     def preview(
-        self, job: Job, volume: Image, point_mm: Sequence[float], context: Context
+        self, job: Job, volume: Image, point_mm: Sequence[float], monitor: Monitor
     ) -> tuple[SegmentationResult, Box]:
         """The one patch around a point; see ``preview.preview``."""
-        task = self._models.task(job, Stopwatch(context.on_event), context.stop_if_cancelled, volume)
+        monitor = monitor.through(ProgressTracker(monitor.on_event))
+        task = self._models.task(job, monitor, volume)
         with contextlib.closing(task):
-            context.stop_if_cancelled()
-            return preview(volume, task, job.inference, point_mm, context.cancelled)
+            monitor.check()
+            return preview(volume, task, job.inference, point_mm, monitor)
 
     def compare(
-        self, job: Job, volume: Image, strengths: Sequence[float], context: Context, remember: bool
+        self, job: Job, volume: Image, strengths: Sequence[float], monitor: Monitor, remember: bool
     ) -> Iterator[comparison.StrengthResult]:
         """The original and then every strength; each comes when it is done.
 
@@ -121,7 +122,7 @@ class Runs:
         numbers = iter(range(len(strengths) + 1))
 
         def run(strength: float) -> SegmentationResult:
-            part = context.part(next(numbers), len(strengths) + 1)
+            part = monitor.of(next(numbers), len(strengths) + 1)
             return self.segment(at_strength(job, strength), volume, part)
 
         for row in comparison.compare(strengths, run):
@@ -130,7 +131,7 @@ class Runs:
                 self._measurements.add_agreement(key, volume.source, row.agreement)
             yield row
 
-    def estimate(self, job: Job, volume: Geometry | Image, measure: bool, context: Context) -> Estimate:
+    def estimate(self, job: Job, volume: Geometry | Image, measure: bool, monitor: Monitor) -> Estimate:
         """What a job on a volume would cost.
 
         Args:
@@ -150,20 +151,20 @@ class Runs:
                     part = estimator.unmeasured(geometry, each)
                     if part is None:
                         break
-                    self._measure(replace(task, parts=(part,), job=each), len(task.parts) == 1, context)
+                    self._measure(replace(task, parts=(part,), job=each), len(task.parts) == 1, monitor)
         return estimator.estimate(volume, job)
 
-    def _measure(self, task: SegmentationTask, keep: bool, context: Context) -> None:
+    def _measure(self, task: SegmentationTask, keep: bool, monitor: Monitor) -> None:
         """Run a patch of one network; what is built alike is known then, too.
 
         Args:
             keep: Leave the network ready for the run that may follow.
         """
-        job, watch, stop = task.job, Stopwatch(), context.stop_if_cancelled
+        job, monitor = task.job, monitor.quiet()
         if keep:
-            measure_patch(self._models.ready(job, watch, stop), job.inference, self._measurements)
+            measure_patch(self._models.ready(job, monitor), job.inference, self._measurements)
             return
-        with contextlib.closing(prepare_task(task, job.inference, self._cache, watch, stop=stop)) as alone:
+        with contextlib.closing(prepare_task(task, job.inference, self._cache, monitor)) as alone:
             measure_patch(alone.begin().ready, job.inference, self._measurements)
 
     def close(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 
 from ..cache import Cache
 from ..errors import OutOfMemoryError
@@ -15,7 +14,7 @@ from ..models.job_compression import compress_as_asked
 from ..models.loading import files_stamp, load_model
 from ..models.model import SegmentationModel
 from ..models.task import SegmentationTask, only_part, task_of
-from ..monitor import Listener, Stopwatch, deaf
+from ..monitor import Monitor
 from ..records.job import InferenceSpec, Job
 from ..records.serialization import to_json
 from ..segmentation.prepared_model import PreparedModel, prepare
@@ -57,69 +56,57 @@ class WarmModels:
             _keep_newest(self._originals, stamp, MOST_LOADED)
         return model
 
-    def ready(
-        self, job: Job, watch: Stopwatch, stop: Callable[[], None] = lambda: None, volume: Image | None = None
-    ) -> PreparedModel:
+    def ready(self, job: Job, monitor: Monitor, volume: Image | None = None) -> PreparedModel:
         """The job's model, compressed as it asks and on its device.
 
         Args:
-            watch: Times the stages that are not warm.
+            monitor: Times the stages that are not warm, and is asked between them, and within them where that is
+                possible, whether to stop.
             volume: What to calibrate on where that is to be done, and to refit to.
-            stop: Asked between the stages and within them where that is possible; raises to stop.
 
         Raises:
             TuckerSegError: The model, the compression or the device is not possible.
         """
-        with watch.stage("load"):
+        with monitor.stage("load"):
             model = only_part(self.described(job)).load()
-        return self._ready_model(model, job, watch, stop, volume)
+        return self._ready_model(model, job, monitor, volume)
 
-    def _ready_model(
-        self, model: SegmentationModel, job: Job, watch: Stopwatch, stop: Callable[[], None], volume: Image | None
-    ) -> PreparedModel:
-        stop()
+    def _ready_model(self, model: SegmentationModel, job: Job, monitor: Monitor, volume: Image | None) -> PreparedModel:
+        monitor.check()
         asked = self._asked(model, job, volume)
         settings = _device_settings(job.inference)
         known = self._compressed_keys.get(asked) if len(job.recipe) < 2 else None  # later steps calibrate, too
         key = (known, settings)
         if key not in self._ready:
-            model = compress_as_asked(model, job, self._cache, watch, volume and (lambda: volume), stop)
+            model = compress_as_asked(model, job, self._cache, monitor, volume and (lambda: volume))
             self._compressed_keys[asked] = model.key
             _keep_newest(self._compressed_keys, asked, MOST_REMEMBERED)
             key = (model.key, settings)
         if key not in self._ready:
             while len(self._ready) >= MOST_READY:
                 self._close_oldest()
-            with watch.stage("prepare"):
+            with monitor.stage("prepare"):
                 self._ready[key] = self._prepare(model, job.inference)
         self._ready.move_to_end(key)
         self._latest = key
         return self._ready[key]
 
-    def task(
-        self,
-        job: Job,
-        watch: Stopwatch,
-        stop: Callable[[], None] = lambda: None,
-        volume: Image | None = None,
-        on_event: Listener = deaf,
-    ) -> PreparedTask:
+    def task(self, job: Job, monitor: Monitor, volume: Image | None = None) -> PreparedTask:
         """The job's networks, one after the other. A single one stays ready; several are too much to be kept.
 
         Args:
-            watch, stop, volume: See :meth:`ready`.
-            on_event: See ``prepare_task``.
+            monitor, volume: See :meth:`ready`.
 
         Raises:
             TuckerSegError: See :meth:`ready`; of later networks when their turn comes.
         """
-        with watch.stage("load"):
+        with monitor.stage("load"):
             task = self.described(job)
             model = task.parts[0].load() if len(task.parts) == 1 else None
         if model is not None:
-            return prepared_single(self._ready_model(model, job, watch, stop, volume), task)
+            return prepared_single(self._ready_model(model, job, monitor, volume), task)
         self._latest = None
-        return prepare_task(task, job.inference, self._cache, watch, volume and (lambda: volume), stop, on_event)
+        return prepare_task(task, job.inference, self._cache, monitor, volume and (lambda: volume))
 
     def described(self, job: Job) -> SegmentationTask:
         """The job's task. A single network of it is loaded to stay in memory, several are not.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import Cancelled, DownloadError, ModelFolderError
+from ..errors import DownloadError, ModelFolderError
 from ..files.sync import synced_file
+from ..monitor import Monitor
 from ..nnunet.archives import check_archive, parts_of
 from ..printable import shown
 from .download import check_space
@@ -19,20 +19,19 @@ CHUNK_BYTES = 1 << 20
 def unpack(
     path: Path,
     folder: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    monitor: Monitor | None = None,
 ) -> None:
     """Unpack a zip into an empty folder; every file is on the disk when this returns.
 
     Args:
-        progress: Called with the bytes written, and of how many.
+        monitor: Hears how many bytes are written, and is asked before each piece whether to stop.
 
     Raises:
         ModelFolderError: See ``check_archive``; or it is damaged.
         DownloadError: The disk is too full.
-        Cancelled: ``cancelled`` said so.
+        Cancelled: The monitor said so.
     """
-    files = check_archive(path)
+    files, monitor = check_archive(path), monitor or Monitor()
     total, done = sum(entry.file_size for entry in files), 0
     check_space(folder, total)
     with zipfile.ZipFile(path) as archive:
@@ -42,11 +41,10 @@ def unpack(
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(entry) as source, synced_file(target) as file:
                     while chunk := source.read(CHUNK_BYTES):
-                        if cancelled():
-                            raise Cancelled("Unpacking was cancelled.")
+                        monitor.check("Unpacking")
                         file.write(chunk)
                         done += len(chunk)
-                        progress(done, total)
+                        monitor.progress(done, total)
             except (zipfile.BadZipFile, zlib.error, EOFError, FileExistsError, RuntimeError) as error:
                 raise ModelFolderError(f"{path} is damaged at {shown(entry.filename)} ({error}).") from error
             except OSError as error:

@@ -8,15 +8,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..catalog.entries import Part
+from ..monitor import Event, Listener
 
 TOLD_EVERY_S = 0.2
 SPEED_OVER_S = 10.0  # connections change; what they did last says most
 
-Listener = Callable[[dict[str, Any]], None]
-
 
 class DownloadProgress:
-    """Makes ``progress`` events of the bytes of the files that come one after the other.
+    """Makes ``progress`` events of all files together from those of the files that come one after the other.
+
+    A listener, as ``jobs.progress.ProgressTracker``: it hears of each file and tells of all; not more often than a bar
+    is drawn.
 
     Args:
         parts: All that are to come.
@@ -36,11 +38,17 @@ class DownloadProgress:
         self._number = number
         self._samples.clear()
 
-    def stage(self, name: str) -> None:
-        """Something is begun with the present file."""
-        self._on_event({"event": "stage", "stage": name, **self._place()})
+    def __call__(self, event: Event) -> None:
+        if event["event"] == "stage":
+            self._on_event({**event, **self._place()})
+        elif event["event"] != "progress":
+            self._on_event(event)
+        elif event["stage"] == "download":
+            self._downloaded(event["done"], event["total"])
+        else:
+            self._tell(event["stage"], event["done"], event["total"], None, event["done"] == event["total"])
 
-    def downloaded(self, done: int, total: int | None) -> None:
+    def _downloaded(self, done: int, total: int | None) -> None:
         """Bytes of the present file that are here, and of how many."""
         self._sizes[self._number] = max(total or self._sizes[self._number], done)
         if self._samples and done < self._samples[-1][1]:  # it begins again
@@ -51,10 +59,6 @@ class DownloadProgress:
             self._samples.popleft()
         before = sum(self._sizes[: self._number])
         self._tell("download", before + done, sum(self._sizes), self._speed(), done == total)
-
-    def unpacked(self, done: int, total: int) -> None:
-        """Bytes of the present file that are unpacked, and of how many."""
-        self._tell("unpack", done, total, None, done == total)
 
     def _speed(self) -> float | None:
         """Bytes per second; None where it is not known yet."""

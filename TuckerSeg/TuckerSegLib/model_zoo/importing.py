@@ -7,14 +7,14 @@ import re
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 from ..catalog.entries import Task, task
-from ..errors import Cancelled, ModelFolderError, OutputError, SpecError
+from ..errors import ModelFolderError, OutputError, SpecError
 from ..files.durable import move_into_place, output_error, remove_at_once, temporary_folder
 from ..files.names import fault_of_name, same_to_some
 from ..files.sync import synced_file
+from ..monitor import Monitor
 from ..nnunet.archives import check_archive
 from ..nnunet.folder import ModelFolder, find_model_folder
 from ..nnunet.plans import ModelPlans
@@ -28,18 +28,19 @@ from .places import IMPORTED, NOTE_FILE, ImportedModel, imported_models, models_
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def import_model(path: str | Path, name: str, cancelled: Callable[[], bool] = lambda: False) -> ImportedModel:
+def import_model(path: str | Path, name: str, monitor: Monitor | None = None) -> ImportedModel:
     """Copy an nnU-Net v2 model of any 3D configuration and give it a name.
 
     Args:
         path: Results folder, ``DatasetXXX`` folder, or zip of either.
+        monitor: Asked before each piece whether to stop.
 
     Raises:
         SpecError: The name cannot be used.
         ModelFolderError, UnsupportedModelError: Not a model that can be run.
         DownloadError: The disk is too full.
         OutputError: The copy cannot be written.
-        Cancelled: ``cancelled`` said so.
+        Cancelled: The monitor said so.
     """
     _check_name(name)
     source = Path(path).expanduser().absolute()
@@ -53,7 +54,7 @@ def import_model(path: str | Path, name: str, cancelled: Callable[[], bool] = la
         check_space(parent, sum(_size(file) for file in folder.files()))
         with temporary_folder(parent) as beside:
             root = beside / "model"
-            _copy(folder, root / _configuration_name(folder, plans), cancelled)
+            _copy(folder, root / _configuration_name(folder, plans), monitor or Monitor())
             title = f"{plans.dataset_name or source.stem}: {len(plans.labels)} structures"
             note = {"title": title, "source": str(source), "imported_at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
             write_text(root / NOTE_FILE, json.dumps(note, indent=1))
@@ -124,7 +125,7 @@ def _size(file: Path | zipfile.Path) -> int:
     return file.stat().st_size if isinstance(file, Path) else file.root.getinfo(file.at).file_size
 
 
-def _copy(folder: ModelFolder, target: Path, cancelled: Callable[[], bool]) -> None:
+def _copy(folder: ModelFolder, target: Path, monitor: Monitor) -> None:
     """Only what a run needs: results folders hold validation images, too."""
     names = ["plans.json", "dataset.json", *(f"fold_{fold}/{folder.checkpoint}" for fold in folder.folds)]
     for name in names:
@@ -133,8 +134,7 @@ def _copy(folder: ModelFolder, target: Path, cancelled: Callable[[], bool]) -> N
         try:
             with (folder.root / name).open("rb") as source, synced_file(place) as file:
                 while chunk := source.read(CHUNK_BYTES):
-                    if cancelled():
-                        raise Cancelled("The import was cancelled.")
+                    monitor.check("The import")
                     file.write(chunk)
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             raise ModelFolderError(f"{folder.container} is damaged at {name} ({error}).") from error

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +16,31 @@ from ..catalog.entries import Part, Task
 from ..errors import DownloadError, ModelFolderError, OutputError
 from ..files.durable import temporary_folder
 from ..files.moves import NEW, move_all
+from ..monitor import Monitor
 from ..nnunet.folder import find_model_folder
 from ..text_files import write_text
 from .archives import unpack
 from .checksums import known_sum, remember_sum
 from .download import Fetched, Patience, WrongChecksum, check_address, fetch, sha256_of
-from .download_progress import DownloadProgress, Listener
+from .download_progress import DownloadProgress
 from .locks import exclusive
 from .places import NOTE_FILE, find_part, models_folder, refusal
 
 UNPACKED_SHARE = 1.3  # of a zip of weights, with room to spare; the exact size is checked before unpacking
 
-Stop = Callable[[], bool]
-
 
 def ensure_installed(
     known: Task,
     parts: Sequence[Part] | None = None,
-    on_event: Listener = lambda event: None,
-    cancelled: Stop = lambda: False,
+    monitor: Monitor | None = None,
     patience: Patience | None = None,
 ) -> list[Path]:
     """Download the networks of a task that are not on this computer.
 
     Args:
         parts: Those that are needed; None: all.
-        on_event: Receives ``log``, ``stage`` and ``progress`` events; of ``download``, ``done`` and ``total`` are bytes
-            of all files together.
-        cancelled: Asked between chunks. What came until then is kept, and the next call goes on from there.
+        monitor: Hears of each file's stages, and of the progress of ``download`` in bytes of all files together. Asked
+            between chunks whether to stop: what came until then is kept, and the next call goes on from there.
 
     Returns:
         The folder of each part's configuration.
@@ -52,18 +48,18 @@ def ensure_installed(
     Raises:
         DownloadError: It cannot be had, with the address and the folder to put the file into by hand.
         ModelFolderError: What came is not the model.
-        Cancelled: ``cancelled`` said so.
+        Cancelled: The monitor said so.
     """
-    wanted = known.parts if parts is None else tuple(parts)
+    wanted, monitor = known.parts if parts is None else tuple(parts), monitor or Monitor()
     if reason := refusal(known):
         raise DownloadError(reason)
     missing = [part for part in wanted if find_part(part) is None]
     if missing:
-        _announce(known, missing, on_event)
-        progress = DownloadProgress(missing, on_event)
+        monitor.log(_announcement(known, missing))
+        progress = DownloadProgress(missing, monitor.on_event)
         for number, part in enumerate(missing):
             progress.begin(number)
-            _install(part, _Helpers(on_event, progress, cancelled, patience))
+            _install(part, monitor.through(progress), patience)
     return [_found(part) for part in wanted]
 
 
@@ -82,20 +78,11 @@ def address_of(part: Part) -> str:
     return part.url
 
 
-@dataclass(frozen=True)
-class _Helpers:
-    on_event: Listener
-    progress: DownloadProgress
-    cancelled: Stop
-    patience: Patience | None
-
-
-def _announce(known: Task, missing: Sequence[Part], on_event: Listener) -> None:
+def _announcement(known: Task, missing: Sequence[Part]) -> str:
     sizes = [part.size_bytes for part in missing]
     size = f"{sum(sizes) / 1e6:.0f} MB" if None not in sizes else "of unknown size"
     addresses = "".join(f"\n  {address_of(part)}" for part in missing)
-    message = f"{known.name} is not on this computer: downloading {size} into {models_folder()} from{addresses}"
-    on_event({"event": "log", "message": message})
+    return f"{known.name} is not on this computer: downloading {size} into {models_folder()} from{addresses}"
 
 
 def _found(part: Part) -> Path:
@@ -105,7 +92,7 @@ def _found(part: Part) -> Path:
     return path
 
 
-def _install(part: Part, helpers: _Helpers) -> None:
+def _install(part: Part, monitor: Monitor, patience: Patience | None) -> None:
     folder = models_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -113,25 +100,22 @@ def _install(part: Part, helpers: _Helpers) -> None:
         raise DownloadError(
             f"{folder} cannot be made ({error.strerror}): name another by TUCKERSEG_MODELS_DIR."
         ) from error
-
-    def tell_waiting() -> None:
-        helpers.on_event({"event": "log", "message": f"Another process installs {part.dataset}; waiting for it."})
-
-    with exclusive(folder / "downloads" / f"{part.dataset}.lock", tell_waiting, helpers.cancelled):
+    waiting_for = f"Another process installs {part.dataset}; waiting for it."
+    with exclusive(folder / "downloads" / f"{part.dataset}.lock", waiting_for, monitor):
         if find_part(part) is not None:
             return
         by_hand = folder / f"{part.dataset}.zip"
         if by_hand.is_file():
-            _install_file(_checked(by_hand, part, helpers), part, helpers)
+            _install_file(_checked(by_hand, part, monitor), part, monitor)
         else:
-            _install_download(part, helpers)
+            _install_download(part, monitor, patience)
 
 
-def _install_download(part: Part, helpers: _Helpers) -> None:
+def _install_download(part: Part, monitor: Monitor, patience: Patience | None) -> None:
     for attempt in ("resumed", "anew"):
-        fetched = _fetch(part, helpers)
+        fetched = _fetch(part, monitor, patience)
         try:
-            _install_file(fetched, part, helpers)
+            _install_file(fetched, part, monitor)
             return
         except ModelFolderError as error:
             fetched.path.unlink(missing_ok=True)
@@ -140,48 +124,44 @@ def _install_download(part: Part, helpers: _Helpers) -> None:
                 raise ModelFolderError(f"{error} {_advice(part)}") from error
 
 
-def _fetch(part: Part, helpers: _Helpers) -> Fetched:
+def _fetch(part: Part, monitor: Monitor, patience: Patience | None) -> Fetched:
     sha256, why = known_sum(part)
     target = models_folder() / "downloads" / f"{part.dataset}.zip"
     if target.is_file():  # from a run that ended while it was unpacked
-        found = sha256_of(target, helpers.cancelled)
+        found = sha256_of(target, monitor)
         if sha256 in (None, found):
             return Fetched(target, found, resumed=True)
-    helpers.progress.stage("download")
+    monitor = monitor.begin("download")
     try:
-        return fetch(
-            address_of(part),
-            target,
-            sha256,
-            helpers.progress.downloaded,
-            helpers.cancelled,
-            lambda total: int(UNPACKED_SHARE * total),
-            helpers.patience,
-            part.size_bytes,
-        )
+        return fetch(address_of(part), target, sha256, monitor, _unpacked_bytes, patience, part.size_bytes)
     except WrongChecksum as error:
         raise DownloadError(f"{error} {why}") from error
     except DownloadError as error:
         raise DownloadError(f"{error} {_advice(part)}") from error
 
 
-def _checked(by_hand: Path, part: Part, helpers: _Helpers) -> Fetched:
+def _unpacked_bytes(size_bytes: int) -> int:
+    """Of disk that a zip's content takes, about."""
+    return int(UNPACKED_SHARE * size_bytes)
+
+
+def _checked(by_hand: Path, part: Part, monitor: Monitor) -> Fetched:
     """A zip that the user put into the folder."""
-    helpers.on_event({"event": "log", "message": f"Taking {by_hand}"})
-    found, (expected, why) = sha256_of(by_hand, helpers.cancelled), known_sum(part)
+    monitor.log(f"Taking {by_hand}")
+    found, (expected, why) = sha256_of(by_hand, monitor), known_sum(part)
     if expected not in (None, found):
         raise DownloadError(f"{by_hand}: wrong checksum. Expected SHA-256 {expected}, found {found}. {why}")
     return Fetched(by_hand, found, resumed=False)
 
 
-def _install_file(fetched: Fetched, part: Part, helpers: _Helpers) -> None:
+def _install_file(fetched: Fetched, part: Part, monitor: Monitor) -> None:
     """Unpack beside, check, rename; then the zip is not needed any more."""
     folder = models_folder()
     try:
         with temporary_folder(folder) as beside:
-            helpers.progress.stage("unpack")
+            monitor = monitor.begin("unpack")
             (beside / "content").mkdir()
-            unpack(fetched.path, beside / "content", helpers.progress.unpacked, helpers.cancelled)
+            unpack(fetched.path, beside / "content", monitor)
             root = _dataset_folder(beside / "content", part)
             _check(root, part, fetched.path)
             _write_note(root, part, fetched.sha256)

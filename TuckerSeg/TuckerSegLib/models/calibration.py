@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from .. import catalog, hardware, tensor_file
 from ..cache import Cache, entry_name, key_of
 from ..errors import ModelFileError, SpecError
 from ..image import Image, read_image
+from ..monitor import Monitor
 from ..preprocessing.preprocess import preprocess
 from .model import SegmentationModel
 
@@ -68,7 +68,7 @@ def calibrate_model(
     volume: Image | None,
     earlier: ModelCalibration | None = None,
     threads: int | None = None,
-    progress: Callable[[float], None] | None = None,
+    monitor: Monitor | None = None,
 ) -> ModelCalibration:
     """Run a few patches of a volume through a network and gather what its convolutions see.
 
@@ -77,7 +77,7 @@ def calibrate_model(
         volume: Any volume that the model can segment; no labels are needed. None takes the built-in ones alone.
         earlier: A calibration of the same model whose patches count on; without one, the built-in volumes count too.
         threads: Of the processor; None leaves a core free where there are more than two.
-        progress: Called with the fraction done; may raise to stop.
+        monitor: Hears what fraction is done, and is asked after each patch whether to stop.
 
     Raises:
         SpecError: There is no volume.
@@ -91,10 +91,11 @@ def calibrate_model(
         raise SpecError(f"{model.name}: a calibration needs a volume; found none.")
     patches = [patch for each in volumes for patch in calibration_patches(model, each, PATCHES_PER_VOLUME)]
     found: dict[str, Calibration] = {}
+    monitor = monitor or Monitor()
     with hardware.torch_threads(threads or hardware.default_threads()), hardware.freed_memory_kept():
         for number, fold in enumerate(model.folds):
-            report = progress and (lambda done, start=number: progress((start + done) / len(model.folds)))
-            calibration = calibrate(model.network(fold), patches, progress=report)
+            share = monitor.of(number, len(model.folds))
+            calibration = calibrate(model.network(fold), patches, progress=share.fraction)
             found[fold] = earlier.folds[fold].merged(calibration).rounded() if earlier else calibration
     names, ids = (earlier.volumes, earlier.volume_ids) if earlier else ((), ())
     names, ids = (*names, *(Path(each.source).name for each in volumes)), (*ids, *map(volume_id, volumes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import compression
@@ -10,6 +9,7 @@ from ..cache import Cache
 from ..compression.cost import count
 from ..compression.heads import find_head
 from ..errors import SpecError
+from ..monitor import Monitor
 from ..records.job import DEFAULT_METHOD
 from .file import Read, cached_model, read_model_file, store_model
 from .material import prepare_fold, prepare_folds
@@ -27,7 +27,7 @@ def compress(
     spec: Any,
     method: str = DEFAULT_METHOD,
     cache: Cache | None = None,
-    progress: Callable[[float], None] | None = None,
+    monitor: Monitor | None = None,
     calibration: ModelCalibration | None = None,
 ) -> SegmentationModel:
     """Compress a model; every fold alike.
@@ -37,7 +37,7 @@ def compress(
         spec: The method's ``Spec``, as ``TuckerSpec(rank_ratio=0.33)``.
         method: Name in ``compression.METHODS``.
         cache: Keeps the result and what was slow about it.
-        progress: Called with the fraction done, 0 to 1.
+        monitor: Hears what fraction is done, and is asked now and then whether to stop.
         calibration: Of this model, for a spec that needs one; it is the one that the spec names, or gets its name
             there.
 
@@ -48,7 +48,7 @@ def compress(
         SpecError: The model is compressed already by this method, or the spec names another calibration.
     """
     require_new_method(model, method)
-    module, cache = compression.method(method), cache or Cache()
+    module, cache, monitor = compression.method(method), cache or Cache(), monitor or Monitor()
     given = calibration and calibration.sha256
     if getattr(spec, "calibration", given) is None:
         spec = with_calibration(spec, given)
@@ -57,15 +57,15 @@ def compress(
         raise SpecError(f"the compression names the calibration {named}, but {given} was given")
     if cached := cached_model(cache, to_be_compressed(model, spec, method)):
         return cached
-    materials = prepare_folds(model, spec, method, cache, calibration, progress) if spec.needs_weights else ()
+    materials = prepare_folds(model, spec, method, cache, calibration, monitor) if spec.needs_weights else ()
     plan = plan_compression(model, spec, method, materials)
     if not plan.changes_anything:
         return model
     weights: dict[str, torch.Tensor] = {}
     for number, fold in enumerate(model.folds):
-        report = progress and (lambda done, start=number: progress((start + done) / len(model.folds)))
+        share = monitor.of(number, len(model.folds))
         material = (
-            materials[number] if materials else prepare_fold(model, fold, spec, method, cache, calibration, report)
+            materials[number] if materials else prepare_fold(model, fold, spec, method, cache, calibration, share)
         )
         network = model.network(fold)
         module.apply(network, plan.changes, material)

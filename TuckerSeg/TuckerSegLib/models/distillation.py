@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from .. import catalog, hardware
 from ..cache import key_of
 from ..errors import SpecError
 from ..files.names import safe_name
 from ..image import Image, read_image
+from ..monitor import Monitor
 from ..preprocessing.preprocess import preprocess
 from ..records.compression import CompressionRecipe
 from ..records.serialization import to_json
@@ -25,8 +25,6 @@ BUILT_IN_SHARE = 0.4  # of the crops
 HELD_BACK_CROPS = 3
 HELD_BACK_SEED = 7  # other crops than those of calibration
 
-Listener = Callable[[dict[str, Any]], None]
-
 
 def repair_model(
     compressed: SegmentationModel,
@@ -37,8 +35,7 @@ def repair_model(
     state_folder: Path | None = None,
     threads: int | None = None,
     device: str = "cpu",
-    on_event: Listener = lambda event: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    monitor: Monitor | None = None,
 ) -> tuple[SegmentationModel, dict[str, RepairRecord]]:
     """Train a compressed model to give its original's outputs on volumes without labels.
 
@@ -51,7 +48,7 @@ def repair_model(
         settings: How.
         state_folder: A state file per fold is kept there, from which an interrupted repair goes on.
         threads: Of the processor; None leaves a core free where there are more than two.
-        device, on_event, cancelled: See ``repairing.distillation.repair_network``.
+        device, monitor: See ``training.distillation.loop.repair_network``.
 
     Returns:
         The repaired model, and per fold what was done.
@@ -59,7 +56,7 @@ def repair_model(
     Raises:
         SpecError: The models do not belong together, or there is no volume.
         ImageError: A volume does not fit the model.
-        Cancelled: ``cancelled`` said so.
+        Cancelled: The monitor said so.
     """
     require_pair(compressed, original)
     if not volumes:
@@ -79,8 +76,7 @@ def repair_model(
                 settings,
                 device=device,
                 state_file=state_folder and state_folder / safe_name(f"repair-{state}-{fold}.safetensors"),
-                on_event=on_event,
-                cancelled=cancelled,
+                monitor=monitor,
             )
             weights |= {name: value for name, value in compressed.weights.items() if name.startswith(f"{fold}/")}
             trained = dict(found.network.named_parameters())

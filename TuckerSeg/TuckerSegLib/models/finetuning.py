@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from .. import hardware
-from ..errors import Cancelled, SpecError
+from ..errors import SpecError
 from ..files.names import safe_name
+from ..monitor import Monitor
 from ..records.compression import CompressionRecipe
 from ..records.serialization import to_json
 from ..training.finetuning.dataset import RawCase, RawDataset
@@ -20,8 +19,6 @@ from ..training.finetuning.preparation import held_back, prepare_dataset
 from ..training.finetuning.settings import FineTuningRecord, FineTuningSettings
 from ..training.tensor_states import sha256_of, tensors_of
 from .model import SegmentationModel
-
-Listener = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -52,8 +49,7 @@ def finetune_model(
     dataset: RawDataset,
     settings: FineTuningSettings,
     place: TrainingPlace = TrainingPlace(),
-    on_event: Listener = lambda event: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    monitor: Monitor | None = None,
 ) -> tuple[SegmentationModel, dict[str, FineTuningRecord]]:
     """Train a compressed model on labeled cases, as the Tucker paper does; every fold on the same ones.
 
@@ -62,8 +58,7 @@ def finetune_model(
         dataset: From ``read_raw_dataset`` with the model's plans.
         settings: How.
         place: Hardware and files.
-        on_event: See ``prepare_dataset`` and ``fine_tune``.
-        cancelled: Asked between cases and batches.
+        monitor: See ``prepare_dataset`` and ``fine_tune``.
 
     Returns:
         The fine-tuned model, which allows no mirroring because it was trained without, and per fold what was done.
@@ -74,22 +69,23 @@ def finetune_model(
         ModelFileError: A state is damaged or of another run.
         OutputError: A file cannot be written.
         BackendError, OutOfMemoryError: The device is not there, or too small.
-        Cancelled: ``cancelled`` said so.
+        Cancelled: The monitor said so.
     """
     if not compressed.recipes:
         raise SpecError(
             f"{compressed.name} is not compressed: there is nothing to fine-tune. Compress it, as --rank 0.5; the "
             "original network is trained with nnU-Net itself."
         )
+    monitor = monitor or Monitor()
     plans = replace(compressed.plans, mirror_axes=())
     weights: dict[str, torch.Tensor] = {}
     records: dict[str, FineTuningRecord] = {}
     with hardware.torch_threads(place.threads or hardware.default_threads()), hardware.freed_memory_kept():
-        cases = _case_ids(dataset, cancelled)
-        prepared = prepare_dataset(dataset, plans, place.store, on_event, cancelled)
+        cases = _case_ids(dataset, monitor)
+        prepared = prepare_dataset(dataset, plans, place.store, monitor)
         for number, fold in enumerate(compressed.folds, 1):
             if len(compressed.folds) > 1:
-                on_event({"event": "log", "message": f"Fold {fold}, {number} of {len(compressed.folds)}:"})
+                monitor.log(f"Fold {fold}, {number} of {len(compressed.folds)}:")
             found = fine_tune(
                 compressed.network(fold),
                 plans,
@@ -97,8 +93,7 @@ def finetune_model(
                 settings,
                 state_file=place.state_file(fold),
                 device=place.device,
-                on_event=on_event,
-                cancelled=cancelled,
+                monitor=monitor,
             )
             weights |= {f"{fold}/{name}": tensor for name, tensor in tensors_of(found.network).items()}
             records[fold] = found.record
@@ -122,11 +117,10 @@ def calibration_case(dataset: RawDataset, settings: FineTuningSettings) -> RawCa
     return next(case for number, case in enumerate(dataset.cases) if number not in validation)
 
 
-def _case_ids(dataset: RawDataset, cancelled: Callable[[], bool]) -> list[str]:
+def _case_ids(dataset: RawDataset, monitor: Monitor) -> list[str]:
     """A hash of each case's files, in the order that the split depends on. No names: they may be those of patients."""
     identifiers = []
     for case in dataset.cases:
-        if cancelled():
-            raise Cancelled("The fine-tuning was cancelled.")
+        monitor.check("The fine-tuning")
         identifiers.append(case.content_id())
     return identifiers

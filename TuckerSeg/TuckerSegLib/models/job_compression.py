@@ -9,7 +9,7 @@ from typing import Any
 from ..cache import Cache
 from ..errors import SpecError
 from ..image import Image
-from ..monitor import Stopwatch
+from ..monitor import Monitor
 from ..records.job import Job
 from .calibration import (
     ModelCalibration,
@@ -35,16 +35,15 @@ def compress_as_asked(
     model: SegmentationModel,
     job: Job,
     cache: Cache,
-    watch: Stopwatch,
+    monitor: Monitor,
     volume: Callable[[], Image] | None,
-    stop: Callable[[], None],
 ) -> SegmentationModel:
     """The model as a job wants it, step after step, each on what the one before left.
 
     Args:
         model: As it is on disk.
+        monitor: Times the stages, and is asked within them whether to stop.
         volume: Gives the volume at hand; None where there is none, so that at best the built-in ones are calibrated on.
-        stop: Asked now and then; raises to stop.
 
     Raises:
         SpecError: A method is applied a second time, the job names a calibration that is not here, or a refit is asked
@@ -57,24 +56,24 @@ def compress_as_asked(
         calibration = known_calibration(model, spec, job.calibrate, cache) if spec.needs_calibration else None
         if spec.needs_calibration:
             if spec.calibration is None and _is_due(model, calibration, job.calibrate, volume):
-                with watch.stage("calibrate"):
+                with monitor.stage("calibrate") as stage:
                     seen = volume() if volume is not None else None
-                    calibration = calibrate_model(model, seen, calibration, progress=lambda done: stop())
+                    calibration = calibrate_model(model, seen, calibration, monitor=stage)
                     store_calibration(model, calibration, cache)
             spec = with_calibration(spec, calibration and calibration.sha256)
             if calibration is None:
                 warnings.warn(WEIGHTS_ONLY, stacklevel=2)
-        with watch.stage("compress"):
-            model = compress(model, spec, method, cache, lambda done: stop(), calibration)
+        with monitor.stage("compress") as stage:
+            model = compress(model, spec, method, cache, stage, calibration)
     if not job.refit or model is before:
         return model
     if calibration is None:
         raise SpecError(
             "A refit goes on from a calibrated compression: let it calibrate (--policy auto, and not --calibrate none)."
         )
-    with watch.stage("refit"):
+    with monitor.stage("refit") as stage:
         seen = [volume()] if volume is not None else []
-        return refit_model(model, before, seen, calibration, cache, progress=lambda done: stop())
+        return refit_model(model, before, seen, calibration, cache, monitor=stage)
 
 
 def facts_as_asked(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import compression, tensor_file
 from ..cache import Cache, entry_name, key_of
 from ..errors import ModelFileError
+from ..monitor import Monitor
 from .model import SegmentationModel
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from .calibration import ModelCalibration
 
 Found = TypeVar("Found")
-Report = Callable[[float], None] | None
 
 
 class _NotKept(Exception):
@@ -31,7 +31,7 @@ def prepare_fold(
     method: str,
     cache: Cache,
     calibration: ModelCalibration | None,
-    progress: Report = None,
+    monitor: Monitor | None = None,
 ) -> Any:
     """A method's material of one fold, as far as it was kept from there, else made now.
 
@@ -39,10 +39,10 @@ def prepare_fold(
         model: What is to be compressed.
         spec: The method's.
         calibration: The one that the spec names; None for none.
-        progress: Called with the fraction done; may raise to stop.
+        monitor: Hears what fraction is done, and is asked now and then whether to stop.
     """
     keep = _keeper(model, fold, method, cache)
-    return _prepared(model, fold, spec, method, keep, calibration, progress)
+    return _prepared(model, fold, spec, method, keep, calibration, monitor)
 
 
 def prepare_folds(
@@ -51,14 +51,14 @@ def prepare_folds(
     method: str,
     cache: Cache,
     calibration: ModelCalibration | None,
-    progress: Report = None,
+    monitor: Monitor | None = None,
 ) -> tuple[Any, ...]:
     """The same of all folds, in their order."""
-    found, count = [], len(model.folds)
-    for number, fold in enumerate(model.folds):
-        report = progress and (lambda done, start=number: progress((start + done) / count))
-        found.append(prepare_fold(model, fold, spec, method, cache, calibration, report))
-    return tuple(found)
+    monitor, count = monitor or Monitor(), len(model.folds)
+    return tuple(
+        prepare_fold(model, fold, spec, method, cache, calibration, monitor.of(number, count))
+        for number, fold in enumerate(model.folds)
+    )
 
 
 def kept_materials(
@@ -91,10 +91,10 @@ def _prepared(
     method: str,
     keep: Callable,
     calibration: ModelCalibration | None,
-    progress: Report = None,
+    monitor: Monitor | None = None,
 ) -> Any:
     moments = None if calibration is None else calibration.folds[fold]
-    return compression.method(method).prepare(model.network(fold), spec, moments, keep, progress)
+    return compression.method(method).prepare(model.network(fold), spec, moments, keep, (monitor or Monitor()).fraction)
 
 
 def _keeper(model: SegmentationModel, fold: str, method: str, cache: Cache, make: bool = True) -> Callable:

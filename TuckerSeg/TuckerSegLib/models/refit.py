@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from .. import catalog, compression, hardware
 from ..cache import Cache
 from ..compression.distance import distance
 from ..errors import SpecError
 from ..image import Image, read_image
+from ..monitor import Monitor
 from ..records.compression import CompressionRecipe
 from .calibration import ModelCalibration, calibration_patches, has_built_in_volumes, volume_id
 from .file import cached_model, store_model
@@ -27,7 +28,7 @@ def refit_model(
     calibration: ModelCalibration,
     cache: Cache,
     threads: int | None = None,
-    progress: Callable[[float], None] | None = None,
+    monitor: Monitor | None = None,
 ) -> SegmentationModel:
     """Fit a compressed model's layers once more, behind the inputs that they really get. No labels, no gradients.
 
@@ -40,13 +41,14 @@ def refit_model(
         calibration: Of the original.
         cache: Where the result is kept, and taken from.
         threads: Of the processor; None leaves a core free where there are more than two.
-        progress: Called with the fraction done; may raise to stop.
+        monitor: Hears what fraction is done, and is asked after each layer whether to stop.
 
     Raises:
         SpecError: The models do not belong together, or there is no volume.
         ImageError: A volume does not fit the model.
     """
     require_pair(compressed, original)
+    monitor = monitor or Monitor()
     recipe = compressed.recipes[-1]
     if recipe.spec.get("calibration") != calibration.sha256:
         raise SpecError(f"{compressed.name} was not compressed with this calibration; a refit goes on from it.")
@@ -68,11 +70,10 @@ def refit_model(
     weights = dict(compressed.weights)
     with hardware.torch_threads(threads or hardware.default_threads()), hardware.freed_memory_kept():
         for number, fold in enumerate(original.folds):
-            report = progress and (lambda done, start=number: progress((start + done) / len(original.folds)))
             network, fitted = original.network(fold), copy.deepcopy(compressed.network(fold))
             before = distance(network, fitted, held_back)
-            moments = calibration.folds[fold]
-            fit(network, fitted, recipe.changes, moments, patches, len(held_back), progress=report)
+            moments, share = calibration.folds[fold], monitor.of(number, len(original.folds)).fraction
+            fit(network, fitted, recipe.changes, moments, patches, len(held_back), progress=share)
             if distance(network, fitted, held_back) < before:
                 weights |= {f"{fold}/{name}": value.detach() for name, value in fitted.named_parameters()}
     refitted = asked.made(weights)

@@ -16,7 +16,7 @@ from .. import model_zoo as installed_models
 from ..cache import Cache
 from ..catalog.selection import select
 from ..errors import DownloadError, SpecError
-from ..monitor import Listener, deaf
+from ..monitor import Monitor
 from ..nnunet.folder import find_model_folder
 from ..records.job import InferenceSpec, Job, steps_at
 from .loading import load_facts, load_model
@@ -115,15 +115,15 @@ def task_of(job: Job, cache: Cache, load: Load | None = None) -> SegmentationTas
     return SegmentationTask(known.name, tuple(located), names, job, known.step_fraction, wanted)
 
 
-def bring_networks(job: Job, on_event: Listener = deaf, cancelled: Callable[[], bool] = lambda: False) -> None:
+def bring_networks(job: Job, monitor: Monitor | None = None) -> None:
     """Download the networks that a job needs and that are not on this computer.
 
     Args:
-        on_event: Receives what is told of a download.
+        monitor: Hears of a download, and is asked whether to stop it.
 
     Raises:
         DownloadError: They cannot be had.
-        Cancelled: ``cancelled`` said so.
+        Cancelled: The monitor said so.
         SpecError: No such structure.
     """
     known = catalog.task(job.model)
@@ -133,7 +133,7 @@ def bring_networks(job: Job, on_event: Listener = deaf, cancelled: Callable[[], 
     if None in map(installed_models.find_part, parts):
         from ..model_zoo.installing import ensure_installed
 
-        ensure_installed(known, parts, on_event, cancelled)
+        ensure_installed(known, parts, monitor)
 
 
 def wanted_structures(job: Job, names: Mapping[int, str], where: str) -> tuple[str, ...] | None:
@@ -239,11 +239,11 @@ def search_of(job: Job) -> Search | None:
     return Search(fast, structures, task.crop_margin_mm, cut)
 
 
-def bring_all_networks(job: Job, on_event: Listener = deaf, cancelled: Callable[[], bool] = lambda: False) -> None:
+def bring_all_networks(job: Job, monitor: Monitor | None = None) -> None:
     """Download the networks that a job needs, that which finds its box included; see ``bring_networks``."""
-    bring_networks(job, on_event, cancelled)
+    bring_networks(job, monitor)
     if search := search_of(job):
-        bring_networks(search.job, on_event, cancelled)
+        bring_networks(search.job, monitor)
 
 
 def _fast(inference: InferenceSpec) -> InferenceSpec:

@@ -6,11 +6,12 @@ volume are removed. TotalSegmentator does so on the network's grid, this file on
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+
+from ..monitor import Monitor
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,21 @@ class Removed:
     gone: tuple[int, ...]
 
 
-def remove_small_blobs(labels: np.ndarray, largest_voxels: float, stop: Callable[[], None] = lambda: None) -> Removed:
+def remove_small_blobs(labels: np.ndarray, largest_voxels: float, monitor: Monitor | None = None) -> Removed:
     """Make small blobs background, in place.
 
     Args:
         labels: (Z, Y, X), whole numbers.
         largest_voxels: Blobs of up to so many voxels are removed.
-        stop: Called before each structure; raises an error to stop.
+        monitor: Asked before each structure whether to stop.
     """
+    monitor = monitor or Monitor()
     blobs: dict[int, int] = {}
     before, voxels, gone = 0, 0, []
     for value, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
-        stop()
+        monitor.check()
         part = labels[box]
         numbers, count = ndimage.label(part == value)
         before += count

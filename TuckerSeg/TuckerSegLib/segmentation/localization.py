@@ -7,13 +7,14 @@ whole volume, not to an empty result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..cache import Cache
 from ..image import Box, Geometry, Image, filled_box
 from ..models.task import Search
+from ..monitor import Monitor
 from ..preprocessing.roi import Crop
 from .segment import Segmentable, segment
 
@@ -24,19 +25,20 @@ def find_crop(
     volume: Image,
     fast: Segmentable,
     search: Search,
-    cancelled: Callable[[], bool] = lambda: False,
+    monitor: Monitor | None = None,
     cache: Cache | None = None,
 ) -> Crop:
     """Look for the box of a job.
 
     Args:
         fast: The network of ``search.job``.
+        monitor: Asked whether to stop; hears nothing.
         cache: None takes the user's.
 
     Returns:
         Its ``box`` is None where a structure was not found, so that the whole volume is meant; ``note`` says why.
     """
-    result = segment(volume, fast, search.job.inference, cancelled=cancelled, cache=cache)
+    result = segment(volume, fast, search.job.inference, (monitor or Monitor()).quiet(), cache)
     names = {name: value for value, name in result.label_names.items()}
     box = find_box(result.labels, [names[name] for name in search.structures if name in names])
     found = {structure.name for structure in result.statistics.structures}

@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import Cancelled, OutOfMemoryError
+from ..errors import OutOfMemoryError
 from ..linear_head import Head
 from ..models.model import SegmentationModel, uses_features
+from ..monitor import Monitor
 from ..postprocessing.decision import Decision
 from ..postprocessing.label_volume import fill_outside, label_volume
 from ..preprocessing.preprocess import PreparedVolume
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import torch
 
 PatchFunction = Callable[["torch.Tensor"], "torch.Tensor"]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -90,23 +89,22 @@ def predict(
     model: SegmentationModel,
     network: Network,
     spec: InferenceSpec,
-    progress: Progress = lambda stage, done, total: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    monitor: Monitor | None = None,
 ) -> Prediction:
     """Segment a prepared volume.
 
     Out of memory steps down: first one patch at a time, then the accumulator in main memory.
 
     Args:
-        progress: Called with ``network``, patches done and patches in all, and with ``finish``, planes of the
-            model's grid that are labeled and planes in all; the two take turns. What is skipped does not count.
-        cancelled: Asked before every patch and every plane.
+        monitor: Hears of the progress of ``network``, in patches, and of ``finish``, in planes of the model's grid
+            that are labeled; the two take turns, and what is skipped does not count. Asked before every patch and
+            every plane whether to stop.
 
     Raises:
         OutOfMemoryError: Even the smallest step needs more memory than there is.
-        Cancelled: ``cancelled`` said so.
+        Cancelled: The monitor said so.
     """
-    plans, spec = model.plans, spec.with_step()
+    plans, spec, monitor = model.plans, spec.with_step(), monitor or Monitor()
     notes: list[str] = []
     wanted = volume.roi.mask_within(*volume.grid)
     selection = select_patches(volume.data.shape[1:], plans.patch_shape, spec.step_fraction, wanted)
@@ -120,8 +118,8 @@ def predict(
             batch_size=batch_size,
             accumulator_device=accumulator,
         )
-        slabs = _Timer(stream(volume.data, network.run, settings, partial(progress, "network"), cancelled, selection))
-        planes = _planes(slabs, selection.box[0], partial(progress, "finish"), cancelled)
+        slabs = _Timer(stream(volume.data, network.run, settings, monitor.within("network"), selection))
+        planes = _planes(slabs, selection.box[0], monitor.within("finish"))
         started = time.perf_counter()
         try:
             labels = _label(planes, volume, model, network, selection, nearest=spec.output_grid == "nearest")
@@ -139,21 +137,18 @@ def predict(
     ) from failure
 
 
-def _planes(
-    slabs: Iterable[Slab], part: slice, progress: Callable[[int, int], None], cancelled: Callable[[], bool]
-) -> Iterator[Slab]:
+def _planes(slabs: Iterable[Slab], part: slice, monitor: Monitor) -> Iterator[Slab]:
     """Slabs of one plane each: labeling a large one takes long enough to be followed and cancelled.
 
     Planes are copies, so that a slab's memory is free for the next patches whatever becomes of its last plane.
     """
     for slab in slabs:
         for index in range(slab.start, slab.stop):
-            if cancelled():
-                raise Cancelled
+            monitor.check()
             inside = slice(index - slab.start, index - slab.start + 1)
             covered = None if slab.covered is None else slab.covered[inside]
             yield Slab(index, index + 1, slab.features[:, inside].clone(), covered)
-            progress(index + 1 - part.start, part.stop - part.start)
+            monitor.progress(index + 1 - part.start, part.stop - part.start)
         del slab
 
 

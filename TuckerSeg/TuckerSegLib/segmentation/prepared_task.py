@@ -21,7 +21,7 @@ from ..image import Image
 from ..models.job_compression import compress_as_asked, facts_as_asked
 from ..models.model import SegmentationModel
 from ..models.task import SegmentationTask, TaskPart
-from ..monitor import Stopwatch
+from ..monitor import Monitor
 from ..records.job import InferenceSpec, Job
 from .prepared_model import PreparedModel, prepare
 
@@ -80,30 +80,26 @@ def prepare_task(
     task: SegmentationTask,
     inference: InferenceSpec,
     cache: Cache,
-    watch: Stopwatch,
+    monitor: Monitor,
     volume: Callable[[], Image] | None = None,
-    stop: Callable[[], None] = lambda: None,
-    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
 ) -> PreparedTask:
     """A task whose networks are loaded, compressed and prepared when their turn comes.
 
     Args:
         inference: Device, precision, threads and batch size.
+        monitor: Times the stages, hears before each of several networks whose turn it is, and is asked between the
+            steps whether to stop.
         volume: Gives the volume that compressions are calibrated on; not held once the last network is compressed.
-        stop: Asked between the steps; raises to stop.
-        on_event: Receives a ``part`` event before each of several networks.
     """
-    return PreparedTask(task, _prepare_parts(task, inference, cache, watch, [volume], stop, on_event))
+    return PreparedTask(task, _prepare_parts(task, inference, cache, monitor, [volume]))
 
 
 def _prepare_parts(
     task: SegmentationTask,
     inference: InferenceSpec,
     cache: Cache,
-    watch: Stopwatch,
+    monitor: Monitor,
     volume: list[Callable[[], Image] | None],
-    stop: Callable[[], None],
-    on_event: Callable[[dict[str, Any]], None],
 ) -> Iterator[PreparedPart]:
     loader, count = ThreadPoolExecutor(1), len(task.parts)
     load = functools.partial(_load, job=task.job, cache=cache, volume=volume[0], several=count > 1)
@@ -112,11 +108,11 @@ def _prepare_parts(
         for number, part in enumerate(task.parts):
             last = number + 1 == count
             if count > 1:
-                on_event({"event": "part", "number": number, "count": count, "name": part.name})
-            with watch.stage("load"):
-                model = _wait_for(loading, stop)
+                monitor.part(number, count, part.name)
+            with monitor.stage("load"):
+                model = _wait_for(loading, monitor)
             loading = None if last else loader.submit(load, task.parts[number + 1])
-            compress = functools.partial(compress_as_asked, job=task.job, cache=cache, watch=watch, stop=stop)
+            compress = functools.partial(compress_as_asked, job=task.job, cache=cache, monitor=monitor)
             whole = None
             if model.has_weights:
                 model = compress(model, volume=volume[0])
@@ -125,8 +121,8 @@ def _prepare_parts(
             if last:
                 volume.clear()
                 del load  # it holds the volume
-            stop()
-            with watch.stage("prepare"):
+            monitor.check()
+            with monitor.stage("prepare"):
                 ready = prepare(model, inference, cache, whole)
             del whole  # so does this
             with contextlib.closing(ready):
@@ -173,7 +169,7 @@ def _late(part: TaskPart, compress: Callable, volume: Callable[[], Image] | None
     return compress(part.load(), volume=volume)
 
 
-def _wait_for(loading: Future, stop: Callable[[], None]) -> Any:
+def _wait_for(loading: Future, monitor: Monitor) -> Any:
     while not wait([loading], timeout=ASK_S).done:
-        stop()
+        monitor.check()
     return loading.result()

@@ -6,13 +6,14 @@ patches where they overlap; a preview has only the one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..errors import ImageError
 from ..image import Box, Geometry, Image, cropped, oriented
+from ..monitor import Monitor
 from ..nnunet.plans import ModelPlans
 from ..records.job import InferenceSpec
 from .prepared_model import PreparedModel
@@ -25,25 +26,26 @@ def preview(
     model: PreparedModel | PreparedTask,
     inference: InferenceSpec,
     point_mm: Sequence[float],
-    cancelled: Callable[[], bool] = lambda: False,
+    monitor: Monitor | None = None,
 ) -> tuple[SegmentationResult, Box]:
     """Segment the one patch around a point, once, whatever ``inference`` says of mirroring.
 
     Args:
         model: Of a task of several networks, the patch of the first counts.
         point_mm: RAS.
+        monitor: Asked whether to stop; hears nothing.
 
     Returns:
         Labels of the patch's part of the image, and that part (Z, Y, X).
 
     Raises:
         ImageError: The point lies outside the image.
-        Cancelled: ``cancelled`` said so.
+        Cancelled: The monitor said so.
     """
     first = model.begin().ready if isinstance(model, PreparedTask) else model
     box = patch_box(volume.geometry, first.model.plans, point_mm)
     quick = replace(inference, mirroring=False, remove_blobs_mm3=0.0)  # a patch cuts structures
-    return segment(cropped(volume, box), model, quick, cancelled=cancelled), box
+    return segment(cropped(volume, box), model, quick, (monitor or Monitor()).quiet()), box
 
 
 def patch_box(geometry: Geometry, plans: ModelPlans, point_mm: Sequence[float]) -> Box:

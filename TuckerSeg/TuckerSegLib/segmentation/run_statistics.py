@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .. import hardware, image
 from ..models.description import describe
 from ..models.model import architecture_key, together
-from ..monitor import Stopwatch
+from ..monitor import Monitor
 from ..nnunet.plans import ModelPlans
 from ..postprocessing.small_blobs import Removed
 from ..preprocessing.preprocess import grid_voxels
@@ -79,7 +79,7 @@ def statistics_of(
     facts: VolumeFacts,
     structures: tuple[Structure, ...],
     notes: Sequence[str],
-    watch: Stopwatch,
+    monitor: Monitor,
 ) -> RunStatistics:
     """The record of a whole run.
 
@@ -109,7 +109,7 @@ def statistics_of(
         patches=sum(part.patches for part in parts),
         patches_skipped=sum(part.patches_skipped for part in parts),
         voxels=math.prod(facts.geometry.shape),
-        seconds=watch.with_total(),
+        seconds=monitor.with_total(),
         peak_memory_bytes=hardware.peak_memory_bytes(),
         backend=first.device.backend,
         device=first.device.id,

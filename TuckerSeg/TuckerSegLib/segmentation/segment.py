@@ -9,7 +9,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,10 +17,9 @@ import numpy as np
 from .. import catalog, hardware, image, quality
 from ..cache import Cache
 from ..catalog import structures
-from ..errors import Cancelled
 from ..models.model import SegmentationModel
 from ..models.task import SegmentationTask, single_task
-from ..monitor import Listener, Stopwatch, deaf
+from ..monitor import Monitor
 from ..postprocessing.merge import MergedLabels
 from ..postprocessing.small_blobs import remove_small_blobs
 from ..preprocessing.preprocess import preprocess
@@ -29,7 +28,7 @@ from ..preprocessing.roi_finder import RoiFinder
 from ..preprocessing.shared_resampling import SharedResampling
 from ..records.job import InferenceSpec
 from ..records.statistics import RunStatistics, Structure
-from .predictor import Progress, predict
+from .predictor import predict
 from .prepared_model import PreparedModel
 from .prepared_task import PreparedPart, PreparedTask, prepare_task, prepared_single
 from .run_statistics import PartRun, VolumeFacts, blobs_note, limits_of, statistics_of, why_nothing
@@ -86,9 +85,9 @@ class SegmentationResult:
         record = replace(self.statistics, volume_shape=geometry.shape, voxels=voxels, computed_shape=computed)
         return replace(self, labels=labels, geometry=geometry, statistics=record)
 
-    def timed(self, watch: Stopwatch) -> SegmentationResult:
+    def timed(self, monitor: Monitor) -> SegmentationResult:
         """The same result, its statistics brought up to date with stages that came after them."""
-        record = replace(self.statistics, seconds=watch.with_total(), peak_memory_bytes=hardware.peak_memory_bytes())
+        record = replace(self.statistics, seconds=monitor.with_total(), peak_memory_bytes=hardware.peak_memory_bytes())
         return replace(self, statistics=record)
 
 
@@ -96,10 +95,7 @@ def segment(
     volume_image: image.Image | str | os.PathLike,
     model: Segmentable,
     inference: InferenceSpec | None = None,
-    watch: Stopwatch | None = None,
-    on_event: Listener = deaf,
-    cancelled: Callable[[], bool] = lambda: False,
-    notes: Sequence[str] = (),
+    monitor: Monitor | None = None,
     cache: Cache | None = None,
     crop: Crop | None = None,
 ) -> SegmentationResult:
@@ -110,45 +106,35 @@ def segment(
         model: From ``load_model``, ``compress`` or ``load_task``; or from ``prepare``, which saves preparing it for
             every image.
         inference: How; None takes the defaults. Its device, precision and threads were settled by ``prepare``.
-        watch: Times the stages; None makes one.
-        on_event: Receives ``stage``, ``progress`` and ``part`` events; ``progress.ProgressTracker`` makes a bar of
-            them.
-        cancelled: Asked before every network, every patch and every plane of labels.
-        notes: Remarks from earlier stages that belong into the statistics.
+        monitor: Hears of stages, progress and networks (``jobs.progress.ProgressTracker`` makes a bar of that), and
+            is asked before every network, every patch and every plane of labels whether to stop. Its seconds and
+            notes of earlier stages belong into the statistics. None: nobody listens.
         cache: Where compiled forms are kept; None takes the user's.
         crop: The part of the image that is computed; None: all of it.
 
     Raises:
         ImageError: The image cannot be read, or does not fit the model.
         BackendError, OutOfMemoryError: The device is not usable, or too small.
-        Cancelled: ``cancelled`` said so.
+        Cancelled: The monitor said so.
     """
-    watch = watch or Stopwatch(on_event)
+    monitor = monitor or Monitor()
     inference = inference or InferenceSpec()
     if not isinstance(volume_image, image.Image):
-        with watch.stage("read"):
+        with monitor.stage("read"):
             volume_image = image.read_image(volume_image)
     held = [volume_image]  # a large CT: its memory is needed for the patches of the last network
     del volume_image
-
-    def stop() -> None:
-        if cancelled():
-            raise Cancelled("The run was cancelled.")
-
-    with contextlib.closing(_ready(model, inference, cache, watch, held, stop, on_event)) as task:
+    with contextlib.closing(_ready(model, inference, cache, monitor, held)) as task:
         settings = inference.with_step(task.step_fraction)
-        run = _Run(task, settings, watch, on_event, cancelled, stop, crop or Crop(None))
-        return run.over(held, notes)
+        return _Run(task, settings, monitor, crop or Crop(None)).over(held)
 
 
 def _ready(
     model: Segmentable,
     inference: InferenceSpec,
     cache: Cache | None,
-    watch: Stopwatch,
+    monitor: Monitor,
     held: list[image.Image],
-    stop: Callable[[], None],
-    on_event: Listener,
 ) -> PreparedTask:
     """Whatever can be segmented with, as networks that become ready one after the other."""
     if isinstance(model, PreparedTask):
@@ -156,25 +142,14 @@ def _ready(
     if isinstance(model, PreparedModel):
         return prepared_single(model, single_task(model.model))
     task = single_task(model) if isinstance(model, SegmentationModel) else model
-    return prepare_task(task, inference, cache or Cache(), watch, lambda: held[0], stop, on_event)
+    return prepare_task(task, inference, cache or Cache(), monitor, lambda: held[0])
 
 
 class _Run:
     """One image through the networks of a task."""
 
-    def __init__(
-        self,
-        task: PreparedTask,
-        inference: InferenceSpec,
-        watch: Stopwatch,
-        on_event: Listener,
-        cancelled: Callable[[], bool],
-        stop: Callable[[], None],
-        crop: Crop,
-    ):
-        self._crop = crop
-        self._task, self._inference, self._watch = task, inference, watch
-        self._on_event, self._cancelled, self._stop = on_event, cancelled, stop
+    def __init__(self, task: PreparedTask, inference: InferenceSpec, monitor: Monitor, crop: Crop):
+        self._task, self._inference, self._monitor, self._crop = task, inference, monitor, crop
         self._resampling = SharedResampling()
         self._roi_finder = RoiFinder(inference, None if crop.cut else crop.box)
         self._merged = MergedLabels(max(task.label_names, default=0))
@@ -183,33 +158,32 @@ class _Run:
         self._doubts: list[str] = []
         self._events: list[str] = []
 
-    def over(self, held: list[image.Image], notes: Sequence[str]) -> SegmentationResult:
+    def over(self, held: list[image.Image]) -> SegmentationResult:
         """Run all networks.
 
         Args:
             held: The image; emptied once it is not needed any more.
-            notes: May grow during the run.
         """
         whole = held[0].geometry
         if self._crop.cut and self._crop.box is not None:
             held[0] = image.cropped(held[0], self._crop.box)
         facts = VolumeFacts(held[0].source, held[0].geometry)
         self._doubts.extend([*held[0].notes, *filter(None, [self._crop.note])])
-        self._watch.seconds.update(network=0.0, finish=0.0)  # nothing of an attempt that failed
-        before = {"read": self._watch.seconds.get("read", 0.0)}
+        self._monitor.seconds.update(network=0.0, finish=0.0)  # nothing of an attempt that failed
+        before = {"read": self._monitor.seconds.get("read", 0.0)}
         for number, part in enumerate(self._task):
             self._run(part, held, facts, before, last=number + 1 == self._task.count)
-            before = dict(self._watch.seconds)
-        return self._result(facts, notes).placed(whole, self._crop.box)
+            before = dict(self._monitor.seconds)
+        return self._result(facts).placed(whole, self._crop.box)
 
     def _run(
         self, part: PreparedPart, held: list[image.Image], facts: VolumeFacts, before: dict[str, float], last: bool
     ) -> None:
         """One network; its labels go over those that are there."""
-        model, watch = part.ready.model, self._watch
+        model, monitor = part.ready.model, self._monitor
         plans = model.plans
         with hardware.torch_threads(part.ready.threads):
-            with watch.stage("preprocess"):
+            with monitor.stage("preprocess"):
                 if self._image_check is None:
                     self._image_check = quality.check_image(held[0], plans.expects_hounsfield)
                 convention = catalog.resampling_convention(plans.dataset_name)
@@ -220,24 +194,23 @@ class _Run:
             if last:
                 held.clear()
                 self._resampling = None
-            self._on_event({"event": "stage", "stage": "network"})
-            progress = _progress(self._on_event)
+            monitor.begin("network")
             volume = replace(volume, roi=roi)
-            prediction = predict(volume, model, part.ready.network, self._inference, progress, self._cancelled)
-        watch.add("network", prediction.network_s)
-        watch.add("finish", prediction.finish_s)
+            prediction = predict(volume, model, part.ready.network, self._inference, monitor)
+        monitor.add("network", prediction.network_s)
+        monitor.add("finish", prediction.finish_s)
         found = self._merged.add(prediction.labels, part.values)
         self._events.extend(prediction.notes)
-        seconds = {stage: taken - before.get(stage, 0.0) for stage, taken in watch.seconds.items()}
+        seconds = {stage: taken - before.get(stage, 0.0) for stage, taken in monitor.seconds.items()}
         self._done.append(PartRun.of(part, facts, self._inference, prediction, seconds, found))
 
-    def _result(self, facts: VolumeFacts, notes: Sequence[str]) -> SegmentationResult:
+    def _result(self, facts: VolumeFacts) -> SegmentationResult:
         started = time.perf_counter()
         names, labels = dict(self._task.label_names), self._merged.labels
         wanted = names.values() if self._task.structures is None else self._task.structures
         volumes = image.segment_volumes_ml(labels, facts.geometry, sorted(names))
         report = quality.check_labels(labels, facts.geometry, names, volumes, self._image_check, wanted)
-        self._watch.add("finish", time.perf_counter() - started)
+        self._monitor.add("finish", time.perf_counter() - started)
         if self._task.structures is not None:
             self._merged.keep(value for value, name in names.items() if name in wanted)
         self._remove_blobs(labels, facts, names)
@@ -246,18 +219,14 @@ class _Run:
         found = tuple(Structure(value, names[value], volume) for value, volume in volumes.items() if volume)
         if not found:
             self._doubts.append(why_nothing(facts, [*report.warnings, *self._doubts]))
-        told = (*report.warnings, *notes, *self._doubts, *self._events)
-        record = statistics_of(self._task.name, self._done, self._inference, facts, found, told, self._watch)
+        told = (*report.warnings, *self._monitor.notes, *self._doubts, *self._events)
+        record = statistics_of(self._task.name, self._done, self._inference, facts, found, told, self._monitor)
         return SegmentationResult(labels, facts.geometry, names, replace(record, quality=report))
 
     def _remove_blobs(self, labels: np.ndarray, facts: VolumeFacts, names: Mapping[int, str]) -> None:
         largest_mm3 = self._inference.remove_blobs_mm3
         if not largest_mm3:
             return
-        with self._watch.stage("clean"):
-            removed = remove_small_blobs(labels, largest_mm3 / (facts.geometry.voxel_volume_ml * 1000), self._stop)
+        with self._monitor.stage("clean"):
+            removed = remove_small_blobs(labels, largest_mm3 / (facts.geometry.voxel_volume_ml * 1000), self._monitor)
         self._events.append(blobs_note(removed, largest_mm3, facts.geometry, names))
-
-
-def _progress(on_event: Listener) -> Progress:
-    return lambda stage, done, total: on_event({"event": "progress", "stage": stage, "done": done, "total": total})

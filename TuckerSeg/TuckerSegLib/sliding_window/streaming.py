@@ -17,7 +17,8 @@ from functools import partial
 
 import torch
 
-from ..errors import Cancelled, SpecError
+from ..errors import SpecError
+from ..monitor import Monitor
 from .accumulator import Accumulator, Piece
 from .grid import padding, patch_origins
 from .selection import Selection, select_patches
@@ -75,8 +76,7 @@ def stream(
     volume: torch.Tensor,
     predictor: Predictor,
     spec: StreamSpec,
-    progress: Callable[[int, int], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    monitor: Monitor | None = None,
     selection: Selection | None = None,
 ) -> Iterator[Slab]:
     """Predict a volume patch by patch and hand out finished slabs along Z, first to last, without gaps.
@@ -90,12 +90,12 @@ def stream(
         predictor: (B, C, z, y, x) to (B, F, z, y, x), features or logits, any float type, any device. Its output
             is only read.
         spec: Patches, mirroring and batch.
-        progress: Called with (patches done, patches to run) after each batch.
-        cancelled: Asked before each call of the predictor; True ends the stream.
+        monitor: Hears after each batch how many patches are done, of those to run, and is asked before each call of
+            the predictor whether to stop.
         selection: Which patches of the grid are run; slabs hold its box only. None runs all.
 
     Raises:
-        Cancelled: ``cancelled`` said so.
+        Cancelled: The monitor said so.
         SpecError: The volume has not four axes.
     """
     if volume.ndim != 4:
@@ -109,8 +109,9 @@ def stream(
         slice(part.start + before, part.stop + before) for part, (before, _) in zip(selection.box, pads, strict=True)
     )
     start = selection.box[0].start
-    mirrored = partial(_mirrored, predictor, spec.mirror_axes, cancelled)
-    for piece in _pieces(volume, mirrored, spec, progress, replace(selection, box=box)):
+    monitor = monitor or Monitor()
+    mirrored = partial(_mirrored, predictor, spec.mirror_axes, monitor)
+    for piece in _pieces(volume, mirrored, spec, monitor, replace(selection, box=box)):
         stop = start + piece.means.shape[1]
         yield Slab(start, stop, piece.means, piece.covered)
         start = stop
@@ -126,7 +127,7 @@ def _pieces(
     volume: torch.Tensor,
     predictor: Predictor,
     spec: StreamSpec,
-    progress: Callable[[int, int], None] | None,
+    monitor: Monitor,
     selection: Selection,
 ) -> Iterator[Piece]:
     """Of the padded volume; so is the selection's box."""
@@ -137,8 +138,7 @@ def _pieces(
         patches = torch.stack([volume[(slice(None), *_box(origin, spec.patch_shape))] for origin in batch])
         predicted = predictor(patches)
         done = start + len(batch)
-        if progress:
-            progress(done, len(origins))
+        monitor.progress(done, len(origins))
         if selection.alone:  # weights cancel
             inside = [slice(part.start - first, part.stop - first) for part, first in zip(box, batch[0])]
             yield Piece(predicted[0].to(spec.accumulator_device or predicted.device)[(slice(None), *inside)], None)
@@ -152,15 +152,14 @@ def _pieces(
 
 @torch.no_grad()
 def _mirrored(
-    predictor: Predictor, mirror_axes: Sequence[int], cancelled: Callable[[], bool] | None, patches: torch.Tensor
+    predictor: Predictor, mirror_axes: Sequence[int], monitor: Monitor, patches: torch.Tensor
 ) -> torch.Tensor:
     """Mean of the predictions of all mirrored forms of a batch; (B, F, z, y, x)."""
     axes = [axis + 2 for axis in sorted(set(mirror_axes))]
     flips = [chosen for count in range(len(axes) + 1) for chosen in itertools.combinations(axes, count)]
     total = None
     for chosen in flips:
-        if cancelled and cancelled():
-            raise Cancelled
+        monitor.check()
         if total is None:  # the first one is not mirrored
             total = predictor(patches)
             if len(flips) > 1:

@@ -15,7 +15,7 @@ from ..errors import ImageError, OutputError
 from ..jobs.comparison import StrengthResult
 from ..jobs.runs import Runs
 from ..model_zoo.importing import import_model
-from ..monitor import Context
+from ..monitor import Monitor
 from ..records.comparison import ComparisonRow
 from ..records.job import InferenceSpec, Job, Step
 from ..records.protocol import BoxFile, VolumeFile
@@ -38,11 +38,11 @@ class Handlers:
         self._runs = Runs(cache)
         self._volume: tuple[str, image.Image] | None = None
 
-    def describe_model(self, request: Request, context: Context) -> Fields:
+    def describe_model(self, request: Request, monitor: Monitor) -> Fields:
         """Facts of a model or a task for a panel."""
         return describe(request["model"], _folds(request), self._runs.described)
 
-    def devices(self, request: Request, context: Context) -> Fields:
+    def devices(self, request: Request, monitor: Monitor) -> Fields:
         """Every device, usable or not, and which one ``auto`` takes."""
         devices = hardware.devices()
         chosen, reason = hardware.choose("auto", devices)
@@ -52,7 +52,7 @@ class Handlers:
             "automatic": {"id": chosen.id, "reason": reason, "precision": precision},
         }
 
-    def estimate(self, request: Request, context: Context) -> Fields:
+    def estimate(self, request: Request, monitor: Monitor) -> Fields:
         """What a run would cost; with ``measure``, one patch is run where this computer's speed is not known."""
         inference = from_json(InferenceSpec, request["inference"])
         compression = (request.get("method"), request.get("compression") or {})
@@ -60,25 +60,25 @@ class Handlers:
         more = {"calibrate": request.get("calibrate") or "auto", "crop": request.get("crop"), "steps": _steps(request)}
         job = Job((), None, *asked, **more, structures=_structures(request))
         geometry = image.Geometry(tuple(request["shape"]), request["affine"])
-        return {"estimate": to_json(self._runs.estimate(job, geometry, bool(request.get("measure")), context))}
+        return {"estimate": to_json(self._runs.estimate(job, geometry, bool(request.get("measure")), monitor))}
 
-    def segment(self, request: Request, context: Context) -> Fields:
+    def segment(self, request: Request, monitor: Monitor) -> Fields:
         """A whole volume."""
         job = from_json(Job, request["job"])
         if request.get("structures") is not None:
             job = replace(job, structures=_structures(request))
-        result = self._runs.segment(job, self._read(request), context)
+        result = self._runs.segment(job, self._read(request), monitor)
         return {
             "statistics": to_json(result.statistics),
             "labels": _plain(write_box(result.labels, Path(request["labels"]))),
             "label_names": result.label_names,
         }
 
-    def preview(self, request: Request, context: Context) -> Fields:
+    def preview(self, request: Request, monitor: Monitor) -> Fields:
         """The one patch around a point."""
         started = time.perf_counter()
         job = from_json(Job, request["job"])
-        result, box = self._runs.preview(job, self._read(request), request["point"], context)
+        result, box = self._runs.preview(job, self._read(request), request["point"], monitor)
         found = {structure.value: structure.name for structure in result.statistics.structures}
         return {
             "labels": _plain(write_box(result.labels, Path(request["labels"]), _lower(box))),
@@ -86,7 +86,7 @@ class Handlers:
             "seconds": time.perf_counter() - started,
         }
 
-    def compare(self, request: Request, context: Context) -> Fields:
+    def compare(self, request: Request, monitor: Monitor) -> Fields:
         """The original and several strengths on a volume, or on a box of it."""
         job, volume, lower = from_json(Job, request["job"]), self._read(request), (0, 0, 0)
         if request.get("box_mm"):
@@ -95,15 +95,15 @@ class Handlers:
                 raise ImageError("The center of the comparison lies outside the volume; move the crosshair into it.")
             volume, lower = image.cropped(volume, box), _lower(box)
         remember = not request.get("box_mm")
-        rows = self._runs.compare(job, volume, strengths_of(request), context, remember)
+        rows = self._runs.compare(job, volume, strengths_of(request), monitor, remember)
         for number, row in enumerate(rows):
             record = _write_row(row, Path(request["folder"]), number, lower)
-            context.on_event({"event": "row", "row": to_json(record)})
+            monitor.tell("row", row=to_json(record))
         return {}
 
-    def import_model(self, request: Request, context: Context) -> Fields:
+    def import_model(self, request: Request, monitor: Monitor) -> Fields:
         """Copy a model and give it a name."""
-        model = import_model(request["path"], request["name"], context.cancelled)
+        model = import_model(request["path"], request["name"], monitor)
         return {"name": model.name, "title": model.title, "path": str(model.path)}
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from ..errors import Cancelled, TuckerSegError
 from ..files.leftovers import is_temporary, sweep
-from ..monitor import Context
+from ..monitor import Monitor
 from ..printable import excerpt
 from ..records.protocol import PROTOCOL_VERSION, REQUESTS, event_line
 from ..records.statistics import versions
@@ -158,8 +158,8 @@ class WorkerProcess:
                 f"Unknown request '{excerpt(work.kind)}'. Application and worker are of different versions."
             )
         check_fields(work.request)
-        context = Context(lambda event: self._forward(work, event), work.cancelled.is_set)
-        return getattr(self._handlers, work.kind)(work.request, context)
+        monitor = Monitor(lambda event: self._forward(work, event), work.cancelled.is_set)
+        return getattr(self._handlers, work.kind)(work.request, monitor)
 
     def _forward(self, work: Work, event: dict[str, Any]) -> None:
         self._tell(work.number, event["event"], **{key: value for key, value in event.items() if key != "event"})

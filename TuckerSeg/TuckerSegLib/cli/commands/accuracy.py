@@ -8,7 +8,6 @@ from pathlib import Path
 from ...analysis.layer_errors import RankGrid
 from ...image import read_image
 from ...models.loading import load_model
-from ...monitor import stop_if
 from ...training.device import training_device, training_precision
 from ...training.distillation.settings import RepairSettings
 from .. import explore as exploring
@@ -30,7 +29,7 @@ def explore(options: argparse.Namespace) -> None:
         read_image(options.calibrate_on) if options.calibrate_on else None,
         RepairSettings(options.repair_steps, precision=training_precision(training_device("auto"))),
         Path(options.out),
-        lambda: stop_if(options.stopped),
+        options.monitor,
     )
 
 
@@ -41,5 +40,5 @@ def reconstruct(options: argparse.Namespace) -> None:
         RankGrid(options.multiple, tuple(options.layer)),
         read_image(options.ct) if options.ct else None,
         Path(options.out),
-        lambda: stop_if(options.stopped),
+        options.monitor,
     )

@@ -18,7 +18,6 @@ from ...models.job_compression import compress_as_asked, planned_steps
 from ...models.loading import load_model
 from ...models.model import SegmentationModel
 from ...models.task import bring_networks, task_of
-from ...monitor import Stopwatch, stop_if
 from ...records.compression import Cost
 from ...records.job import DEFAULT_METHOD, Job, Step
 from ...records.serialization import to_json
@@ -64,10 +63,12 @@ def _compress_into_cache(options: argparse.Namespace) -> None:
     job, cache = compression_job(options), Cache()
     before = sum(entry.size_bytes for entry in cache.entries())
     with contextlib.closing(TerminalReporter()) as reporter:
-        bring_networks(job, reporter, options.stopped)
-        watch, stop = Stopwatch(reporter), lambda: stop_if(options.stopped)
+        monitor = options.monitor.through(reporter)
+        bring_networks(job, monitor)
         volume = (lambda: read_image(options.ct)) if options.ct else None
-        task = prepare_task(task_of(job, cache), job.inference, cache, watch, volume, stop, ProgressTracker(reporter))
+        task = prepare_task(
+            task_of(job, cache), job.inference, cache, monitor.through(ProgressTracker(reporter)), volume
+        )
         with contextlib.closing(task):
             for part in task:
                 reporter.close()
@@ -100,7 +101,7 @@ def _calibrate(model: SegmentationModel, options: argparse.Namespace, cache: Cac
         if found is not None and volume_id(volume) in found.volume_ids:
             say(f"{path}: is part of the calibration already")
             continue
-        found = calibrate_model(model, volume, found, progress=lambda done: stop_if(options.stopped))
+        found = calibrate_model(model, volume, found, monitor=options.monitor)
         store_calibration(model, found, cache)
         say(f"{path}: calibrated")
     say(f"{model.name}: calibrated on {found.patches} patches of {', '.join(found.volumes)}")
@@ -143,7 +144,7 @@ def compressed(
         volume: See ``compress_as_asked``.
     """
     job = compression_job(options)
-    return compress_as_asked(model, job, Cache(), Stopwatch(), volume, lambda: stop_if(options.stopped))
+    return compress_as_asked(model, job, Cache(), options.monitor.quiet(), volume)
 
 
 def model_output(path: str) -> Path:

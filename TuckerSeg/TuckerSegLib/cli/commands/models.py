@@ -31,7 +31,7 @@ def bring(name: str, options: argparse.Namespace) -> None:
     from ...model_zoo.installing import ensure_installed
 
     with _reporter(options) as reporter:
-        ensure_installed(known, on_event=reporter, cancelled=options.stopped)
+        ensure_installed(known, monitor=options.monitor.through(reporter))
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -60,7 +60,7 @@ def _download(options: argparse.Namespace) -> None:
 def _import(options: argparse.Namespace) -> None:
     from ...model_zoo.importing import import_model
 
-    model = import_model(options.path, options.name, options.stopped)
+    model = import_model(options.path, options.name, options.monitor)
     facts = {"event": "result", **_import_facts(model)}
     _say(options, facts, model.title, f"Imported into {model.path}; use it as --model {model.name}")
 

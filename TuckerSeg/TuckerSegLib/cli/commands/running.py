@@ -25,7 +25,7 @@ def segment(options: argparse.Namespace) -> None:
         check_writable(options.stats)
     reporter = JsonReporter() if options.json else TerminalReporter()
     try:
-        result = run_job(job, reporter, options.stopped)
+        result = run_job(job, monitor=options.monitor.through(reporter))
     finally:
         reporter.close()
     document = to_json(result.statistics)
@@ -41,11 +41,11 @@ def segment(options: argparse.Namespace) -> None:
 
 def plan(options: argparse.Namespace) -> None:
     """``tuckerseg plan IN``."""
-    exploring.plan(job_of(options), options.measure, options.json, options.stopped)
+    exploring.plan(job_of(options), options.measure, options.json, options.monitor)
 
 
 def compare(options: argparse.Namespace) -> None:
     """``tuckerseg compare IN --ranks 0.85,0.7``."""
     folder = Path(options.out) if options.out else None
     strengths = strengths_of(options.ranks)
-    exploring.compare(job_of(options, strength=strengths[0]), strengths, folder, options.json, options.stopped)
+    exploring.compare(job_of(options, strength=strengths[0]), strengths, folder, options.json, options.monitor)

@@ -38,8 +38,7 @@ def repair(options: argparse.Namespace) -> None:
             state_folder=output.absolute().parent if options.resume else None,
             threads=options.threads,
             device=options.device,
-            on_event=reporter,
-            cancelled=options.stopped,
+            monitor=options.monitor.through(reporter),
         )
     finally:
         reporter.close()
@@ -71,7 +70,7 @@ def finetune(options: argparse.Namespace) -> None:
     with temporary_folder(output.parent) as store:
         place = TrainingPlace(options.device, options.threads, store, output if options.resume else None)
         try:
-            tuned, records = finetune_model(model, dataset, settings, place, reporter, options.stopped)
+            tuned, records = finetune_model(model, dataset, settings, place, options.monitor.through(reporter))
         finally:
             reporter.close()
     tuned.save(output)

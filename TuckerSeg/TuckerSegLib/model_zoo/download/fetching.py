@@ -15,8 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import Cancelled, DownloadError
+from ...errors import DownloadError
 from ...files.durable import move_into_place
+from ...monitor import Monitor
 from .answers import length_of, passing_status, pause_asked, range_of, reason_of
 from .connections import check_address, opener_for
 from .pacing import Pace
@@ -30,8 +31,6 @@ LEAST_GAIN_BYTES = 64 * 1024  # an attempt that brings less counts as one that b
 LARGER_SHARE = 1.1  # a file that is published anew may be this much larger than expected
 MOST_BYTES = 10**10  # of a file of which nothing is known
 MOST_TIMES = 3  # so often may everything come, with what has to come again
-
-Progress = Callable[[int, int | None], None]  # bytes that are here, and of how many; None where it is not known
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,7 @@ def fetch(
     url: str,
     target: Path,
     sha256: str | None = None,
-    progress: Progress = lambda done, total: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    monitor: Monitor | None = None,
     spare: Callable[[int], int] = lambda total: 0,
     patience: Patience | None = None,
     size_bytes: int | None = None,
@@ -92,23 +90,25 @@ def fetch(
     Args:
         target: Where it lies when it is whole; ``target.part`` beside it until then.
         sha256: What it has to be; None: nothing is known.
+        monitor: Hears how many bytes are here, and of how many (None where that is not known); asked between chunks
+            whether to stop. What came until then stays for the next time.
         spare: Bytes of disk that a file of a size needs besides itself.
-        cancelled: Asked between chunks; what came until then stays for the next time.
         size_bytes: How large it should be; None: not known. One that is much larger is not taken.
 
     Raises:
         DownloadError: It cannot be had: no connection, not there, wrong checksum, full disk, not HTTPS, too large,
             too slow. What came stays for the next time where that can help.
-        Cancelled: ``cancelled`` said so.
+        Cancelled: The monitor said so.
     """
     check_address(url)
+    monitor = monitor or Monitor()
     while True:
         with PartFile(target, url) as part:
             resumed = part.size > 0
-            _Transfer(part, progress, cancelled, spare, patience or Patience(), size_bytes).complete()
+            _Transfer(part, monitor, spare, patience or Patience(), size_bytes).complete()
             if not part.size:
                 raise DownloadError(f"{url}: the server has an empty file there.")
-        found = sha256_of(part.path, cancelled)
+        found = sha256_of(part.path, monitor)
         if sha256 in (None, found):
             move_into_place(part.path, target)
             part.forget()
@@ -121,13 +121,12 @@ def fetch(
             )
 
 
-def sha256_of(path: Path, cancelled: Callable[[], bool] = lambda: False) -> str:
+def sha256_of(path: Path, monitor: Monitor | None = None) -> str:
     """SHA-256 of a file, as a hexadecimal string."""
-    digest = hashlib.sha256()
+    digest, monitor = hashlib.sha256(), monitor or Monitor()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
-            if cancelled():
-                raise Cancelled("The download was cancelled.")
+            monitor.check("The download")
             digest.update(chunk)
     return digest.hexdigest()
 
@@ -148,16 +147,15 @@ class _Transfer:
     def __init__(
         self,
         part: PartFile,
-        progress: Progress,
-        cancelled: Callable[[], bool],
+        monitor: Monitor,
         spare: Callable[[int], int],
         patience: Patience,
         size_bytes: int | None,
     ):
-        self._part, self._progress, self._cancelled, self._spare = part, progress, cancelled, spare
+        self._part, self._monitor, self._spare = part, monitor, spare
         self._patience, self._expected = patience, size_bytes
         self._most = MOST_BYTES if size_bytes is None else int(LARGER_SHARE * size_bytes) + CHUNK_BYTES
-        self._pace = Pace(part.url, MOST_TIMES * self._most, cancelled, patience.clock)
+        self._pace = Pace(part.url, MOST_TIMES * self._most, monitor, patience.clock)
         self._opener = opener_for(part.url, self._pace)
 
     def complete(self) -> None:
@@ -192,7 +190,7 @@ class _Transfer:
             if failures >= most or attempt == patience.attempts_in_all:
                 raise DownloadError(f"{urllib.parse.urlsplit(part.url).hostname} cannot be reached ({reason}).")
             pause = patience.first_s * 2 ** (failures - 1) * random.uniform(0.5, 1.0)
-            _wait(min(max(pause, asked_s), patience.longest_s), self._cancelled)
+            _wait(min(max(pause, asked_s), patience.longest_s), self._monitor)
 
     def _receive(self) -> None:
         part = self._part
@@ -206,9 +204,8 @@ class _Transfer:
                 if total is None:
                     check_space(part.path.parent, len(chunk) + self._spare(part.size))
                 part.write(chunk)
-                self._progress(part.size, total)
-                if self._cancelled():
-                    raise Cancelled("The download was cancelled.")
+                self._monitor.progress(part.size, total)
+                self._monitor.check("The download")
         if total is not None and part.size < total:
             raise ConnectionError("the connection ended early")
 
@@ -229,7 +226,7 @@ class _Transfer:
         needed = self._expected if total is None else total
         if needed is not None:
             check_space(part.path.parent, max(needed - part.size, 0) + self._spare(needed))
-        self._progress(part.size, total)
+        self._monitor.progress(part.size, total)
         return total
 
     def _refuse_more(self, total: int | None) -> None:
@@ -253,9 +250,8 @@ def _is_whole(error: urllib.error.HTTPError, part: PartFile) -> bool:
     return False
 
 
-def _wait(seconds: float, cancelled: Callable[[], bool]) -> None:
+def _wait(seconds: float, monitor: Monitor) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
-        if cancelled():
-            raise Cancelled("The download was cancelled.")
+        monitor.check("The download")
         time.sleep(min(left, CANCEL_CHECK_S))

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ...errors import Cancelled, DownloadError
+from ...errors import DownloadError
+from ...monitor import Monitor
 
 HEAD_BYTES = 1024 * 1024  # of everything before the file itself; servers send less than a hundredth of it
 PATIENT_S = 1.0  # so long, an answer is waited for without asking whether it is still wanted
@@ -27,15 +28,15 @@ class Pace:
     Args:
         url: For messages.
         most_bytes: In all, what is sent twice counted twice.
-        cancelled: Asked when something comes before the file, where that takes long.
+        monitor: Asked whether to stop when something comes before the file, where that takes long.
         clock: Seconds.
     """
 
     def __init__(
-        self, url: str, most_bytes: int, cancelled: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+        self, url: str, most_bytes: int, monitor: Monitor, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._url = url
-        self._left, self._cancelled, self._clock = most_bytes, cancelled, clock
+        self._left, self._monitor, self._clock = most_bytes, monitor, clock
         self._head_left: int | None = HEAD_BYTES
         self._since, self._came = clock(), 0
 
@@ -60,8 +61,8 @@ class Pace:
             raise DownloadError(f"{self._url}: the server sends the same again and again.")
         seconds = self._clock() - self._since
         if self._head_left is not None:
-            if seconds > PATIENT_S and self._cancelled():
-                raise Cancelled("The download was cancelled.")
+            if seconds > PATIENT_S:
+                self._monitor.check("The download")
             self._head_left -= size
             if self._head_left < 0:
                 raise DownloadError(f"{self._url}: the server sends more than {HEAD_BYTES // 1024} kB before the file.")

@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...errors import Cancelled, ModelFileError, SpecError
+from ...errors import ModelFileError, SpecError
 from ...evaluation.overlap import mean_dice
 from ...linear_head import Head
+from ...monitor import Monitor
 from ...records.serialization import from_json, to_json
 from ...tensor_file import read_tensors, write_tensors
 from ..device import training_device
@@ -33,7 +33,6 @@ WARM_UP = 0.05  # share of the steps until the learning rate is at its highest
 BETAS = (0.9, 0.99)
 LAYOUT = torch.channels_last_3d  # gradients of half precision take two thirds of the time so, on a CPU
 
-Listener = Callable[[dict[str, Any]], None]
 DrawCrop = Callable[[torch.Generator], Tensor]
 
 
@@ -75,8 +74,7 @@ def repair_network(
     *,
     state_file: Path | None = None,
     device: str = "cpu",
-    on_event: Listener = lambda event: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    monitor: Monitor | None = None,
 ) -> Repaired:
     """Train a compressed network to give its original's outputs. No labels are involved.
 
@@ -91,32 +89,29 @@ def repair_network(
         settings: How.
         state_file: Written at every check. If it is there, the run goes on from it.
         device: See ``training_device``. The networks given stay where they are.
-        on_event: Receives ``stage``, ``progress`` and ``log`` events of the stage ``repair``.
-        cancelled: Asked before every step.
+        monitor: Hears of the stage ``repair`` and its progress, and is asked before every step whether to stop.
 
     Raises:
         BackendError: There is no such device.
         SpecError: The loss is not a number any more.
         ModelFileError: The state file is damaged or of another run.
         OutputError: It cannot be written.
-        Cancelled: ``cancelled`` said so.
+        Cancelled: The monitor said so.
     """
-    on_event({"event": "stage", "stage": STAGE})
+    monitor = (monitor or Monitor()).begin(STAGE)
     run = _Run(compressed, original, draw_crop, held_back, settings, device)
     run.begin(state_file)
     started, first = time.perf_counter(), run.record.steps_done
     while run.record.steps_done < settings.steps:
         losses = []
         for step in range(run.record.steps_done, min(settings.steps, run.record.steps_done + settings.check_every)):
-            if cancelled():
-                raise Cancelled("The repair was cancelled.")
+            monitor.check("The repair")
             losses.append(run.step(step))
             remaining_s = (time.perf_counter() - started) / (step + 1 - first) * (settings.steps - step - 1)
-            event = {"event": "progress", "stage": STAGE, "done": step + 1, "total": settings.steps}
-            on_event({**event, "remaining_s": remaining_s})
+            monitor.progress(step + 1, settings.steps, remaining_s=remaining_s)
         run.check(losses)
         message = f"Step {run.record.steps_done}: loss {run.record.losses[-1]:.4f}"
-        on_event({"event": "log", "message": f"{message}, agreement {run.record.agreement[-1]:.4f}."})
+        monitor.log(f"{message}, agreement {run.record.agreement[-1]:.4f}.")
         if state_file is not None:
             run.write(state_file)
     return Repaired(run.best_network(), run.record)

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from ...errors import Cancelled, OutOfMemoryError, SpecError
+from ...errors import OutOfMemoryError, SpecError
+from ...monitor import Monitor
 from ...nnunet.plans import ModelPlans
 from ...nnunet.reading import quiet_import
 from ..device import training_device
@@ -33,8 +33,6 @@ from .validation import mean_patch_dice
 
 GRADIENT_NORM = 12.0  # as nnU-Net
 STAGE = "fine-tune"
-
-Listener = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +51,7 @@ def fine_tune(
     *,
     state_file: Path | None = None,
     device: str = "cpu",
-    on_event: Listener = lambda event: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    monitor: Monitor | None = None,
 ) -> FineTuneResult:
     """Fine-tune a network on labeled cases.
 
@@ -68,9 +65,8 @@ def fine_tune(
         state_file: Written after every epoch. If it is there, the run goes on from it; the result is that of an
             uninterrupted run (on a GPU up to the order of its sums).
         device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``: a GPU where there is one.
-        on_event: Receives ``stage``, ``progress`` (iterations of all epochs) and ``log`` (one per epoch) events of the
-            stage ``fine-tune``.
-        cancelled: Asked before every batch; the epochs done are in the state file.
+        monitor: Hears of the stage ``fine-tune``, its progress in iterations of all epochs, and in words of each epoch.
+            Asked before every batch whether to stop; the epochs done are in the state file.
 
     Raises:
         DatasetError: Too few cases, or none that shows a structure is held back.
@@ -78,18 +74,18 @@ def fine_tune(
         ModelFileError: The state file is damaged or of another run.
         OutputError: It cannot be written.
         BackendError, OutOfMemoryError: The device is not there, or too small.
-        Cancelled: ``cancelled`` said so.
+        Cancelled: The monitor said so.
     """
     place = training_device(device)
-    on_event({"event": "stage", "stage": STAGE})
+    monitor = (monitor or Monitor()).begin(STAGE)
     try:
-        run = _Run(network, plans, dataset, settings, place, cancelled)
+        run = _Run(network, plans, dataset, settings, place, monitor)
         run.begin(state_file)
-        on_event({"event": "log", "message": f"Validation Dice before: {run.record.dice_before:.4f}."})
+        monitor.log(f"Validation Dice before: {run.record.dice_before:.4f}.")
         if state_file is not None:
             write_state(state_file, run.state())  # a folder that cannot be written is found before an hour has passed
         while run.record.epochs_done < settings.epochs:
-            run.train_epoch(on_event)
+            run.train_epoch()
             if state_file is not None:
                 write_state(state_file, run.state())
     except torch.cuda.OutOfMemoryError as error:
@@ -110,9 +106,9 @@ class _Run:
         dataset: TrainingSet,
         settings: FineTuningSettings,
         device: torch.device,
-        cancelled: Callable[[], bool],
+        monitor: Monitor,
     ):
-        self._settings, self._device, self._cancelled = settings, device, cancelled
+        self._settings, self._device, self._monitor = settings, device, monitor
         self._ignore_label = dataset.ignore_label
         self._network = copy.deepcopy(network).to(device).requires_grad_(True)
         self._names = [name for name, _ in self._network.named_parameters()]
@@ -142,13 +138,13 @@ class _Run:
         if state.loss_scale:
             self._scaler.load_state_dict(state.loss_scale)
 
-    def train_epoch(self, on_event: Listener) -> None:
+    def train_epoch(self) -> None:
         """One epoch and its validation; the weights are remembered if they are the best so far."""
         epoch = self.record.epochs_done + 1
         on_gpu = self._device.type == "cuda"
         with torch.random.fork_rng([self._device] if on_gpu else []):
             torch.manual_seed(self._settings.seed * 100_003 + epoch)  # for dropout, where a network has it
-            loss = self._mean_loss(epoch, on_event)
+            loss = self._mean_loss(epoch)
         if not math.isfinite(loss):
             raise SpecError(
                 f"The loss became {loss} in epoch {epoch}; expected a number. Choose a learning rate below "
@@ -162,7 +158,7 @@ class _Run:
         if is_best:
             self._best = tensors_of(self._network)
         message = f"Epoch {epoch} of {self._settings.epochs}: loss {loss:.4f}, validation Dice {dice:.4f}"
-        on_event({"event": "log", "message": message + (", the best so far." if is_best else ".")})
+        self._monitor.log(message + (", the best so far." if is_best else "."))
 
     def state(self) -> TrainingState:
         return TrainingState(
@@ -178,7 +174,7 @@ class _Run:
         put_tensors(self._network, self._best)
         return self._network.to("cpu").requires_grad_(False).eval()
 
-    def _mean_loss(self, epoch: int, on_event: Listener) -> float:
+    def _mean_loss(self, epoch: int) -> float:
         """Train for one epoch; the mean of its losses."""
         settings, started = self._settings, time.perf_counter()
         done_before, total = (epoch - 1) * settings.iterations, settings.epochs * settings.iterations
@@ -188,8 +184,7 @@ class _Run:
             losses = losses + self._step(batch)
             left = total - done_before - done
             remaining_s = (time.perf_counter() - started) / done * left
-            event = {"event": "progress", "stage": STAGE, "done": done_before + done, "total": total}
-            on_event({**event, "remaining_s": remaining_s})
+            self._monitor.progress(done_before + done, total, remaining_s=remaining_s)
         return float(losses) / settings.iterations
 
     def _step(self, batch: Batch) -> torch.Tensor:
@@ -211,8 +206,7 @@ class _Run:
 
     def _batches(self, make: Callable[[int], Batch], count: int):
         for batch in batches(make, count, ahead=self._device.type == "cuda"):
-            if self._cancelled():
-                raise Cancelled("The fine-tuning was cancelled.")
+            self._monitor.check("The fine-tuning")
             yield batch
 
 

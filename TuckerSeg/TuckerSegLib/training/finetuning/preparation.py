@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ... import catalog
-from ...errors import Cancelled, DatasetError, OutputError
+from ...errors import DatasetError, OutputError
 from ...image import read_image
+from ...monitor import Monitor
 from ...nnunet.plans import ModelPlans
 from ...preprocessing.preprocess import preprocess
 from .dataset import RawCase, RawDataset
@@ -78,8 +77,7 @@ def prepare_dataset(
     dataset: RawDataset,
     plans: ModelPlans,
     store: Path | None = None,
-    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    monitor: Monitor | None = None,
 ) -> TrainingSet:
     """Read every case, normalize and resample it as a prediction would, and its labels with it.
 
@@ -88,23 +86,21 @@ def prepare_dataset(
         plans: Of the model.
         store: Folder for the arrays as .npy files, which are then read as they are needed; whoever gives it removes
             it. None keeps them in memory.
-        on_event: Receives ``stage`` and ``progress`` events of the stage ``dataset``.
-        cancelled: Asked before every case.
+        monitor: Hears of the stage ``dataset`` and its progress, and is asked before every case whether to stop.
 
     Raises:
         ImageError: An image cannot be read.
         DatasetError: Labels off their image's grid, or with values that dataset.json does not name.
         OutputError: The folder cannot be written.
-        Cancelled: ``cancelled`` said so.
+        Cancelled: The monitor said so.
     """
-    on_event({"event": "stage", "stage": "dataset"})
+    monitor = (monitor or Monitor()).begin("dataset")
     cases = []
     for number, raw in enumerate(dataset.cases):
-        if cancelled():
-            raise Cancelled("The fine-tuning was cancelled.")
+        monitor.check("The fine-tuning")
         case = _prepare(raw, plans, dataset.ignore_label, np.random.default_rng(number))
         cases.append(case if store is None else _stored(case, store, number))
-        on_event({"event": "progress", "stage": "dataset", "done": number + 1, "total": len(dataset.cases)})
+        monitor.progress(number + 1, len(dataset.cases))
     return TrainingSet(tuple(cases), dataset.ignore_label)
 
 
