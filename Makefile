@@ -7,8 +7,9 @@ DOCS_READY := $(VENV)/.docs-ready
 PEERS_VENV ?= .venv-peers
 PEERS_READY := $(PEERS_VENV)/.ready
 PEERS_PYTHON := $(PEERS_VENV)/bin/python
+FUZZ_MINUTES ?= 10
 
-.PHONY: demo test test-peers bench check docs lint clean
+.PHONY: demo test test-peers fuzz bench check docs lint clean
 
 demo: $(READY)
 	$(BIN)/python TuckerSeg/Testing/gui/demonstration.py --out demo-output
@@ -29,6 +30,9 @@ lint: $(READY)
 
 test-peers: $(READY) $(PEERS_READY)
 	TUCKERSEG_TOTALSEGMENTATOR_PYTHON=$(abspath $(PEERS_PYTHON)) $(BIN)/python -m pytest TuckerSeg/Testing/peers
+
+fuzz: $(READY)
+	$(BIN)/python TuckerSeg/Testing/fuzz/run.py --minutes $(FUZZ_MINUTES) $(if $(SEED),--seed $(SEED)) $(addprefix --target ,$(TARGET))
 
 bench: $(READY)
 	$(BIN)/tuckerseg benchmark --out bench-output $(if $(VOLUME),--volume $(VOLUME))
