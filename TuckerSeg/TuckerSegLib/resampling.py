@@ -38,10 +38,10 @@ class ResamplingSpec:
         separate_axis: Axis (0, 1, 2 of Z, Y, X) that is resampled on its own with ``separate_order`` after
             the two others, see :func:`separate_axis`; None resamples all three alike. Only for ``nnunet``.
         separate_order: Spline order along ``separate_axis``; nnU-Net's ``order_z``.
-        whole_numbers: Cut what was interpolated to whole numbers, towards zero.
+        whole_numbers: Cut interpolated values to whole numbers, towards zero.
 
     Raises:
-        SpecError: An unknown convention, an order or axis out of its range.
+        SpecError: An unknown convention, or an order or axis out of its range.
     """
 
     order: int = 3
@@ -85,7 +85,9 @@ def output_shape(
 
 
 def separate_axis(spacing: Sequence[float], new_spacing: Sequence[float], force: bool | None = None) -> int | None:
-    """Axis that nnU-Net resamples on its own because voxels (mm, before or after) are far longer along it, or None.
+    """The axis that nnU-Net resamples on its own, because voxels are far longer along it; None where there is none.
+
+    Spacings are in mm, before and after resampling, in the same order of axes.
 
     ``force`` is nnU-Net's ``force_separate_z``: None decides from the first of the two spacings whose longest side
     is more than three times its shortest, False never, True whenever one axis is the longest.
@@ -105,20 +107,20 @@ def resample(
 ) -> torch.Tensor:
     """Resample every channel of a volume to a new shape.
 
-    Beside the result, in float64, only a slab of the volume is ever held as floats; a view of any type costs no
-    copy. Computes in float64: white noise in the range of HU loses 2e-3 HU in float32.
+    Beside the result in float64, only one slab of the volume is held as floats at a time, so a view of any type needs
+    no copy. Computes in float64: in float32, white noise in the range of HU would be off by 2e-3 HU.
 
     Args:
-        volume: (C, Z, Y, X) in main memory.
-        shape: New (Z, Y, X).
+        volume: (C, Z, Y, X) in main memory, of any type and strides.
+        shape: New shape (Z, Y, X).
         spec: Order and convention.
         before: Changes float32 values in place before they are resampled, such as a normalization.
 
     Returns:
-        float32, (C, Z, Y, X), contiguous.
+        float32, (C, *shape), contiguous.
 
     Raises:
-        SpecError: The volume has not four axes, or a size is below one.
+        SpecError: The volume does not have four axes, or a size is below one.
     """
     if volume.ndim != 4 or len(shape) != 3 or min(*volume.shape, *shape) < 1:
         raise SpecError(f"Expected (C, Z, Y, X) and a new (Z, Y, X), all >= 1; found {volume.shape}, {shape}.")
@@ -139,11 +141,16 @@ def resample(
 def linear_taps(
     size_in: int, size_out: int, order: int, convention: str
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The two input positions around each output position, for order 1; the nearest one for order 0.
+    """The two input positions around each output position for order 1, or the nearest one for order 0.
+
+    Args:
+        size_in, size_out: Voxels of the axis before and after resampling.
+        order: 0 or 1.
+        convention: ``nnunet`` or ``aligned``.
 
     Returns:
         index0, index1 (int64) and fraction (float32), one entry per output position:
-        ``out = (1 - fraction) * in[index0] + fraction * in[index1]``. Shared: do not write into them.
+        ``out = (1 - fraction) * in[index0] + fraction * in[index1]``. The tensors are shared: do not write into them.
 
     Raises:
         SpecError: The order is neither 0 nor 1.
@@ -168,12 +175,12 @@ def _zoomed_identity(size_in: int, size_out: int, order: int, convention: str) -
 
 @lru_cache(maxsize=64)
 def _axis_matrix(size_in: int, size_out: int, order: int, convention: str) -> torch.Tensor:
-    """(size_out, size_in) float64."""
+    """The matrix that resamples an axis, (size_out, size_in) float64."""
     return torch.from_numpy(_zoomed_identity(size_in, size_out, order, convention))
 
 
 def _extent(matrix: torch.Tensor, axis: int) -> slice:
-    """Rows (0) or columns (1) that matter: splines decay, and 1e-9 of any HU is nothing."""
+    """Range of rows (axis 0) or columns (axis 1) with weights above 1e-9, since splines decay."""
     hits = (matrix.abs() > 1e-9).any(dim=1 - axis).nonzero()
     return slice(int(hits[0]), int(hits[-1]) + 1) if len(hits) else slice(0, 0)
 
@@ -187,7 +194,7 @@ def _bands(matrix: torch.Tensor) -> Iterator[tuple[slice, slice, torch.Tensor]]:
 
 
 def _resample_channel(volume: np.ndarray, target: torch.Tensor, spec: ResamplingSpec, before) -> None:
-    """Slabs along the axis with the longest stride (they then lie together in memory), written to the target."""
+    """Resample (Z, Y, X) into ``target``, in slabs along the axis with the longest stride, which are contiguous."""
     axes = sorted(range(3), key=lambda axis: -abs(volume.strides[axis]))
     orders = [spec.order] * 3
     if spec.separate_axis is not None:
@@ -221,7 +228,7 @@ def _resample_channel(volume: np.ndarray, target: torch.Tensor, spec: Resampling
 
 
 def _slabs(view: np.ndarray, before) -> Iterator[tuple[int, torch.Tensor]]:
-    """First plane and float64 values of slabs, each in the memory of the one before: fresh pages cost more."""
+    """First plane and float64 values of each slab; all use the same memory, since fresh pages cost time."""
     depth = min(max(1, _SLAB_VOXELS // (view.shape[1] * view.shape[2])), view.shape[0])
     store = torch.empty((depth, *view.shape[1:]), dtype=torch.float64)
     for start in range(0, view.shape[0], depth):
@@ -235,7 +242,7 @@ def _slabs(view: np.ndarray, before) -> Iterator[tuple[int, torch.Tensor]]:
 
 
 class _Planes:
-    """Resamples stacked planes, (N, R, S) to (N, R', S'), the axis that shrinks most first; keeps its memory."""
+    """Resamples stacked planes, (N, R, S) to (N, R', S'), first along the axis that shrinks most; reuses its memory."""
 
     def __init__(self, rows: torch.Tensor, columns: torch.Tensor) -> None:
         rows_first = rows.shape[0] * columns.shape[1] < columns.shape[0] * rows.shape[1]

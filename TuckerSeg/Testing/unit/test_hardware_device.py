@@ -94,10 +94,10 @@ def test_a_precision_that_the_hardware_lacks_is_refused_with_what_it_offers():
 
 
 def test_every_backend_lists_something_here():
-    found = devices()
-    assert {device.backend for device in found} == set(hardware.BACKENDS)
-    assert all(device.usable != bool(device.reason) for device in found)
-    assert choose("auto", found)[0].usable
+    listed = devices()
+    assert {device.backend for device in listed} == set(hardware.BACKENDS)
+    assert all(device.usable != bool(device.reason) for device in listed)
+    assert choose("auto", listed)[0].usable
 
 
 def test_a_backend_that_breaks_becomes_an_unusable_entry(monkeypatch):
@@ -120,10 +120,10 @@ def test_the_list_survives_a_missing_openvino():
         "import importlib.util as u; original = u.find_spec\n"
         "u.find_spec = lambda name, *a: None if name == 'openvino' else original(name, *a)\n"
         "from TuckerSegLib.hardware import choose, devices\n"
-        "found = devices()\n"
-        "entry = next(d for d in found if d.id == 'openvino:cpu')\n"
+        "listed = devices()\n"
+        "entry = next(d for d in listed if d.id == 'openvino:cpu')\n"
         "assert not entry.usable and 'pip install openvino' in entry.reason, entry\n"
-        "assert choose('auto', found)[0].id in ('torch:cpu', 'cuda:0')\n"
+        "assert choose('auto', listed)[0].id in ('torch:cpu', 'cuda:0')\n"
     )
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, encoding="utf-8", env={"PYTHONPATH": ":".join(sys.path)}

@@ -61,10 +61,10 @@ def test_hounsfield_units_are_those_of_scipy_cut_to_integers(plans_for, shape, s
     plans = plans_for(3.0)
     values = np.random.default_rng(0).uniform(-990, 890, shape).astype(np.float32)
     affine = affine_of(spacing_mm)
-    found = preprocess(image_from_array(values, affine=affine), plans, "aligned").data[0]
+    normalized = preprocess(image_from_array(values, affine=affine), plans, "aligned").data[0]
     resampled = zoom(values.T.astype(np.float64), zooms(affine, 3.0), order=1, mode="nearest").T
     expected = torch.from_numpy(resampled.astype(np.int32).astype(np.float32))
-    hounsfield = found * NORMALIZATION["std"] + NORMALIZATION["mean"]
+    hounsfield = normalized * NORMALIZATION["std"] + NORMALIZATION["mean"]
     assert hounsfield.shape == expected.shape
     difference = (hounsfield - expected).abs()
     assert difference.max() < 1.001  # rounding noise next to an integer
@@ -73,6 +73,6 @@ def test_hounsfield_units_are_those_of_scipy_cut_to_integers(plans_for, shape, s
 
 def test_an_image_of_the_right_spacing_is_left_as_it_is(plans_for):
     values = np.random.default_rng(1).uniform(-990, 890, (20, 21, 22)).astype(np.float32)
-    found = preprocess(image_from_array(values, spacing_mm=(3.0, 3.0, 3.0)), plans_for(3.0), "aligned").data[0]
-    hounsfield = found * NORMALIZATION["std"] + NORMALIZATION["mean"]
+    normalized = preprocess(image_from_array(values, spacing_mm=(3.0, 3.0, 3.0)), plans_for(3.0), "aligned").data[0]
+    hounsfield = normalized * NORMALIZATION["std"] + NORMALIZATION["mean"]
     assert (hounsfield - torch.from_numpy(values)).abs().max() < 0.001

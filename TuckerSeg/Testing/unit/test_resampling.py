@@ -30,8 +30,8 @@ def test_nnunet_convention_equals_nnunetv2(shape, new_shape, order, smooth):
     expected = resample_data_or_seg_to_shape(
         volume.astype(np.float32), new_shape, (1, 1, 1), (1, 1, 1), order=order, force_separate_z=False
     )
-    found = resample(volume, new_shape, ResamplingSpec(order=order))
-    assert np.abs(found.numpy() - expected).max() < 1e-3
+    resampled = resample(volume, new_shape, ResamplingSpec(order=order))
+    assert np.abs(resampled.numpy() - expected).max() < 1e-3
 
 
 @pytest.mark.parametrize("order_z", [0, 1])
@@ -69,9 +69,9 @@ def test_aligned_convention_equals_scipy_zoom(shape, new_shape, order, smooth):
     volume = hounsfield(shape, 5, smooth)
     factors = [new / old for new, old in zip(new_shape, shape)]
     expected = zoom(volume.astype(np.float64), factors, order=order, mode="nearest")
-    found = resample(volume[None], new_shape, ResamplingSpec(order, "aligned"))[0]
-    assert found.shape == expected.shape
-    assert np.abs(found.numpy() - expected).max() < 1e-3
+    resampled = resample(volume[None], new_shape, ResamplingSpec(order, "aligned"))[0]
+    assert resampled.shape == expected.shape
+    assert np.abs(resampled.numpy() - expected).max() < 1e-3
 
 
 @pytest.mark.parametrize(("shape", "new_shape"), SHAPES)
@@ -79,10 +79,10 @@ def test_whole_numbers_are_those_that_scipys_double_precision_is_cut_to(shape, n
     volume = hounsfield(shape, 5, False).round()
     factors = [new / old for new, old in zip(new_shape, shape)]
     exact = zoom(volume.astype(np.float64), factors, order=1, mode="nearest")
-    found = resample(volume[None], new_shape, ResamplingSpec(1, "aligned", whole_numbers=True))[0].numpy()
+    resampled = resample(volume[None], new_shape, ResamplingSpec(1, "aligned", whole_numbers=True))[0].numpy()
     clear = np.abs(exact - exact.round()) > 1e-9  # beside them the order of the sums decides
-    assert np.array_equal(found[clear], np.trunc(exact)[clear])
-    assert np.abs(found - np.trunc(exact)).max() <= 1
+    assert np.array_equal(resampled[clear], np.trunc(exact)[clear])
+    assert np.abs(resampled - np.trunc(exact)).max() <= 1
 
 
 def test_many_slabs_of_a_large_volume_equal_one(monkeypatch):
@@ -106,9 +106,9 @@ def test_views_with_any_strides_give_the_same_numbers():
 def test_values_are_changed_before_resampling_and_the_input_is_not(shape):
     volume = np.random.default_rng(10).normal(size=(2, 8, 9, 10)).astype(np.float32)
     untouched = volume.copy()
-    found = resample(volume, shape, ResamplingSpec(), before=lambda values: np.exp(values, out=values))
+    resampled = resample(volume, shape, ResamplingSpec(), before=lambda values: np.exp(values, out=values))
     assert np.array_equal(volume, untouched)
-    assert (found - resample(np.exp(volume), shape, ResamplingSpec())).abs().max() < 1e-6
+    assert (resampled - resample(np.exp(volume), shape, ResamplingSpec())).abs().max() < 1e-6
 
 
 def test_identical_shape_changes_nothing():
@@ -139,9 +139,9 @@ def test_linear_taps_reproduce_the_axis_matrix(order, convention):
     for size_in, size_out in [(10, 27), (27, 10), (5, 5), (1, 6), (6, 1), (100, 373)]:
         index0, index1, fraction = linear_taps(size_in, size_out, order, convention)
         values = torch.linspace(-3, 5, size_in) ** 3
-        found = values[index0] * (1 - fraction) + values[index1] * fraction
+        interpolated = values[index0] * (1 - fraction) + values[index1] * fraction
         expected = resample(values.view(1, 1, 1, -1), (1, 1, size_out), ResamplingSpec(order, convention)).flatten()
-        assert (found - expected).abs().max() < 1e-4
+        assert (interpolated - expected).abs().max() < 1e-4
         assert order == 1 or (fraction == 0).all()
 
 

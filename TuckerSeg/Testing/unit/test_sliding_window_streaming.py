@@ -55,10 +55,10 @@ def test_streaming_equals_the_plain_computation(shape, step, mirror, batch):
     volume = torch.randn((2, *shape), generator=torch.Generator().manual_seed(1))
     predictor = convolution(2, 6)
     spec = StreamSpec((16, 12, 20), step, mirror, batch)
-    found, expected = collected(stream(volume, predictor, spec)), plain(volume, predictor, spec)
-    assert found.shape == expected.shape and found.dtype == torch.float32
-    assert (found - expected).abs().max() < 2e-6
-    assert torch.equal(found.argmax(0), expected.argmax(0))
+    means, expected = collected(stream(volume, predictor, spec)), plain(volume, predictor, spec)
+    assert means.shape == expected.shape and means.dtype == torch.float32
+    assert (means - expected).abs().max() < 2e-6
+    assert torch.equal(means.argmax(0), expected.argmax(0))
 
 
 @pytest.mark.parametrize("step", [0.25, 0.5, 0.9, 1.0])
@@ -73,9 +73,9 @@ def test_a_predictor_may_reuse_its_output_and_answer_in_half_precision():
     volume = torch.randn((1, 30, 14, 15), generator=torch.Generator().manual_seed(3))
     store = torch.empty((1, 1, 10, 10, 10), dtype=torch.bfloat16)
     spec = StreamSpec((10, 10, 10), 0.5, (1,))
-    found = collected(stream(volume, lambda patches: store.copy_(patches), spec))
-    assert found.dtype == torch.float32  # the mean of mirrored predictions
-    assert (found - volume).abs().max() < 0.02
+    mean = collected(stream(volume, lambda patches: store.copy_(patches), spec))
+    assert mean.dtype == torch.float32  # the mean of mirrored predictions
+    assert (mean - volume).abs().max() < 0.02
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -87,12 +87,12 @@ def test_means_of_predictions_in_16_bits_are_those_of_single_precision_but_for_r
         return (patches.repeat(1, 2, 1, 1, 1) + next(drift)).to(dtype)
 
     spec = StreamSpec((20, 20, 20), 0.5)
-    found = collected(stream(volume, predictor, spec))
+    means = collected(stream(volume, predictor, spec))
     drift = iter(torch.linspace(0, 4, 200))
     expected = collected(stream(volume, lambda patches: predictor(patches).float(), spec))
-    assert found.dtype == torch.float16 and expected.dtype == torch.float32
-    assert ((found.float() - expected).abs() <= 2e-3 * expected.abs() + 2e-2).all()
-    corner = found[:, 0, 0, 0]  # one patch has it, with a weight that float16 does not know
+    assert means.dtype == torch.float16 and expected.dtype == torch.float32
+    assert ((means.float() - expected).abs() <= 2e-3 * expected.abs() + 2e-2).all()
+    corner = means[:, 0, 0, 0]  # one patch has it, with a weight that float16 does not know
     assert torch.equal(corner, volume.repeat(2, 1, 1, 1)[:, 0, 0, 0].to(dtype).to(torch.float16))
 
 

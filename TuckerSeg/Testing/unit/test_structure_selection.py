@@ -35,16 +35,16 @@ def test_case_spaces_hyphens_and_side_order_do_not_matter(text):
     ],
 )
 def test_groups_sides_and_plurals_stand_for_their_members(text, count, some):
-    found = chosen(text)
-    assert len(found) == count
-    assert some in found
+    labels = chosen(text)
+    assert len(labels) == count
+    assert some in labels
 
 
 def test_a_whole_name_is_that_structure_alone():
     assert chosen("heart") == ["heart"]  # not the group it stands in
     assert "kidney_cyst_left" not in chosen("kidneys")
     every_word = {name: chosen(name) for name in NAMES}
-    assert all(found == [name] for name, found in every_word.items())
+    assert all(selected == [name] for name, selected in every_word.items())
 
 
 def test_structures_come_once_and_in_the_labels_order():

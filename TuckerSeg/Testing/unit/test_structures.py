@@ -131,11 +131,11 @@ def test_a_known_structure_has_its_color_whatever_its_label_value():
 
 def test_groups_are_complete_and_in_the_order_of_the_table():
     names = [known.name for known in TOTAL]
-    found = structures.groups(["lesion", *names])
-    assert sorted(itertools.chain(*found.values())) == sorted(["lesion", *names])
-    assert list(found)[0] == "organs" and list(found)[-1] == "other"
-    assert found["vertebrae"][0] == "sacrum" and len(found["vertebrae"]) == 26
-    assert all(members for members in found.values())
+    grouped = structures.groups(["lesion", *names])
+    assert sorted(itertools.chain(*grouped.values())) == sorted(["lesion", *names])
+    assert list(grouped)[0] == "organs" and list(grouped)[-1] == "other"
+    assert grouped["vertebrae"][0] == "sacrum" and len(grouped["vertebrae"]) == 26
+    assert all(members for members in grouped.values())
 
 
 @pytest.mark.parametrize(
@@ -154,8 +154,8 @@ def test_groups_are_complete_and_in_the_order_of_the_table():
     ],
 )
 def test_a_search_finds_what_its_words_begin(text, count, first):
-    found = structures.find(text, [known.name for known in TOTAL])
-    assert (len(found), found[0] if found else None) == (count, first)
+    matching = structures.find(text, [known.name for known in TOTAL])
+    assert (len(matching), matching[0] if matching else None) == (count, first)
 
 
 def test_a_search_finds_labels_that_are_not_in_the_table():
@@ -180,9 +180,9 @@ def test_slicer_parses_a_terminology_entry_into_the_same_codes(slicer, known):
         entry.GetAnatomicRegionModifierObject(),
     )
     for name, code in zip(CODES, parsed):
-        found = (code.GetCodingSchemeDesignator() or "", code.GetCodeValue() or "", code.GetCodeMeaning() or "")
+        code_texts = (code.GetCodingSchemeDesignator() or "", code.GetCodeValue() or "", code.GetCodeMeaning() or "")
         expected = getattr(known, name)
-        assert found == (expected.scheme, expected.value, expected.meaning), name
+        assert code_texts == (expected.scheme, expected.value, expected.meaning), name
     again = slicer.vtkSlicerTerminologiesModuleLogic.SerializeTerminologyEntry(entry)
     assert again == known.terminology_entry()
 
@@ -204,8 +204,8 @@ def test_a_saved_result_opens_in_slicer_with_standard_names_colors_and_codes(sli
     names = {1: "spleen", 3: "kidney_left", 24: "kidney_cyst_right", 200: "grade 2:3 | lesion"}
     labels = np.zeros((4, 5, 6), np.uint8)
     labels[1, 2, 1:5] = list(names)
-    found = tuple(Structure(value, name, 0.001) for value, name in names.items())
-    statistics = SimpleNamespace(structures=found)  # all that saving needs of them
+    measured = tuple(Structure(value, name, 0.001) for value, name in names.items())
+    statistics = SimpleNamespace(structures=measured)  # all that saving needs of them
     path = tmp_path / "labels.seg.nrrd"
     SegmentationResult(labels, Geometry(labels.shape, np.eye(4)), names, statistics).save(str(path))
 

@@ -1,4 +1,4 @@
-"""Points of an accuracy curve as a table, as text and as a picture."""
+"""Shows an accuracy curve as text and as a picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .accuracy_curve import CurvePoint
 
 
 def as_text(points: Sequence[CurvePoint]) -> str:
-    """Policies and factors as lines: agreement on the volumes calibrated on, and the mean of the others."""
+    """The curve as text, a line per policy and factor, with the agreement on volumes calibrated on and on others."""
     title = f"{'policy':12}{'factor':>7}{'GMACs':>9}{'M param.':>10}{'network s':>11}{'calibrated on':>15}{'others':>8}"
     lines = [title]
     for (policy, factor), group in _grouped(points).items():

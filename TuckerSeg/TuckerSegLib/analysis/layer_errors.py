@@ -1,4 +1,4 @@
-"""How well a model's convolutions are rebuilt at lower ranks: what ``tuckerseg reconstruct`` measures.
+"""Measures how well a model's convolutions are reconstructed at lower ranks, for ``tuckerseg reconstruct``.
 
 Errors of the weights at every rank pair of a grid, layer by layer, as the Tucker paper's reconstruction script gives
 them (arXiv:2404.09683). With a calibration the errors are given in its norm too, where they are, to first order,
@@ -38,11 +38,14 @@ SquaredErrors = tuple[Tensor, float]  # (output ranks, input ranks), and the squ
 
 @dataclass(frozen=True)
 class RankGrid:
-    """Which rank pairs of which layers are looked at.
+    """The layers and rank pairs that are measured.
 
     Attributes:
-        multiple: Step of the ranks; all channels are the last rank of every mode.
-        layers: Patterns of layer paths as in a shell, ``decoder.*``; none takes all layers.
+        multiple: Step of the ranks; the last rank of every mode is the number of channels.
+        layers: Patterns of layer paths as in a shell, such as ``decoder.*``; empty: all layers.
+
+    Raises:
+        SpecError: A step below 1.
     """
 
     multiple: int = 8
@@ -55,17 +58,18 @@ class RankGrid:
 
 @dataclass(frozen=True)
 class RankPair:
-    """One layer at one rank pair.
+    """Errors and cost of one layer at one pair of ranks.
 
     Attributes:
-        output_rank, input_rank: r and s.
-        absolute_error: Frobenius norm of what the truncated weights lack.
-        relative_error: The same over the norm of the weights.
+        output_rank, input_rank: Ranks of the output and of the input channels.
+        absolute_error: Frobenius norm of the difference between the truncated weights and the weights.
+        relative_error: The same over the Frobenius norm of the weights.
         energy: Share of the squared norm that is kept.
         whitened_error_weights: Relative error of the same truncation in the norm of the calibration; None without one.
-        whitened_error_calibrated: That of the calibrated factors, before the sweeps that lower it a little more.
-        macs, parameters: Of one fold and one patch. A factor at full rank is merged into the core.
-        cheaper: Whether these are fewer MACs than those of the dense layer.
+        whitened_error_calibrated: Relative error of the calibrated factors in that norm, before the sweeps that lower
+            it a little more; None without a calibration.
+        macs, parameters: Cost of one fold in one patch. A factor at full rank is merged into the core.
+        cheaper: Whether the MACs are fewer than the dense layer's.
     """
 
     output_rank: int
@@ -82,14 +86,14 @@ class RankPair:
 
 @dataclass(frozen=True)
 class LayerReconstruction:
-    """One convolution at every rank pair of a grid.
+    """Errors of one convolution at every rank pair of a grid.
 
     Attributes:
-        path: Of the module.
-        shape: Of the weight, output channels first.
-        dense: What the layer costs as it is.
-        output_ranks, input_ranks: The grid; the last of each are all channels.
-        pairs: All pairs, input ranks the fastest.
+        path: Path of the module in the network.
+        shape: Shape of the weight, output channels first.
+        dense: Cost of the layer as it is.
+        output_ranks, input_ranks: The grid; the last of each is the number of channels.
+        pairs: All pairs; the input rank varies fastest.
     """
 
     path: str
@@ -100,25 +104,25 @@ class LayerReconstruction:
     pairs: tuple[RankPair, ...]
 
     def grid(self, name: str) -> np.ndarray:
-        """One attribute of all pairs, (output ranks, input ranks)."""
+        """One attribute of all pairs as an array, (output ranks, input ranks)."""
         values = np.array([getattr(pair, name) for pair in self.pairs])
         return values.reshape(len(self.output_ranks), len(self.input_ranks))
 
     def cheapest(self, energy: float) -> RankPair | None:
-        """The pair of fewest MACs that keeps a share of the energy; None where only the dense layer does."""
+        """The pair of fewest MACs that keeps this share of the energy; None where only the dense layer keeps it."""
         enough = [pair for pair in self.pairs if pair.cheaper and pair.energy >= energy]
         return min(enough, key=lambda pair: (pair.macs, pair.parameters), default=None)
 
 
 def layers_of(model: SegmentationModel, patterns: Sequence[str] = ()) -> dict[str, tuple[nn.Module, list[Call]]]:
-    """The convolutions that compression can change, without weights, and their runs in one patch.
+    """The convolutions that compression can change, on the meta device, and their calls for one patch.
 
     Args:
         model: The original.
-        patterns: See ``RankGrid.layers``.
+        patterns: As ``RankGrid.layers``.
 
     Returns:
-        Path to convolution and runs, in the network's order.
+        Path to convolution and calls, in the network's order.
 
     Raises:
         SpecError: The model is compressed already, or a pattern fits no layer.
@@ -126,15 +130,15 @@ def layers_of(model: SegmentationModel, patterns: Sequence[str] = ()) -> dict[st
     require_original(model)
     structure, plans = model.structure(), model.plans
     run = trace(structure, plans.patch_shape, plans.input_channels)
-    found = {path: (conv, run.calls_of(path)) for path, conv in convolutions(structure).items() if conv.groups == 1}
-    found = {path: (conv, calls) for path, (conv, calls) in found.items() if calls}
+    layers = {path: (conv, run.calls_of(path)) for path, conv in convolutions(structure).items() if conv.groups == 1}
+    layers = {path: (conv, calls) for path, (conv, calls) in layers.items() if calls}
     for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(path, pattern) for path in found):
-            known = "\n  ".join(found)
+        if not any(fnmatch.fnmatchcase(path, pattern) for path in layers):
+            known = "\n  ".join(layers)
             raise SpecError(f"No layer of {model.name} that can be compressed fits '{pattern}'. There are:\n  {known}")
     return {
         path: layer
-        for path, layer in found.items()
+        for path, layer in layers.items()
         if not patterns or any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
     }
 
@@ -146,15 +150,19 @@ def measure_reconstruction(
     calibration: ModelCalibration | None = None,
     monitor: Monitor | None = None,
 ) -> Iterator[LayerReconstruction]:
-    """Errors of every convolution that compression can change; layers come in the network's order when they are done.
+    """Measure the errors of every convolution that compression can change.
 
-    Of several folds, which share their ranks, squared errors and squared norms are summed.
+    Squared errors and squared norms are summed over folds, which share their ranks.
 
     Args:
         model: The original.
-        cache: Keeps the decomposition.
-        calibration: Adds the whitened errors.
+        grid: Layers and ranks to measure.
+        cache: Holds the decomposition for later runs.
+        calibration: With it, whitened errors are measured too.
         monitor: Asked between layers whether to stop.
+
+    Yields:
+        Each layer when it is measured, in the network's order.
 
     Raises:
         SpecError: The model is compressed already, or a pattern fits no layer.
@@ -174,14 +182,14 @@ def measure_reconstruction(
         whitened = None
         if calibration:
             folds = [_whitened_errors(path, *each, ranks) for each in bases]
-            whitened = [_relative(*_summed(found)) for found in zip(*folds, strict=True)]
+            whitened = [_relative(*_summed(errors_of_folds)) for errors_of_folds in zip(*folds, strict=True)]
         yield _layer(path, conv, calls, errors, whitened, ranks)
 
 
 def _whitened_errors(
     path: str, basis: Basis, calibrated: CalibratedBasis, ranks: Ranks
 ) -> tuple[SquaredErrors, SquaredErrors]:
-    """Of the weights-only factors and of the calibrated ones."""
+    """Squared whitened errors of the weights-only factors, and of the calibrated ones."""
     calibration = calibrated.calibration
     plain, energy = calibrated_truncation_errors(basis.layers[path], calibration.layers[path], *ranks)
     solved = calibrated.layer(path).errors(ranks[1])
@@ -197,7 +205,7 @@ def _summed(folds: Sequence[SquaredErrors]) -> SquaredErrors:
 
 
 def _relative(errors: Tensor, energy: float) -> np.ndarray:
-    """Not squared any more; of a weight that is zero nothing can be lost."""
+    """Relative errors from squared ones and the squared norm; 0 for a weight that is zero."""
     return (errors / energy if energy > 0 else torch.zeros_like(errors)).sqrt().numpy()
 
 

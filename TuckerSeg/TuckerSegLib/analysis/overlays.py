@@ -1,4 +1,4 @@
-"""Pictures of label maps over an image, in three planes."""
+"""Draws label maps over an image, in three planes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ TITLE_VOXELS = 15  # room for a row's titles, in voxels of the picture
 
 
 def draw_overlays(volume: Image, label_maps: dict[str, np.ndarray], label_names: dict[int, str], path: Path) -> Path:
-    """Draw every label map over the image, and where the last one differs from the first; a row per plane.
+    """Draw every label map over the image, and where the last map differs from the first; one row per plane.
 
     Args:
         volume: The image; voxels are drawn square.
         label_maps: Title to labels (Z, Y, X) on the image's grid.
-        label_names: Value to name of every label, which decide its color.
-        path: PNG file to write.
+        label_names: Label value to name; both decide the color.
+        path: The PNG file.
+
+    Returns:
+        The path.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -54,9 +57,9 @@ def draw_overlays(volume: Image, label_maps: dict[str, np.ndarray], label_names:
 
 
 def _cuts(labels: np.ndarray) -> list[tuple]:
-    """One slice per plane, through the middle of what is labeled."""
-    found = np.nonzero(labels)
-    z, y, x = (int(np.median(axis)) if axis.size else size // 2 for axis, size in zip(found, labels.shape))
+    """One slice per plane, through the median of the labeled voxels."""
+    labeled = np.nonzero(labels)
+    z, y, x = (int(np.median(axis)) if axis.size else size // 2 for axis, size in zip(labeled, labels.shape))
     whole = slice(None)
     return [(z, whole, whole), (whole, y, whole), (whole, whole, x)]
 

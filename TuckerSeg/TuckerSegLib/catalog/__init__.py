@@ -1,4 +1,4 @@
-"""What is known by name: tasks and their networks, structures and their codes, the program's own resources."""
+"""The catalog: tasks and their networks, structures and their codes, and the files that come with the program."""
 
 from __future__ import annotations
 

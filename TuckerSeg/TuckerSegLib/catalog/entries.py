@@ -1,4 +1,4 @@
-"""Models that are known by name, and facts about models that their own files do not hold."""
+"""The tasks that are known by name, and facts about models that their own files do not hold."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ class Part:
     """One nnU-Net network of a task.
 
     Attributes:
-        dataset: Name of its folder, as ``Dataset291_TotalSegmentator_part1_organs_1559subj``.
-        configuration: Folder in it, ``trainer__plans__configuration``; None where it is not known.
-        folds: Folds that are used; None: all.
-        url: Of its zip; None where there is none to be had.
-        size_bytes: Of that zip; None where it is not known.
-        sha256: Of that zip; None where it is not known.
-        files: SHA-256 of files in the configuration's folder, as far as they are known.
-        labels: Values in the network's output and in the task's label map, background left out; what is not listed
-            becomes background. Empty: the values are the same.
+        dataset: Name of its folder, such as ``Dataset291_TotalSegmentator_part1_organs_1559subj``.
+        configuration: Name of the folder in it, ``trainer__plans__configuration``; None where it is not known.
+        folds: The folds that are used; None: all.
+        url: Address of its zip; None where it cannot be downloaded.
+        size_bytes, sha256: Size and digest of that zip; None where they are not known.
+        files: Path and SHA-256 of files in the configuration's folder, as far as they are known.
+        labels: Pairs of a value in the network's output and its value in the task's label map, without background;
+            values that are not listed become background. Empty: the values are the same.
     """
 
     dataset: str
@@ -46,33 +45,34 @@ class Part:
 
     @property
     def title(self) -> str:
-        """For people: ``ribs`` of ``Dataset295_TotalSegmentator_part5_ribs_1559subj``."""
+        """Short name for users, such as ``ribs`` for ``Dataset295_TotalSegmentator_part5_ribs_1559subj``."""
         short = re.sub(r"^Dataset\d+_|_\d+subj.*$", "", self.dataset)
         return re.sub(r"^.*_part\d+_", "", short).replace("_", " ")
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a user picks by name.
+    """A segmentation task, which a user chooses by name.
 
     Attributes:
-        name: What the user types.
-        title: One line for people.
+        name: The name that the user types.
+        title: One line that describes it.
         modality: ``CT`` or ``MR``.
-        parts: Networks, run one after the other; where they overlap, later ones win.
-        spacing_mm: (Z, Y, X) to which the image is resampled; None: as the network's plans say.
+        parts: Its networks, run one after the other; where they overlap, later ones win.
+        spacing_mm: Spacing (Z, Y, X) to which the image is resampled; None: as the network's plans say.
         resampling: ``aligned`` (as TotalSegmentator does it before nnU-Net) or ``nnunet``.
-        step_fraction: Of the patches.
+        step_fraction: Step between patches as a fraction of the patch.
         structures: Label values and their official names.
-        license: Of the weights.
-        license_key_required: Their owner gives them away only for a key; they cannot be downloaded here.
-        citation: What to cite.
-        note: Origin and limits.
+        license: License of the weights.
+        license_key_required: Whether the weights are given only to holders of a key, so that they cannot be downloaded
+            here.
+        citation: The publications to cite.
+        note: Origin and limits of the weights.
         path: Folder of a built-in task; None for the others.
-        crop_task: Name of the fast task that finds boxes; None: there is none.
-        crop_structures: Structures of ``crop_task`` whose box the networks are made for. Empty: the whole image, or
-            the box of the structures that are wanted.
-        crop_margin_mm: Around that box.
+        crop_task: Name of the fast task that finds boxes of structures; None: there is none.
+        crop_structures: Structures of ``crop_task`` whose box the networks are trained on. Empty: they are trained on
+            whole images, and may be run on the box of the structures that the user chooses.
+        crop_margin_mm: Margin around that box.
     """
 
     name: str
@@ -94,12 +94,12 @@ class Task:
 
     @property
     def size_bytes(self) -> int | None:
-        """Of all its zips; None where one of them is not known."""
+        """Size of all its zips together; None where one of them is not known."""
         sizes = [part.size_bytes for part in self.parts]
         return None if None in sizes else sum(sizes)
 
     def parts_with(self, structures: Collection[str] | None) -> list[Part]:
-        """The networks that know one of some structures; all of them for None."""
+        """The networks whose labels include one of the structures; all networks for None."""
         if structures is None:
             return list(self.parts)
         values = {value for value, name in self.structures if name in structures}
@@ -114,27 +114,26 @@ def tasks() -> tuple[Task, ...]:
 
 
 def task(name: str) -> Task | None:
-    """The task of a name; None where there is none."""
+    """The task of this name; None where there is none."""
     return next((known for known in tasks() if known.name == name), None)
 
 
 def known_models() -> tuple[Task, ...]:
-    """Every task that is built in."""
+    """The tasks whose weights come with the program."""
     return tuple(known for known in tasks() if known.path is not None)
 
 
 def shipped_agreement(source_sha256: str, method: str, strength: float) -> tuple[float, str] | None:
-    """Mean Dice against the original network, measured before this program was given away, and on what.
-
-    Between two measured strengths that of the lower one holds, and it is told.
+    """Agreement of a compressed built-in model with its original, as measured before the program was released.
 
     Args:
-        source_sha256: Of the original model's files.
+        source_sha256: Digest of the original model's files.
         method: Name of the compression method.
-        strength: Of the method's default policy, calibrated.
+        strength: Strength of the compression, by the method's default policy and with a calibration.
 
     Returns:
-        None where it was not measured.
+        Mean Dice against the original network and, in words, the volume; between two measured strengths that of the
+        lower one, which the words then name. None where it was not measured.
     """
     document = _agreements()
     if (document["source_sha256"], document["method"]) != (source_sha256, method):
@@ -149,12 +148,12 @@ def shipped_agreement(source_sha256: str, method: str, strength: float) -> tuple
 
 @functools.cache
 def _agreements() -> dict[str, Any]:
-    """What ``tools/measure_agreement.py`` wrote."""
+    """The measured agreements, as ``tools/measure_agreement.py`` wrote them."""
     return read_json(RESOURCES / "Models" / "agreement.json")
 
 
 def resampling_convention(dataset_name: str) -> str:
-    """How the images of a model were resampled for its training.
+    """The convention by which the images of a model were resampled for its training, ``aligned`` or ``nnunet``.
 
     TotalSegmentator resamples with aligned corners (``scipy.ndimage.zoom``) before nnU-Net sees the image, in most of
     its tasks; every other nnU-Net model goes through nnU-Net's own edge-aligned resampling.
@@ -164,7 +163,7 @@ def resampling_convention(dataset_name: str) -> str:
 
 
 def step_fraction(dataset_name: str) -> float:
-    """How far apart the patches of a model lie, as its task says; nnU-Net's own for models that are in no task."""
+    """Step between a model's patches as a fraction of the patch: its task's, else nnU-Net's."""
     steps = (known.step_fraction for known in tasks() for part in known.parts if part.dataset == dataset_name)
     return next(steps, NNUNET_STEP_FRACTION)
 
@@ -189,7 +188,7 @@ def _task(entry: dict[str, Any], document: dict[str, Any]) -> Task:
 
 
 def _part(entry: dict[str, Any]) -> Part:
-    """``labels`` holds runs there: first value in the network, first value in the task, how many."""
+    """A part of a catalog entry, whose ``labels`` are runs: first value in the network, first in the task, count."""
     labels = [(first + n, value + n) for first, value, count in entry.get("labels", ()) for n in range(count)]
     folds = tuple(entry["folds"]) if "folds" in entry else None
     files = tuple(entry.get("files", {}).items())

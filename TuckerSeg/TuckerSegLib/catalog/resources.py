@@ -1,4 +1,4 @@
-"""Where the files are that come with the program."""
+"""Paths of the files that come with the program."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ from pathlib import Path
 
 _LIBRARY = Path(__file__).resolve().parents[1]
 
-
 # Beside the library in a source tree and inside Slicer, within it in an installed wheel.
 RESOURCES = _LIBRARY.parent / "Resources"
-
-
 if not RESOURCES.is_dir():
     RESOURCES = _LIBRARY / "Resources"
-
 
 DEMO_VOLUME = RESOURCES / "Data" / "synthetic_torso.nii.gz"

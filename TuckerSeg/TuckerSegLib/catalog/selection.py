@@ -1,4 +1,4 @@
-"""What a user means by ``liver, left kidney, ribs``: the labels of a model that names, sides and groups stand for."""
+"""Selects labels of a model by what a user types, such as ``liver, left kidney, ribs``."""
 
 from __future__ import annotations
 
@@ -16,26 +16,29 @@ SUGGESTIONS = 3
 
 
 def select(texts: Sequence[str], names: Iterable[str], where: str) -> list[str]:
-    """Labels that texts stand for, in the labels' order.
+    """Find the labels that texts stand for.
 
-    Case, spaces, hyphens, the order of words, singular and plural do not matter. A text is, the first that fits: a
-    label (``left kidney``); both sides of one (``kidneys``); a group (``muscles``, ``heart and vessels``, see
-    ``structures.groups``); every label that has all its words (``ribs``, ``left rib``, ``lungs``, ``L3``).
+    Case, spaces, hyphens, the order of words, singular and plural do not matter. A text is read as the first of these
+    that exists: a label (``left kidney``); both sides of one (``kidneys``); a group (``muscles``, ``heart and
+    vessels``, see ``structures.groups``); all labels with all its words (``ribs``, ``left rib``, ``lungs``, ``L3``).
 
     Args:
-        texts: As typed.
-        names: Of all labels.
-        where: What has these labels, for messages.
+        texts: The texts, as typed.
+        names: Names of all labels.
+        where: The model or task that has these labels, for messages.
+
+    Returns:
+        Names of the selected labels, in the order of ``names``.
 
     Raises:
-        SpecError: No text at all, or one that stands for nothing; its message names what comes near.
+        SpecError: There is no text, or one that stands for no label; the message suggests similar names.
     """
     names = list(names)
-    wanted = [text for text in texts if _words(text)]
-    if not wanted:
+    texts = [text for text in texts if _words(text)]
+    if not texts:
         raise SpecError("No structure was named. Name some, as liver,spleen,ribs, or leave the choice out for all.")
-    found = {name for text in wanted for name in _select_one(text, names, where)}
-    return [name for name in names if name in found]
+    selected = {name for text in texts for name in _select_one(text, names, where)}
+    return [name for name in names if name in selected]
 
 
 def _select_one(text: str, names: list[str], where: str) -> list[str]:
@@ -49,13 +52,13 @@ def _select_one(text: str, names: list[str], where: str) -> list[str]:
         lambda: [name for name in names if words <= _words(name) | _words(title_of(name))],
     )
     for rule in rules:
-        if found := rule():
-            return found
+        if selected := rule():
+            return selected
     phrases = [_spaced(phrase) for phrase in [*names, *map(title_of, names), *by_group]]
     candidates = dict.fromkeys([*phrases, *(word for phrase in phrases for word in phrase.split())])
-    near = difflib.get_close_matches(_spaced(text), candidates, SUGGESTIONS)
-    meant = f"Did you mean {' or '.join(near)}?" if near else f"It has {', '.join(names[:SUGGESTIONS])}, …"
-    raise SpecError(f"'{text.strip()}' is no structure of {where}, and no group ({', '.join(by_group)}). {meant}")
+    similar = difflib.get_close_matches(_spaced(text), candidates, SUGGESTIONS)
+    suggestion = f"Did you mean {' or '.join(similar)}?" if similar else f"It has {', '.join(names[:SUGGESTIONS])}, …"
+    raise SpecError(f"'{text.strip()}' is no structure of {where}, and no group ({', '.join(by_group)}). {suggestion}")
 
 
 def _is_same(text: str, name: str) -> bool:

@@ -40,11 +40,11 @@ _GOLDEN_RATIO = 0.618033988749895
 
 @dataclass(frozen=True)
 class Code:
-    """A SNOMED CT concept; the empty one stands for none.
+    """A SNOMED CT concept; an empty one means that there is no code.
 
     Attributes:
         value: Its identifier, up to 18 digits.
-        meaning: In words.
+        meaning: Its meaning in words.
     """
 
     value: str = ""
@@ -56,24 +56,24 @@ class Code:
         return "SCT" if self.value else ""
 
     def as_text(self) -> str:
-        """As Slicer writes a code: ``scheme^value^meaning``."""
+        """The code as Slicer writes it, ``scheme^value^meaning``."""
         return f"{self.scheme}^{self.value}^{self.meaning}"
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A structure that has a standard name.
+    """A structure with a standard name, a color and codes.
 
     Attributes:
         name: TotalSegmentator's label name.
-        title: For people.
-        group: Which list it stands in.
+        title: Name for users.
+        group: The group that it belongs to, such as organs.
         color: Red, green, blue, each 0 to 1.
         category: Anatomical structure, tissue or morphologically altered structure.
-        type: The structure, or what was found in the region.
+        type: The structure, or the finding in the anatomic region.
         type_modifier: Its side.
-        region: Where it is, if the type does not say so.
-        region_modifier: The region's side.
+        region: The anatomic region, where the type does not name it.
+        region_modifier: The anatomic region's side.
     """
 
     name: str
@@ -94,13 +94,13 @@ class Anatomy:
 
 @functools.cache
 def known_structures() -> tuple[Anatomy, ...]:
-    """Every structure of the table, in its order."""
+    """All structures of the table, in its order."""
     with TABLE_FILE.open(encoding="utf-8", newline="") as file:
         return tuple(_from_row(row) for row in csv.DictReader(file))
 
 
 def anatomy(name: str) -> Anatomy | None:
-    """The structure that a label names, None if it is not in the table.
+    """The structure that a label names; None where the table does not have it.
 
     Case, separators and the order of words do not matter: ``Left Kidney`` is ``kidney_left``.
     """
@@ -108,7 +108,7 @@ def anatomy(name: str) -> Anatomy | None:
 
 
 def title_of(name: str) -> str:
-    """Name of a label for people: the standard one, else the label's own with spaces and a capital."""
+    """Name of a label for users: the structure's title, or else the label's name with spaces and a capital."""
     known = anatomy(name)
     if known is not None:
         return known.title
@@ -117,10 +117,10 @@ def title_of(name: str) -> str:
 
 
 def color_of(value: int, name: str) -> tuple[float, float, float]:
-    """A stable color for a label, red, green and blue in 0 to 1.
+    """The color of a label: red, green and blue, each 0 to 1.
 
     Args:
-        value: Its label value, which decides where the name is unknown: golden-ratio steps in hue.
+        value: Its label value, which gives the hue, in golden-ratio steps, where the name is unknown.
         name: Its name in the model.
     """
     known = anatomy(name)
@@ -131,7 +131,7 @@ def color_of(value: int, name: str) -> tuple[float, float, float]:
 
 
 def segment_tags(name: str) -> dict[str, str]:
-    """Tags that a label's segment carries in Slicer: the label's name, and its terminology where it is known."""
+    """Tags of a label's segment in Slicer: the label's name and, where it is known, its terminology entry."""
     known = anatomy(name)
     tags = {LABEL_NAME_TAG: name}
     return tags if known is None else {**tags, TERMINOLOGY_TAG: known.terminology_entry()}
@@ -140,24 +140,28 @@ def segment_tags(name: str) -> dict[str, str]:
 def groups(names: Iterable[str]) -> dict[str, list[str]]:
     """Sort labels into groups.
 
+    Args:
+        names: Names of the labels.
+
     Returns:
-        Group to its labels, in the given order; groups as in the table, ``other`` last; empty ones are left out.
+        Group to the names of its labels, in the given order. Groups are in the order of the table, ``other`` last;
+        empty ones are left out.
     """
-    found: dict[str, list[str]] = {known.group: [] for known in known_structures()} | {OTHER_GROUP: []}
+    members_of: dict[str, list[str]] = {known.group: [] for known in known_structures()} | {OTHER_GROUP: []}
     for name in names:
         known = anatomy(name)
-        found[OTHER_GROUP if known is None else known.group].append(name)
-    return {group: members for group, members in found.items() if members}
+        members_of[OTHER_GROUP if known is None else known.group].append(name)
+    return {group: members for group, members in members_of.items() if members}
 
 
 def find(text: str, names: Iterable[str]) -> list[str]:
-    """Labels that a search text fits, in the given order.
+    """Labels that match a search text, in the given order.
 
     Each word of the text must begin a word of the label's name, title or SNOMED CT meaning. Case, separators and
     the order of words do not matter: ``left kid`` finds ``kidney_left``. An empty text finds every label.
     """
-    wanted = _words(text)
-    return [name for name in names if all(any(word.startswith(part) for word in _index(name)) for part in wanted)]
+    parts = _words(text)
+    return [name for name in names if all(any(word.startswith(part) for word in _index(name)) for part in parts)]
 
 
 @functools.cache

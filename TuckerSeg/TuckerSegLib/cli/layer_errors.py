@@ -1,4 +1,4 @@
-"""``tuckerseg reconstruct``: errors over a grid of ranks as CSV, as heat maps and as a short table."""
+"""``tuckerseg reconstruct``: errors of layers over a grid of ranks, as CSV, as heat maps and as a short table."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ PANELS_PER_ROW = 9
 
 
 def reconstruct(model: SegmentationModel, grid: RankGrid, volume: Image | None, folder: Path, monitor: Monitor) -> None:
-    """Measure all rank pairs; print a table, and write ``reconstruction.csv`` and ``reconstruction.png``.
+    """Measure all rank pairs, print a table, and write ``reconstruction.csv`` and ``reconstruction.png``.
 
     Args:
         model: The original.
-        grid: Layers and ranks to look at.
-        volume: Calibrated on for this once; None takes the calibration that the model has, if any.
-        folder: Made where it is missing.
-        monitor: Asked now and then whether to stop.
+        grid: Layers and ranks to measure.
+        volume: A CT for a calibration that is used here only; None takes the model's stored calibration, if any.
+        folder: Folder of the files; made where it is missing.
+        monitor: Asked often whether to stop.
 
     Raises:
         SpecError: The model is compressed already, or a pattern fits no layer.
@@ -72,7 +72,7 @@ def reconstruct(model: SegmentationModel, grid: RankGrid, volume: Image | None, 
 
 
 def as_text(layers: Sequence[LayerReconstruction]) -> str:
-    """Per layer the cheapest ranks that keep shares of the energy, and their MACs relative to the dense layer's."""
+    """A table: for each layer the cheapest ranks that keep shares of the energy, and their MACs over the dense ones."""
     calibrated = layers[0].pairs[0].whitened_error_calibrated is not None
     titles = "".join(f"{f'{energy:.0%} energy':>20}" for energy in ENERGIES)
     lines = [
@@ -99,9 +99,9 @@ def as_text(layers: Sequence[LayerReconstruction]) -> str:
 
 
 def draw_reconstruction(layers: Sequence[LayerReconstruction], path: Path) -> None:
-    """Heat maps of the relative errors over both ranks, side by side per layer, as PNG.
+    """Draw heat maps of the relative errors over both ranks, side by side for each layer, as PNG.
 
-    A line parts the rank pairs that are cheaper than the dense layer from the others.
+    A red line separates the rank pairs that are cheaper than the dense layer from the others.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -117,7 +117,7 @@ def draw_reconstruction(layers: Sequence[LayerReconstruction], path: Path) -> No
     panels = figure.subplots(rows, len(maps) * groups, squeeze=False).ravel()
     for number, layer in enumerate(layers):
         for panel, (name, words) in zip(panels[number * len(maps) :], maps.items(), strict=False):
-            shown = _draw_map(panel, layer, name)
+            mesh = _draw_map(panel, layer, name)
             panel.set_xlabel(words, fontsize=7)
         panels[number * len(maps)].set_title(layer.path, fontsize=7, loc="left")
     for panel in panels[len(layers) * len(maps) :]:
@@ -125,19 +125,19 @@ def draw_reconstruction(layers: Sequence[LayerReconstruction], path: Path) -> No
     figure.supxlabel("input rank")
     figure.supylabel("output rank")
     figure.suptitle("red line: ranks beyond it are no cheaper than the dense layer", fontsize=9)
-    figure.colorbar(shown, ax=panels.tolist(), label="relative error", shrink=min(1.0, 4 / rows), extend="min")
+    figure.colorbar(mesh, ax=panels.tolist(), label="relative error", shrink=min(1.0, 4 / rows), extend="min")
     with written_whole(path) as beside:
         figure.savefig(beside, format="png", dpi=110)
 
 
 def _draw_map(panel: Axes, layer: LayerReconstruction, name: str) -> Any:
-    """The cell of a rank reaches from the rank before it up to itself."""
+    """Draw one heat map, in which the cell of a rank reaches from the rank before it up to itself; its mesh."""
     from matplotlib.collections import LineCollection
     from matplotlib.colors import LogNorm
 
     rows, columns = (0, *layer.output_ranks), (0, *layer.input_ranks)
     colors = LogNorm(SMALLEST_SHOWN_ERROR, 1, clip=True)
-    shown = panel.pcolormesh(columns, rows, layer.grid(name), cmap="viridis_r", norm=colors)
+    mesh = panel.pcolormesh(columns, rows, layer.grid(name), cmap="viridis_r", norm=colors)
     cheaper = layer.grid("cheaper")
     borders = [
         [(columns[j + 1], bottom), (columns[j + 1], top)]
@@ -154,7 +154,7 @@ def _draw_map(panel: Axes, layer: LayerReconstruction, name: str) -> Any:
     panel.add_collection(LineCollection(borders, colors="red", linewidths=1.2))
     panel.set(xticks=columns[-1:], yticks=rows[-1:])
     panel.tick_params(labelsize=7)
-    return shown
+    return mesh
 
 
 def _calibration(
@@ -162,10 +162,10 @@ def _calibration(
 ) -> ModelCalibration | None:
     if volume is not None:
         return calibrate_model(model, volume, monitor=monitor)
-    found = stored_calibration(model, cache)
-    if found is None:
+    calibration = stored_calibration(model, cache)
+    if calibration is None:
         tell(f"{model.name} is not calibrated: errors of the weights alone. Whitened ones: --ct CT")
-    return found
+    return calibration
 
 
 def _ranks_and_ratio(layer: LayerReconstruction, pair: RankPair | None) -> str:

@@ -1,4 +1,4 @@
-"""Shows a run's events to a person (one status line with a bar and an ETA) or a program (JSON lines)."""
+"""Shows a run's events to a user (a status line with a bar and the time left) or to a program (JSON lines)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STAGES_OF_BYTES = ("download", "unpack")
 
 
 class JsonReporter:
-    """One JSON document per line on standard output; events may come from several threads."""
+    """Writes each event as one line of JSON to standard output; events may come from several threads."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -27,11 +27,15 @@ class JsonReporter:
             show_json(event, indent=None)
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Does nothing; there is nothing to close."""
 
 
 class TerminalReporter:
-    """A status line that is rewritten in place on a terminal; plain lines for logs anywhere else."""
+    """Shows events as a status line that is rewritten in place on a terminal; elsewhere it prints logs only.
+
+    Args:
+        stream: Where to write; None takes standard error.
+    """
 
     def __init__(self, stream: TextIO | None = None):
         self._stream = stream or sys.stderr
@@ -84,5 +88,5 @@ def _bar(event: dict[str, Any]) -> str:
 
 
 def _part(event: dict[str, Any]) -> str:
-    """Which network of a task that has several."""
+    """A prefix that names the network, for a task with several networks; else empty."""
     return f"{event['part']} of {event['parts']}, {event['part_name']}: " if "part" in event else ""

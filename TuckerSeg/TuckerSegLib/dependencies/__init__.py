@@ -1,1 +1,1 @@
-"""Which packages a Python has, found by importing them."""
+"""Checks the packages that a Python has, by importing them in a process of its own."""

@@ -1,4 +1,4 @@
-"""Looks which of the worker's packages a Python has, and whether each can be imported.
+"""Checks which of the worker's packages a Python has, and whether each can be imported.
 
 ``python -m TuckerSegLib.dependencies.check`` runs in a process of its own, with the Python that shall run the worker
 and with nothing installed there: standard library only. An import can end the whole process, so each finding is written
@@ -24,7 +24,7 @@ from .report import PackageState, Requirement, canonical, requirements
 
 
 def find_package(requirement: Requirement) -> PackageState:
-    """Look at a package's metadata only."""
+    """The state of a package by its metadata alone, without importing it."""
     distribution = _distribution(requirement.name)
     if distribution is None:
         return PackageState(requirement.name)
@@ -36,12 +36,12 @@ def find_package(requirement: Requirement) -> PackageState:
 
 
 def try_import(requirement: Requirement, state: PackageState) -> PackageState:
-    """Import a package, and find out what is broken where that fails."""
+    """Import a package; the state, with the reason and the package at fault where that fails."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
             importlib.import_module(requirement.import_name)
     except BaseException as error:  # whatever it is: that it cannot be imported is the finding
-        return _failed(state, requirement, error)
+        return _explain_failure(state, requirement, error)
     module = sys.modules[requirement.import_name.partition(".")[0]]
     if getattr(module, "__file__", None) is None:
         return _broken(state, "only a folder without its code is left of it", requirement.name)
@@ -50,7 +50,7 @@ def try_import(requirement: Requirement, state: PackageState) -> PackageState:
     return state
 
 
-def _failed(state: PackageState, requirement: Requirement, error: BaseException) -> PackageState:
+def _explain_failure(state: PackageState, requirement: Requirement, error: BaseException) -> PackageState:
     top = requirement.import_name.partition(".")[0]
     named = (getattr(error, "name", None) or "").partition(".")[0] if isinstance(error, ImportError) else ""
     if isinstance(error, ModuleNotFoundError) and named == top and state.version is None:
@@ -107,19 +107,20 @@ def _version(distribution: metadata.Distribution) -> str | None:
 
 
 def _quietly(read: Callable[[], Any]) -> Any:
-    """Damaged metadata raises all kinds of errors; each of them means: not known."""
+    """Read a piece of metadata; None where it is damaged, which raises all kinds of errors."""
     with contextlib.suppress(Exception):
         return read()
     return None
 
 
 def _installed() -> dict[str, str]:
-    found: dict[str, str] = {}
+    """Version of every installed distribution, by canonical name."""
+    versions: dict[str, str] = {}
     for distribution in metadata.distributions():
         name, version = _quietly(lambda it=distribution: it.metadata["Name"]), _version(distribution)
         if name and version:
-            found.setdefault(canonical(name), version)  # the first on the path is the one that is imported
-    return found
+            versions.setdefault(canonical(name), version)  # the first on the path is the one that is imported
+    return versions
 
 
 def _write(kind: str, **fields: Any) -> None:
@@ -127,7 +128,7 @@ def _write(kind: str, **fields: Any) -> None:
 
 
 def main() -> None:
-    """Write what this Python has."""
+    """Check this Python and write the findings to standard output, one JSON object per line."""
     _write(
         "python",
         executable=sys.executable,

@@ -1,4 +1,4 @@
-"""What the worker needs, and what a check found of it in one Python.
+"""The packages that the worker needs, and the report of a check on one Python.
 
 Standard library only, and any Python that a user may name must be able to read it: also one that is too old.
 """
@@ -22,11 +22,11 @@ class Requirement:
     """One line of ``Resources/requirements.txt``.
 
     Attributes:
-        name: Distribution, as pip calls it.
-        specifier: Versions that will do, as pip reads them.
+        name: Name of the distribution, for pip.
+        specifier: Accepted versions, as pip reads them.
         import_name: Module whose import proves that the package works.
-        download_mb: Of the package and what only it brings, roughly; torch as its build for processors.
-        purpose: What the worker does with it.
+        download_mb: Approximate size of the package and of those that only it needs; for torch, of its CPU build.
+        purpose: What the worker uses it for.
     """
 
     name: str
@@ -41,14 +41,15 @@ class Requirement:
 
 @dataclass(frozen=True)
 class PackageState:
-    """What was found of one required package.
+    """State of one required package in one Python.
 
     Attributes:
-        version: None where it is not installed.
+        name: Name of the distribution.
+        version: Installed version; None where it is not installed.
         error: Why it cannot be imported; empty where it can, or was not tried.
-        culprit: Installed distribution that is broken, where ``error`` points to one; often another than ``name``.
-        remnant: Folder of metadata without a list of files, which keeps pip from replacing the culprit.
-        requires: What it requires in its turn, as its metadata says.
+        culprit: The installed distribution that is broken, where ``error`` shows one; often another than ``name``.
+        remnant: A folder of metadata without a list of files, which keeps pip from replacing the culprit.
+        requires: The packages that it requires, as its metadata lists them.
     """
 
     name: str
@@ -61,14 +62,16 @@ class PackageState:
 
 @dataclass(frozen=True)
 class DependencyReport:
-    """What was found in one Python.
+    """Result of a check on one Python.
 
     Attributes:
-        python: Its version; empty where it could not be run, then ``failure`` says why.
-        machine: Architecture that it was built for, as :func:`platform.machine` gives it.
-        site_packages: Folder that pip installs to.
-        installed: Version of every distribution, by canonical name.
+        executable: Path of the Python.
+        python: Its version; empty where it could not be run.
+        system, machine: Operating system and architecture, as :mod:`platform` names them.
+        site_packages: The folder that pip installs to.
+        installed: Version of every installed distribution, by canonical name.
         packages: One state per requirement.
+        failure: Why the Python could not be run; empty where it could.
     """
 
     executable: str = ""
@@ -90,22 +93,22 @@ class DependencyReport:
 
     @property
     def broken(self) -> tuple[PackageState, ...]:
-        """Installed, but cannot be imported."""
+        """Packages that are installed but cannot be imported."""
         return tuple(state for state in self.packages if state.version is not None and state.error)
 
 
 def requirements() -> tuple[Requirement, ...]:
-    """What the worker needs, in the order of ``Resources/requirements.txt``."""
+    """The packages that the worker needs, in the order of ``Resources/requirements.txt``."""
     lines = REQUIREMENTS_FILE.read_text(encoding="utf-8").splitlines()
-    found = []
+    listed = []
     for line in filter(None, (line.strip() for line in lines)):
         if line.startswith("#"):
             continue
         requirement, _, remark = line.partition("#")
         name, specifier = re.match(r"([\w.-]+)(.*)", requirement.strip()).groups()
         module, size, purpose = (part.strip() for part in remark.split(";", 2))
-        found.append(Requirement(name, specifier.strip(), module, int(size), purpose))
-    return tuple(found)
+        listed.append(Requirement(name, specifier.strip(), module, int(size), purpose))
+    return tuple(listed)
 
 
 def canonical(name: str) -> str:
@@ -114,11 +117,12 @@ def canonical(name: str) -> str:
 
 
 def read_report(lines: Iterable[str], exit_code: int = 0) -> DependencyReport:
-    """Put the lines of one check together; lines that packages wrote are passed over.
+    """Read the output of one check; lines that packages wrote themselves are skipped.
 
     Args:
         lines: Standard output of the process.
-        exit_code: How it ended. Where the last lines are missing, an import has ended it: that package is broken.
+        exit_code: The process's exit code. Where the last lines are missing, the import of a package has ended the
+            process, and that package is reported as broken.
     """
     report, states, trying, complete = DependencyReport(), {}, None, False
     for line in lines:

@@ -1,6 +1,6 @@
-"""What runs on this computer took, kept beside the cache, so that the next run's time can be foretold.
+"""Times and agreements that were measured on this computer, kept beside the cache, to predict those of later runs.
 
-Knows numbers and keys only. A damaged file is an empty one, with a warning: it costs a new measurement, nothing else.
+Knows numbers and keys only. Damaged entries are left out with a warning, and measured again.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ COUNT = re.compile("[0-9]{1,18}")  # of multiply-accumulates
 
 
 class Measurements:
-    """Seconds and agreements that were measured here.
+    """The measurements of this computer, in a file that several threads may use.
 
     Args:
-        cache: Beside whose entries they are kept; None takes the user's.
+        cache: The cache whose folder holds the file; None takes the user's cache.
     """
 
     def __init__(self, cache: Cache | None = None):
@@ -36,37 +36,45 @@ class Measurements:
         self._lock = threading.Lock()
 
     def patch_seconds(self, setting: str) -> dict[int, float]:
-        """MACs per patch to seconds per patch, of everything that ran with a model, device and precision.
+        """Measured times of a model's compressed forms on one device.
 
         Args:
-            setting: Names them, see ``timing.setting_of``.
+            setting: Model, device and settings, from ``timing.setting_of``.
+
+        Returns:
+            MACs per patch to seconds per patch.
         """
-        return {int(macs): seconds for macs, (seconds, _) in self._of("patch", setting).items()}
+        return {int(macs): seconds for macs, (seconds, _) in self._entries("patch", setting).items()}
 
     def add_patch_seconds(self, setting: str, macs_per_patch: int, seconds: float) -> None:
-        """Remember what a patch took."""
+        """Store the time of a patch, in place of an earlier one of as many MACs."""
         self._add("patch", setting, str(macs_per_patch), seconds)
 
     def voxel_seconds(self, setting: str) -> float | None:
         """Seconds per million voxels (see ``timing.weighted_voxels``) beside the network; None where unknown."""
-        seconds, _ = self._of("voxel", setting).get("", (None, None))
+        seconds, _ = self._entries("voxel", setting).get("", (None, None))
         return seconds
 
     def add_voxel_seconds(self, setting: str, seconds: float) -> None:
-        """Remember what everything beside the network took per million voxels."""
+        """Store the seconds per million voxels of everything beside the network."""
         self._add("voxel", setting, "", seconds)
 
     def agreement(self, model_key: str) -> tuple[float, str] | None:
-        """Mean Dice against the original network and the volume it was measured on, the newest one."""
-        found = [(at, agreement, volume) for volume, (agreement, at) in self._of("agreement", model_key).items()]
-        return max(found)[1:] if found else None
+        """The newest measured agreement of a compressed model with its original.
+
+        Returns:
+            Mean Dice, and the name of the volume; None where it was not measured.
+        """
+        entries = self._entries("agreement", model_key)
+        measured = [(at, agreement, volume) for volume, (agreement, at) in entries.items()]
+        return max(measured)[1:] if measured else None
 
     def add_agreement(self, model_key: str, volume: str, agreement: float) -> None:
-        """Remember how a compressed model agreed with its original on a volume."""
+        """Store the mean Dice of a compressed model against its original on a volume."""
         self._add("agreement", model_key, volume, agreement)
 
-    def _of(self, kind: str, key: str) -> dict[str, tuple[float, float]]:
-        """Detail to value and time."""
+    def _entries(self, kind: str, key: str) -> dict[str, tuple[float, float]]:
+        """Entries of one kind and key: detail to value and time."""
         return {name[2]: entry for name, entry in self._read().items() if name[:2] == (kind, key)}
 
     def _add(self, kind: str, key: str, detail: str, value: float) -> None:
@@ -79,21 +87,21 @@ class Measurements:
                 write_text(self._file, json.dumps([[*name, *entry] for name, entry in newest], indent=1))
 
     def _read(self) -> dict[tuple[str, str, str], tuple[float, float]]:
-        """Kind, key and detail to value and time, of every entry that is whole."""
+        """All valid entries: kind, key and detail to value and time."""
         try:
             rows = read_json(self._file)
         except OSError:
             return {}
         except ValueError:
             rows = None
-        whole = [row for row in rows if _is_entry(row)] if isinstance(rows, list) else []
-        if rows != whole:
+        valid = [row for row in rows if _is_valid(row)] if isinstance(rows, list) else []
+        if rows != valid:
             warnings.warn(f"{self._file} is damaged; what it lacks is measured again.", stacklevel=4)
-        return {(kind, key, detail): (value, at) for kind, key, detail, value, at in whole}
+        return {(kind, key, detail): (value, at) for kind, key, detail, value, at in valid}
 
 
-def _is_entry(row: Any) -> bool:
-    """Whether a row is one that was measured: of its kind's form, and with a value that can be."""
+def _is_valid(row: Any) -> bool:
+    """Whether a row has the form of its kind, and a value in its range."""
     if not isinstance(row, list) or len(row) != 5 or not all(isinstance(text, str) for text in row[:3]):
         return False
     kind, _, detail, value, at = row

@@ -1,4 +1,4 @@
-"""How much main memory a run will need at most: what is counted, and what was measured where nothing can be counted.
+"""Predicts how much main memory a run needs at most, by counting, and by measured factors where counting cannot tell.
 
 Calibrated under Linux on four networks (5.6 to 31 million parameters, one and two folds, original and compressed),
 volumes of 3 to 157 million voxels and two processor backends: from 9 % too little, in the first run of a model, which
@@ -30,11 +30,14 @@ def predicted_peak_memory_bytes(
     precision: str,
     inference: InferenceSpec,
 ) -> int:
-    """Largest resident memory of a process that does one run.
+    """Predict the largest resident memory of a process that does one run, in bytes.
 
     Args:
-        model: The original or a compressed one; how far makes little difference.
-        geometry: Of the volume.
+        model: The original or a compressed model; the strength of compression makes little difference.
+        geometry: The volume's grid.
+        device: The device that computes.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        inference: Step fraction and batch size of the run.
     """
     plans = model.plans
     shape = grid_shape(geometry, plans, catalog.resampling_convention(plans.dataset_name))
@@ -53,7 +56,7 @@ def predicted_peak_memory_bytes(
 
 
 def _patch_bytes(model: SegmentationModel, device: hardware.Device, precision: str, batch_size: int) -> float:
-    """What the network holds while it computes."""
+    """Bytes that the network needs for a batch of patches."""
     plans = model.plans
     maps = math.prod(plans.patch_shape) * plans.architecture.kwargs["features_per_stage"][0] * 4
     if device.backend == "torch":

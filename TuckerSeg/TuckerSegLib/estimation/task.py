@@ -1,4 +1,4 @@
-"""What a run of a task will cost and save: the estimates of its networks, put together."""
+"""Predicts what a run of a task costs and saves, from the estimates of its networks."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ SHARED_BYTES = 2  # of a voxel on the networks' grid, which the volume is kept o
 
 
 class TaskEstimator:
-    """Estimates for one task; of its networks, facts are held but no weights.
+    """Estimates runs of one task; it holds facts about its networks, but no weights.
 
     Args:
-        estimator_of: Gives the estimator of a network; it may be one that was made before.
-        measurements: What this computer was measured to need.
+        task: The task.
+        estimator_of: Gives the estimator of a network; it may return one that exists already.
+        measurements: The measurements of this computer.
     """
 
     def __init__(
@@ -34,37 +35,37 @@ class TaskEstimator:
         self._estimators = [estimator_of(part) for part in task.parts]
 
     def estimate(self, volume: Geometry | Image, job: Job) -> Estimate:
-        """Count and foretell a run; see ``Estimator.estimate``."""
+        """Predict the cost of a run on a volume, or on its grid alone; see ``Estimator.estimate``."""
         job = replace(job, inference=job.inference.with_step(self._task.step_fraction))
         geometry = volume.geometry if isinstance(volume, Image) else volume
         roi_finder = RoiFinder(job.inference)
-        found = [estimator.estimate(volume, job, roi_finder) for estimator in self._estimators]
+        estimates = [estimator.estimate(volume, job, roi_finder) for estimator in self._estimators]
         named = [
-            replace(each, parts=tuple(replace(own, name=part.name) for own in each.parts))
-            for each, part in zip(found, self._task.parts)
+            replace(estimate, parts=tuple(replace(own, name=part.name) for own in estimate.parts))
+            for estimate, part in zip(estimates, self._task.parts)
         ]
         return named[0] if len(named) == 1 else self._sum(named, geometry, job)
 
     def unmeasured(self, geometry: Geometry, job: Job) -> TaskPart | None:
-        """The first network whose seconds are not known for a job."""
+        """The first network whose time has not been measured for a job; None where all are known."""
         seconds = [part.seconds for part in self.estimate(geometry, job).parts]
         return self._task.parts[seconds.index(None)] if None in seconds else None
 
-    def _sum(self, found: Sequence[Estimate], geometry: Geometry, job: Job) -> Estimate:
+    def _sum(self, estimates: Sequence[Estimate], geometry: Geometry, job: Job) -> Estimate:
+        """The estimate of all networks, run one after the other."""
         agreement, source = self._agreement(job)
         on_grid = max(estimator.grid_voxels(geometry) for estimator in self._estimators)
         beside = max(estimator.weight_bytes for estimator in self._estimators)  # of the network that is read meanwhile
         beside += math.prod(geometry.shape) * LABEL_BYTES + on_grid * SHARED_BYTES
-        first = found[0]
         return replace(
-            first,
-            **{name: sum(getattr(each, name) for each in found) for name in SUMMED},
-            **{name: _total([getattr(each, name) for each in found]) for name in KNOWN_OR_NOT},
-            peak_memory_bytes=max(each.peak_memory_bytes for each in found) + beside,
+            estimates[0],
+            **{name: sum(getattr(estimate, name) for estimate in estimates) for name in SUMMED},
+            **{name: _total([getattr(estimate, name) for estimate in estimates]) for name in KNOWN_OR_NOT},
+            peak_memory_bytes=max(estimate.peak_memory_bytes for estimate in estimates) + beside,
             agreement=agreement,
             agreement_source=source,
-            notes=tuple(dict.fromkeys(note for each in found for note in each.notes)),
-            parts=tuple(part for each in found for part in each.parts),
+            notes=tuple(dict.fromkeys(note for estimate in estimates for note in estimate.notes)),
+            parts=tuple(part for estimate in estimates for part in estimate.parts),
         )
 
     def _agreement(self, job: Job) -> tuple[float | None, str]:
@@ -91,4 +92,5 @@ KNOWN_OR_NOT = ("seconds", "original_seconds", "patches_skipped")
 
 
 def _total(values: Sequence[float | None]) -> float | None:
+    """The sum; None where one value is not known."""
     return None if None in values else sum(values)

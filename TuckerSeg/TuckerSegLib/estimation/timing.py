@@ -1,4 +1,4 @@
-"""How long a run will take, from what runs took on this computer.
+"""Predicts how long a run takes, from the times of earlier runs on this computer.
 
 The network's time is counted in patches, everything beside it in voxels. Times of other compressions of the same model
 are interpolated by their multiply-accumulates.
@@ -27,11 +27,11 @@ INTERPOLATED = "The time is interpolated between compressions that were measured
 
 
 class Timing:
-    """What one model and its compressed forms take on one device.
+    """Predicts the times of a model and its compressed forms on one device.
 
     Args:
-        measurements: What was measured on this computer.
-        setting: See :func:`planned_setting`.
+        measurements: The measurements of this computer.
+        setting: Model, device and settings, from :func:`planned_setting`.
     """
 
     def __init__(self, measurements: Measurements, setting: str):
@@ -39,10 +39,14 @@ class Timing:
         self._voxel_s = measurements.voxel_seconds(setting)
 
     def patch_seconds(self, macs_per_patch: int, nearly: float = SAME_COST) -> float | None:
-        """Of a patch; None where neither this cost, nearly, nor costs on both sides of it were measured.
+        """Predict the seconds of a patch.
 
         Args:
-            nearly: How far apart, relative to it, two costs are taken for one.
+            macs_per_patch: Cost of the network.
+            nearly: Relative difference up to which a measured cost counts as this one.
+
+        Returns:
+            Measured or interpolated by the MACs; None where neither this cost nor costs on both sides were measured.
         """
         costs = sorted(self._patch_s)
         nearest = min(costs, key=lambda cost: abs(cost - macs_per_patch), default=0)
@@ -53,12 +57,12 @@ class Timing:
         return float(np.interp(macs_per_patch, costs, [self._patch_s[cost] for cost in costs]))
 
     def interpolates(self, macs_per_patch: int) -> bool:
-        """Whether the seconds of such a patch are read off between two measurements."""
+        """Whether the seconds of a patch of this cost are interpolated between two measurements."""
         same = any(abs(cost - macs_per_patch) <= SAME_COST * macs_per_patch for cost in self._patch_s)
         return not same and self.patch_seconds(macs_per_patch) is not None
 
     def beside_network_seconds(self, geometry: Geometry, plans: ModelPlans) -> float:
-        """Of resampling a volume and labeling it."""
+        """Predict the seconds of resampling a volume and of labeling it."""
         per_million = USUAL_SECONDS if self._voxel_s is None else self._voxel_s
         return per_million * weighted_voxels(math.prod(geometry.shape), grid_voxels(geometry, plans)) / 1e6
 
@@ -66,23 +70,23 @@ class Timing:
 def setting_of(
     architecture: str, device_id: str, device_name: str, precision: str, threads: int, batch_size: int
 ) -> str:
-    """What seconds depend on beside compression and volume: the original network, the device, and how it is run."""
+    """The key of measured times: all that they depend on but compression and volume."""
     return f"{architecture} {device_id} {device_name} {precision} {threads} {batch_size}"
 
 
 def planned_setting(plans: ModelPlans, device: hardware.Device, precision: str, inference: InferenceSpec) -> str:
-    """The setting of a run to come."""
+    """The key of measured times for a run that is planned; see :func:`setting_of`."""
     threads = inference.threads or hardware.default_threads()
     return setting_of(architecture_key(plans), device.id, device.name, precision, threads, inference.batch_size)
 
 
 def weighted_voxels(voxels: int, on_grid: int) -> int:
-    """Voxels of a volume, those on the model's grid weighted by what they take."""
+    """Voxels of a volume plus those on the model's grid, weighted by the time that they take."""
     return voxels + GRID_VOXEL_WEIGHT * on_grid
 
 
 def remember_run(statistics: RunStatistics, inference: InferenceSpec, measurements: Measurements) -> None:
-    """Remember what the networks of a run took, so that the next one is foretold better."""
+    """Store the times of a run's networks, from which later ones are predicted."""
     s = statistics
     for part in s.parts:
         setting = setting_of(part.architecture, s.device, s.device_name, s.precision, s.threads, inference.batch_size)

@@ -1,8 +1,8 @@
-"""Models for other programs: the table of formats.
+"""Exports models for other programs: the table of formats.
 
-A format is one module with ``OPTIONS`` (fields of ``ExportSettings`` that mean something to it), ``check(model, path,
-settings)`` (raises before any work is done) and ``export(model, path, settings)``, which writes beside and renames. A
-new format is one file and one line here.
+A format is one module with ``OPTIONS`` (the fields of ``ExportSettings`` that it uses), ``check(model, path,
+settings)``, which raises before any work is done, and ``export(model, path, settings)``, which writes temporary files
+and renames them. A new format is one file and one line here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def exporter(name: str) -> ModuleType:
     """Module of a format, imported on first use.
 
     Raises:
-        SpecError: No such format.
+        SpecError: There is no such format.
     """
     if name not in FORMATS:
         raise SpecError(f"Unknown export format '{name}'; known: {', '.join(FORMATS)}.")

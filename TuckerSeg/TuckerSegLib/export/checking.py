@@ -1,4 +1,4 @@
-"""Whether what was written computes what the model does: one patch through both."""
+"""Checks that an exported network computes what the model does, by running one patch through both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}  # of the largest logit; what an export
 
 
 def sample_patch(model: SegmentationModel) -> torch.Tensor:
-    """A patch (1, C, Z, Y, X) like one of a normalized CT: smooth shapes, and air, where sums go wrong first."""
+    """A patch (1, C, Z, Y, X) like one of a normalized CT: smooth shapes, and air, where rounding errors show first."""
     import torch
 
     shape = model.plans.patch_shape
@@ -28,33 +28,42 @@ def sample_patch(model: SegmentationModel) -> torch.Tensor:
     return patch
 
 
-def difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Largest difference, relative to the largest value.
+def difference(logits: np.ndarray, expected: np.ndarray) -> float:
+    """Largest difference of logits, relative to the largest expected one.
+
+    Args:
+        logits: From the exported network, (B, L, Z, Y, X).
+        expected: From the model.
 
     Raises:
-        OutputError: The shapes differ, or something is not a number.
+        OutputError: The shapes differ, or some logits are not numbers.
     """
     import numpy as np
 
-    if found.shape != expected.shape:
-        raise OutputError(f"The exported network gives {found.shape}, the model {expected.shape}. Please report it.")
-    worst = float(np.abs(found.astype(np.float64) - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+    if logits.shape != expected.shape:
+        raise OutputError(f"The exported network gives {logits.shape}, the model {expected.shape}. Please report it.")
+    worst = float(np.abs(logits.astype(np.float64) - expected).max() / max(float(np.abs(expected).max()), 1e-12))
     if np.isnan(worst):
         raise OutputError("The exported network gives what is not a number. Please report it.")
     return worst
 
 
-def require_agreement(found: np.ndarray, expected: np.ndarray, weights: str, program: str) -> float:
-    """The difference, where it is small enough.
+def require_agreement(logits: np.ndarray, expected: np.ndarray, weights: str, program: str) -> float:
+    """Refuse an exported network whose logits differ too much from the model's.
 
     Args:
-        weights: Precision of the weights in what was exported.
-        program: What ran it.
+        logits: From the exported network, (B, L, Z, Y, X).
+        expected: From the model.
+        weights: Precision of the exported weights, ``fp32`` or ``fp16``.
+        program: Name of the program that ran the exported network, for the message.
+
+    Returns:
+        The largest difference, see :func:`difference`.
 
     Raises:
-        OutputError: It is not.
+        OutputError: It is larger than ``TOLERANCE`` allows.
     """
-    worst = difference(found, expected)
+    worst = difference(logits, expected)
     if worst > TOLERANCE[weights]:
         raise OutputError(
             f"{program} computes something else from the exported network than the model does: logits differ by "

@@ -36,12 +36,12 @@ TRAINER = "nnUNetTrainer"  # found without importing the others, and builds what
 
 
 def check(model: SegmentationModel, path: Path, settings: ExportSettings) -> None:
-    """Raise what stands against an export, before the model is compressed.
+    """Refuse an export that cannot succeed, before the model is compressed.
 
     Raises:
         SpecError: The model's dataset has no name that nnU-Net takes.
         UnsupportedModelError: A ``.tuckerseg`` file of an earlier version, which lacks nnU-Net's own documents.
-        OutputError: The place is taken.
+        OutputError: The folder exists already.
     """
     if model.plans.documents is None:
         raise UnsupportedModelError(
@@ -55,11 +55,13 @@ def export(model: SegmentationModel, path: Path, settings: ExportSettings) -> Ex
     """Write the folder ``DatasetXXX_Name/Trainer__Plans__Configuration``.
 
     Args:
-        path: nnU-Net's results folder, in which it will lie.
+        model: The original or a compressed model.
+        path: nnU-Net's results folder, in which the new one is made.
+        settings: Names of the folder; whether an old one is replaced.
 
     Raises:
         UnsupportedModelError: The network is not made of an encoder and a decoder.
-        OutputError: It cannot be written.
+        OutputError: The folder cannot be written, or the network that nnU-Net builds of it differs from the model.
     """
     check(model, path, settings)
     place = model_folder(model, path, settings)
@@ -70,17 +72,17 @@ def export(model: SegmentationModel, path: Path, settings: ExportSettings) -> Ex
         _write_json(folder / "dataset.json", model.plans.documents["dataset"])
         for fold in model.folds:
             _write_checkpoint(folder / safe_name(f"fold_{fold}") / CHECKPOINT_NAMES[0], model, fold)
-        difference = _tried(model, folder)
+        difference = _check_written(model, folder)
         names = [file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file()]
     return Exported(place, tuple(place / name for name in names), difference)
 
 
 def model_folder(model: SegmentationModel, path: Path, settings: ExportSettings) -> Path:
-    """Where the model will lie.
+    """The folder that the model is exported to.
 
     Raises:
         SpecError: The model's dataset has no name that nnU-Net takes.
-        OutputError: The names of its dataset or plans cannot be those of folders.
+        OutputError: The names of its dataset or plans cannot be names of folders.
     """
     dataset = settings.dataset_name or model.plans.dataset_name
     if not DATASET_NAME.fullmatch(dataset):
@@ -91,7 +93,7 @@ def model_folder(model: SegmentationModel, path: Path, settings: ExportSettings)
 
 
 def _without_cases(recipe: CompressionRecipe) -> CompressionRecipe:
-    """The recipe without the names of the cases that a fine-tuning saw, which may be those of patients."""
+    """The recipe without the names of the cases that a fine-tuning used, which may name patients."""
     return replace(recipe, spec={key: value for key, value in recipe.spec.items() if key != "cases"})
 
 
@@ -139,8 +141,8 @@ def _write_checkpoint(path: Path, model: SegmentationModel, fold: str) -> None:
         torch.save(checkpoint, beside)
 
 
-def _tried(model: SegmentationModel, folder: Path) -> float:
-    """The worst difference of all folds, each built of what was written."""
+def _check_written(model: SegmentationModel, folder: Path) -> float:
+    """Build each fold's network from the written files and compare it with the model; the largest difference."""
     import torch
 
     written = find_model_folder(folder, model.folds)
@@ -151,6 +153,6 @@ def _tried(model: SegmentationModel, folder: Path) -> float:
         network = network_with_weights(plans, checkpoint["network_weights"], str(folder))
         ours = model.network(fold)
         with torch.inference_mode():
-            found, expected = network(patch).numpy(), ours(patch).numpy()
-        worst = max(worst, require_agreement(found, expected, "fp32", "nnU-Net"))
+            logits, expected = network(patch).numpy(), ours(patch).numpy()
+        worst = max(worst, require_agreement(logits, expected, "fp32", "nnU-Net"))
     return worst

@@ -30,12 +30,12 @@ OPSETS = range(13, 21)
 
 
 def check(model: SegmentationModel, path: Path, settings: ExportSettings) -> None:
-    """Raise what stands against an export, before the model is compressed.
+    """Refuse an export that cannot succeed, before the model is compressed.
 
     Raises:
         DependencyError: The package onnx is not installed.
         SpecError: An operator set that is not supported.
-        OutputError: Another ending than .onnx, or the place is taken.
+        OutputError: The path does not end in .onnx, or the file exists already.
     """
     if path.suffix != ".onnx":
         raise OutputError(f"{path}: an ONNX file's name ends in .onnx.")
@@ -47,17 +47,22 @@ def check(model: SegmentationModel, path: Path, settings: ExportSettings) -> Non
 
 
 def export(model: SegmentationModel, path: Path, settings: ExportSettings) -> Exported:
-    """Write ``path`` and, beside it, the same name with .json.
+    """Write the network to ``path`` and, beside it, its sidecar of the same name with .json.
+
+    Args:
+        model: The original or a compressed model.
+        path: The .onnx file.
+        settings: Operator set, number of patches per call; whether old files are replaced.
 
     Raises:
-        OutputError: It cannot be written, or onnxruntime computes something else from it.
+        OutputError: The files cannot be written, or onnxruntime computes something else than the model.
     """
     check(model, path, settings)
     network, patch = whole_network(model), sample_patch(model)
     names = [path.with_suffix(".json").name, path.name]
     with staged(path.parent, names) as folder:
         _write(network, patch, folder / path.name, settings)
-        difference = _tried(network, patch, folder / path.name)
+        difference = _check_written(network, patch, folder / path.name)
         write_sidecar(folder / names[0], document_of(model, path.name, "fp32", bool(settings.dynamic_batch)))
     return Exported(path, tuple(path.with_name(name) for name in reversed(names)), difference)
 
@@ -82,7 +87,7 @@ class ExactInstanceNorm(nn.Module):
 
 
 def _mean(values: Tensor) -> Tensor:
-    """(B, C, 1, 1, 1), axis by axis."""
+    """Mean of each channel, (B, C, 1, 1, 1), taken axis by axis."""
     for axis in (4, 3, 2):
         values = values.mean(axis, keepdim=True)
     return values
@@ -109,7 +114,8 @@ def _write(network: nn.Module, patch: Tensor, path: Path, settings: ExportSettin
         )
 
 
-def _tried(network: nn.Module, patch: Tensor, path: Path) -> float | None:
+def _check_written(network: nn.Module, patch: Tensor, path: Path) -> float | None:
+    """Run the written file and compare it with the network; None where onnxruntime is not installed."""
     if importlib.util.find_spec("onnxruntime") is None:
         return None
     import onnxruntime

@@ -25,10 +25,10 @@ OPTIONS = ("weights",)
 
 
 def check(model: SegmentationModel, path: Path, settings: ExportSettings) -> None:
-    """Raise what stands against an export, before the model is compressed.
+    """Refuse an export that cannot succeed, before the model is compressed.
 
     Raises:
-        OutputError: Another ending than .xml, or the place is taken.
+        OutputError: The path does not end in .xml, or a file exists already.
     """
     if path.suffix != ".xml":
         raise OutputError(
@@ -38,10 +38,15 @@ def check(model: SegmentationModel, path: Path, settings: ExportSettings) -> Non
 
 
 def export(model: SegmentationModel, path: Path, settings: ExportSettings) -> Exported:
-    """Write ``path`` and, beside it, the same name with .bin and .json.
+    """Write the network to ``path`` and, beside it, its weights (.bin) and its sidecar (.json).
+
+    Args:
+        model: The original or a compressed model.
+        path: The .xml file.
+        settings: Precision of the weights; whether old files are replaced.
 
     Raises:
-        OutputError: It cannot be written, or OpenVINO computes something else from it.
+        OutputError: The files cannot be written, or OpenVINO computes something else than the model.
         BackendError: OpenVINO cannot convert the network.
     """
     import openvino
@@ -57,17 +62,18 @@ def export(model: SegmentationModel, path: Path, settings: ExportSettings) -> Ex
         with written_whole(folder / path.name) as beside:  # and its weights, in the same folder
             openvino.save_model(converted, beside, compress_to_fp16=weights == "fp16")
         del converted
-        difference = _tried(network, patch, folder / path.name, weights)
+        difference = _check_written(network, patch, folder / path.name, weights)
         write_sidecar(folder / names[1], document_of(model, path.name, weights, dynamic_batch=False))
     return Exported(path, tuple(path.with_name(name) for name in reversed(names)), difference)
 
 
-def _tried(network: nn.Module, patch: Tensor, path: Path, weights: str) -> float:
+def _check_written(network: nn.Module, patch: Tensor, path: Path, weights: str) -> float:
+    """Run the written files and compare them with the network."""
     import openvino
 
     # Explicit: left out, OpenVINO takes bf16 wherever the processor has it.
     compiled: Any = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    found = compiled({INPUT_NAME: patch.numpy()})[OUTPUT_NAME]
+    logits = compiled({INPUT_NAME: patch.numpy()})[OUTPUT_NAME]
     with torch.inference_mode():
         expected = network(patch).numpy()
-    return require_agreement(found, expected, weights, "OpenVINO")
+    return require_agreement(logits, expected, weights, "OpenVINO")

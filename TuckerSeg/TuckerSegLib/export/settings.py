@@ -1,4 +1,4 @@
-"""What an export is asked to write, and what it has written."""
+"""Settings of an export, and its result."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ TRAINER_FOLDER = re.compile(r"\w+__\w+__\w+")
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """How a model is written; what is None is taken from the model or the format.
+    """How a model is written; None takes the model's own value or the format's default.
 
     Attributes:
-        overwrite: Replace what is there.
+        overwrite: Replace files that exist.
         dataset_name: nnU-Net's ``DatasetXXX_Name``.
         trainer_folder: nnU-Net's ``Trainer__Plans__Configuration``.
-        weights: Precision of the weights in the file; the file is computed with in fp32.
-        dynamic_batch: Leave the number of patches per call open.
+        weights: Precision of the weights in the file, ``fp32`` or ``fp16``; the network computes in fp32 with either.
+        dynamic_batch: Allow any number of patches per call.
         opset: Version of the ONNX operators.
+
+    Raises:
+        SpecError: A value that the formats do not have.
     """
 
     overwrite: bool = False
@@ -47,7 +50,15 @@ class ExportSettings:
             )
 
     def require_only(self, options: tuple[str, ...], format_name: str) -> None:
-        """Raise SpecError where something is set that a format does not know."""
+        """Refuse settings that a format does not use.
+
+        Args:
+            options: Fields that the format uses.
+            format_name: Its name, for the message.
+
+        Raises:
+            SpecError: Another field is set.
+        """
         for field in fields(self):
             if field.name not in ("overwrite", *options) and getattr(self, field.name) is not None:
                 words = field.name.replace("_", "-")
@@ -56,13 +67,13 @@ class ExportSettings:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """Result of an export.
 
     Attributes:
-        place: Folder or file to name to other programs.
-        files: All files.
-        difference: Largest difference of a logit from the model's, relative to the largest logit, on one patch; None
-            where nothing here can run what was written.
+        place: The folder or file that other programs are given.
+        files: All files that were written.
+        difference: Largest difference of the logits of one patch from the model's, relative to the largest logit; None
+            where no program is installed that runs the exported network.
     """
 
     place: Path

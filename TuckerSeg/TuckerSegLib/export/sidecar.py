@@ -1,7 +1,7 @@
-"""What a program needs beside a network file to segment with it: a JSON document.
+"""The JSON document beside an exported network, with all that a program needs to segment with it.
 
-It says in numbers what preprocessing.py, sliding_window and labeling.py do, so that whoever reads it needs neither
-nnU-Net nor TuckerSeg.
+It says in numbers what ``preprocessing``, ``sliding_window`` and ``postprocessing`` do, so that its reader needs
+neither nnU-Net nor TuckerSeg.
 """
 
 from __future__ import annotations
@@ -64,12 +64,16 @@ AFTER = (
 
 
 def document_of(model: SegmentationModel, file: str, weights: str, dynamic_batch: bool) -> dict[str, Any]:
-    """The document of one network file.
+    """The document for one network file.
 
     Args:
-        file: Its name.
-        weights: Precision of its weights.
-        dynamic_batch: Whether the number of patches per call is open.
+        model: The exported model.
+        file: Name of the network file.
+        weights: Precision of its weights, ``fp32`` or ``fp16``.
+        dynamic_batch: Whether it takes any number of patches per call.
+
+    Returns:
+        Values that JSON can hold.
     """
     plans = model.plans
     convention = catalog.resampling_convention(plans.dataset_name)
@@ -122,9 +126,9 @@ def document_of(model: SegmentationModel, file: str, weights: str, dynamic_batch
 
 
 def _step(recipe: CompressionRecipe) -> dict[str, Any]:
-    """A step of a compression as it was asked for; of a training only that there was one: it says what it saw."""
-    asked = recipe.spec if recipe.changes else {}
-    return {"method": recipe.method, **{name: value for name, value in asked.items() if name != "version"}}
+    """A step of a compression with its settings; a training without them, since they name the cases that it used."""
+    settings = recipe.spec if recipe.changes else {}
+    return {"method": recipe.method, **{name: value for name, value in settings.items() if name != "version"}}
 
 
 def _decision(model: SegmentationModel) -> dict[str, Any]:
@@ -138,5 +142,5 @@ def _decision(model: SegmentationModel) -> dict[str, Any]:
 
 
 def write_sidecar(path: Path, document: dict[str, Any]) -> None:
-    """Write it as JSON."""
+    """Write a document as a JSON file."""
     write_text(path, json.dumps(document, indent=1) + "\n")

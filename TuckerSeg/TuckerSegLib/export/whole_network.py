@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class MeanOfFolds(nn.Module):
-    """The mean of the logits of several networks."""
+    """A network whose logits are the mean of those of several networks."""
 
     def __init__(self, networks: Sequence[nn.Module]):
         super().__init__()
         self.networks = nn.ModuleList(networks)
 
     def forward(self, patches: Tensor) -> Tensor:
-        """(B, C, Z, Y, X) to (B, L, Z, Y, X)."""
+        """Patches (B, C, Z, Y, X) to logits (B, L, Z, Y, X)."""
         first, *others = self.networks
         logits = first(patches)
         for network in others:

@@ -1,10 +1,10 @@
 """Weighted sums of overlapping patches, each kept for as long as a later patch may add to it.
 
 The Z axis is cut where a layer of patches begins and where one ends. A piece is allocated when the first patch adds to
-it and leaves when the last one has, so no more planes are held than a patch has, and of the box that is asked for only.
+it and leaves when the last one has, so no more planes are held than a patch has, and only those inside the box.
 
-Of predictions in 16 bits running means are kept, in float16: half the memory, rounded as the predictions are, and where
-one patch alone counts its prediction itself. Sums would not do: weights at a patch's corners are too small for float16.
+For predictions in 16 bits, running means are kept in float16. That halves the memory and rounds as the predictions do;
+where only one patch counts, the mean is its prediction. Sums would not do: weights at a patch's corners are too small.
 """
 
 from __future__ import annotations
@@ -22,19 +22,24 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True)
 class Piece:
-    """Finished planes: means (F, z, Y, X), and where any patch was added (z, Y, X), None: everywhere."""
+    """Finished planes along Z.
+
+    Attributes:
+        means: Weighted means of the predictions, (F, z, Y, X).
+        covered: True where any patch was added, (z, Y, X); None: everywhere.
+    """
 
     means: torch.Tensor
     covered: torch.Tensor | None
 
 
 class Accumulator:
-    """Weighted sums in float32, or means in float16, in pieces of the Z axis, laid out as the predictions are.
+    """Adds up patches, in pieces of the Z axis: weighted sums in float32, or means in float16 for 16-bit predictions.
 
     Args:
         patch_shape: (Z, Y, X).
-        layers: First planes of the patches that will be added, ascending, each once.
-        box: What is put together; patches may reach beyond it.
+        layers: First planes along Z of the patches that will be added, ascending, each once.
+        box: The part of the volume that is accumulated; patches may reach beyond it.
     """
 
     def __init__(self, patch_shape: Sequence[int], layers: Sequence[int], box: Box) -> None:
@@ -50,7 +55,12 @@ class Accumulator:
 
     @torch.no_grad()
     def add(self, origin: tuple[int, int, int], prediction: torch.Tensor) -> None:
-        """Add one patch, (F, z, y, x) of any float type and layout."""
+        """Add the prediction of one patch.
+
+        Args:
+            origin: First voxel of the patch, (Z, Y, X).
+            prediction: (F, z, y, x) of any float type and layout.
+        """
         if self._weights is None or self._weights.device != prediction.device:
             self._weights = gaussian_weights(self._patch_shape).to(prediction.device)
             self._nothing = prediction.new_zeros((len(prediction), 1, 1, 1), dtype=torch.float32)
@@ -80,7 +90,11 @@ class Accumulator:
 
     @torch.no_grad()
     def finished(self, upcoming: int | None) -> Iterator[Piece]:
-        """All pieces that end at or before the next patch's first plane; all that are left for None."""
+        """Take all pieces to which no later patch adds.
+
+        Args:
+            upcoming: First plane along Z of the next patch; None: no patch follows, so all pieces are taken.
+        """
         while self._next < len(self._pieces) and (upcoming is None or self._pieces[self._next][1] <= upcoming):
             start, stop = self._pieces[self._next]
             sums, weight_sums = self._sums.pop(self._next, (None, None))
@@ -111,7 +125,7 @@ class Accumulator:
 
 
 def _overlap(first: int, size: int, part: slice) -> tuple[slice, slice]:
-    """Where a patch and a part of an axis overlap, counted from the patch's start and from the part's."""
+    """The overlap of a patch and a part of an axis, counted from the patch's start, and from the part's start."""
     start, stop = max(first, part.start), min(first + size, part.stop)
     stop = max(start, stop)
     return slice(start - first, stop - first), slice(start - part.start, stop - part.start)

@@ -1,4 +1,4 @@
-"""Where patches lie. The grid of nnU-Net: as few patches as the step fraction allows, spread evenly.
+"""The grid of patches of nnU-Net: as few patches as the step fraction allows, spread evenly.
 
 Source: nnunetv2 2.x ``sliding_window_prediction.compute_steps_for_sliding_window``; padding as
 ``acvl_utils.pad_nd_image`` does it for ``nnUNetPredictor``.
@@ -14,7 +14,7 @@ from ..errors import SpecError
 
 
 def patch_origins(shape: Sequence[int], patch_shape: Sequence[int], step_fraction: float) -> list[tuple[int, int, int]]:
-    """First voxel of every patch, ordered along the slowest axis; see :func:`axis_origins`."""
+    """First voxel (Z, Y, X) of every patch, ordered along Z first; arguments as for :func:`axis_origins`."""
     return list(itertools.product(*axis_origins(shape, patch_shape, step_fraction)))
 
 
@@ -43,6 +43,6 @@ def axis_origins(shape: Sequence[int], patch_shape: Sequence[int], step_fraction
 
 
 def padding(shape: Sequence[int], patch_shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Voxels to add before and after each axis so that one patch fits; an odd one goes after."""
+    """Voxels to add before and after each axis of a volume so that one patch fits; an odd voxel goes after."""
     missing = [max(patch - size, 0) for size, patch in zip(shape, patch_shape, strict=True)]
     return tuple((total // 2, total - total // 2) for total in missing)

@@ -61,9 +61,9 @@ class Slab:
     Attributes:
         start, stop: Planes along Z of the volume, stop not included.
         features: (F, stop - start, Y, X), weighted mean over patches, in float32, or float16 where predictions have 16
-            bits; where one patch covers the volume its prediction itself, of the predictor's type. Any layout, perhaps
-            a view of the predictor's output: only to be read, and before the next slab is asked for.
-        covered: (stop - start, Y, X), False where no patch was run and the features mean nothing; None: nowhere.
+            bits; where one patch covers the volume, its prediction, of the predictor's type. Any layout, perhaps a view
+            of the predictor's output: it may only be read, and only until the next slab is taken.
+        covered: (stop - start, Y, X), False where no patch was run and features mean nothing; None: all True.
     """
 
     start: int
@@ -79,7 +79,7 @@ def stream(
     monitor: Monitor | None = None,
     selection: Selection | None = None,
 ) -> Iterator[Slab]:
-    """Predict a volume patch by patch and hand out finished slabs along Z, first to last, without gaps.
+    """Predict a volume patch by patch, and yield finished slabs along Z, first to last, without gaps.
 
     A volume smaller than a patch is padded with zeros around its center and the result is cropped back. Nothing
     is kept between calls: after the predictor ran out of memory, call again with a smaller batch or another
@@ -90,13 +90,16 @@ def stream(
         predictor: (B, C, z, y, x) to (B, F, z, y, x), features or logits, any float type, any device. Its output
             is only read.
         spec: Patches, mirroring and batch.
-        monitor: Hears after each batch how many patches are done, of those to run, and is asked before each call of
-            the predictor whether to stop.
-        selection: Which patches of the grid are run; slabs hold its box only. None runs all.
+        monitor: Told after each batch how many patches are done, of those to run, and asked before each call of the
+            predictor whether to stop.
+        selection: The patches that are run; slabs hold its box only. None runs all patches.
+
+    Yields:
+        Slabs, in the order of Z.
 
     Raises:
         Cancelled: The monitor said so.
-        SpecError: The volume has not four axes.
+        SpecError: The volume does not have four axes.
     """
     if volume.ndim != 4:
         raise SpecError(f"Expected a volume (C, Z, Y, X); found {volume.ndim} axes.")
@@ -119,7 +122,7 @@ def stream(
 
 
 def patch_count(shape: Sequence[int], spec: StreamSpec) -> int:
-    """Number of patches that a volume of (Z, Y, X) takes, mirrored passes not counted."""
+    """Number of patches that a volume of ``shape`` (Z, Y, X) takes, without mirrored passes."""
     return len(patch_origins(shape, spec.patch_shape, spec.step_fraction))
 
 
@@ -130,7 +133,7 @@ def _pieces(
     monitor: Monitor,
     selection: Selection,
 ) -> Iterator[Piece]:
-    """Of the padded volume; so is the selection's box."""
+    """Finished pieces of the padded volume, on which the selection's box lies too."""
     origins, box = selection.origins, selection.box
     accumulator = Accumulator(spec.patch_shape, sorted({origin[0] for origin in origins}), box)
     for start in range(0, len(origins), spec.batch_size):

@@ -1,4 +1,4 @@
-"""How much each voxel of a patch counts where patches overlap.
+"""Weights of a patch's voxels where patches overlap.
 
 Source: nnunetv2 2.x ``sliding_window_prediction.compute_gaussian`` as ``nnUNetPredictor`` calls it.
 """
@@ -16,12 +16,12 @@ SIGMA_FRACTION = 1 / 8  # of the patch, as nnU-Net
 
 
 def gaussian_weights(patch_shape: Sequence[int]) -> torch.Tensor:
-    """Gaussian around the center of a patch, never zero.
+    """Gaussian weights around the center of a patch; none is zero.
 
-    nnU-Net rounds these weights to float16; so do we, to weigh patches exactly as it does.
+    They are rounded to float16, as nnU-Net does it, so that patches are weighted exactly as there.
 
     Returns:
-        float32, (Z, Y, X), on the CPU. Shared: do not write into it.
+        float32, (Z, Y, X), on the CPU. The tensor is shared: do not write into it.
     """
     return _gaussian_weights(tuple(int(size) for size in patch_shape))
 
