@@ -99,7 +99,7 @@ def test_what_cannot_be_repaired_is_refused(models, volume, make_model_folder):
     original, smaller = models
     with pytest.raises(SpecError, match="nothing to gain"):
         repair_model(original, original, [volume], SETTINGS)
-    with pytest.raises(SpecError, match="the original is needed"):
+    with pytest.raises(SpecError, match="give the original that it was made of"):
         repair_model(smaller, smaller, [volume], SETTINGS)
     with pytest.raises(SpecError, match="at least one volume"):
         repair_model(smaller, original, [], SETTINGS)

@@ -26,7 +26,7 @@ from TuckerSegLib.export import exporter
 from TuckerSegLib.export.settings import ExportSettings
 from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.planning import plan_compression
-from TuckerSegLib.monitor import Context
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.job import Step, at_strength, steps_at
 from TuckerSegLib.records.serialization import from_json, to_json
 from TuckerSegLib.worker.handlers import Handlers
@@ -169,17 +169,18 @@ def test_every_export_takes_it(original, tmp_path, kind, name):
 
 def test_the_worker_takes_what_the_panel_asks(folder, hand_over, tmp_path, monkeypatch):
     volume, handlers = hand_over((24, 30, 28)), Handlers(Cache())
-    context, rows = Context(lambda event: rows.append(event), lambda: False), []
-    assert handlers.describe_model({"model": str(folder)}, context)["methods"] == ["tucker", "dropping"]
+    rows = []
+    monitor = Monitor(on_event=rows.append)
+    assert handlers.describe_model({"model": str(folder)}, monitor)["methods"] == ["tucker", "dropping"]
     job = Job((), model=str(folder), inference=PLAIN, steps=steps_at(0.5, "dropping"))
     question = {"model": str(folder), "steps": [to_json(step) for step in job.steps], "inference": to_json(PLAIN)}
     place = {"shape": volume.document["shape"], "affine": volume.document["affine"]}
-    told = handlers.estimate({**question, **place}, context)["estimate"]
+    told = handlers.estimate({**question, **place}, monitor)["estimate"]
     asked = {"job": to_json(job), "volume": volume.document}
-    found = handlers.segment({**asked, "labels": str(tmp_path / "labels.npy")}, context)["statistics"]
+    found = handlers.segment({**asked, "labels": str(tmp_path / "labels.npy")}, monitor)["statistics"]
     assert told["macs_per_patch"] == found["macs_per_patch"]
     assert "channel dropping" in found["compression"]
-    handlers.compare({**asked, "strengths": [0.5, 0.25], "folder": str(tmp_path)}, context)
+    handlers.compare({**asked, "strengths": [0.5, 0.25], "folder": str(tmp_path)}, monitor)
     compared = [event["row"] for event in rows if event["event"] == "row"]
     assert [row["strength"] for row in compared] == [1.0, 0.5, 0.25]
     assert [row["statistics"]["compression"] for row in compared[1:]] == [

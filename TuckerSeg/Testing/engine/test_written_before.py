@@ -12,7 +12,7 @@ import torch
 from TuckerSegLib import Cache, InferenceSpec, TuckerSpec, compress, image_from_array, load_model, segment
 from TuckerSegLib.nnunet.folder import find_model_folder
 from TuckerSegLib.nnunet.network import build_network
-from TuckerSegLib.nnunet.plans import read_plans
+from TuckerSegLib.nnunet.reading import read_plans
 
 FORMER = Path(__file__).resolve().parents[1] / "data" / "written_before"
 INNER = "Dataset001_Former/nnUNetTrainer__nnUNetPlans__3d_fullres"
