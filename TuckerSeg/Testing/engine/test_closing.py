@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
+import weakref
+
 import numpy as np
 import pytest
 
@@ -30,6 +34,10 @@ def opened(monkeypatch):
 def image():
     values = np.random.default_rng(0).normal(size=(20, 20, 20)) * 300
     return image_from_array(values.astype(np.int16), spacing_mm=(3, 3, 3))
+
+
+run_module = importlib.import_module("TuckerSegLib.jobs.run")
+segment_module = importlib.import_module("TuckerSegLib.segmentation.segment")
 
 
 def stop():
@@ -76,3 +84,23 @@ def test_a_device_too_small_for_the_second_fold_is_said_and_the_first_is_closed(
 def test_a_job_without_an_image_is_refused(make_model_folder):
     with pytest.raises(SpecError, match="names no image"):
         run_job(Job((), model=str(make_model_folder())))
+
+
+def test_the_image_is_held_by_nobody_while_the_last_network_runs(make_model_folder, small_ct, monkeypatch):
+    seen, held = [], []
+    read, predict = run_module.image.read_image, segment_module.predict
+
+    def reading(*arguments):
+        volume = read(*arguments)
+        seen.append(weakref.ref(volume))
+        return volume
+
+    def predicting(*arguments):
+        gc.collect()
+        held.append(seen[0]() is not None)
+        return predict(*arguments)
+
+    monkeypatch.setattr(run_module.image, "read_image", reading)
+    monkeypatch.setattr(segment_module, "predict", predicting)
+    run_job(Job((str(small_ct),), model=str(make_model_folder()), inference=PROCESSOR))
+    assert held == [False]

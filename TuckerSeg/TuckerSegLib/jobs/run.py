@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from .. import image
 from ..cache import Cache
 from ..errors import OutputError, SpecError
-from ..estimation.measurements import Measurements
-from ..estimation.timing import remember_run
-from ..models.task import bring_all_networks, search_of, task_of
+from ..models.task import bring_all_networks
 from ..monitor import Listener, Monitor
-from ..preprocessing.roi import Crop
 from ..records.job import Job
-from ..segmentation.localization import find_crop
-from ..segmentation.prepared_task import prepare_task
-from ..segmentation.segment import SegmentationResult, segment
-from .progress import ProgressTracker
+from ..segmentation.lent import Lent
+from ..segmentation.segment import SegmentationResult
+from .flow import Flow
+from .one_shot_models import OneShotModels
 
 
 def run_job(
@@ -46,50 +43,18 @@ def run_job(
     if job.output:
         image.check_output(job.output)
         _keep_inputs(job)
-    cache = cache or Cache()
-    monitor = monitor or Monitor(on_event, cancelled)
+    cache, monitor = cache or Cache(), monitor or Monitor(on_event, cancelled)
     bring_all_networks(job, monitor)
-    monitor = monitor.through(ProgressTracker(monitor.on_event))
     reader = ThreadPoolExecutor(1)
     try:
-        with monitor.warnings_noted():
-            reading = reader.submit(_read, job, monitor)
-            with monitor.stage("load"):
-                task = task_of(job, cache)
-            crop = _crop(job, reading.result, cache, monitor)
-            ready = prepare_task(task, job.inference, cache, monitor, reading.result)
-            with contextlib.closing(ready):
-                ready.begin()
-                images = [reading.result()]
-                del reading
-                monitor.check()
-                if job.output:
-                    label_bytes = image.label_type(max(task.label_names, default=0)).itemsize
-                    image.check_space(job.output, images[0].geometry, label_bytes)
-                result = segment(images.pop(), ready, job.inference, monitor, crop=crop)
-                remember_run(result.statistics, job.inference, Measurements(cache))
+        return Flow(OneShotModels(cache), cache).run(job, partial(_begin_reading, reader, job), monitor, job.output)
     finally:
         reader.shutdown(wait=False)  # a user who stops the run does not wait for the file to be read
-    monitor.check()
-    if job.output:
-        with monitor.stage("write"):
-            result.save(job.output)
-    return result.timed(monitor)
 
 
-def _crop(
-    job: Job,
-    volume: Callable[[], image.Image],
-    cache: Cache,
-    monitor: Monitor,
-) -> Crop | None:
-    """The box that a job is about; the fast network is gone before the slow ones are prepared."""
-    search = search_of(job)
-    if search is None:
-        return None
-    found = volume()
-    with monitor.stage("locate"):
-        return find_crop(found, task_of(search.job, cache), search, monitor, cache)
+def _begin_reading(reader: ThreadPoolExecutor, job: Job, monitor: Monitor) -> Lent[image.Image]:
+    """The job's image, read while others go on; whoever looks at it waits for it."""
+    return Lent(reader.submit(_read, job, monitor).result)
 
 
 def _keep_inputs(job: Job) -> None:

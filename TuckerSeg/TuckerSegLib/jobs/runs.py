@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,20 +17,20 @@ from ..errors import OutOfMemoryError
 from ..estimation.measurements import Measurements
 from ..estimation.network import Estimator
 from ..estimation.task import TaskEstimator
-from ..estimation.timing import Timing, planned_setting, remember_run
+from ..estimation.timing import planned_setting
 from ..image import Box, Geometry, Image
 from ..models.model import together
-from ..models.task import Search, SegmentationTask, TaskPart, bring_all_networks, search_of
+from ..models.task import SegmentationTask, TaskPart, bring_all_networks
 from ..monitor import Monitor
-from ..preprocessing.roi import Crop
 from ..records.estimate import Estimate
 from ..records.job import InferenceSpec, Job, at_strength
-from ..segmentation.localization import find_crop
+from ..segmentation.lent import Lent
 from ..segmentation.prepared_model import PreparedModel
 from ..segmentation.prepared_task import prepare_task
 from ..segmentation.preview import preview
-from ..segmentation.segment import SegmentationResult, segment
+from ..segmentation.segment import SegmentationResult
 from . import comparison
+from .flow import Flow
 from .progress import ProgressTracker
 from .warm_models import WarmModels
 
@@ -51,7 +50,7 @@ class Runs:
         self._models = WarmModels(cache)
         self._measurements = Measurements(cache)
         self._estimators: OrderedDict[str, Estimator] = OrderedDict()
-        self._last_crop: tuple[weakref.ref[Image], Search, Crop] | None = None
+        self._flow = Flow(self._models, cache)
 
     def described(self, job: Job) -> SegmentationTask:
         """A job's task; see ``WarmModels.described``."""
@@ -66,48 +65,23 @@ class Runs:
         """
         bring_all_networks(job, monitor)
         try:
-            result = self._segment(job, volume, monitor)
+            return self._flow.run(job, lambda monitor: Lent.of(volume), monitor)
         except OutOfMemoryError:
             if not self._models.close_unused():
                 raise
-            result = self._segment(job, volume, monitor)  # what was kept warm may have been what filled the device
-        remember_run(result.statistics, job.inference, self._measurements)
-        return result
-
-    def _segment(self, job: Job, volume: Image, monitor: Monitor) -> SegmentationResult:
-        tracker = ProgressTracker(monitor.on_event)
-        monitor = monitor.through(tracker)
-        with monitor.warnings_noted():
-            crop = self._crop(job, volume, monitor)
-            task = self._models.task(job, monitor, volume)
-            with contextlib.closing(task):
-                first = task.begin().ready
-                monitor.check()
-                tracker.expect_finish(self._beside_network_s(first, job.inference, volume.geometry))
-                return segment(volume, task, job.inference, monitor, crop=crop)
-
-    def _crop(self, job: Job, volume: Image, monitor: Monitor) -> Crop | None:
-        """The box that a job is about; that of the last job where it is the same."""
-        search = search_of(job)
-        if search is None:
-            return None
-        if self._last_crop is None or self._last_crop[0]() is not volume or self._last_crop[1] != search:
-            with monitor.stage("locate"):
-                fast = self._models.task(search.job, monitor.quiet())
-                with contextlib.closing(fast):
-                    found = find_crop(volume, fast, search, monitor)
-            self._last_crop = weakref.ref(volume), search, found
-        return self._last_crop[2]
+            # What was kept warm may have been what filled the device.
+            return self._flow.run(job, lambda monitor: Lent.of(volume), monitor)
 
     def preview(
         self, job: Job, volume: Image, point_mm: Sequence[float], monitor: Monitor
     ) -> tuple[SegmentationResult, Box]:
         """The one patch around a point; see ``preview.preview``."""
         monitor = monitor.through(ProgressTracker(monitor.on_event))
-        task = self._models.task(job, monitor, volume)
-        with contextlib.closing(task):
+        with monitor.stage("load"):
+            task = self._models.described(job)
+        with contextlib.closing(self._models.prepared(task, monitor, Lent.of(volume))) as ready:
             monitor.check()
-            return preview(volume, task, job.inference, point_mm, monitor)
+            return preview(volume, ready, job.inference, point_mm, monitor)
 
     def compare(
         self, job: Job, volume: Image, strengths: Sequence[float], monitor: Monitor, remember: bool
@@ -170,11 +144,6 @@ class Runs:
     def close(self) -> None:
         """Give all devices' memory back."""
         self._models.close()
-
-    def _beside_network_s(self, ready: PreparedModel, inference: InferenceSpec, geometry: Geometry) -> float:
-        plans = ready.model.plans
-        setting = planned_setting(plans, ready.device, ready.precision, inference)
-        return Timing(self._measurements, setting).beside_network_seconds(geometry, plans)
 
     def _estimator(self, part: TaskPart) -> Estimator:
         model = part.facts()

@@ -17,6 +17,7 @@ from ..models.task import SegmentationTask, only_part, task_of
 from ..monitor import Monitor
 from ..records.job import InferenceSpec, Job
 from ..records.serialization import to_json
+from ..segmentation.lent import Lent
 from ..segmentation.prepared_model import PreparedModel, prepare
 from ..segmentation.prepared_task import PreparedTask, prepare_task, prepared_single
 
@@ -56,7 +57,7 @@ class WarmModels:
             _keep_newest(self._originals, stamp, MOST_LOADED)
         return model
 
-    def ready(self, job: Job, monitor: Monitor, volume: Image | None = None) -> PreparedModel:
+    def ready(self, job: Job, monitor: Monitor, volume: Lent[Image] | None = None) -> PreparedModel:
         """The job's model, compressed as it asks and on its device.
 
         Args:
@@ -71,14 +72,16 @@ class WarmModels:
             model = only_part(self.described(job)).load()
         return self._ready_model(model, job, monitor, volume)
 
-    def _ready_model(self, model: SegmentationModel, job: Job, monitor: Monitor, volume: Image | None) -> PreparedModel:
+    def _ready_model(
+        self, model: SegmentationModel, job: Job, monitor: Monitor, volume: Lent[Image] | None
+    ) -> PreparedModel:
         monitor.check()
         asked = self._asked(model, job, volume)
         settings = _device_settings(job.inference)
         known = self._compressed_keys.get(asked) if len(job.recipe) < 2 else None  # later steps calibrate, too
         key = (known, settings)
         if key not in self._ready:
-            model = compress_as_asked(model, job, self._cache, monitor, volume and (lambda: volume))
+            model = compress_as_asked(model, job, self._cache, monitor, volume and volume.lend)
             self._compressed_keys[asked] = model.key
             _keep_newest(self._compressed_keys, asked, MOST_REMEMBERED)
             key = (model.key, settings)
@@ -91,22 +94,22 @@ class WarmModels:
         self._latest = key
         return self._ready[key]
 
-    def task(self, job: Job, monitor: Monitor, volume: Image | None = None) -> PreparedTask:
-        """The job's networks, one after the other. A single one stays ready; several are too much to be kept.
+    def prepared(self, task: SegmentationTask, monitor: Monitor, volume: Lent[Image] | None = None) -> PreparedTask:
+        """A task's networks, one after the other. A single one stays ready; several are too much to be kept.
 
         Args:
+            task: From :meth:`described`.
             monitor, volume: See :meth:`ready`.
 
         Raises:
             TuckerSegError: See :meth:`ready`; of later networks when their turn comes.
         """
-        with monitor.stage("load"):
-            task = self.described(job)
-            model = task.parts[0].load() if len(task.parts) == 1 else None
-        if model is not None:
-            return prepared_single(self._ready_model(model, job, monitor, volume), task)
+        if len(task.parts) == 1:
+            with monitor.stage("load"):
+                model = task.parts[0].load()
+            return prepared_single(self._ready_model(model, task.job, monitor, volume), task)
         self._latest = None
-        return prepare_task(task, job.inference, self._cache, monitor, volume and (lambda: volume))
+        return prepare_task(task, task.job.inference, self._cache, monitor, volume and volume.lend)
 
     def described(self, job: Job) -> SegmentationTask:
         """The job's task. A single network of it is loaded to stay in memory, several are not.
@@ -117,10 +120,10 @@ class WarmModels:
         task = task_of(job, self._cache, self.original)
         return task if len(task.parts) == 1 else task_of(job, self._cache)
 
-    def _asked(self, model: SegmentationModel, job: Job, volume: Image | None) -> tuple:
+    def _asked(self, model: SegmentationModel, job: Job, volume: Lent[Image] | None) -> tuple:
         """What a compression depends on; its calibration may change between runs."""
         settings = json.dumps([[to_json(step) for step in job.recipe], job.calibrate, job.refit], sort_keys=True)
-        return model.key, settings, calibration_stamp(model, self._cache), volume and volume_id(volume)
+        return model.key, settings, calibration_stamp(model, self._cache), volume and volume_id(volume.lend())
 
     def close_unused(self) -> bool:
         """Give back the devices' memory that models hold beside the one asked for last; whether there were any."""

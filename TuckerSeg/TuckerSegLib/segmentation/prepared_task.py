@@ -89,9 +89,10 @@ def prepare_task(
         inference: Device, precision, threads and batch size.
         monitor: Times the stages, hears before each of several networks whose turn it is, and is asked between the
             steps whether to stop.
-        volume: Gives the volume that compressions are calibrated on; not held once the last network is compressed.
+        volume: Gives the volume that compressions are calibrated on. It is kept, and asked until the last network is
+            compressed: to have the volume's memory back before, pass ``Lent.lend``.
     """
-    return PreparedTask(task, _prepare_parts(task, inference, cache, monitor, [volume]))
+    return PreparedTask(task, _prepare_parts(task, inference, cache, monitor, volume))
 
 
 def _prepare_parts(
@@ -99,10 +100,10 @@ def _prepare_parts(
     inference: InferenceSpec,
     cache: Cache,
     monitor: Monitor,
-    volume: list[Callable[[], Image] | None],
+    volume: Callable[[], Image] | None,
 ) -> Iterator[PreparedPart]:
     loader, count = ThreadPoolExecutor(1), len(task.parts)
-    load = functools.partial(_load, job=task.job, cache=cache, volume=volume[0], several=count > 1)
+    load = functools.partial(_load, job=task.job, cache=cache, volume=volume, several=count > 1)
     try:
         loading = loader.submit(load, task.parts[0])
         for number, part in enumerate(task.parts):
@@ -115,16 +116,12 @@ def _prepare_parts(
             compress = functools.partial(compress_as_asked, job=task.job, cache=cache, monitor=monitor)
             whole = None
             if model.has_weights:
-                model = compress(model, volume=volume[0])
+                model = compress(model, volume=volume)
             else:
-                whole = functools.partial(_late, part, compress, volume[0])
-            if last:
-                volume.clear()
-                del load  # it holds the volume
+                whole = functools.partial(_late, part, compress, volume)
             monitor.check()
             with monitor.stage("prepare"):
                 ready = prepare(model, inference, cache, whole)
-            del whole  # so does this
             with contextlib.closing(ready):
                 if count > 1:
                     ready = replace(ready, model=model.without_weights())

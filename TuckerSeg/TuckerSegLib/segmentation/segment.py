@@ -22,12 +22,13 @@ from ..models.task import SegmentationTask, single_task
 from ..monitor import Monitor
 from ..postprocessing.merge import MergedLabels
 from ..postprocessing.small_blobs import remove_small_blobs
-from ..preprocessing.preprocess import preprocess
+from ..preprocessing.preprocess import PreparedVolume, preprocess
 from ..preprocessing.roi import Crop
 from ..preprocessing.roi_finder import RoiFinder
 from ..preprocessing.shared_resampling import SharedResampling
 from ..records.job import InferenceSpec
 from ..records.statistics import RunStatistics, Structure
+from .lent import Lent
 from .predictor import predict
 from .prepared_model import PreparedModel
 from .prepared_task import PreparedPart, PreparedTask, prepare_task, prepared_single
@@ -92,7 +93,7 @@ class SegmentationResult:
 
 
 def segment(
-    volume_image: image.Image | str | os.PathLike,
+    volume_image: image.Image | Lent[image.Image] | str | os.PathLike,
     model: Segmentable,
     inference: InferenceSpec | None = None,
     monitor: Monitor | None = None,
@@ -102,7 +103,8 @@ def segment(
     """Segment an image.
 
     Args:
-        volume_image: From ``read_image`` or ``image_from_array``, or a path.
+        volume_image: From ``read_image`` or ``image_from_array``, or a path. One that is lent is released before the
+            patches of the last network: of a large CT, its memory is needed for them.
         model: From ``load_model``, ``compress`` or ``load_task``; or from ``prepare``, which saves preparing it for
             every image.
         inference: How; None takes the defaults. Its device, precision and threads were settled by ``prepare``.
@@ -119,14 +121,18 @@ def segment(
     """
     monitor = monitor or Monitor()
     inference = inference or InferenceSpec()
-    if not isinstance(volume_image, image.Image):
+    crop = crop or Crop(None)
+    if not isinstance(volume_image, (image.Image, Lent)):
         with monitor.stage("read"):
             volume_image = image.read_image(volume_image)
-    held = [volume_image]  # a large CT: its memory is needed for the patches of the last network
-    del volume_image
-    with contextlib.closing(_ready(model, inference, cache, monitor, held)) as task:
+    if not isinstance(volume_image, Lent):
+        volume_image = Lent.of(volume_image)
+    seen = volume_image
+    if crop.cut and crop.box is not None:
+        seen = Lent.of(image.cropped(volume_image.lend(), crop.box))
+    with contextlib.closing(_ready(model, inference, cache, monitor, seen)) as task:
         settings = inference.with_step(task.step_fraction)
-        return _Run(task, settings, monitor, crop or Crop(None)).over(held)
+        return _Run(task, settings, monitor, crop).over(volume_image, seen)
 
 
 def _ready(
@@ -134,7 +140,7 @@ def _ready(
     inference: InferenceSpec,
     cache: Cache | None,
     monitor: Monitor,
-    held: list[image.Image],
+    volume: Lent[image.Image],
 ) -> PreparedTask:
     """Whatever can be segmented with, as networks that become ready one after the other."""
     if isinstance(model, PreparedTask):
@@ -142,7 +148,7 @@ def _ready(
     if isinstance(model, PreparedModel):
         return prepared_single(model, single_task(model.model))
     task = single_task(model) if isinstance(model, SegmentationModel) else model
-    return prepare_task(task, inference, cache or Cache(), monitor, lambda: held[0])
+    return prepare_task(task, inference, cache or Cache(), monitor, volume.lend)
 
 
 class _Run:
@@ -158,44 +164,46 @@ class _Run:
         self._doubts: list[str] = []
         self._events: list[str] = []
 
-    def over(self, held: list[image.Image]) -> SegmentationResult:
+    def over(self, whole: Lent[image.Image], volume: Lent[image.Image]) -> SegmentationResult:
         """Run all networks.
 
         Args:
-            held: The image; emptied once it is not needed any more.
+            whole: The image.
+            volume: What the networks see of it. Both are released before the patches of the last network.
         """
-        whole = held[0].geometry
-        if self._crop.cut and self._crop.box is not None:
-            held[0] = image.cropped(held[0], self._crop.box)
-        facts = VolumeFacts(held[0].source, held[0].geometry)
-        self._doubts.extend([*held[0].notes, *filter(None, [self._crop.note])])
+        geometry = whole.lend().geometry
+        facts = VolumeFacts(volume.lend().source, volume.lend().geometry)
+        self._doubts.extend([*volume.lend().notes, *filter(None, [self._crop.note])])
         self._monitor.seconds.update(network=0.0, finish=0.0)  # nothing of an attempt that failed
         before = {"read": self._monitor.seconds.get("read", 0.0)}
         for number, part in enumerate(self._task):
-            self._run(part, held, facts, before, last=number + 1 == self._task.count)
+            prepared = self._preprocessed(part, volume)
+            if number + 1 == self._task.count:
+                volume.release()
+                whole.release()
+                self._resampling = None
+            self._run(part, prepared, facts, before)
+            del prepared
             before = dict(self._monitor.seconds)
-        return self._result(facts).placed(whole, self._crop.box)
+        return self._result(facts).placed(geometry, self._crop.box)
 
-    def _run(
-        self, part: PreparedPart, held: list[image.Image], facts: VolumeFacts, before: dict[str, float], last: bool
-    ) -> None:
+    def _preprocessed(self, part: PreparedPart, volume: Lent[image.Image]) -> PreparedVolume:
+        """The image as a network sees it, with the part of it that is computed."""
+        plans = part.ready.model.plans
+        with hardware.torch_threads(part.ready.threads), self._monitor.stage("preprocess"):
+            if self._image_check is None:
+                self._image_check = quality.check_image(volume.lend(), plans.expects_hounsfield)
+            convention = catalog.resampling_convention(plans.dataset_name)
+            prepared = preprocess(volume.lend(), plans, convention, self._resampling)
+            roi, doubts = self._roi_finder.find(volume.lend(), prepared.data.shape[1:], plans, convention)
+        self._doubts.extend([*doubts, *limits_of(prepared.data.shape[1:], plans, self._inference)])
+        return replace(prepared, roi=roi)
+
+    def _run(self, part: PreparedPart, volume: PreparedVolume, facts: VolumeFacts, before: dict[str, float]) -> None:
         """One network; its labels go over those that are there."""
         model, monitor = part.ready.model, self._monitor
-        plans = model.plans
+        monitor.begin("network")
         with hardware.torch_threads(part.ready.threads):
-            with monitor.stage("preprocess"):
-                if self._image_check is None:
-                    self._image_check = quality.check_image(held[0], plans.expects_hounsfield)
-                convention = catalog.resampling_convention(plans.dataset_name)
-                volume = preprocess(held[0], plans, convention, self._resampling)
-                roi, doubts = self._roi_finder.find(held[0], volume.data.shape[1:], plans, convention)
-                self._doubts.extend(doubts)
-            self._doubts.extend(limits_of(volume.data.shape[1:], plans, self._inference))
-            if last:
-                held.clear()
-                self._resampling = None
-            monitor.begin("network")
-            volume = replace(volume, roi=roi)
             prediction = predict(volume, model, part.ready.network, self._inference, monitor)
         monitor.add("network", prediction.network_s)
         monitor.add("finish", prediction.finish_s)

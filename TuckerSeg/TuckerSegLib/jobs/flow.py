@@ -1,0 +1,103 @@
+"""A volume through the networks of a job: the one road of the command line and of the worker."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable
+
+from .. import image
+from ..cache import Cache
+from ..estimation.measurements import Measurements
+from ..estimation.timing import Timing, planned_setting, remember_run
+from ..models.task import Search, SegmentationTask, search_of
+from ..monitor import Monitor
+from ..preprocessing.roi import Crop
+from ..records.job import InferenceSpec, Job
+from ..segmentation.lent import Lent
+from ..segmentation.localization import find_crop
+from ..segmentation.prepared_model import PreparedModel
+from ..segmentation.segment import SegmentationResult, segment
+from .one_shot_models import OneShotModels
+from .progress import ProgressTracker
+from .warm_models import WarmModels
+
+
+class Flow:
+    """Runs jobs with models that stay ready or that do not, and remembers what they took.
+
+    Args:
+        models: How networks are kept.
+        cache: Of what was measured.
+    """
+
+    def __init__(self, models: OneShotModels | WarmModels, cache: Cache):
+        self._models, self._measurements = models, Measurements(cache)
+        self._last_crop: tuple[weakref.ref[image.Image], Search, Crop] | None = None
+
+    def run(
+        self,
+        job: Job,
+        read: Callable[[Monitor], Lent[image.Image]],
+        monitor: Monitor,
+        output: str | None = None,
+    ) -> SegmentationResult:
+        """Segment a whole volume.
+
+        Args:
+            read: Gives the volume, which may still be on its way, and is not held after it was needed.
+            output: File to write the labels to; None returns them only.
+
+        Raises:
+            TuckerSegError: See ``segmentation.segment``, and ``image.write_labels``.
+            Cancelled: The monitor said so; no file is left behind.
+        """
+        tracker = ProgressTracker(monitor.on_event)
+        monitor = monitor.through(tracker)
+        with monitor.warnings_noted():
+            volume = read(monitor)
+            with monitor.stage("load"):
+                task = self._models.described(job)
+            crop = self._crop(job, volume, monitor)
+            with contextlib.closing(self._models.prepared(task, monitor, volume)) as ready:
+                first_network = ready.begin()
+                geometry = volume.lend().geometry
+                tracker.expect_finish(self._beside_network_s(first_network.ready, job.inference, geometry))
+                del first_network  # its memory is needed by those that follow
+                monitor.check()
+                if output:
+                    _check_space(output, task, geometry)
+                result = segment(volume, ready, job.inference, monitor, crop=crop)
+            remember_run(result.statistics, job.inference, self._measurements)
+        monitor.check()
+        if output:
+            with monitor.stage("write"):
+                result.save(output)
+        return result.timed(monitor)
+
+    def _crop(self, job: Job, volume: Lent[image.Image], monitor: Monitor) -> Crop | None:
+        """The box that a job is about, that of the last job where it is the same.
+
+        The fast network that finds it is closed before the slow ones are prepared.
+        """
+        search = search_of(job)
+        if search is None:
+            return None
+        seen = volume.lend()
+        if self._last_crop is None or self._last_crop[0]() is not seen or self._last_crop[1] != search:
+            with monitor.stage("locate"):
+                fast = self._models.prepared(self._models.described(search.job), monitor.quiet())
+                with contextlib.closing(fast):
+                    crop = find_crop(seen, fast, search, monitor)
+            self._last_crop = weakref.ref(seen), search, crop
+        return self._last_crop[2]
+
+    def _beside_network_s(self, ready: PreparedModel, inference: InferenceSpec, geometry: image.Geometry) -> float:
+        plans = ready.model.plans
+        setting = planned_setting(plans, ready.device, ready.precision, inference)
+        return Timing(self._measurements, setting).beside_network_seconds(geometry, plans)
+
+
+def _check_space(output: str, task: SegmentationTask, geometry: image.Geometry) -> None:
+    """Raise OutputError where the disk has no room for the labels."""
+    image.check_space(output, geometry, image.label_type(max(task.label_names, default=0)).itemsize)
