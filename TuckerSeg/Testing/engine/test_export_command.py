@@ -74,10 +74,10 @@ def test_every_network_of_a_task_is_exported_for_those_who_run_the_task(installe
     options = ["--rank", "0.5", "--policy", "uniform"]
     run("total", "--format", "nnunet", "--out", tmp_path / "results", *options)
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
-    found = [part.load() for part in load_task("total").parts]
-    assert [model.recipes for model in found] == [model.recipes for model in expected]
-    assert [model.name for model in found] == [model.name for model in expected]
-    for one, other in zip(found, expected, strict=True):
+    written = [part.load() for part in load_task("total").parts]
+    assert [model.recipes for model in written] == [model.recipes for model in expected]
+    assert [model.name for model in written] == [model.name for model in expected]
+    for one, other in zip(written, expected, strict=True):
         assert all(torch.equal(tensor, other.weights[name]) for name, tensor in one.weights.items())
 
 

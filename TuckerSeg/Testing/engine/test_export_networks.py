@@ -60,8 +60,8 @@ def logits(model, patches):
         return torch.stack([model.network(fold)(patches) for fold in model.folds]).mean(dim=0).numpy()
 
 
-def relative(found, expected):
-    return np.abs(found - expected).max() / np.abs(expected).max()
+def relative(values, expected):
+    return np.abs(values - expected).max() / np.abs(expected).max()
 
 
 @pytest.mark.parametrize("form", FILES)
@@ -72,14 +72,14 @@ def relative(found, expected):
 )
 def test_the_file_gives_our_logits(make_model_folder, tmp_path, form, variant):
     model = shaken(compress(load_model(make_model_folder(**variant)), HALF))
-    found = exported(model, tmp_path, form)
+    written = exported(model, tmp_path, form)
     patch = sample_patch(model)
-    assert relative(RUNNER[form](found.place)(patch.numpy()), logits(model, patch)) < 1e-4
-    assert found.difference < 1e-4
-    assert all(file.is_file() for file in found.files)
-    document = json.loads(found.place.with_suffix(".json").read_text())
+    assert relative(RUNNER[form](written.place)(patch.numpy()), logits(model, patch)) < 1e-4
+    assert written.difference < 1e-4
+    assert all(file.is_file() for file in written.files)
+    document = json.loads(written.place.with_suffix(".json").read_text())
     assert document["input"]["shape"] == list(patch.shape)
-    assert document["file"] == found.place.name
+    assert document["file"] == written.place.name
 
 
 @pytest.mark.parametrize("form", FILES)
@@ -88,8 +88,8 @@ def test_original_and_fully_compressed_networks_too(make_model_folder, tmp_path,
     model = load_model(make_model_folder())
     model = shaken(compress(model, spec) if spec else model)
     patch = sample_patch(model)
-    found = exported(model, tmp_path, form)
-    assert relative(RUNNER[form](found.place)(patch.numpy()), logits(model, patch)) < 1e-4
+    written = exported(model, tmp_path, form)
+    assert relative(RUNNER[form](written.place)(patch.numpy()), logits(model, patch)) < 1e-4
 
 
 def test_the_number_of_patches_can_be_left_open(make_model_folder, tmp_path):
@@ -109,21 +109,21 @@ def test_the_operators_are_of_the_version_that_was_asked_for(make_model_folder, 
     model = load_model(make_model_folder())
     for opset in (None, 13, 20):
         place = exported(model, tmp_path, "onnx", opset=opset, overwrite=True).place
-        found = onnx.load(place)
-        assert found.opset_import[0].version == (opset or 17)
-        assert "InstanceNormalization" not in {node.op_type for node in found.graph.node}, "see below"
+        graph_file = onnx.load(place)
+        assert graph_file.opset_import[0].version == (opset or 17)
+        assert "InstanceNormalization" not in {node.op_type for node in graph_file.graph.node}, "see below"
 
 
 def test_half_precision_weights_halve_the_file_and_change_little(make_model_folder, tmp_path):
     model = shaken(compress(load_model(make_model_folder()), HALF))
     patch, sizes = sample_patch(model), {}
     for weights in ("fp32", "fp16"):
-        found = exported(model, tmp_path, "openvino", weights=weights, overwrite=True)
-        sizes[weights] = found.place.with_suffix(".bin").stat().st_size
-        error = relative(openvino_runner(found.place)(patch.numpy()), logits(model, patch))
+        written = exported(model, tmp_path, "openvino", weights=weights, overwrite=True)
+        sizes[weights] = written.place.with_suffix(".bin").stat().st_size
+        error = relative(openvino_runner(written.place)(patch.numpy()), logits(model, patch))
     assert 1e-6 < error < 1e-2
     assert sizes["fp16"] < 0.6 * sizes["fp32"]
-    assert json.loads(found.place.with_suffix(".json").read_text())["weights"] == "fp16"
+    assert json.loads(written.place.with_suffix(".json").read_text())["weights"] == "fp16"
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -160,9 +160,9 @@ class ForeignProgram:
         values = self._normalized(volume, facts["channels"][0]["normalization"])
         shape = [round(size * old / new) for size, old, new in zip(values.shape, spacing, facts["spacing_mm"])]
         small = self._resampled(values, shape, facts["resampling"]["image"]["order"])
-        found = self._accumulated(small)
-        found = np.stack([self._resampled(channel, volume.shape, 1) for channel in found])
-        labels = self._decided(found).transpose(np.argsort(facts["transpose_forward"])).T
+        resampled = self._accumulated(small)
+        resampled = np.stack([self._resampled(channel, volume.shape, 1) for channel in resampled])
+        labels = self._decided(resampled).transpose(np.argsort(facts["transpose_forward"])).T
         back = nibabel.orientations.ornt_transform(
             nibabel.io_orientation(image.affine), nibabel.io_orientation(nibabel.load(path).affine)
         )
@@ -174,8 +174,8 @@ class ForeignProgram:
 
     def _resampled(self, volume, shape, order):
         factors = [new / old for new, old in zip(shape, volume.shape)]
-        found = zoom(volume.astype(np.float64), factors, order=order, mode="nearest", grid_mode=True)
-        return np.clip(found, volume.min(), volume.max()).astype(np.float32)
+        zoomed = zoom(volume.astype(np.float64), factors, order=order, mode="nearest", grid_mode=True)
+        return np.clip(zoomed, volume.min(), volume.max()).astype(np.float32)
 
     def _accumulated(self, volume):
         patch, step = self.document["patch_shape"], self.document["step_fraction"]
@@ -199,12 +199,12 @@ class ForeignProgram:
         inside = tuple(slice(size // 2, have - (size - size // 2)) for size, have in zip(missing, volume.shape))
         return (total / counted)[(slice(None), *inside)]
 
-    def _decided(self, found):
+    def _decided(self, channels):
         decision = self.document["decision"]
         if decision["kind"] == "labels":
-            return found.argmax(axis=0)
-        labels = np.zeros(found.shape[1:], int)
-        for channel, value in zip(found, decision["values"]):
+            return channels.argmax(axis=0)
+        labels = np.zeros(channels.shape[1:], int)
+        for channel, value in zip(channels, decision["values"]):
             labels[channel > 0] = value
         return labels
 
@@ -226,9 +226,9 @@ def test_the_sidecar_is_all_that_a_foreign_program_needs(
     stored = nibabel.load(oblique_ct)
     values = np.where(np.asarray(stored.dataobj) == 0, 1, np.asarray(stored.dataobj))
     nibabel.save(nibabel.Nifti1Image(values, stored.affine), oblique_ct)
-    found = ForeignProgram(place.with_suffix(".json"), RUNNER[form](place)).labels(oblique_ct)
+    foreign_labels = ForeignProgram(place.with_suffix(".json"), RUNNER[form](place)).labels(oblique_ct)
     expected = segment(str(oblique_ct), model, InferenceSpec(precision="fp32")).labels
-    assert_equal_labels(found, expected, share=0.999)
+    assert_equal_labels(foreign_labels, expected, share=0.999)
 
 
 def test_the_sidecar_tells_a_tasks_own_ways(make_model_folder, tmp_path):
@@ -248,9 +248,9 @@ def test_the_sidecar_tells_a_tasks_own_ways(make_model_folder, tmp_path):
 def test_what_computes_something_else_is_refused():
     expected = np.linspace(-1, 1, 50, dtype=np.float32)
     assert require_agreement(expected + 1e-5, expected, "fp32", "it") < 2e-5
-    for found in (expected + 2e-3, expected[:-1], np.full_like(expected, np.nan)):
+    for wrong in (expected + 2e-3, expected[:-1], np.full_like(expected, np.nan)):
         with pytest.raises(OutputError):
-            require_agreement(found, expected, "fp32", "it")
+            require_agreement(wrong, expected, "fp32", "it")
 
 
 @pytest.mark.parametrize("form", FILES)
@@ -284,6 +284,6 @@ def test_a_missing_onnx_package_is_named(make_model_folder, tmp_path, monkeypatc
 
 def test_without_onnxruntime_the_file_is_written_untried(make_model_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    found = exported(load_model(make_model_folder()), tmp_path, "onnx")
-    assert found.difference is None
-    assert found.place.is_file()
+    written = exported(load_model(make_model_folder()), tmp_path, "onnx")
+    assert written.difference is None
+    assert written.place.is_file()

@@ -68,8 +68,8 @@ def test_nnunet_gives_our_labels(
     folder = exported(model, tmp_path / "results")
     predictor = nnunet_predictor(folder, tuple(map(int, model.folds)), mirroring)
     assert type(predictor.network) is CompressedUNet
-    found = segment(str(oblique_ct), model, InferenceSpec(precision="fp32", mirroring=mirroring)).labels
-    assert_equal_labels(found, nnunet_labels(predictor, [oblique_ct]))
+    exported_labels = segment(str(oblique_ct), model, InferenceSpec(precision="fp32", mirroring=mirroring)).labels
+    assert_equal_labels(exported_labels, nnunet_labels(predictor, [oblique_ct]))
 
 
 @pytest.mark.parametrize("residual", [False, True])
@@ -106,9 +106,9 @@ def test_a_repaired_model_keeps_its_repair(make_model_folder, nnunet_predictor, 
     ct = image_from_array(np.random.default_rng(0).normal(0, 300, (36, 36, 36)).astype(np.int16), spacing_mm=(3, 3, 3))
     model, _ = repair_model(smaller, original, [ct], RepairSettings(steps=2, check_every=2, voxels=500), threads=1)
     folder = exported(model, tmp_path / "results")
-    found = logits(nnunet_predictor(folder).network, patch_of(model))
-    assert torch.equal(found, logits(model.network("0"), patch_of(model)))
-    assert not torch.equal(found, logits(smaller.network("0"), patch_of(model)))
+    written = logits(nnunet_predictor(folder).network, patch_of(model))
+    assert torch.equal(written, logits(model.network("0"), patch_of(model)))
+    assert not torch.equal(written, logits(smaller.network("0"), patch_of(model)))
     assert [recipe.method for recipe in load_model(folder).recipes] == ["tucker", "repair"]
 
 
@@ -121,15 +121,15 @@ def test_a_repaired_model_keeps_its_repair(make_model_folder, nnunet_predictor, 
 def test_the_folder_is_a_model_of_ours_again(make_model_folder, tmp_path, variant, spec):
     model = compress(load_model(make_model_folder(**variant)), spec)
     folder = exported(model, tmp_path / "results")
-    found = load_model(folder)
-    assert found.recipes == model.recipes
-    assert replace(found.plans, documents=None) == replace(model.plans, documents=None)
-    assert (found.cost, found.original_cost) == (model.cost, model.original_cost)
-    assert (found.folds, found.head_path) == (model.folds, model.head_path)
-    assert found.weights.keys() == model.weights.keys()
-    assert all(torch.equal(value, model.weights[name]) for name, value in found.weights.items())
-    assert found.key != model.key, "other files may have other weights"
-    again = exported(found, tmp_path / "again")
+    read = load_model(folder)
+    assert read.recipes == model.recipes
+    assert replace(read.plans, documents=None) == replace(model.plans, documents=None)
+    assert (read.cost, read.original_cost) == (model.cost, model.original_cost)
+    assert (read.folds, read.head_path) == (model.folds, model.head_path)
+    assert read.weights.keys() == model.weights.keys()
+    assert all(torch.equal(value, model.weights[name]) for name, value in read.weights.items())
+    assert read.key != model.key, "other files may have other weights"
+    again = exported(read, tmp_path / "again")
     assert (again / "plans.json").read_text() == (folder / "plans.json").read_text()
     assert load_model(folder).recipes == model.recipes, "from the cache"
 

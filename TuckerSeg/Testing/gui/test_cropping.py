@@ -49,8 +49,8 @@ def test_the_fast_network_is_counted_among_the_downloads(panel):
 
 def test_a_cropped_run_says_what_was_computed_and_the_estimate_is_a_bound(panel, module, until):
     ct = panel.context.parameters.inputVolume
-    found = module.logic.segment(ct, model="total_v3_fastest", output_grid="nearest").structures
-    panel.context.change(structuresChoice="selected", selectedStructures=[each.name for each in found])
+    segmented = module.logic.segment(ct, model="total_v3_fastest", output_grid="nearest").structures
+    panel.context.change(structuresChoice="selected", selectedStructures=[each.name for each in segmented])
     panel.ui.cropCheckBox.click()
     until(lambda: panel.ui.patchesLabel.text, TIMEOUT_S, lambda: panel.ui.estimateNoteLabel.text)
     assert panel.ui.patchesLabel.text.startswith("≤ ")

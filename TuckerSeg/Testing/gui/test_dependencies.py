@@ -22,8 +22,8 @@ def test_the_quick_look_finds_all_packages_and_imports_none(dependencies):
 
 
 def test_the_quick_look_sees_a_package_that_is_not_there(dependencies, monkeypatch):
-    found = {state.name: state for state in dependencies.presence()}
-    assert found["tensorly"].version is not None
+    states = {state.name: state for state in dependencies.presence()}
+    assert states["tensorly"].version is not None
     monkeypatch.delitem(sys.modules, "tensorly", raising=False)
     monkeypatch.setattr(sys, "path", [])
     assert "tensorly" in dependencies.missing_packages()

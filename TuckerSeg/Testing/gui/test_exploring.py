@@ -79,9 +79,9 @@ def test_the_preview_moves_with_the_crosshair(module, until, make_ct, make_model
     node = ready.previewing.preview.node
 
     def bounds():
-        found = [0.0] * 6
-        node.GetRASBounds(found)
-        return found
+        node_bounds = [0.0] * 6
+        node.GetRASBounds(node_bounds)
+        return node_bounds
 
     first = bounds()
     assert first[1] < 110
@@ -147,13 +147,13 @@ def test_differences_mark_exactly_the_voxels_that_differ(ready, until):
     volume_node, nodes = ready.context.parameters.inputVolume, ready.comparing.comparison.nodes
 
     def labels():
-        found = np.zeros((40, 44, 48), np.uint8)
+        drawn = np.zeros((40, 44, 48), np.uint8)
         segmentation = nodes.segmentation.GetSegmentation()
         for number in range(segmentation.GetNumberOfSegments()):
             identity = segmentation.GetNthSegmentID(number)
             mask = slicer.util.arrayFromSegmentBinaryLabelmap(nodes.segmentation, identity, volume_node)
-            found[mask > 0] = segmentation.GetNthSegment(number).GetLabelValue()
-        return found
+            drawn[mask > 0] = segmentation.GetNthSegment(number).GetLabelValue()
+        return drawn
 
     ready.comparing.comparison.show(0, differences=False)
     original = labels()

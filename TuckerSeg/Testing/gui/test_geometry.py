@@ -56,22 +56,22 @@ def centers(segmentation_node, volume_node):
     if transform is not None:
         transform.GetMatrixTransformToWorld(to_world)
     affine = slicer.util.arrayFromVTKMatrix(to_world) @ slicer.util.arrayFromVTKMatrix(to_ras)
-    found = {}
+    places = {}
     segmentation = segmentation_node.GetSegmentation()
     for number in range(segmentation.GetNumberOfSegments()):
         identity = segmentation.GetNthSegmentID(number)
         mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation_node, identity, volume_node)
         index = np.argwhere(mask)[:, ::-1].mean(axis=0)
-        found[segmentation.GetNthSegment(number).GetLabelValue()] = (affine @ np.append(index, 1))[:3]
-    return found
+        places[segmentation.GetNthSegment(number).GetLabelValue()] = (affine @ np.append(index, 1))[:3]
+    return places
 
 
-def assert_same_places(found, expected, matrix=None):
-    assert found.keys() == expected.keys()
+def assert_same_places(places, expected, matrix=None):
+    assert places.keys() == expected.keys()
     assert expected
     for value, place in expected.items():
         moved = place if matrix is None else (matrix @ np.append(place, 1))[:3]
-        assert np.linalg.norm(found[value] - moved) < TOLERANCE_MM, value
+        assert np.linalg.norm(places[value] - moved) < TOLERANCE_MM, value
 
 
 def test_flipped_and_permuted_volumes_give_the_same_places(run, make_ct):

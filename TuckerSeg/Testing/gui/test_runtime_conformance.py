@@ -39,12 +39,12 @@ def test_the_runtime_behaves_as_pythonqt_but_for_the_listed_cases():
     code = RUN.format(runtime=str(runtime), conformance=str(runtime / "conformance"))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=600)
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("RESULTS ")]
-    found = json.loads(line.removeprefix("RESULTS "))
+    results = json.loads(line.removeprefix("RESULTS "))
     recorded = json.loads((runtime / "conformance" / "pythonqt_results.json").read_text(encoding="utf-8"))
-    assert len(found) == len(recorded) == 167
+    assert len(results) == len(recorded) == 167
     different = [
         (case, here, there)
-        for (case, here), (_, there) in zip(found, recorded)
+        for (case, here), (_, there) in zip(results, recorded)
         if here != there and not (here.startswith("EXC") and there.startswith("EXC"))
     ]
     assert len(different) == DIFFERENT, different

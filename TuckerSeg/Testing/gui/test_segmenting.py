@@ -79,12 +79,12 @@ def test_the_scene_holds_the_same_labels_as_the_command_line(ready, until, small
     assert slicer.util.saveNode(volume_node, str(path))
     expected = run_job(Job(images=(str(path),), model=small_model)).labels
     (node,) = nodes()
-    found = np.zeros_like(expected)
+    shown = np.zeros_like(expected)
     segmentation = node.GetSegmentation()
     for number in range(segmentation.GetNumberOfSegments()):
         mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentation.GetNthSegmentID(number), volume_node)
-        found[mask > 0] = segmentation.GetNthSegment(number).GetLabelValue()
-    np.testing.assert_array_equal(found, expected)
+        shown[mask > 0] = segmentation.GetNthSegment(number).GetLabelValue()
+    np.testing.assert_array_equal(shown, expected)
 
 
 def test_cancel_leaves_the_scene_and_a_rerun_works(ready, until, slow_model, make_ct):

@@ -80,12 +80,12 @@ def test_all_frames_become_a_sequence_of_segmentations(ready, until, proxy):
     (sequence,) = sequences
     assert sequence.GetNumberOfDataNodes() == FRAMES
     proxy_segmentation = browser().GetProxyNode(sequence)
-    found = []
+    frame_sizes = []
     for frame in range(FRAMES):
         browser().SetSelectedItemNumber(frame)
         slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser())
-        found.append(sizes(proxy_segmentation))
-    assert found[0] != found[1] != found[2]
+        frame_sizes.append(sizes(proxy_segmentation))
+    assert frame_sizes[0] != frame_sizes[1] != frame_sizes[2]
 
 
 def test_cancelling_keeps_the_frames_that_are_done_and_the_current_frame(ready, until, proxy):

@@ -26,7 +26,7 @@ def slices() -> dict[str, bytes]:
     """Good files by name, in implicit little endian: a tag, its length in four bytes, its value."""
     import tempfile
 
-    found = {}
+    files = {}
     with tempfile.TemporaryDirectory() as folder:
         writer = SimpleITK.ImageFileWriter()
         writer.KeepOriginalImageUIDOn()
@@ -46,8 +46,8 @@ def slices() -> dict[str, bytes]:
                 image.SetMetaData(key, value)
             writer.SetFileName(f"{folder}/{index}.dcm")
             writer.Execute(image)
-            found[f"{index}.dcm"] = Path(folder, f"{index}.dcm").read_bytes()
-    return found
+            files[f"{index}.dcm"] = Path(folder, f"{index}.dcm").read_bytes()
+    return files
 
 
 def changed(content: bytes, tag: tuple[int, int], value: bytes | int | None) -> bytes:

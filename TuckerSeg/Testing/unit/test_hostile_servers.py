@@ -50,8 +50,8 @@ class Server:
             request = b""
             while b"\r\n\r\n" not in request:
                 request += connection.recv(4096)
-            found = re.search(rb"Range: bytes=(\d+)-", request)
-            start = int(found[1]) if found else None
+            match = re.search(rb"Range: bytes=(\d+)-", request)
+            start = int(match[1]) if match else None
             self.ranges.append(start)
             for piece in self.answer(start):
                 connection.sendall(piece)

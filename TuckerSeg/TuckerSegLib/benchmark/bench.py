@@ -99,8 +99,8 @@ def run_benchmark(
     cases = _prepare(volume, out, spec)
     later = [contestant for contestant in everybody if not contestant.once]  # the first use is over by then
     results = [_measure_case(case, later if case is not cases[0] else everybody, runs) for case in cases]
-    asked = {"task": spec.task, "rounds": runs, "rank_ratio": spec.rank_ratio, "step_fraction": STEP_FRACTION}
-    facts = {**_facts(python), **asked}
+    settings = {"task": spec.task, "rounds": runs, "rank_ratio": spec.rank_ratio, "step_fraction": STEP_FRACTION}
+    facts = {**_facts(python), **settings}
     line = as_json(results, facts)
     write_text(out / "benchmark.json", line + "\n")
     print(f"\n{_heading(facts)}\n\n{as_text(results)}\n\n{NOTES}\n\n{line}", flush=True)
@@ -192,7 +192,7 @@ def _row(
 
 def _facts(python: Path | None) -> dict[str, Any]:
     """The machine and the versions of everybody's packages."""
-    found = versions()
+    own_versions = versions()
     return {
         "machine": {
             "cpu": _cpu_name(),
@@ -200,7 +200,7 @@ def _facts(python: Path | None) -> dict[str, Any]:
             "memory_bytes": memory_of_machine(),
             "system": platform.platform(),
         },
-        "versions": found,
+        "versions": own_versions,
         "totalsegmentator_versions": _their_versions(python) if python else None,
     }
 
@@ -216,18 +216,18 @@ def _their_versions(python: Path) -> dict[str, str]:
 
 def _cpu_name() -> str:
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
-        found = None
-    return found.group(1) if found else platform.processor() or "unknown"
+        match = None
+    return match.group(1) if match else platform.processor() or "unknown"
 
 
 def _heading(facts: dict[str, Any]) -> str:
-    machine, found = facts["machine"], facts["versions"]
+    machine, own_versions = facts["machine"], facts["versions"]
     theirs = facts["totalsegmentator_versions"] or {}
     return (
         f"{machine['cpu']}, {machine['threads']} threads, {machine['memory_bytes'] / 1e9:.0f} GB, {machine['system']}\n"
-        f"Ours: {', '.join(f'{name} {version}' for name, version in found.items())}\n"
+        f"Ours: {', '.join(f'{name} {version}' for name, version in own_versions.items())}\n"
         f"TotalSegmentator's: {', '.join(f'{name} {version}' for name, version in theirs.items()) or 'not installed'}"
     )
 

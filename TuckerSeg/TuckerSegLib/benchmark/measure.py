@@ -146,9 +146,11 @@ class _Sampler(threading.Thread):
     def _sample(self) -> None:
         processes = _session_processes(self._session)
         status = [_kibibytes(process / "status", "VmHWM", "VmRSS") for process in processes]
-        self.largest_process_bytes = max([self.largest_process_bytes, *(found[0] for found in status)])
+        self.largest_process_bytes = max(
+            [self.largest_process_bytes, *(peak_and_resident[0] for peak_and_resident in status)]
+        )
         self.peak_bytes = max(self.peak_bytes, self.largest_process_bytes)
-        resident = sum(found[1] for found in status)
+        resident = sum(peak_and_resident[1] for peak_and_resident in status)
         if len(processes) > 1 and resident > self.peak_bytes and time.perf_counter() >= self._next_sum:
             shares = [_kibibytes(process / "smaps_rollup", "Pss")[0] for process in processes]
             self.peak_bytes = max(self.peak_bytes, sum(shares))
@@ -165,7 +167,7 @@ def _kibibytes(path: Path, *names: str) -> list[int]:
 
 
 def _session_processes(session: int) -> list[Path]:
-    found = []
+    processes = []
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
@@ -174,5 +176,5 @@ def _session_processes(session: int) -> list[Path]:
                     Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()
                 )
                 if int(fields[3]) == session:
-                    found.append(Path(entry.path))
-    return found
+                    processes.append(Path(entry.path))
+    return processes

@@ -161,10 +161,10 @@ def _totalsegmentator(python: Path) -> Callable[[BenchmarkCase], Outcome]:
         files = ["-i", case.volume, "-o", case.labels(TOTALSEGMENTATOR)]
         options = ["--ml", "-d", "cpu", *OPTIONS[case.task]]
         measured = measure([*start, *files, *options], totalsegmentator.environment(case.home))
-        found = PREDICTED.search(measured.output)
-        if not found:
+        match = PREDICTED.search(measured.output)
+        if not match:
             raise TuckerSegError("TotalSegmentator did not say how long it predicted ('Predicted in ...s').")
-        return _outcome(measured, float(found.group(1)))
+        return _outcome(measured, float(match.group(1)))
 
     return run
 

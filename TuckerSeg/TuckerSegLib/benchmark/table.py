@@ -92,8 +92,8 @@ def ratios(row: Row, peer: Row | None) -> dict[str, float] | None:
     """How many times less than the peer, for each of ``FIGURES_TOLD``; None without either's runs."""
     if peer is None or not row.outcomes:
         return None
-    found = {word: (peer.median(figure), row.median(figure)) for word, figure, _ in FIGURES_TOLD}
-    return {word: theirs / own for word, (theirs, own) in found.items() if theirs and own}
+    medians = {word: (peer.median(figure), row.median(figure)) for word, figure, _ in FIGURES_TOLD}
+    return {word: theirs / own for word, (theirs, own) in medians.items() if theirs and own}
 
 
 def _line(row: Row, result: VolumeResult) -> str:
@@ -104,11 +104,11 @@ def _line(row: Row, result: VolumeResult) -> str:
     memory = f"{row.median('peak_memory_bytes') / 1e9:12.2f}{row.median('largest_process_bytes') / 1e9:9.2f}"
     cells = [f"{row.title:38}", seconds, _range(row, "predict_s", 22), memory]
     for peer in PEERS:
-        found = ratios(row, result.row(peer)) or {}
+        ratio_of = ratios(row, result.row(peer)) or {}
         if warm:
-            found.pop("process", None)
+            ratio_of.pop("process", None)
         for word, _, width in FIGURES:
-            cells.append(f"{found[word]:{width}.2f}" if word in found else f"{'-':>{width}}")
+            cells.append(f"{ratio_of[word]:{width}.2f}" if word in ratio_of else f"{'-':>{width}}")
     for peer in PEERS:
         equal = row.agreement.get(peer)
         cells.append(f"{'-':>9}" if equal is None else f"{equal:9.2%}")

@@ -1,7 +1,8 @@
-"""Network to patch predictor, on the hardware at hand. Knows nothing of models, images or patch grids.
+"""Runs networks on the hardware of this computer: the table of backends. Knows no models, images or patch grids.
 
-A backend is one file with ``devices()`` (what is here, and why not if not), ``prepare(load_network, device, spec)``
-and ``is_out_of_memory(error)``, and one line in the table.
+A backend is one file with ``devices()``, which lists its devices and says why those that are not usable are not,
+``prepare(load_network, device, spec)``, which makes a patch predictor, and ``is_out_of_memory(error)``; and one line in
+the table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The devices of this computer, which of them to take, and in which precision."""
+"""Lists the devices of this computer, and chooses one and its precision."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 @dataclass(frozen=True)
 class Device:
-    """One choice of hardware and of the software that drives it.
+    """A processor or GPU together with the backend that uses it.
 
     Attributes:
-        id: What the user types: ``openvino:cpu``, ``torch:cpu``, ``cuda:0``, ``mps`` ...
+        id: The name that the user types, such as ``openvino:cpu``, ``torch:cpu``, ``cuda:0`` or ``mps``.
         backend: Name in ``hardware.BACKENDS``.
         name: Model name of the processor or GPU.
+        usable: Whether networks can run on it here.
         reason: Why it is not usable; empty if it is.
-        precisions: What the hardware computes natively, the one that ``auto`` takes first.
-        memory_bytes, free_memory_bytes: None where unknown.
-        offers: One line for a table.
+        precisions: Precisions that it computes natively; ``auto`` takes the first.
+        memory_bytes, free_memory_bytes: Its memory; None where unknown.
+        offers: What it offers, as one line for a table.
     """
 
     VERSION: ClassVar[int] = 1
@@ -43,33 +44,33 @@ class Device:
 
 
 def devices() -> list[Device]:
-    """Every choice, usable or not, in order of preference.
+    """All devices, usable or not, in the order of their backends' preference.
 
     A driver or library that fails becomes an unusable entry with its message, never an exception.
     """
     from . import BACKENDS, backend
 
-    found: list[Device] = []
+    listed: list[Device] = []
     for name in BACKENDS:
         try:
-            found += backend(name).devices()
+            listed += backend(name).devices()
         except Exception as error:  # broken third-party installations raise anything; the reason is shown
-            found.append(Device(name, name, name, False, f"{type(error).__name__}: {error}", ()))
-    return found
+            listed.append(Device(name, name, name, False, f"{type(error).__name__}: {error}", ()))
+    return listed
 
 
 def choose(wanted: str, devices: Sequence[Device]) -> tuple[Device, str]:
-    """Take the device that the user asked for.
+    """Choose the device that the user asks for.
 
     Args:
         wanted: ``auto``, a device's id, ``cpu`` (the best one), ``gpu``, or a backend (its first device).
-        devices: As listed by :func:`devices`.
+        devices: From :func:`devices`.
 
     Returns:
-        The device, and in words why it was taken.
+        The device, and in words why it was chosen.
 
     Raises:
-        BackendError: Unknown or not usable; says why, and what is.
+        BackendError: There is no such device, or it is not usable; the message says why, and which devices are.
     """
     usable = [device for device in devices if device.usable]
     wanted = wanted.strip().lower()
@@ -116,16 +117,17 @@ def _choose_automatically(usable: Sequence[Device], devices: Sequence[Device]) -
 
 
 def choose_precision(wanted: str, device: Device) -> tuple[str, str]:
-    """Take a precision that the device computes natively.
+    """Choose a precision that the device computes natively.
 
     Args:
         wanted: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        device: The device that computes.
 
     Returns:
-        Precision, and in words why.
+        The precision, and in words why it was chosen.
 
     Raises:
-        BackendError: Unknown, or not native to the device.
+        BackendError: There is no such precision, or the device does not compute it natively.
     """
     wanted = wanted.strip().lower()
     offered = ", ".join(device.precisions)

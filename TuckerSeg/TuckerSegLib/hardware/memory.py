@@ -32,7 +32,7 @@ def keep_freed_memory() -> bool:
 
 
 def return_freed_memory() -> None:
-    """Undo :func:`keep_freed_memory`, once the last who asked for it does; hand free memory back to the system."""
+    """Undo one call of :func:`keep_freed_memory`; the last one returns free memory to the system."""
     global _holders
     library = _glibc()
     if library is None:
@@ -45,7 +45,7 @@ def return_freed_memory() -> None:
 
 
 def trim_memory() -> None:
-    """Hand free memory back to the system; without it, small blocks between large free ones keep a tenth of a run's."""
+    """Return free memory to the system; else small blocks between large free ones keep a tenth of a run's memory."""
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)
@@ -69,7 +69,7 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def peak_memory_bytes() -> int:
-    """Largest resident memory that this process ever had, bytes."""
+    """Largest resident memory that this process has had so far, in bytes."""
     if sys.platform == "win32":
         return _windows_process_counters().PeakWorkingSetSize
     # Not getrusage: on Linux its maximum includes what the parent held when it started this process.
@@ -83,7 +83,7 @@ def peak_memory_bytes() -> int:
 
 
 def held_memory_bytes() -> int:
-    """Resident memory of this process now, bytes; its peak where only that is known."""
+    """Resident memory of this process now, in bytes; its peak where only that is known."""
     if sys.platform == "win32":
         return _windows_process_counters().WorkingSetSize
     return _process_status_bytes("VmRSS") or peak_memory_bytes()

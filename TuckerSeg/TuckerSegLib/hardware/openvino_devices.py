@@ -1,4 +1,4 @@
-"""What OpenVINO finds on this computer: the processor, and Intel GPUs and NPUs where their drivers are installed."""
+"""Lists OpenVINO's devices here: the processor, and Intel GPUs and NPUs where their drivers are installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOT_INSTALLED = "openvino is not installed: pip install openvino"
 
 
 def devices() -> list[Device]:
-    """The processor, then each GPU and NPU that OpenVINO sees."""
+    """The processor, then each GPU and NPU that OpenVINO lists."""
     if importlib.util.find_spec("openvino") is None:
         return [Device("openvino:cpu", "openvino", processor_name(), False, _NOT_INSTALLED, ())]
     try:
@@ -54,8 +54,10 @@ def _processor_precisions(core: Any) -> tuple[str, ...]:
     so one small convolution is compiled in each and asked which implementation it got. Where both have matrix tiles
     (AMX), fp16 is as fast as bf16 and rounds eight times finer.
     """
-    found = {precision: _convolution_implementation(core, precision) for precision in ("fp16", "bf16")}
-    half = {precision: name for precision, name in found.items() if name.rpartition("_")[2] == HINTS[precision]}
+    implementations = {precision: _convolution_implementation(core, precision) for precision in ("fp16", "bf16")}
+    half = {
+        precision: name for precision, name in implementations.items() if name.rpartition("_")[2] == HINTS[precision]
+    }
     tiled = [precision for precision, name in half.items() if "amx" in name]
     native = [precision for precision in half if precision not in tiled]
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):

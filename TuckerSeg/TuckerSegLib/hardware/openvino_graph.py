@@ -23,7 +23,7 @@ from .openvino_norm import instance_norm
 
 
 class UnknownOperation(Exception):
-    """The network calls something that has no counterpart here."""
+    """The network calls an operation that cannot be recorded."""
 
 
 @dataclass
@@ -150,7 +150,7 @@ class _Recorder(TorchFunctionMode):
         return self.bind(torch.empty((x.shape[0], len(weight), *shape), device="meta"), out)
 
     def _sum_over_parts(self, value: _Value, weight: Tensor, product: Callable[[_Value, Tensor], Any]) -> Any:
-        """What is linear in the input channels, applied to each part of a concatenation that nobody has made yet."""
+        """Apply an operation that is linear in the input channels to each part of a concatenation not yet made."""
         if not value.parts or value.output is not None:
             return product(value, weight)
         columns = weight.split([part.channels for part in value.parts], dim=1)

@@ -1,4 +1,4 @@
-"""What a backend is asked to prepare, and what it gives back."""
+"""The settings that a backend prepares a network with, and the predictor that it returns."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class PrepareSpec:
     """How a network will be run.
 
     Attributes:
-        patch_shape: (Z, Y, X).
-        input_channels: Image channels C.
-        batch_size: Most patches per call.
-        precision: ``fp32``, ``bf16`` or ``fp16``, one of the device's.
+        patch_shape: (Z, Y, X), in voxels.
+        input_channels: Number of image channels, C.
+        batch_size: Largest number of patches per call.
+        precision: ``fp32``, ``bf16`` or ``fp16``; one that the device computes natively.
         threads: Processor threads; 0 for the backend's own choice.
-        cache_folder: Where compiled forms are kept; None keeps none.
+        cache_folder: Folder in which compiled forms are kept; None keeps none.
         cache_key: Identity of the network's weights and structure.
-        cache_note: What a compiled form belongs to, for people who look into the cache.
-        log: Told of anything worth knowing, such as a damaged cache entry.
+        cache_note: The model that a compiled form belongs to, for users who list the cache.
+        log: Called with sentences for the user, such as that a cache entry is damaged.
     """
 
     patch_shape: tuple[int, int, int]
@@ -43,7 +43,7 @@ class PrepareSpec:
 
 
 class PatchPredictor(Protocol):
-    """(B, C, Z, Y, X) float32 with B up to the batch size, to (B, F, Z, Y, X).
+    """A callable from patches (B, C, Z, Y, X), float32, B up to the batch size, to features or logits (B, F, Z, Y, X).
 
     The result may be written over by the next call; its dtype may be a half precision one and its memory may have
     the channels last. The predictor is used by one thread at a time.
@@ -63,4 +63,4 @@ class PatchPredictor(Protocol):
     def __call__(self, patches: torch.Tensor) -> torch.Tensor: ...
 
     def close(self) -> None:
-        """Give the memory back; the predictor cannot be called again."""
+        """Free its memory; the predictor cannot be called again."""

@@ -1,4 +1,4 @@
-"""Numbers and names as people read them."""
+"""Formats numbers and names for users."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def seconds_in_words(seconds: float) -> str:
 
 
 def plain(text: str) -> str:
-    """Text for a tool tip or a dialog, which take what looks like HTML for such: names of files are none."""
+    """Text for a tool tip or a dialog, protected against being read as HTML, which file names may look like."""
     visible = printable(text)
     return f"<p>{html.escape(visible)}</p>".replace("\n", "<br>") if "<" in visible else visible

@@ -226,14 +226,14 @@ def connect(self, *a):
 
 
 def disconnect(self, *a):
-    found = False
+    handled = False
     for entry in list(self.__dict__.get("_pq", [])):
         sig, f, inst, slot = entry
         if a[0] == sig and (len(a) == 1 or f == a[1]):
             inst.disconnect(slot)
             self.__dict__["_pq"].remove(entry)
-            found = True
-    return found
+            handled = True
+    return handled
 
 
 def className(self):

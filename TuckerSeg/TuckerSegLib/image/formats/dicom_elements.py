@@ -56,19 +56,19 @@ def pixel_bytes(path: Path) -> int | None:
 
 
 def _transfer_syntax(file: BinaryIO, size: int) -> str:
-    """Of the file's own header, after which the file stands at its end."""
-    found = ""
+    """Transfer syntax in the file's meta header; empty without one. Reading stops after that header."""
+    syntax = ""
     while True:
         start = file.tell()
         group = struct.unpack("<H", file.read(2))[0]
         file.seek(start)
         if group != META_GROUP:
-            return found
+            return syntax
         tag, _, length = _element(file, _Encoding())
         _check_inside(file, length, size)
         value = file.read(length)
         if tag == TRANSFER_SYNTAX:
-            found = value.decode("ascii", errors="replace").rstrip("\0 ")
+            syntax = value.decode("ascii", errors="replace").rstrip("\0 ")
 
 
 def _is_explicit(file: BinaryIO) -> bool:
@@ -80,17 +80,17 @@ def _is_explicit(file: BinaryIO) -> bool:
 
 
 def _pixels(file: BinaryIO, encoding: _Encoding, size: int) -> int | None:
-    found = None
+    pixel_bytes = None
     while file.tell() < size:
         start = file.tell()
         if not any(file.read(8)):
-            return found  # zeros that fill a block
+            return pixel_bytes  # zeros that fill a block
         file.seek(start)
         tag, kind, length = _element(file, encoding)
         if tag == PIXEL_DATA and length != UNDEFINED:
-            found = length
+            pixel_bytes = length
         _pass(file, encoding, PIXELS_KIND if tag == PIXEL_DATA else kind, length, size, DEEPEST)
-    return found
+    return pixel_bytes
 
 
 def _element(file: BinaryIO, encoding: _Encoding) -> tuple[tuple[int, int], bytes, int]:

@@ -131,8 +131,8 @@ def described(path: Path) -> Slice | None:
 def _stores_slices(path: Path) -> bool:
     """True where the file's meta header, at its very beginning, promises slices of a scan."""
     with path.open("rb") as file:
-        found = STORAGE_CLASS.search(file.read(META_HEADER_BYTES))
-    return found is not None and found.group(1).decode() in SCAN_CLASSES
+        match = STORAGE_CLASS.search(file.read(META_HEADER_BYTES))
+    return match is not None and match.group(1).decode() in SCAN_CLASSES
 
 
 def _geometry(tags: dict[str, str]) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
@@ -158,7 +158,7 @@ def _check_scaling(tags: dict[str, str]) -> None:
                 raise _wrong(tags, key, "a number that makes intensities")
 
 
-def _check_pixels(path: Path, tags: dict[str, str], columns: int, rows: int, found: int | None) -> None:
+def _check_pixels(path: Path, tags: dict[str, str], columns: int, rows: int, stored: int | None) -> None:
     """Compare what the header says about the pixels with what the file holds, to less than a row of padding."""
     for key, allowed in ((BITS, ("8", "12", "16", "32")), (SIGNED, ("0", "1"))):
         if tags.get(key) not in allowed:
@@ -166,11 +166,11 @@ def _check_pixels(path: Path, tags: dict[str, str], columns: int, rows: int, fou
     row = columns * int(tags[BITS]) // 8
     needed = row * rows
     whole = path.stat().st_size
-    if found is None and needed > whole * MOST_COMPRESSION:
+    if stored is None and needed > whole * MOST_COMPRESSION:
         raise _WrongTag(f"its header promises {needed} bytes of pixels, which a file of {whole} bytes cannot hold")
-    if found is not None and not needed <= found < needed + row:
-        said = "truncated" if found < needed else "damaged DICOM header"
-        raise _WrongTag(f"{said}; its header promises {needed} bytes of pixels, and {found} are there")
+    if stored is not None and not needed <= stored < needed + row:
+        problem = "truncated" if stored < needed else "damaged DICOM header"
+        raise _WrongTag(f"{problem}; its header promises {needed} bytes of pixels, and {stored} are there")
 
 
 def _numbers(tags: dict[str, str], key: str, count: int) -> tuple[float, ...]:

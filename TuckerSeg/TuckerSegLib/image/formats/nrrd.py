@@ -166,9 +166,11 @@ def _vectors(fields: HeaderFields, name: str, count: int) -> list[np.ndarray | N
     """Vectors such as ``(1,0,0) none (0,1,0)``; none for an axis that does not lie in space."""
     text = fields.values[name]
     components = 4 if fields.values.get("space", "").lower().endswith(TIME_SUFFIX) else 3
-    found = list(_VECTOR.finditer(text))
+    matches = list(_VECTOR.finditer(text))
     rest = _VECTOR.sub("", text).strip()
-    vectors = [None if part[1] is None else [finite_number(number) for number in part[1].split(",")] for part in found]
+    vectors = [
+        None if part[1] is None else [finite_number(number) for number in part[1].split(",")] for part in matches
+    ]
     wrong = (vector is not None and (len(vector) != components or None in vector) for vector in vectors)
     if rest or len(vectors) != count or any(wrong):
         raise fields.wrong(name, f"{count} x {components} finite numbers, as (1,0,0)")

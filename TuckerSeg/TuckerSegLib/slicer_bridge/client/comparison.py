@@ -84,9 +84,9 @@ class Comparison:
         """Show one row's segmentation, and where it differs from the original network's."""
         row = self.rows[number]
         names = {each.value: each.name for each in row.statistics.structures}
-        found = [FoundLabel(value, name) for value, name in names.items()]
+        found_labels = [FoundLabel(value, name) for value, name in names.items()]
         title = "original" if row.strength >= 1 else f"strength {row.strength:.2f}"
-        self._nodes.show_segmentation(title, _read(row.labels), found, self._settings.standard_names)
+        self._nodes.show_segmentation(title, _read(row.labels), found_labels, self._settings.standard_names)
         self._nodes.show_differences(_read(row.differences) if differences else None)
 
     def remove(self) -> None:

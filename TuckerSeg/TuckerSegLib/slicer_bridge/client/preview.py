@@ -28,7 +28,7 @@ NODE_NAME = "TuckerSeg preview"
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """What the preview shall show: a volume, settings, and a point in RAS mm."""
+    """A preview that is to be computed: of a volume, with these settings, around a point in RAS mm."""
 
     volume_node: slicer.vtkMRMLScalarVolumeNode
     settings: RunSettings
@@ -117,9 +117,9 @@ class Preview:
             return
         if self._node is None or self._node.GetScene() is None:
             self._node = _temporary_node()
-        found = [FoundLabel(int(value), name) for value, name in event["label_names"].items()]
-        show_labels(self._node, wanted.volume_node, read_box(event["labels"]), found, wanted.settings.standard_names)
-        self._on_status(f"{event['seconds']:.1f} s, {len(found)} structures")
+        labels = [FoundLabel(int(value), name) for value, name in event["label_names"].items()]
+        show_labels(self._node, wanted.volume_node, read_box(event["labels"]), labels, wanted.settings.standard_names)
+        self._on_status(f"{event['seconds']:.1f} s, {len(labels)} structures")
 
 
 def _temporary_node() -> slicer.vtkMRMLSegmentationNode:

@@ -140,9 +140,9 @@ class SegmentationRun:
         if not statistics.structures:
             return {"event": "result", "statistics": statistics, "segmentation_node": None}
         box = read_box(event["labels"])
-        found = [FoundLabel(each.value, each.name) for each in statistics.structures]
+        labels = [FoundLabel(each.value, each.name) for each in statistics.structures]
         node = self._segmentation_node if _in_scene(self._segmentation_node) else self._new_node()
-        show_labels(node, self._volume_node, box, found, self._settings.standard_names)
+        show_labels(node, self._volume_node, box, labels, self._settings.standard_names)
         attach_statistics(node, statistics)
         return {"event": "result", "statistics": statistics, "segmentation_node": node}
 

@@ -225,7 +225,7 @@ class WorkerProcess:
 
 
 def _describe_end(exit_code: int, said: Sequence[str]) -> Event:
-    """A crash in words: what is known of it, and what to do next."""
+    """The error event for a worker that crashed: its last words, and what the user can do."""
     last = said[-1] if said else ""
     out_of_memory = exit_code in (9, 137) or "MemoryError" in last or "bad_alloc" in last
     if out_of_memory:

@@ -1,4 +1,4 @@
-"""The Python packages that the worker needs: which there are, which are missing, which are broken.
+"""Finds out which of the Python packages that the worker needs are installed, missing or broken.
 
 A quick look reads metadata only; a check imports each package in a process of its own, because a broken one can end
 the process that imports it. Installs nothing: see :mod:`.installation`.
@@ -53,11 +53,11 @@ def missing_packages() -> list[str]:
 
 
 def unmet(states: Iterable[PackageState]) -> dict[str, str]:
-    """What keeps the worker from running, in words, by the name of the requirement."""
-    found = {state.name: state for state in states}
+    """Requirements that are not met: name to the reason, in words."""
+    state_of = {state.name: state for state in states}
     reasons = {}
     for requirement in requirements():
-        state = found.get(requirement.name, PackageState(requirement.name))
+        state = state_of.get(requirement.name, PackageState(requirement.name))
         if state.error:
             reasons[requirement.name] = state.error
         elif state.version is None:

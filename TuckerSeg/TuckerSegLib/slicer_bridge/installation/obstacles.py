@@ -1,4 +1,4 @@
-"""What will get in the way of an installation, said before it begins. Changes nothing."""
+"""Finds what would prevent or disturb an installation, before it begins. Changes nothing."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def find_obstacle(report: DependencyReport) -> str:
 
 
 def find_warnings(report: DependencyReport, download_mb: int, torch_is_for_processors: bool) -> tuple[str, ...]:
-    """What the user should know before agreeing.
+    """Warnings for the user before an installation.
 
     Args:
         download_mb: Size of all that will be downloaded.
         torch_is_for_processors: PyTorch will be installed in the build that uses no graphics card.
     """
-    found = (
+    warnings = (
         _long_paths(report.site_packages),
         _disk(report.site_packages, download_mb),
         _unused_graphics_card(torch_is_for_processors),
     )
-    return tuple(filter(None, found))
+    return tuple(filter(None, warnings))
 
 
 def has_nvidia_card() -> bool:

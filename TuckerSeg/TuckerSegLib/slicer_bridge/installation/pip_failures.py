@@ -105,11 +105,11 @@ def classify(lines: Sequence[str], offline: bool = False) -> PipFailure:
 
 def _wheel(text: str) -> str | None:
     for pattern in _WHEELS:
-        if found := re.search(pattern, text):
-            return found[1].rstrip(".,")
+        if match := re.search(pattern, text):
+            return match[1].rstrip(".,")
     for pattern in _WRITING if "Installing collected packages" in text else _COLLECTING:
-        if found := re.findall(pattern, text):
-            return found[-1]
+        if match := re.findall(pattern, text):
+            return match[-1]
     return None
 
 

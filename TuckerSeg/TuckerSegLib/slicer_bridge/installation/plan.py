@@ -1,4 +1,4 @@
-"""What an installation would do, decided from a check's report and told to the user before anything happens."""
+"""Plans an installation from a check's report, so that the user can read and confirm it before anything happens."""
 
 from __future__ import annotations
 
@@ -156,18 +156,18 @@ def _size_mb(requirement: Requirement, torch_build: str) -> int:
 
 
 def _repairs(report: DependencyReport) -> tuple[Repair, ...]:
-    """What is broken and has a version; without one, a required package is installed as if it were missing."""
-    found = {}
+    """Broken packages whose version is known; those without one are installed as if they were missing."""
+    repairs = {}
     for culprit in filter(None, (state.culprit for state in report.packages)):
         version = report.installed.get(canonical(culprit), "")
         if is_comparable(version):
             _, _, build = version.partition("+")
-            found[canonical(culprit)] = Repair(culprit, version, TORCH_INDEX + build if build else None)
-    return tuple(found.values())
+            repairs[canonical(culprit)] = Repair(culprit, version, TORCH_INDEX + build if build else None)
+    return tuple(repairs.values())
 
 
 def _is_helped(requirement: Requirement, report: DependencyReport, repairs: Iterable[Repair]) -> bool:
-    """Whether a requirement will do once something else is installed or repaired."""
+    """Whether a requirement will be met once another package is installed or repaired."""
     culprit = next((state.culprit for state in report.packages if state.name == requirement.name), None)
     if culprit is None:
         return False

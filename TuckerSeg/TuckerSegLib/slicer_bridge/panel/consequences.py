@@ -34,7 +34,7 @@ class ConsequencesSection:
 
     def __init__(self, context: PanelContext):
         self._context, self._ui = context, context.ui
-        self._asked: dict[str, Any] | None = None
+        self._question_asked: dict[str, Any] | None = None
         self.estimate: Estimate | None = None
         for name, strength in PRESETS.items():
             self._button(name).connect("clicked()", lambda value=strength: self._on_preset(value))
@@ -47,8 +47,8 @@ class ConsequencesSection:
         for name, strength in PRESETS.items():
             self._button(name).checked = abs(parameters.rankRatio - strength) < 0.005
         question = self._question()
-        if question != self._asked:
-            self._asked = question
+        if question != self._question_asked:
+            self._question_asked = question
             self._show(None)
             self._counting.stop()
             self._measuring.stop()
@@ -58,16 +58,16 @@ class ConsequencesSection:
             self._ui.estimateNoteLabel.text = self._known_words()
 
     def enter(self) -> None:
-        self._asked = None
+        self._question_asked = None
 
     def close(self) -> None:
         self._counting.stop()
         self._measuring.stop()
-        self._asked = None
+        self._question_asked = None
 
     def _forget(self) -> None:
-        """What was measured by a run is known now: ask again."""
-        self._asked = None
+        """Ask the worker again, because a run has measured something new."""
+        self._question_asked = None
 
     def _button(self, name: str) -> qt.QPushButton:
         return getattr(self._ui, f"{name}PresetButton")
@@ -84,7 +84,7 @@ class ConsequencesSection:
         self._context.refresh()  # a preset that is chosen already stays pressed
 
     def _question(self) -> dict[str, Any] | None:
-        """What the consequences depend on; None where they cannot be known."""
+        """The request for an estimate, with all that it depends on; None where there can be no estimate."""
         if not self._context.packages_ready or self._context.choice.problem() is not None:
             return None
         if self._context.choice.pending is not None:
@@ -106,7 +106,7 @@ class ConsequencesSection:
         }
 
     def _known_words(self) -> str:
-        """What is known of a task that is not on this computer."""
+        """Facts about a task whose networks are not on this computer, from the catalog."""
         known, wanted = self._context.choice.task(), self._context.choice.structures()
         count, words = len(known.parts_with(wanted)), []
         if len(known.parts) > 1:
@@ -118,7 +118,7 @@ class ConsequencesSection:
         return " ".join(words)
 
     def _ask(self, measure: bool) -> None:
-        question = self._asked
+        question = self._question_asked
         if question is None or (measure and (self._context.session.active or self._context.busy_with)):
             return
         self._context.ask(
@@ -130,7 +130,7 @@ class ConsequencesSection:
         )
 
     def _on_estimate(self, question: dict[str, Any], event: Event, measured: bool) -> None:
-        if question != self._asked:
+        if question != self._question_asked:
             return
         self.estimate = from_json(Estimate, event["estimate"])
         self._show(self.estimate)
@@ -138,7 +138,7 @@ class ConsequencesSection:
             self._measuring.start()
 
     def _on_error(self, question: dict[str, Any], event: Event) -> None:
-        if question == self._asked:
+        if question == self._question_asked:
             self._show(None)
             self._ui.estimateNoteLabel.text = printable(event["message"])
 
@@ -193,10 +193,10 @@ class ConsequencesSection:
         patches = str(estimate.patches) if estimate.patches_skipped is not None else f"≤ {estimate.patches}"
         words = _("{patches} in {count} networks").format(patches=patches, count=len(parts))
         label.text = words if several else patches
-        told = [_part_words(part) for part in parts] if several else []
+        lines = [_part_words(part) for part in parts] if several else []
         if estimate.patches_skipped is None:
-            told.append(_("Fewer where patches of air, or beyond the structures' box, can be spared."))
-        label.toolTip = plain("\n".join(told))
+            lines.append(_("Fewer where patches of air, or beyond the structures' box, can be spared."))
+        label.toolTip = plain("\n".join(lines))
 
     def _row(self, name: str, original: str, now: str, ratio: str) -> None:
         for suffix, text in (("OriginalLabel", original), ("Label", now), ("RatioLabel", ratio)):

@@ -23,13 +23,13 @@ class HardwareSection:
         self._context, self._ui = context, context.ui
         self._devices: list[dict[str, Any]] | None = None
         self._automatic: dict[str, Any] = {}
-        self._asked = False
+        self._listing_requested = False
         self._ui.deviceComboBox.addItem(_("Automatic"), AUTO)
         self._ui.deviceComboBox.connect("activated(int)", self._on_device)
 
     def refresh(self) -> None:
-        if not self._asked and self._context.packages_ready:
-            self._asked = True
+        if not self._listing_requested and self._context.packages_ready:
+            self._listing_requested = True
             self._context.ask("devices", self._on_devices, self._on_error)
         box, wanted = self._ui.deviceComboBox, self._context.parameters.device
         if box.findData(wanted) < 0 and self._devices is not None:
@@ -40,10 +40,10 @@ class HardwareSection:
         self._ui.deviceReasonLabel.text = printable(self._reason(wanted))
 
     def enter(self) -> None:
-        self._asked = False  # free memory changes, and so may the devices
+        self._listing_requested = False  # free memory changes, and so may the devices
 
     def close(self) -> None:
-        self._asked = False
+        self._listing_requested = False
 
     def _on_devices(self, event: Event) -> None:
         self._devices, self._automatic = event["devices"], event["automatic"]

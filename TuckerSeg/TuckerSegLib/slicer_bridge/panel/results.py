@@ -72,7 +72,7 @@ class ResultsSection:
         self.make_surfaces(node)
 
     def _tell(self, statistics: RunStatistics, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        """Say what came of a run."""
+        """Show in the status line how a run ended."""
         if node is None:
             self._context.status.say(" ".join(statistics.notes) or _("No structures were found."))
             return

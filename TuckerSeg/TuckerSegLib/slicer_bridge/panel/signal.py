@@ -1,4 +1,4 @@
-"""How one section learns of what another did without knowing it."""
+"""A signal: sections tell of events, and learn of them, without knowing each other."""
 
 from __future__ import annotations
 

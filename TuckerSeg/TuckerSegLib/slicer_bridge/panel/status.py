@@ -1,4 +1,4 @@
-"""The bar, the line of status and the log: where every section tells how its work goes."""
+"""The progress bar, the status line and the log, in which all sections show the progress of their work."""
 
 from __future__ import annotations
 

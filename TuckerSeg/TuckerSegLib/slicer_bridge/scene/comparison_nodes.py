@@ -38,7 +38,7 @@ class ComparisonNodes:
             slicer.modules.plots.logic().ShowChartInLayout(self.chart)
 
     def show_segmentation(
-        self, title: str, box: LabelBox | None, found: list[FoundLabel], standard_names: bool
+        self, title: str, box: LabelBox | None, labels: list[FoundLabel], standard_names: bool
     ) -> None:
         """Show one strength's labels in place of those shown before."""
         if not _alive(self.segmentation):
@@ -48,7 +48,7 @@ class ComparisonNodes:
         if box is None:
             self.segmentation.GetSegmentation().RemoveAllSegments()
         else:
-            show_labels(self.segmentation, self._volume_node, box, found, standard_names)
+            show_labels(self.segmentation, self._volume_node, box, labels, standard_names)
 
     def show_differences(self, box: LabelBox | None) -> None:
         """Mark where a strength differs from the original; None takes the marks away."""

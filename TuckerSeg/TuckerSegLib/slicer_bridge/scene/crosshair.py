@@ -1,4 +1,4 @@
-"""Where the user points."""
+"""The position of the crosshair in a volume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels of a run as a segmentation node: one shared label map, so that 117 segments come in milliseconds.
+"""Shows the labels of a run as a segmentation node; all segments share one label map, so that 117 take milliseconds.
 
 Slicer keeps segments that do not overlap in one label map, each known by its label value. Handing it that label
 map as it is saves the import's pass over all voxels for every segment, which takes seconds.
@@ -43,13 +43,13 @@ def show_labels(
     segmentation_node: slicer.vtkMRMLSegmentationNode,
     volume_node: slicer.vtkMRMLScalarVolumeNode,
     box: LabelBox,
-    found: list[FoundLabel],
+    labels: list[FoundLabel],
     standard_names: bool = True,
 ) -> None:
     """Replace what a segmentation holds by the labels of a run, on the volume's grid and under its transform.
 
     Args:
-        found: One segment each; other values in the box belong to no segment.
+        labels: Labels that become a segment each; other values in the box belong to no segment.
         standard_names: Show titles and terminology of the structures; else the model's own names.
     """
     image = _label_image(volume_node, box)
@@ -60,7 +60,7 @@ def show_labels(
         segmentation.SetSourceRepresentationName(LABELMAP)
         segmentation_node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
         segmentation_node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-        for label in found:
+        for label in labels:
             segment = _segment(label, standard_names)
             segment.AddRepresentation(LABELMAP, image)
             segmentation.AddSegment(segment, _segment_id(label))

@@ -50,14 +50,14 @@ def cost_columns(statistics: RunStatistics) -> dict[str, list]:
 
 def structure_columns(statistics: RunStatistics) -> dict[str, list]:
     """The structures that were found, with their volumes in ml."""
-    found = statistics.structures
+    measured = statistics.structures
     partial = statistics.quality.partial if statistics.quality is not None else ()
-    whole = {"cut by the border": [("cut" if each.name in partial else "") for each in found]} if partial else {}
+    whole = {"cut by the border": [("cut" if each.name in partial else "") for each in measured]} if partial else {}
     return {
-        "structure": [structures.title_of(each.name) for each in found],
-        "volume (ml)": [round(each.volume_ml, 2) for each in found],
-        "label": [each.value for each in found],
-        "name in the model": [each.name for each in found],
+        "structure": [structures.title_of(each.name) for each in measured],
+        "volume (ml)": [round(each.volume_ml, 2) for each in measured],
+        "label": [each.value for each in measured],
+        "name in the model": [each.name for each in measured],
         **whole,
     }
 
