@@ -207,6 +207,7 @@ def test_whatever_a_line_holds_the_worker_lives_on(start_worker, hand_over, job_
         ({"volume": {**volume.document, "path": str(torn)}}, "noise: its voxels should be in"),
         ({"volume": {**volume.document, "shape": [8, 8, 9]}}, "expected .8, 8, 9. voxels"),
         ({"volume": {**volume.document, "affine": [[1.0]]}}, "an affine of 4x4"),
+        ({"volume": {**volume.document, "affine": [[1.0] * 3, *[[1.0] * 4] * 3]}}, "an affine of 4x4"),
         ({"labels": 3}, "'labels' should be text"),
         ({"structures": "liver"}, "'structures' should be a list of texts"),
     ):

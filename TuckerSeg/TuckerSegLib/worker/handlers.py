@@ -151,7 +151,7 @@ def _voxels(file: VolumeFile) -> np.ndarray:
         array = np.load(file.path, mmap_mode="r")
     except Exception as error:  # numpy reads the header as Python's text, and raises whatever that does
         raise ImageError(f"{file.name}: its voxels should be in {file.path} as .npy ({error}).") from error
-    if not isinstance(array, np.ndarray) or array.shape != file.shape or np.shape(file.affine) != (4, 4):
+    if not isinstance(array, np.ndarray) or array.shape != file.shape or [len(row) for row in file.affine] != [4] * 4:
         found = f"{file.path} has {getattr(array, 'shape', 'several arrays')}"
         raise ImageError(f"{file.name}: expected {file.shape} voxels (Z Y X) and an affine of 4x4; {found}.")
     return array

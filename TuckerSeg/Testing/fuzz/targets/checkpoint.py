@@ -77,9 +77,15 @@ class _Call:
 def _named(name: str) -> Any:
     """The function of a name, where there is one; to name it in a pickle is not to call it."""
     import os
+    import pickle
     import pydoc
 
-    return pydoc.locate(name) or os.system
+    found = pydoc.locate(name)
+    try:
+        pickle.dumps(found)
+    except (pickle.PicklingError, TypeError, AttributeError):  # it hides its name
+        found = None
+    return found or os.system
 
 
 @cache
