@@ -7,6 +7,7 @@ Public names, imported on first use (importing the package imports neither torch
 * :func:`calibrate_model`: what lets a compressed model keep its accuracy, from a CT without labels;
 * :func:`read_image`, :func:`image_from_array`: an image;
 * :func:`segment`, :func:`prepare`, :class:`InferenceSpec`: its labels;
+* :class:`Monitor`: what a run tells on its way, and how it is stopped;
 * :func:`as_table`: the statistics of a result as text;
 * :func:`run_job`, :class:`Job`: all of it from files to file;
 * :func:`compress_predictor`: the network of an initialized nnunetv2 ``nnUNetPredictor``, compressed;
@@ -24,6 +25,7 @@ _HOME = {
     "Cache": ("cache", "Cache"),
     "InferenceSpec": ("records.job", "InferenceSpec"),
     "Job": ("records.job", "Job"),
+    "Monitor": ("monitor", "Monitor"),
     "TuckerSegError": ("errors", "TuckerSegError"),
     "TuckerSpec": ("compression.tucker", "Spec"),
     "as_table": ("records.statistics", "as_table"),

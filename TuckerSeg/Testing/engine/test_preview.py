@@ -53,7 +53,7 @@ def test_it_gives_what_the_ordinary_path_gives_on_the_same_part(hand_over, ready
     moved[:3, 3] = position(affine, [part.start for part in box])
     crop = image_from_array(volume.voxels[box].copy(), affine=moved)
     plans = ready.model.plans
-    prepared = preprocess(crop, plans, catalog.resampling_convention(plans.dataset_name))
+    prepared = preprocess(crop, plans, plans.resampling_convention)
     expected = predict(prepared, ready.model, ready.network, InferenceSpec())
     assert expected.patches == 1
     assert expected.labels.any()

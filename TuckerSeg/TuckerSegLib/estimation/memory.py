@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from .. import catalog, hardware
+from .. import hardware
 from ..image import Geometry
 from ..models.model import SegmentationModel, accumulated_channels
 from ..preprocessing.preprocess import grid_shape
@@ -40,7 +40,7 @@ def predicted_peak_memory_bytes(
         inference: Step fraction and batch size of the run.
     """
     plans = model.plans
-    shape = grid_shape(geometry, plans, catalog.resampling_convention(plans.dataset_name))
+    shape = grid_shape(geometry, plans, plans.resampling_convention)
     padded = [max(sizes) for sizes in zip(shape, plans.patch_shape)]
     value_bytes = 4 if precision == "fp32" else 2
     several = len(patch_origins(padded, plans.patch_shape, inference.step_fraction)) > 1

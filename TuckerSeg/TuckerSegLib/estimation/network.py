@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .. import catalog, hardware
+from .. import hardware
 from ..cache import Cache
 from ..compression import spec_of
 from ..image import Geometry, Image
@@ -162,14 +162,15 @@ class Estimator:
     def _patches(self, volume: Geometry | Image, job: Job, roi_finder: RoiFinder) -> tuple[int, int | None]:
         """Patches to run and to spare; None where the latter is not known."""
         plans = self._model.plans
-        convention = catalog.resampling_convention(plans.dataset_name)
-        if isinstance(volume, Image) and search_of(job) is None:
+        convention = plans.resampling_convention
+        boxed = search_of(job) is not None
+        if isinstance(volume, Image) and not boxed:
             selection = roi_finder.select_patches(volume, plans, convention)
             return len(selection.origins), selection.skipped
         geometry = volume.geometry if isinstance(volume, Image) else volume
         shape = grid_shape(geometry, plans, convention)
         count = patch_count(shape, StreamSpec(plans.patch_shape, job.inference.with_step().step_fraction))
-        return count, None if search_of(job) or roi_finder.may_skip(shape, plans) else 0
+        return count, None if boxed or roi_finder.may_skip(shape, plans) else 0
 
     def _compressed(self, job: Job) -> _Compressed:
         if not job.recipe:

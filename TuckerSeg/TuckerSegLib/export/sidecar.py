@@ -76,7 +76,7 @@ def document_of(model: SegmentationModel, file: str, weights: str, dynamic_batch
         Values that JSON can hold.
     """
     plans = model.plans
-    convention = catalog.resampling_convention(plans.dataset_name)
+    convention = plans.resampling_convention
     batch = "any" if dynamic_batch else 1
     return {
         "format": "tuckerseg-export",

@@ -10,7 +10,7 @@ from .. import image
 from ..cache import Cache
 from ..estimation.measurements import Measurements
 from ..estimation.timing import Timing, planned_setting, remember_run
-from ..models.task import Search, SegmentationTask, search_of
+from ..models.task import Search, SegmentationTask, bring_all_networks
 from ..monitor import Monitor
 from ..preprocessing.roi import Crop
 from ..records.job import InferenceSpec, Job
@@ -42,7 +42,7 @@ class Flow:
         monitor: Monitor,
         output: str | None = None,
     ) -> SegmentationResult:
-        """Segment a whole volume.
+        """Segment a whole volume; networks that are missing are downloaded first.
 
         Args:
             read: Gives the volume, which may still be on its way, and is not held after it was needed.
@@ -52,13 +52,14 @@ class Flow:
             TuckerSegError: See ``segmentation.segment``, and ``image.write_labels``.
             Cancelled: The monitor said so; no file is left behind.
         """
+        bring_all_networks(job, monitor)
         tracker = ProgressTracker(monitor.on_event)
         monitor = monitor.through(tracker)
         with monitor.warnings_noted():
             volume = read(monitor)
             with monitor.stage("load"):
                 task = self._models.described(job)
-            crop = self._crop(job, volume, monitor)
+            crop = self._crop(task.search, volume, monitor)
             with contextlib.closing(self._models.prepared(task, monitor, volume)) as ready:
                 first_network = ready.begin()
                 geometry = volume.lend().geometry
@@ -75,12 +76,11 @@ class Flow:
                 result.save(output)
         return result.timed(monitor)
 
-    def _crop(self, job: Job, volume: Lent[image.Image], monitor: Monitor) -> Crop | None:
+    def _crop(self, search: Search | None, volume: Lent[image.Image], monitor: Monitor) -> Crop | None:
         """The box that a job is about, that of the last job where it is the same.
 
         The fast network that finds it is closed before the slow ones are prepared.
         """
-        search = search_of(job)
         if search is None:
             return None
         seen = volume.lend()

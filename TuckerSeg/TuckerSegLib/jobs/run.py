@@ -10,7 +10,6 @@ from pathlib import Path
 from .. import image
 from ..cache import Cache
 from ..errors import OutputError, SpecError
-from ..models.task import bring_all_networks
 from ..monitor import Listener, Monitor
 from ..records.job import Job
 from ..segmentation.lent import Lent
@@ -44,7 +43,6 @@ def run_job(
         image.check_output(job.output)
         _keep_inputs(job)
     cache, monitor = cache or Cache(), monitor or Monitor(on_event, cancelled)
-    bring_all_networks(job, monitor)
     reader = ThreadPoolExecutor(1)
     try:
         return Flow(OneShotModels(cache), cache).run(job, partial(_begin_reading, reader, job), monitor, job.output)

@@ -20,7 +20,7 @@ from ..estimation.task import TaskEstimator
 from ..estimation.timing import planned_setting
 from ..image import Box, Geometry, Image
 from ..models.model import together
-from ..models.task import SegmentationTask, TaskPart, bring_all_networks
+from ..models.task import SegmentationTask, TaskPart
 from ..monitor import Monitor
 from ..records.estimate import Estimate
 from ..records.job import InferenceSpec, Job, at_strength
@@ -63,7 +63,6 @@ class Runs:
             TuckerSegError: See ``segmentation.segment``.
             Cancelled: The monitor said so.
         """
-        bring_all_networks(job, monitor)
         try:
             return self._flow.run(job, lambda monitor: Lent.of(volume), monitor)
         except OutOfMemoryError:

@@ -118,7 +118,7 @@ def calibration_patches(model: SegmentationModel, volume: Image, count: int, see
     from ..training.crops import padded, random_crop
 
     plans = model.plans
-    data = preprocess(volume, plans, catalog.resampling_convention(plans.dataset_name)).data
+    data = preprocess(volume, plans, plans.resampling_convention).data
     sizes = crop_shape(model)
     generator = torch.Generator().manual_seed(seed)
     crops = []

@@ -95,7 +95,7 @@ def to_be_repaired(
 
 
 def _examples(model: SegmentationModel, volumes: Sequence[Image]) -> Examples:
-    convention = catalog.resampling_convention(model.plans.dataset_name)
+    convention = model.plans.resampling_convention
     shares = [1 / len(volumes)] * len(volumes)
     if has_built_in_volumes(model):
         volumes = [*volumes, read_image(catalog.DEMO_VOLUME)]

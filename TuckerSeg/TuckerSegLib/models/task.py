@@ -24,7 +24,7 @@ from .model import SegmentationModel
 
 Load = Callable[[str | Path, tuple[str, ...] | None], SegmentationModel]
 
-AS_IT_IS = Job(())
+AS_IT_IS = Job(images=())
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class SegmentationTask:
         job: How the networks are compressed; what else it says is not looked at.
         step_fraction: Where a run does not say; None: nnU-Net's.
         structures: Names of the structures that are wanted; None: all.
+        search: What the box that is computed is to be found by; None where the whole volume is meant.
     """
 
     name: str
@@ -63,6 +64,7 @@ class SegmentationTask:
     job: Job = AS_IT_IS
     step_fraction: float | None = None
     structures: tuple[str, ...] | None = None
+    search: Search | None = None
 
 
 def load_task(
@@ -87,7 +89,7 @@ def load_task(
         SpecError: No such structure, or a strength out of its range.
     """
     wanted = None if structures is None else tuple(structures)
-    job = Job((), model=name, folds=folds, structures=wanted, steps=steps_at(rank_ratio))
+    job = Job(images=(), model=name, folds=folds, structures=wanted, steps=steps_at(rank_ratio))
     return task_of(job, cache or Cache())
 
 
@@ -101,18 +103,17 @@ def task_of(job: Job, cache: Cache, load: Load | None = None) -> SegmentationTas
         See :func:`load_task`.
     """
     load = load or (lambda path, folds: load_model(path, folds, cache))
-    known = catalog.task(job.model)
-    if known is None or known.path is not None:
+    search, networks = search_of(job), _networks_of(job)
+    if networks is None:
         task = single_task(load(job.model, job.folds), job)
-        return replace(task, structures=wanted_structures(job, task.label_names, task.name))
+        return replace(task, structures=wanted_structures(job, task.label_names, task.name), search=search)
+    known, wanted, parts = networks
     names = dict(known.structures)
-    wanted = wanted_structures(job, names, known.name)
-    parts = known.parts_with(wanted)
     located = [
         _located(part, names, folder, job.folds or part.folds, cache, load)
         for part, folder in zip(parts, _folders(known, parts))
     ]
-    return SegmentationTask(known.name, tuple(located), names, job, known.step_fraction, wanted)
+    return SegmentationTask(known.name, tuple(located), names, job, known.step_fraction, wanted, search)
 
 
 def bring_networks(job: Job, monitor: Monitor | None = None) -> None:
@@ -126,14 +127,30 @@ def bring_networks(job: Job, monitor: Monitor | None = None) -> None:
         Cancelled: The monitor said so.
         SpecError: No such structure.
     """
-    known = catalog.task(job.model)
-    if known is None or known.path is not None:
+    networks = _networks_of(job)
+    if networks is None:
         return
-    parts = known.parts_with(wanted_structures(job, dict(known.structures), known.name))
+    known, _, parts = networks
     if None in map(installed_models.find_part, parts):
         from ..model_zoo.installing import ensure_installed
 
         ensure_installed(known, parts, monitor)
+
+
+def _networks_of(job: Job) -> tuple[catalog.Task, tuple[str, ...] | None, Sequence[catalog.Part]] | None:
+    """The catalog's task of a job, the structures that are wanted of it, and the networks that know one of them.
+
+    Returns:
+        None for a model that is not downloaded: the built-in one, or one of the user's.
+
+    Raises:
+        SpecError: No such structure.
+    """
+    known = catalog.task(job.model)
+    if known is None or known.path is not None:
+        return None
+    wanted = wanted_structures(job, dict(known.structures), known.name)
+    return known, wanted, known.parts_with(wanted)
 
 
 def wanted_structures(job: Job, names: Mapping[int, str], where: str) -> tuple[str, ...] | None:
@@ -235,7 +252,7 @@ def search_of(job: Job) -> Search | None:
         structures = task.crop_structures
     else:
         structures = tuple(select(job.structures, [name for _, name in task.structures], task.name))
-    fast = Job((), model=task.crop_task, inference=_fast(job.inference))
+    fast = Job(images=(), model=task.crop_task, inference=_fast(job.inference))
     return Search(fast, structures, task.crop_margin_mm, cut)
 
 

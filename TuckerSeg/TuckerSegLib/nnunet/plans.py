@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from .. import catalog
 from ..errors import UnsupportedModelError
 from ..printable import shown
 from .fields import flag, number, numbers, part_of_path, sequence, text, whole_number, whole_numbers, wrong
@@ -165,6 +166,11 @@ class ModelPlans:
     @property
     def input_channels(self) -> int:
         return len(self.normalization)
+
+    @property
+    def resampling_convention(self) -> str:
+        """How the images of the model were resampled for its training; see ``catalog.resampling_convention``."""
+        return catalog.resampling_convention(self.dataset_name)
 
     @property
     def expects_hounsfield(self) -> bool:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import catalog
 from ..errors import ImageError
 from ..image import Geometry, is_constant
 from ..nnunet.normalization import IntensityMap, intensity_map
@@ -85,7 +84,7 @@ def preprocess(
     Args:
         image: As read, (C, Z, Y, X); it is not changed.
         plans: The model's.
-        convention: ``nnunet`` or ``aligned``, see ``catalog.resampling_convention``.
+        convention: ``nnunet`` or ``aligned``, see ``ModelPlans.resampling_convention``.
         resample_aligned: Does the resampling of the convention ``aligned``; a :class:`SharedResampling` lets several
             models share it.
 
@@ -281,4 +280,4 @@ def _oriented(array: np.ndarray, geometry: Geometry, orientation: str | None):
 
 def grid_voxels(geometry: Geometry, plans: ModelPlans) -> int:
     """Number of voxels of an image that is resampled to the model's grid without a crop."""
-    return math.prod(grid_shape(geometry, plans, catalog.resampling_convention(plans.dataset_name)))
+    return math.prod(grid_shape(geometry, plans, plans.resampling_convention))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .. import catalog, hardware, image, quality
+from .. import hardware, image, quality
 from ..cache import Cache
 from ..catalog import structures
 from ..models.model import SegmentationModel
@@ -193,7 +193,7 @@ class _Run:
         with hardware.torch_threads(part.ready.threads), self._monitor.stage("preprocess"):
             if self._image_check is None:
                 self._image_check = quality.check_image(volume.lend(), plans.expects_hounsfield)
-            convention = catalog.resampling_convention(plans.dataset_name)
+            convention = plans.resampling_convention
             prepared = preprocess(volume.lend(), plans, convention, self._resampling)
             roi, doubts = self._roi_finder.find(volume.lend(), prepared.data.shape[1:], plans, convention)
         self._doubts.extend([*doubts, *limits_of(prepared.data.shape[1:], plans, self._inference)])

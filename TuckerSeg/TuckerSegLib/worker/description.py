@@ -27,7 +27,7 @@ def describe(model: str, folds: tuple[str, ...] | None, described: Callable[[Job
     known = catalog.task(model)
     if known is not None and not installed_models.refusal(known) and not installed_models.is_installed(known):
         return _from_catalog(known)
-    task = described(Job((), model=model, folds=folds))
+    task = described(Job(images=(), model=model, folds=folds))
     models = [part.facts() for part in task.parts]
     plans, counts = models[0].plans, [len(each.folds) for each in models]
     return {

@@ -54,11 +54,18 @@ class Handlers:
 
     def estimate(self, request: Request, monitor: Monitor) -> Fields:
         """What a run would cost; with ``measure``, one patch is run where this computer's speed is not known."""
-        inference = from_json(InferenceSpec, request["inference"])
-        compression = (request.get("method"), request.get("compression") or {})
-        asked = (request["model"], *compression, inference, _folds(request))
-        more = {"calibrate": request.get("calibrate") or "auto", "crop": request.get("crop"), "steps": _steps(request)}
-        job = Job((), None, *asked, **more, structures=_structures(request))
+        job = Job(
+            images=(),
+            model=request["model"],
+            method=request.get("method"),
+            compression=request.get("compression") or {},
+            inference=from_json(InferenceSpec, request["inference"]),
+            folds=_folds(request),
+            calibrate=request.get("calibrate") or "auto",
+            structures=_structures(request),
+            crop=request.get("crop"),
+            steps=_steps(request),
+        )
         geometry = image.Geometry(tuple(request["shape"]), request["affine"])
         return {"estimate": to_json(self._runs.estimate(job, geometry, bool(request.get("measure")), monitor))}
 

@@ -89,7 +89,7 @@ def cost_words(model: SegmentationModel) -> str:
 
 def calibrate(options: argparse.Namespace) -> None:
     """``tuckerseg calibrate CT...``: adds volumes to the calibration of a model, or of each network of a task."""
-    job, cache = Job((), model=options.model, folds=folds_of(options)), Cache()
+    job, cache = Job(images=(), model=options.model, folds=folds_of(options)), Cache()
     for part in task_of(job, cache).parts:
         _calibrate(part.load(), options, cache)
 

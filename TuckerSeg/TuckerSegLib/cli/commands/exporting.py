@@ -61,7 +61,7 @@ def _networks(options: argparse.Namespace, settings: ExportSettings) -> list[Net
     Raises:
         SpecError: Several networks would go to one place.
     """
-    task = task_of(Job((), model=options.model, folds=folds_of(options)), Cache())
+    task = task_of(Job(images=(), model=options.model, folds=folds_of(options)), Cache())
     if options.format != "nnunet" or settings.dataset_name:
         only_part(task)
     known = catalog.task(options.model)

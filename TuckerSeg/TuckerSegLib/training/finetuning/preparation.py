@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ... import catalog
 from ...errors import DatasetError, OutputError
 from ...image import read_image
 from ...monitor import Monitor
@@ -120,7 +119,7 @@ def _prepare(raw: RawCase, plans: ModelPlans, ignore_label: int | None, random: 
             f"{raw.labels}: expected the labels of dataset.json, 0 to {max(allowed)}; found "
             f"{', '.join(f'{value:g}' for value in unknown[:5])} too. Correct the file."
         )
-    convention = catalog.resampling_convention(plans.dataset_name)
+    convention = plans.resampling_convention
     volume = preprocess(image, plans, convention)
     grid = labels_on_grid(labels.array[0], image.array, volume, plans, convention)
     annotated = None if ignore_label is None else _some_voxels((grid != ignore_label) & (grid != OUTSIDE), random)
