@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import OrderedDict
 
 from ..cache import Cache
@@ -105,8 +106,9 @@ class WarmModels:
             TuckerSegError: See :meth:`ready`; of later networks when their turn comes.
         """
         if len(task.parts) == 1:
-            with monitor.stage("load"):
-                model = task.parts[0].load()
+            started = time.perf_counter()
+            model = task.parts[0].load()  # of the stage in which the task was described: it is not told twice
+            monitor.add("load", time.perf_counter() - started)
             return prepared_single(self._ready_model(model, task.job, monitor, volume), task)
         self._latest = None
         return prepare_task(task, task.job.inference, self._cache, monitor, volume and volume.lend)
