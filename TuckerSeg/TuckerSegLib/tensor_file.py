@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .errors import ModelFileError
 from .files.durable import output_error, written_whole
 from .printable import excerpt, shown
-from .text_files import parse_object
+from .text_files import MOST_JSON_BYTES, parse_object
 
 if TYPE_CHECKING:
     import torch
@@ -163,6 +163,10 @@ def _document_of(path: Path, file: Any) -> dict[str, Any]:
     text = (file.metadata() or {}).get(HEADER_KEY)
     if text is None:
         raise ModelFileError(f"{path} is a safetensors file, but not one of TuckerSeg's: its header is missing.")
+    if len(text) > MOST_JSON_BYTES:
+        raise ModelFileError(
+            f"{path}: the header should have at most {MOST_JSON_BYTES / 1e6:.0f} MB; it has more. Make it again."
+        )
     document = parse_object(text, f"{path}: the header", ModelFileError)
     _check_format(path, document)
     return document

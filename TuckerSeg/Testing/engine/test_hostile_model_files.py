@@ -31,6 +31,7 @@ from TuckerSegLib.models.compress import compress
 from TuckerSegLib.models.loading import load_facts
 from TuckerSegLib.models.model import SegmentationModel
 from TuckerSegLib.nnunet import archives
+from TuckerSegLib.nnunet.folder import ModelFolder
 from TuckerSegLib.preprocessing.preprocess import preprocess
 from TuckerSegLib.records.serialization import from_json, to_json
 
@@ -120,6 +121,53 @@ def test_what_is_beside_the_weights_is_not_rebuilt(make_model_folder):
     torch.save(checkpoint, checkpoint_of(folder))
     found = load_model(folder).weights
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+class Called:
+    """Stands for a call that a pickle asks for."""
+
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call[0], self.call[1:]
+
+
+def test_a_checkpoint_makes_nothing_large_of_nothing(make_model_folder, monkeypatch):
+    """Numbers of bytes in a pickle are not those of the file: 9 GB here, and 2 GB for one scalar of numpy's."""
+    scalar = getattr(numpy, "_core", None) or numpy.core
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("is read"))
+    folder = make_model_folder()
+    torch.save({"network_weights": {}, "extra": Called(bytearray, 9 * 10**9)}, checkpoint_of(folder))
+    refused(folder, "bytearray")
+    monkeypatch.undo()
+    folder = make_model_folder("Dataset002_X")
+    checkpoint = torch.load(checkpoint_of(folder), weights_only=False)
+    checkpoint["extra"] = Called(scalar.multiarray.scalar, Called(numpy.dtype, "V2000000000"))
+    torch.save(checkpoint, checkpoint_of(folder))
+    found = ModelFolder(folder, folder, ("0",), checkpoint_of(folder).name).read_checkpoint("0")
+    assert type(found["extra"]).__module__.startswith("TuckerSegLib")
+
+
+@pytest.mark.parametrize("name", [torch.ones(3), ["3d_fullres"], 3, ""])
+def test_a_configuration_that_is_no_name_is_named(make_model_folder, name):
+    folder = make_model_folder()
+    checkpoint = torch.load(checkpoint_of(folder), weights_only=False)
+    checkpoint["init_args"]["configuration"] = name
+    torch.save(checkpoint, checkpoint_of(folder))
+    refused(folder, "configuration")
+
+
+def test_weights_are_judged_as_they_are_used(make_model_folder):
+    folder = save_weights(make_model_folder(), lambda weights: {**weights, FIRST: weights[FIRST].double() * 1e300})
+    refused(folder, "holds infinity")
+    folder = save_weights(
+        make_model_folder("Dataset002_X"),
+        lambda weights: {
+            name: each.to(torch.float8_e4m3fn) if name == FIRST else each for name, each in weights.items()
+        },
+    )
+    assert load_model(folder).weights[f"0/{FIRST}"].dtype == torch.float32
 
 
 def test_a_class_in_a_checkpoint_is_named_without_the_advice_to_trust_it(make_model_folder):
@@ -374,8 +422,9 @@ def safetensors_with(metadata: str | None) -> bytes:
         safetensors_with('{"format": 1, "sha256": []}'),
         safetensors_with('{"format": 99}'),
         safetensors_with('{"format": ' + "9" * 6000 + "}"),
+        safetensors_with('{"format": 1, "a": [' + "[]," * 6_000_000 + "[]]}"),
     ],
-    ids=range(21),
+    ids=range(22),
 )
 def test_what_is_no_tuckerseg_file_is_named(tmp_path, content):
     path = tmp_path / "model.tuckerseg"

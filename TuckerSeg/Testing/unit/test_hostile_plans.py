@@ -196,8 +196,11 @@ BAD_PLANS = [
     ((*ARGUMENTS, "features_per_stage"), [8, 16], "features_per_stage"),
     ((*ARGUMENTS, "features_per_stage"), "8", "features_per_stage"),
     ((*ARGUMENTS, "features_per_stage"), 8, "features_per_stage"),
+    ((*ARGUMENTS, "features_per_stage"), [8.0, 16, 32], "features_per_stage"),
+    ((*ARGUMENTS, "kernel_sizes"), [[3, 3, 3.0]] * 3, "kernel_sizes"),
     ((*ARGUMENTS, "n_stages"), MANY, "n_stages"),
     ((*ARGUMENTS, "n_stages"), None, "n_stages"),
+    ((*ARGUMENTS, "n_stages"), 3.0, "n_stages"),
     ((*ARGUMENTS, "n_stages"), True, "n_stages"),
     ((*ARGUMENTS, "n_blocks_per_stage"), [1, 1, MANY], "n_blocks_per_stage"),
     ((*ARGUMENTS, "n_blocks_per_stage"), MANY, "n_blocks_per_stage"),
@@ -227,6 +230,7 @@ BAD_PLANS = [
     ((*CONFIGURATION, "spacing"), [NAN, 3, 3], "spacing"),
     ((*CONFIGURATION, "spacing"), [INFINITY, 3, 3], "spacing"),
     ((*CONFIGURATION, "spacing"), [-3, 3, 3], "spacing"),
+    ((*CONFIGURATION, "spacing"), [10**400, 3, 3], "spacing"),
     ((*CONFIGURATION, "spacing"), [0, 3, 3], "spacing"),
     ((*CONFIGURATION, "spacing"), [1e-300, 3, 3], "spacing"),
     ((*CONFIGURATION, "spacing"), [3, 3], "spacing"),
@@ -257,6 +261,7 @@ BAD_PLANS = [
     (("dataset_name",), "x" * 1000, "dataset_name"),
     ((*CONFIGURATION, "preprocessor_name"), "MyPreprocessor", "preprocessor_name"),
     ((*CONFIGURATION, "resampling_fn_data"), "my_resampling", "resampling_fn_data"),
+    ((*CONFIGURATION, "resampling_fn_seg"), "torch.os.system", "resampling_fn_seg"),
     ((*CONFIGURATION, "resampling_fn_probabilities"), {"a": 1}, "resampling_fn_probabilities"),
     ((*CONFIGURATION, "resampling_fn_data_kwargs"), {"order": "3"}, "order"),
     ((*CONFIGURATION, "resampling_fn_data_kwargs"), {"order": 10**6}, "order"),
@@ -272,6 +277,20 @@ def test_a_field_of_the_plans_that_makes_no_sense_is_named(model, keys, value, w
     with pytest.raises((ModelFolderError, UnsupportedModelError)) as caught:
         load_model(model)
     assert words in str(caught.value) and model.name in str(caught.value) and len(str(caught.value)) < 900
+
+
+def test_numbers_that_are_not_needed_may_be_any(model):
+    edit(model, (*CONFIGURATION, "normalization_schemes"), ["ZScoreNormalization"])
+    edit(model, ("foreground_intensity_properties_per_channel", "0", "mean"), 10**400)
+    assert load_model(model).plans.normalization[0].mean is None
+
+
+def test_a_whole_number_with_a_fraction_point_is_kept_as_one(model, recwarn):
+    """Else the model would not be found in the cache again."""
+    edit(model, (*CONFIGURATION, "resampling_fn_data_kwargs"), {"order": 3.0, "order_z": 0.0})
+    for _ in range(2):
+        assert repr(load_model(model).plans.image_resampling.order) == "3"
+    assert not [each for each in recwarn if "cached file" in str(each.message)]
 
 
 @pytest.mark.parametrize("missing", ["n_stages", "conv_op", "strides", "n_blocks_per_stage"])

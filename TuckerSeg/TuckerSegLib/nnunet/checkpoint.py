@@ -21,14 +21,14 @@ MOST_ENTRIES = 100_000
 MOST_PICKLE_BYTES = 64 * 1024**2
 MOST_TENSORS = 20_000
 LONGEST_NAME = 500
-# What training wrote into checkpoints beside weights: numpy scalars of the logger ...
-_NUMPY_DTYPES = ("Float64DType", "Float32DType", "Float16DType", "Int64DType", "Int32DType", "BoolDType")
-# ... and, of trainers of people's own, paths and arrays, which are not rebuilt.
+# What training wrote into checkpoints beside weights: numpy scalars of the logger and, of trainers of people, paths
+# and arrays. None is rebuilt: numpy makes a scalar as large as its type says.
 _PASSED_OVER = (
     *(f"{module}.{name}" for module in ("pathlib", "pathlib._local")
       for name in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path")),
-    *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
     "numpy.ndarray",
+    "numpy.dtype",
 )  # fmt: skip
 _ONE_CHECKPOINT = threading.Lock()  # what torch may unpickle is one list for all threads
 
@@ -96,6 +96,8 @@ def _check_contents(source: Path | io.BytesIO, size: int) -> None:
         pickles = [entry for entry in entries if entry.filename.endswith("data.pkl")]
         if any(entry.file_size > MOST_PICKLE_BYTES for entry in pickles):
             raise zipfile.BadZipFile(f"its data.pkl has more than {MOST_PICKLE_BYTES / 1e6:.0f} MB")
+        if any(b"bytearray\n" in archive.read(entry) for entry in pickles):  # torch makes one of any size that it names
+            raise zipfile.BadZipFile("it holds a bytearray, which no training writes")
         if damaged := archive.testzip():
             raise zipfile.BadZipFile(f"the checksum of {shown(damaged)} does not match")
     if isinstance(source, io.BytesIO):
@@ -142,10 +144,4 @@ def _reason(error: BaseException) -> str:
 
 
 def _safe_globals() -> list[Any]:
-    import numpy
-
-    scalar = numpy._core.multiarray.scalar if hasattr(numpy, "_core") else numpy.core.multiarray.scalar
-    kinds = [getattr(numpy.dtypes, name) for name in _NUMPY_DTYPES]
-    # The same function under its names in numpy 1 and numpy 2.
-    scalars = [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar")]
-    return [*scalars, numpy.dtype, *kinds, *((_NoWeights, name) for name in _PASSED_OVER)]
+    return [(_NoWeights, name) for name in _PASSED_OVER]

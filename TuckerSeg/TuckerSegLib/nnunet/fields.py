@@ -95,6 +95,6 @@ def whole_numbers(value: object, place: str, lengths: Sequence[int], least: int,
 def numbers(value: object, place: str, length: int, least: float, most: float) -> tuple[float, ...]:
     """Raises ModelFolderError unless it is a list of numbers from ``least`` to ``most``."""
     found = sequence(value, place, (length,))
-    if not all(isinstance(item, (int, float)) and math.isfinite(item) for item in found):
+    if not all(isinstance(item, (int, float)) and abs(item) < math.inf for item in found):  # false for NaN, too
         raise wrong(place, f"{length} numbers", value)
     return tuple(number(item, place, least, most) for item in found)

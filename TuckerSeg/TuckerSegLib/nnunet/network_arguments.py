@@ -21,6 +21,10 @@ LARGEST_STRIDE = 8
 MOST_RECIPES = 16
 MOST_HEADS = 64
 ROLES = ("conv_op", "norm_op", "dropout_op", "nonlin", "block")
+SIZES = (
+    "n_stages", "features_per_stage", "n_conv_per_stage", "n_blocks_per_stage", "n_conv_per_stage_decoder",
+    "kernel_sizes", "strides", "bottleneck_channels", "stem_channels",
+)  # fmt: skip
 COMPRESSED_ARGUMENTS = ("network_class", "recipes", "unused_heads")
 ARGUMENTS_PLACE = "plans.json: arch_kwargs"
 
@@ -153,6 +157,8 @@ def _check_operations(arguments: Mapping[str, Any]) -> None:
 
 
 def _check_sizes(arguments: Mapping[str, Any], patch_shape: Sequence[int]) -> None:
+    for name in SIZES:
+        _refuse_fractions(arguments.get(name), f"{ARGUMENTS_PLACE}.{name}")
     stages = whole_number(arguments["n_stages"], f"{ARGUMENTS_PLACE}.n_stages", 2, MOST_STAGES)
     whole_numbers(arguments["features_per_stage"], f"{ARGUMENTS_PLACE}.features_per_stage", (stages,), 1, MOST_CHANNELS)
     for name, count in (("n_conv_per_stage", stages), ("n_blocks_per_stage", stages)):
@@ -175,6 +181,14 @@ def _check_sizes(arguments: Mapping[str, Any], patch_shape: Sequence[int]) -> No
         _per_stage(arguments, "bottleneck_channels", stages, 1, MOST_CHANNELS)
     if arguments.get("stem_channels") is not None:
         whole_number(arguments["stem_channels"], f"{ARGUMENTS_PLACE}.stem_channels", 1, MOST_CHANNELS)
+
+
+def _refuse_fractions(value: object, place: str) -> None:
+    """Of what is counted, 3.0 is refused as 3.5 is: networks take neither."""
+    if isinstance(value, float):
+        raise wrong(place, "made of whole numbers", value)
+    for item in value if isinstance(value, (list, tuple)) else ():
+        _refuse_fractions(item, place)
 
 
 def _per_stage(arguments: Mapping[str, Any], name: str, stages: int, least: int, most: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import math
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -31,7 +30,7 @@ from .fields import (
 )
 from .labels import read_labels
 from .network_arguments import MOST_CHANNELS, MOST_STAGES
-from .plans import STATISTICS, Architecture, ChannelNormalization, ModelPlans, ResamplingPlan
+from .plans import HIGHEST_SPLINE_ORDER, STATISTICS, Architecture, ChannelNormalization, ModelPlans, ResamplingPlan
 
 # Readers of nnunetv2.imageio for 3D images, and the orientation to which they turn them; None: taken as stored.
 READERS = {
@@ -168,7 +167,7 @@ def _facts(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[str,
 def _configuration_name(checkpoint: dict[str, Any]) -> str:
     arguments = checkpoint.get("init_args")
     name = arguments.get("configuration") if isinstance(arguments, dict) else None
-    return part_of_path(name or USUAL_CONFIGURATION, "checkpoint: init_args.configuration")
+    return part_of_path(USUAL_CONFIGURATION if name is None else name, "checkpoint: init_args.configuration")
 
 
 def _patch_shape(configuration: dict[str, Any]) -> tuple[int, int, int]:
@@ -190,7 +189,10 @@ def _refuse_other_work(plans: dict[str, Any], dataset: dict[str, Any], configura
         (dataset, "overwrite_image_reader_writer", tuple(READERS)),
         (plans, "label_manager", LABEL_MANAGERS),
         (configuration, "preprocessor_name", PREPROCESSORS),
-        *((configuration, f"resampling_fn_{kind}", (RESAMPLING_FUNCTION,)) for kind in ("data", "probabilities")),
+        *(
+            (configuration, f"resampling_fn_{kind}", (RESAMPLING_FUNCTION,))
+            for kind in ("data", "seg", "probabilities")
+        ),
     ):
         name = document.get(key)
         if _name(name, known[0]) not in known:
@@ -248,7 +250,7 @@ def _intensities(plans: dict[str, Any], channel: str, scheme: str) -> dict[str, 
             for name in STATISTICS
         }
     found = {name: properties[name] for name in STATISTICS if isinstance(properties.get(name), (int, float))}
-    return {name: float(value) for name, value in found.items() if math.isfinite(value) and abs(value) < 1e12}
+    return {name: float(value) for name, value in found.items() if abs(value) < 1e12}  # NaN is not
 
 
 def _resampling(configuration: dict[str, Any], key: str, usual_order: int) -> ResamplingPlan:
@@ -261,4 +263,8 @@ def _resampling(configuration: dict[str, Any], key: str, usual_order: int) -> Re
         raise wrong(f"{place}.is_seg", "false", True)
     if kwargs.get("separate_z_anisotropy_threshold", ANISOTROPY_THRESHOLD) != ANISOTROPY_THRESHOLD:
         raise UnsupportedModelError(f"{place}: separate_z_anisotropy_threshold should be {ANISOTROPY_THRESHOLD}.")
-    return ResamplingPlan(kwargs.get("order", usual_order), kwargs.get("order_z", 0), kwargs.get("force_separate_z"))
+    orders = (
+        whole_number(kwargs.get(name, usual), f"{place}.{name}", 0, HIGHEST_SPLINE_ORDER)
+        for name, usual in (("order", usual_order), ("order_z", 0))
+    )
+    return ResamplingPlan(*orders, kwargs.get("force_separate_z"))

@@ -45,8 +45,9 @@ def network_with_weights(plans: ModelPlans, weights: Mapping[str, torch.Tensor],
 def check_finite(weights: Mapping[str, torch.Tensor], where: str) -> None:
     """Raises ModelFolderError where a weight is NaN or infinite."""
     for name, tensor in weights.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            kind = "NaN" if tensor.isnan().any() else "infinity"
+        values = tensor.float()  # as it is used: a float64 may be more than a float32 can hold
+        if not values.isfinite().all():
+            kind = "NaN" if values.isnan().any() else "infinity"
             raise ModelFolderError(
                 f"{where} holds {kind} (in {shown(name)}): its training diverged. Use another checkpoint."
             )

@@ -99,7 +99,7 @@ def apply(
         if details.ranks is None:
             continue
         if conv.groups != 1 or details.ranks[0] > conv.out_channels or details.ranks[1] > conv.in_channels:
-            raise SpecError(f"{change.path}: ranks {details.ranks} exceed the channels of the layer")
+            raise SpecError(f"{change.path}: ranks {shown(details.ranks)} exceed the channels of the layer")
         replacements[conv] = build(conv, details)
         if basis is not None:
             if basis.shapes.get(change.path) != _output_first(conv):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ...errors import SpecError
+from ...printable import shown
 from ...records.compression import LayerChange
 
 RANK_MODES = ("relative", "fixed", "energy", "evbmf", "auto")
@@ -58,24 +59,26 @@ class Spec:
 
     def __post_init__(self) -> None:
         if not isinstance(self.rank_ratio, (int, float)) or not 0 < self.rank_ratio <= 1:
-            raise SpecError(f"rank_ratio must be above 0 and at most 1, not {self.rank_ratio!r}")
+            raise SpecError(f"rank_ratio must be above 0 and at most 1, not {shown(self.rank_ratio)}")
         if self.rank_mode not in RANK_MODES:
-            raise SpecError(f"rank_mode must be one of {RANK_MODES}, not {self.rank_mode!r}")
+            raise SpecError(f"rank_mode must be one of {RANK_MODES}, not {shown(self.rank_mode)}")
         if self.budget not in BUDGETS:
-            raise SpecError(f"budget must be one of {BUDGETS}, not {self.budget!r}")
+            raise SpecError(f"budget must be one of {BUDGETS}, not {shown(self.budget)}")
         if not isinstance(self.calibration, str | None):
-            raise SpecError(f"calibration must be the SHA-256 of one, or None, not {self.calibration!r}")
+            raise SpecError(f"calibration must be the SHA-256 of one, or None, not {shown(self.calibration)}")
         if self.rank_mode != "auto" and self.calibration:
-            raise SpecError(f"a calibration serves the rank mode 'auto' alone, not {self.rank_mode!r}")
+            raise SpecError(f"a calibration serves the rank mode 'auto' alone, not {shown(self.rank_mode)}")
         for name, least in (("minimum_rank", 1), ("rank_multiple", 1), ("sweeps", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
-                raise SpecError(f"{name} must be a whole number of at least {least}, not {value!r}")
+                raise SpecError(f"{name} must be a whole number of at least {least}, not {shown(value)}")
         if self.sweeps > MOST_SWEEPS:
-            raise SpecError(f"sweeps must be at most {MOST_SWEEPS}, not {self.sweeps!r}: some ten change nothing more")
+            raise SpecError(
+                f"sweeps must be at most {MOST_SWEEPS}, not {shown(self.sweeps)}: some ten change nothing more"
+            )
         for name in ("keep_stem_and_head", "keep_pointwise", "keep_if_not_cheaper"):
             if not isinstance(getattr(self, name), bool):
-                raise SpecError(f"{name} must be true or false, not {getattr(self, name)!r}")
+                raise SpecError(f"{name} must be true or false, not {shown(getattr(self, name))}")
 
     @classmethod
     def at(cls, strength: float) -> Spec:
