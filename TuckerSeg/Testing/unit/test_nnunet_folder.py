@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import warnings
 
 import pytest
 import torch
 
+from TuckerSegLib import load_model
 from TuckerSegLib.errors import ModelFolderError, UnsupportedModelError
+from TuckerSegLib.model_zoo.importing import import_model
 from TuckerSegLib.nnunet.folder import find_model_folder
 from TuckerSegLib.nnunet.network import build_network
 from TuckerSegLib.nnunet.plans import ModelPlans
@@ -157,6 +160,14 @@ def test_not_a_model_at_all(tmp_path):
     for path in (tmp_path / "absent", tmp_path / "notes.txt", tmp_path):
         with pytest.raises(ModelFolderError, match="nnU-Net v2 results folder"):
             find_model_folder(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes have names here")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "model.zip")
+    for take in (find_model_folder, load_model, lambda path: import_model(path, "pipe")):
+        with pytest.raises(ModelFolderError, match="a device or a pipe"):
+            take(tmp_path / "model.zip")
 
 
 def test_2d_and_cascade_configurations_are_refused(make_model_folder):

@@ -54,6 +54,11 @@ def test_an_affine_whose_axes_span_no_volume_is_refused(rows):
         check_fields({"id": 1, "request": "estimate", **SOUND["estimate"], "affine": rows})
 
 
+def test_a_box_needs_its_center():
+    with pytest.raises(RequestError, match="'center' should be .* where there is a 'box_mm'"):
+        check_fields({"id": 1, "request": "compare", **SOUND["compare"], "center": None})
+
+
 def test_a_comparison_of_an_earlier_application_is_understood():
     former = {"id": 1, "request": "compare", **SOUND["compare"], "rank_ratios": [0.25]}
     del former["strengths"]

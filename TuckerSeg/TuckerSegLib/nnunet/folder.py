@@ -144,6 +144,8 @@ def _found(container: Path, folds: tuple[str, ...] | None) -> ModelFolder:
 def _open(container: Path) -> Path | zipfile.Path:
     if container.is_dir():
         return container
+    if not container.is_file():  # which may have no end, or never begin
+        raise ModelFolderError(f"{container} is a device or a pipe. Expected {EXPECTED}.")
     try:
         archive = zipfile.ZipFile(container)
     except DAMAGES as error:

@@ -62,6 +62,8 @@ def check_fields(request: Request) -> None:
             raise RequestError(f"{request['request']}: '{name}' should be {expected}; found {found}.")
     if request["request"] == "compare" and not strengths_of(request):
         raise RequestError(f"compare: 'strengths' should be {_RATIOS[1]}; found nothing.")
+    if request["request"] == "compare" and request.get("box_mm") and not request.get("center"):
+        raise RequestError(f"compare: 'center' should be {_POINT[1]} where there is a 'box_mm'; found nothing.")
 
 
 def strengths_of(request: Request) -> list[float]:
