@@ -49,5 +49,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _HOME[name]
     value = getattr(importlib.import_module(f".{module}", __name__), attribute)
-    globals()[name] = value  # importing ``run.py`` has put the module in the place of the function
+    globals()[name] = value  # the next time it is found without asking
     return value

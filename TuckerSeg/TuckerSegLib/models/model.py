@@ -1,7 +1,7 @@
 """SegmentationModel: an nnU-Net model, original or compressed, with all that a prediction needs.
 
 One type for both (``recipes`` empty = original), so both run through the same code. Knows its own file, not
-where models come from (``loading.py``).
+where models come from (``models/loading.py``).
 
 What a model is told from others by is its ``key``; everything that is kept of it, in files or in memory, hangs on that.
 It is made of the plans, the recipes and the identity of the weights. That identity is never what a file says of itself
