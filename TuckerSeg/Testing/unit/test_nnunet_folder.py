@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import warnings
+import zipfile
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import torch
 from TuckerSegLib import load_model
 from TuckerSegLib.errors import ModelFolderError, UnsupportedModelError
 from TuckerSegLib.model_zoo.importing import import_model
+from TuckerSegLib.nnunet import archives
 from TuckerSegLib.nnunet.folder import find_model_folder
 from TuckerSegLib.nnunet.network import build_network
 from TuckerSegLib.nnunet.plans import ModelPlans
@@ -160,6 +162,21 @@ def test_not_a_model_at_all(tmp_path):
     for path in (tmp_path / "absent", tmp_path / "notes.txt", tmp_path):
         with pytest.raises(ModelFolderError, match="nnU-Net v2 results folder"):
             find_model_folder(path)
+
+
+def test_a_fold_is_used_once(make_model_folder):
+    with pytest.raises(ModelFolderError, match="each fold should be named once"):
+        find_model_folder(make_model_folder(), ("0", "0"))
+
+
+def test_a_zip_of_very_many_entries_is_told_by_their_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MOST_ENTRIES", 3)
+    monkeypatch.setattr(archives, "_danger", lambda entry: pytest.fail("looks at each of them"))
+    with zipfile.ZipFile(tmp_path / "model.zip", "w") as archive:
+        for number in range(4):
+            archive.writestr(str(number), b"")
+    with pytest.raises(ModelFolderError, match="4 entries are no model"):
+        find_model_folder(tmp_path / "model.zip")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes have names here")

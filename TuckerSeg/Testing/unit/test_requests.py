@@ -48,7 +48,16 @@ def test_a_field_of_another_type_is_told_by_name(kind, name):
             check_fields(request)
 
 
-@pytest.mark.parametrize("rows", [[AFFINE[0], AFFINE[0], *AFFINE[2:]], [AFFINE[0], [0] * 4, *AFFINE[2:]]])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [AFFINE[0], AFFINE[0], *AFFINE[2:]],
+        [AFFINE[0], [0] * 4, *AFFINE[2:]],
+        [[1e-300, 0, 0, 0], *AFFINE[1:]],
+        [[1e9, 0, 0, 0], *AFFINE[1:]],
+        [AFFINE[0], [each + 1e-9 for each in AFFINE[0]], *AFFINE[2:]],
+    ],
+)
 def test_an_affine_whose_axes_span_no_volume_is_refused(rows):
     with pytest.raises(RequestError, match="'affine' should be .* span a volume"):
         check_fields({"id": 1, "request": "estimate", **SOUND["estimate"], "affine": rows})

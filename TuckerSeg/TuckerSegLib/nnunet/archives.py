@@ -36,6 +36,8 @@ def check_archive(path: Path) -> list[zipfile.ZipInfo]:
             entries = archive.infolist()
     except DAMAGES as error:
         raise ModelFolderError(f"{path} is not a readable zip ({error}). Copy or download it again.") from error
+    if len(entries) > MOST_ENTRIES:
+        raise ModelFolderError(f"{path}: {len(entries)} entries are no model; nothing was unpacked.")
     for entry in entries:
         if reason := _danger(entry):
             raise ModelFolderError(f"{path}: the entry {shown(entry.filename)} {reason}; nothing was unpacked.")
@@ -44,7 +46,7 @@ def check_archive(path: Path) -> list[zipfile.ZipInfo]:
         raise ModelFolderError(f"{path}: {reason}; nothing was unpacked.")
     files = [entry for entry in wanted if not entry.is_dir()]
     total, packed = sum(entry.file_size for entry in files), path.stat().st_size
-    if len(entries) > MOST_ENTRIES or total > min(LARGEST_BYTES, max(FREE_BYTES, LARGEST_RATIO * packed)):
+    if total > min(LARGEST_BYTES, max(FREE_BYTES, LARGEST_RATIO * packed)):
         raise ModelFolderError(
             f"{path}: {packed / 1e6:.0f} MB that unpack to {total / 1e6:.0f} MB in {len(entries)} entries are no "
             "model; nothing was unpacked."

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelFolderError, UnsupportedModelError
+from ..printable import shown
 from ..text_files import MOST_JSON_BYTES, parse_object
 from .archives import DAMAGES, check_archive
 from .checkpoint import read_checkpoint
@@ -132,6 +133,8 @@ def _found(container: Path, folds: tuple[str, ...] | None) -> ModelFolder:
             f"(or fold_1 ..., fold_all, or {CHECKPOINT_NAMES[1]})."
         )
     wanted = folds or tuple(fold for fold in available if fold != "all") or ("all",)
+    if len(set(wanted)) < len(wanted):
+        raise ModelFolderError(f"{container}: each fold should be named once; found {shown(wanted)}.")
     missing = [fold for fold in wanted if fold not in available]
     if missing:
         raise ModelFolderError(f"{container}: fold {', '.join(missing)} is missing; found {', '.join(available)}.")

@@ -5,6 +5,7 @@ An application is not trusted to write well: whatever comes is either a request 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -14,6 +15,8 @@ from ..text_files import parse_json
 
 Request = dict[str, Any]
 Check = tuple[Callable[[Any], bool], str]  # whether a value is sound, and what it should be, in words
+SHORTEST_MM, LONGEST_MM = 1e-6, 1e6  # of the edges of a voxel; those of micrographs are longer
+FLATTEST = 1e-6  # volume of a voxel, relative to that of a box with its edges
 LARGEST_NUMBER = 1e12  # of mm and the like; also keeps whole numbers of hundreds of digits out
 
 
@@ -95,7 +98,9 @@ def _is_affine(value: Any) -> bool:
     if not _list_of(_list_of(_is_number, 4), 4)(value):
         return False
     (a, b, c, _), (d, e, f, _), (g, h, i, _), _ = value
-    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g) != 0
+    lengths = math.hypot(a, d, g), math.hypot(b, e, h), math.hypot(c, f, i)  # of the edges of a voxel, in mm
+    volume = abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
+    return all(SHORTEST_MM < length < LONGEST_MM for length in lengths) and volume > FLATTEST * math.prod(lengths)
 
 
 def _or_none(check: Check) -> Check:
