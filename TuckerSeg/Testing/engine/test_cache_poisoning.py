@@ -36,6 +36,7 @@ from TuckerSegLib.models.distillation import to_be_repaired
 from TuckerSegLib.models.file import read_model_facts, read_model_file
 from TuckerSegLib.models.loading import load_facts
 from TuckerSegLib.models.material import material_key, prepare_fold
+from TuckerSegLib.nnunet.plans import ChannelNormalization
 from TuckerSegLib.training.distillation.settings import RepairSettings
 
 HALF = Spec(rank_ratio=0.5)
@@ -87,15 +88,23 @@ def test_everything_that_is_made_of_such_a_file_is_its_own(honest, small_image, 
     assert not same_weights(smaller, false)
 
 
+WHOLE_IMAGE = ChannelNormalization("ZScoreNormalization", False)
+
+
+def renamed(weights):
+    """Those of fold 0, as those of a training on all."""
+    return {f"all/{name.removeprefix('0/')}": tensor for name, tensor in weights.items()}
+
+
 @pytest.mark.parametrize(
     "change",
     [
         other_weights,
         lambda model: with_spacing(model, 1.0),
-        lambda model: replace(model, folds=("all",)),
+        lambda model: replace(model, folds=("all",), weights=renamed(model.weights)),
         lambda model: replace(model, plans=replace(model.plans, dataset_name="Dataset291_TotalSegmentator_part1")),
         lambda model: replace(model, plans=replace(model.plans, labels=model.plans.labels[::-1])),
-        lambda model: replace(model, plans=replace(model.plans, normalization=())),
+        lambda model: replace(model, plans=replace(model.plans, normalization=(WHOLE_IMAGE,))),
         lambda model: compress(model, HALF),
     ],
 )
