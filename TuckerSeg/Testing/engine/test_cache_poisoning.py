@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import time
 from dataclasses import replace
 
@@ -379,7 +380,8 @@ def test_a_file_that_claims_to_be_the_built_in_model_gets_none_of_its_agreement(
         assert shipped_agreement(honest, "tucker", 0.85, cache)[0] > 0.9
 
 
-def test_what_lies_about_is_told_with_what_it_belongs_to(honest, small_image, capsys):
+def test_what_lies_about_is_told_with_what_it_belongs_to(honest, small_image, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # other processes leave things in the common one
     cache, smaller = Cache(), compress(honest, HALF)
     segment(small_image, smaller, COMPILED)
     store_calibration(honest, calibrate_model(honest, small_image, threads=1), cache)
