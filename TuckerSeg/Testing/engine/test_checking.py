@@ -13,6 +13,7 @@ import pytest
 
 from TuckerSegLib import InferenceSpec, image_from_array, load_model, prepare, read_image, segment
 from TuckerSegLib.image import Geometry, Image
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.quality_report import QualityReport
 from TuckerSegLib.records.serialization import from_json, to_json
 from TuckerSegLib.records.statistics import RunStatistics, as_table, structure_table
@@ -91,7 +92,9 @@ def ct():
 def test_a_run_s_statistics_hold_the_report_and_its_warnings_first(make_model_folder, ct):
     model = load_model(make_model_folder())
     gray = image_from_array(np.clip(ct.array[0], 0, 255).astype(np.int16), spacing_mm=(3, 3, 3))
-    statistics = segment(gray, model, FAST, notes=["a note"]).statistics
+    monitor = Monitor()
+    monitor.notes.append("a note")
+    statistics = segment(gray, model, FAST, monitor).statistics
     assert "8-bit gray values" in statistics.quality.warnings[0]
     assert statistics.notes[: len(statistics.quality.warnings)] == statistics.quality.warnings
     assert "a note" in statistics.notes
@@ -135,7 +138,7 @@ def test_the_demonstration_network_on_a_real_ct_with_flipped_headers(shared_data
         ready.close()
     codes = {name: [finding.code for finding in report.findings] for name, report in reports.items()}
     assert not {"layout", "front-back", "spacing"} & set(codes["none"])
-    assert not any("exchanged" in words for words in reports["none"].warnings)
+    assert not any(f"{name} are exchanged" in words for name in reports for words in reports["none"].warnings)
     for name in ("left and right", "head and feet"):
         assert codes[name][0] == "orientation" and f"{name} are exchanged" in reports[name].warnings[0]
     assert codes["front and back"][:2] == ["front-back", "layout"]

@@ -12,6 +12,7 @@ import pytest
 from TuckerSegLib import load_model
 from TuckerSegLib.errors import DatasetError, UnsupportedModelError
 from TuckerSegLib.image import image_from_array
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.preprocessing.preprocess import preprocess
 from TuckerSegLib.training.finetuning.dataset import read_raw_dataset
 from TuckerSegLib.training.finetuning.label_grid import labels_on_grid
@@ -63,7 +64,7 @@ def test_an_ignore_label_is_taken(make_shapes_dataset, shapes_model):
 
 def test_a_model_with_regions_is_refused(make_shapes_dataset, shapes_model):
     with pytest.raises(UnsupportedModelError, match="regions"):
-        read_raw_dataset(make_shapes_dataset(), replace(shapes_model.plans, region_values=(1, 2)))
+        read_raw_dataset(make_shapes_dataset(), replace(shapes_model.plans, region_values=(1, 2), logit_channels=2))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_labels_off_the_images_grid_are_refused(make_shapes_dataset, shapes_mode
 def test_prepared_files_hold_what_memory_would(make_shapes_dataset, shapes_model, shapes_set, tmp_path):
     raw = read_raw_dataset(make_shapes_dataset(name="Dataset002_Same"), shapes_model.plans)
     events = []
-    stored = prepare_dataset(raw, shapes_model.plans, tmp_path, events.append)
+    stored = prepare_dataset(raw, shapes_model.plans, tmp_path, Monitor(on_event=events.append))
     for one, other in zip(stored.cases, shapes_set.cases, strict=True):
         assert isinstance(one.image, np.memmap) and not isinstance(other.image, np.memmap)
         np.testing.assert_array_equal(one.image, other.image)

@@ -97,5 +97,5 @@ def test_a_record_of_a_scene_that_cannot_be_read_is_none(module, until, text):
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "from elsewhere")
     node.SetAttribute(RECORD_ATTRIBUTE, text)
     assert statistics_of(node) is None
-    module.panel.change(outputSegmentation=node)
+    module.panel.context.change(outputSegmentation=node)
     assert not module.panel.ui.saveResultsButton.enabled
