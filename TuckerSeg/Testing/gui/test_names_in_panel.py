@@ -23,9 +23,9 @@ def test_labels_take_nothing_for_html_but_the_one_that_is():
 
 
 def test_words_are_shown_and_not_obeyed(ready):
-    ready.running.status(EVIL)
+    ready.context.status.say(EVIL)
     assert ready.ui.statusLabel.text == VISIBLE
-    ready.running.log(f"{EVIL}\nsecond")
+    ready.context.status.log(f"{EVIL}\nsecond")
     assert ready.ui.logText.plainText.endswith(f"{VISIBLE}\n  second")
 
 
@@ -47,10 +47,10 @@ def evil_result(ready, until):
 
     ready.ui.applyButton.click()
     until(lambda: not ready.running.running)
-    node = ready.parameters.outputSegmentation
+    node = ready.context.parameters.outputSegmentation
     structures = (Structure(1, "=cmd|' /C calc'!A0", 1.5), Structure(2, "-2+3", 0.5), Structure(3, EVIL, 0.25))
     attach_statistics(node, dataclasses.replace(statistics_of(node), structures=structures, model=EVIL))
-    ready.refresh()
+    ready.context.refresh()
     slicer.app.processEvents()
     return ready
 

@@ -10,6 +10,7 @@ import torch
 
 from TuckerSegLib.errors import Cancelled
 from TuckerSegLib.image import Geometry
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.preprocessing.preprocess import PreparedVolume
 from TuckerSegLib.records.job import InferenceSpec
 from TuckerSegLib.resampling import ResamplingSpec
@@ -29,9 +30,14 @@ def volume():
     return PreparedVolume(data, Geometry(SHAPE, np.eye(4)), None, (0, 1, 2), whole, ResamplingSpec(1))
 
 
+def note_progress(event, told):
+    if event["event"] == "progress":
+        told.append((event["stage"], event["done"], event["total"]))
+
+
 def test_patches_and_planes_are_counted_to_their_ends(volume):
     told = []
-    predict(volume, MODEL, NETWORK, InferenceSpec(), lambda *event: told.append(event))
+    predict(volume, MODEL, NETWORK, InferenceSpec(), Monitor(on_event=lambda event: note_progress(event, told)))
     patches = [event for event in told if event[0] == "network"]
     planes = [event for event in told if event[0] == "finish"]
     assert patches == [("network", done, 5) for done in range(1, 6)]
@@ -43,12 +49,6 @@ def test_patches_and_planes_are_counted_to_their_ends(volume):
 def test_it_ends_with_the_next_patch_or_plane_once_it_is_cancelled(volume, last):
     told = []
     with pytest.raises(Cancelled):
-        predict(
-            volume,
-            MODEL,
-            NETWORK,
-            InferenceSpec(),
-            lambda *event: told.append(event),
-            lambda: bool(told) and told[-1] == last,
-        )
+        monitor = Monitor(lambda event: note_progress(event, told), lambda: bool(told) and told[-1] == last)
+        predict(volume, MODEL, NETWORK, InferenceSpec(), monitor)
     assert told[-1] == last
