@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..catalog.entries import Part, Task, task, tasks
 from ..errors import DownloadError, ModelFolderError
+from ..files.leftovers import temporary_places
 from ..text_files import read_json
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
@@ -167,3 +168,8 @@ def _subfolders(folder: Path) -> list[Path]:
         return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     except OSError:
         return []
+
+
+def other_places() -> list[Path]:
+    """Folders beside the cache in which unfinished files may lie: of models, of downloads, temporary ones."""
+    return [models_folder(), models_folder() / IMPORTED, models_folder() / "downloads", *temporary_places()]

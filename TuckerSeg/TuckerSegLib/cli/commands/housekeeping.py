@@ -9,8 +9,8 @@ from typing import Any
 
 from ... import hardware
 from ...cache import Cache, CacheEntry
-from ...files.leftovers import Leftover, leftovers, sweep, temporary_places
-from ...model_zoo.places import IMPORTED, models_folder
+from ...files.leftovers import Leftover, leftovers, sweep
+from ...model_zoo.places import other_places
 from ...records.serialization import to_json
 from ..cache_contents import belongs_to
 from ..output import say, show_json
@@ -45,12 +45,12 @@ def cache(options: argparse.Namespace) -> None:
         return
     if options.action == "clear":
         say(f"Freed {store.clear() / 1e6:.1f} MB in {store.folder}")
-        freed = sum(map(sweep, _other_places()))
+        freed = sum(map(sweep, other_places()))
         if freed:
             say(f"Freed {freed / 1e6:.1f} MB that ended processes left elsewhere")
         return
     entries, earlier = store.entries(), store.leftovers()
-    unfinished = [*store.unfinished(), *(found for place in _other_places() for found in leftovers(place))]
+    unfinished = [*store.unfinished(), *(found for place in other_places() for found in leftovers(place))]
     if options.json:
         told = [{**_as_json(entry), "belongs_to": belongs_to(entry), "leftover": False} for entry in entries]
         told += [{**_as_json(entry), "belongs_to": LEFTOVER, "leftover": True} for entry in earlier]
@@ -65,11 +65,6 @@ def cache(options: argparse.Namespace) -> None:
     say(f"{total / 1e6:9.1f} MB of {store.limit_bytes / 1e6:.0f} MB in {store.folder}")
     for found in unfinished:
         say(f"{found.size_bytes / 1e6:9.1f} MB  {age_in_words(found.age_s):>7}  {STATES[found.owner]}: {found.path}")
-
-
-def _other_places() -> list[Path]:
-    """Folders beside the cache that files on their way may have been left in."""
-    return [models_folder(), models_folder() / IMPORTED, models_folder() / "downloads", *temporary_places()]
 
 
 def age_in_words(seconds: float) -> str:

@@ -9,6 +9,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...cache import Cache
+from ...files.leftovers import Leftover, leftovers, sweep
+from ...model_zoo.places import other_places
 from ...records.job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS
 from ..words import bytes_in_words
 from .context import PanelContext
@@ -20,6 +22,11 @@ CALIBRATE_TITLES = {
     "volume": "On this volume too",
     "none": "None: by the weights alone",
 }
+
+
+def unfinished_files() -> list[Leftover]:
+    """What is being written in the cache, the model library and the temporary folder, or was when its process ended."""
+    return [*Cache().unfinished(), *(each for place in other_places() for each in leftovers(place))]
 
 
 class AdvancedSection:
@@ -78,9 +85,15 @@ class AdvancedSection:
         if self._ui.advancedCollapsibleButton.collapsed:
             return
         entries = Cache().entries()
-        self._ui.cacheLabel.text = _("{count} files, {size}").format(
+        words = _("{count} files, {size}").format(
             count=len(entries), size=bytes_in_words(sum(entry.size_bytes for entry in entries))
         )
+        left = [each for each in unfinished_files() if each.owner != "living"]
+        if left:
+            words += _("; {size} that ended processes left behind").format(
+                size=bytes_in_words(sum(each.size_bytes for each in left))
+            )
+        self._ui.cacheLabel.text = words
 
     def _on_collapsed(self, collapsed: bool) -> None:
         self._show_cache()
@@ -106,6 +119,6 @@ class AdvancedSection:
         question = _("Remove all compressed and compiled models? They are made again when they are needed.")
         if slicer.util.confirmOkCancelDisplay(question):
             self._context.session.close()
-            freed = Cache().clear()
+            freed = Cache().clear() + sum(map(sweep, other_places()))
             self._context.status.say(_("{size} freed.").format(size=bytes_in_words(freed)))
             self._show_cache()
