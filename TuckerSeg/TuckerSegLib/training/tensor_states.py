@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from ..errors import ModelFileError
+from ..printable import excerpt
+
+
+@contextlib.contextmanager
+def taking_state_of(path: Path) -> Iterator[None]:
+    """Tell of whatever a state's file lacks or holds wrongly as damage of that file.
+
+    Raises:
+        ModelFileError: Something in it is missing, unknown, or of another kind or shape.
+    """
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelFileError(
+            f"{path}: the state in it is damaged ({type(error).__name__}: {excerpt(str(error))}). "
+            "Name another file, or remove this one to begin anew."
+        ) from error
 
 
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:

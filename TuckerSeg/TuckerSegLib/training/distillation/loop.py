@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from ...monitor import Monitor
 from ...records.serialization import from_json, to_json
 from ...tensor_file import read_tensors, write_tensors
 from ..device import training_device
-from ..tensor_states import moments_of, put_moments, put_tensors, sha256_of, tensors_of
+from ..tensor_states import moments_of, put_moments, put_tensors, sha256_of, taking_state_of, tensors_of
 from .loss import balanced_voxels, distillation_loss
 from .settings import RepairRecord, RepairSettings
 
@@ -198,6 +199,10 @@ class _Run:
 
     def _read(self, path: Path) -> None:
         tensors, document = read_tensors(path)
+        with taking_state_of(path):
+            self._take(path, tensors, document)
+
+    def _take(self, path: Path, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
         if document.get("kind") != KIND or document["start_sha256"] != sha256_of(self._start):
             raise ModelFileError(f"{path} is not the state of this repair. Name another file, or remove it.")
         record = from_json(RepairRecord, document["record"])

@@ -23,7 +23,7 @@ from ...monitor import Monitor
 from ...nnunet.plans import ModelPlans
 from ...nnunet.reading import quiet_import
 from ..device import training_device
-from ..tensor_states import moments_of, put_moments, put_tensors, sha256_of, tensors_of
+from ..tensor_states import moments_of, put_moments, put_tensors, sha256_of, taking_state_of, tensors_of
 from .augmentation import Augmentation
 from .patches import Batch, PatchSampler, batches
 from .preparation import TrainingSet
@@ -133,10 +133,12 @@ class _Run:
             self.record = replace(planned, validation_dice=(self._dice(),))
             return
         self.record, self._best = state.record, state.best_weights
-        put_tensors(self._network, state.weights)
-        put_moments(self._optimizer, self._names, state.moments)
-        if state.loss_scale:
-            self._scaler.load_state_dict(state.loss_scale)
+        with taking_state_of(state_file):
+            put_tensors(self._network, state.best_weights)  # a look at them: they are needed only in the end
+            put_tensors(self._network, state.weights)
+            put_moments(self._optimizer, self._names, state.moments)
+            if state.loss_scale:
+                self._scaler.load_state_dict(state.loss_scale)
 
     def train_epoch(self) -> None:
         """One epoch and its validation; the weights are remembered if they are the best so far."""

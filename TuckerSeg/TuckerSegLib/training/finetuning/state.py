@@ -15,6 +15,7 @@ from torch import Tensor
 from ...errors import ModelFileError
 from ...records.serialization import from_json, to_json
 from ...tensor_file import read_tensors, write_tensors
+from ..tensor_states import taking_state_of
 from .settings import FineTuningRecord
 
 KIND = "fine-tuning"
@@ -77,6 +78,13 @@ def read_state(path: Path, start_sha256: str, planned: FineTuningRecord) -> Trai
     if not path.exists():
         return None
     tensors, document = read_tensors(path)
+    with taking_state_of(path):
+        return _state_of(path, tensors, document, start_sha256, planned)
+
+
+def _state_of(
+    path: Path, tensors: dict[str, Tensor], document: dict[str, Any], start_sha256: str, planned: FineTuningRecord
+) -> TrainingState:
     if document.get("kind") != KIND:
         raise ModelFileError(f"{path} is not the state of a fine-tuning. Name another file, or remove this one.")
     record = from_json(FineTuningRecord, document["record"])
