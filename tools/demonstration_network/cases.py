@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from bodies import Between, Body, points
 from network import CLIP, IGNORE, MEAN, SIZE, STD, load
 from painting import paint
-from tissues import SWAP
 
 # How patches are deformed: radians, factors, the share that is bent, and by how many voxels.
 AUG = {"rotation": 0.22, "zoom": 1.2, "aspect": 0.08, "elastic": 0.6, "voxels": 3.0}
@@ -83,14 +82,12 @@ class Cases:
             at = rng.uniform(0, 1, 3) * c.shape
         half = np.minimum(n / 2, c.shape / 2)
         at = np.clip(at, half - n * 0.12, c.shape - half + n * 0.12)
-        q, mirrored = _places(at, n, a, rng, gen)
+        q = _places(at, n, a, rng, gen)
         top = torch.tensor(c.shape, dtype=torch.float32)[:, None, None, None]
         inside = ((q > -0.5) & (q < top - 0.5)).all(0)
         grid = ((q + 0.5) * 2 / top - 1).flip(0).permute(1, 2, 3, 0)[None]
         x = F.grid_sample(c.img, grid, "bilinear", "border", align_corners=False)[0, 0]
         y = F.grid_sample(c.lab, grid, "nearest", "border", align_corners=False)[0, 0].round().long()
-        if mirrored:
-            y = torch.from_numpy(SWAP.astype(np.int64))[y]
         x = _scanned(x, c.real, rng, gen)
         inside = _field_of_view(inside, rng)
         if inside.float().mean() < 0.01:
@@ -101,7 +98,11 @@ class Cases:
 
 
 def _places(at, n, a, rng, gen):
-    """Where a patch around a place lies in the case, (3, n, n, n) in voxels, and whether it is mirrored."""
+    """Where a patch around a place lies in the case, (3, n, n, n) in voxels.
+
+    Never mirrored: a network that knows mirrored bodies labels one without a sign of it, and then a CT whose header
+    exchanges left and right is not told from a sound one.
+    """
     r = rng.uniform(-1, 1, 3) * a["rotation"] * (1 if rng.random() < 0.5 else 0.3)
     s = np.exp(rng.uniform(-1, 1) * np.log(a["zoom"]) + rng.uniform(-1, 1, 3) * a["aspect"])
     (cz, cy, cx), (sz, sy, sx) = np.cos(r), np.sin(r)
@@ -112,11 +113,10 @@ def _places(at, n, a, rng, gen):
     )
     A = torch.from_numpy((R @ np.diag(s)).astype(np.float32))
     g = torch.arange(n, dtype=torch.float32) - n / 2 + 0.5
-    mirrored = rng.random() < 0.3
     q = (
         A[:, 0, None, None, None] * g[:, None, None]
         + A[:, 1, None, None, None] * g[:, None]
-        + A[:, 2, None, None, None] * (-g if mirrored else g)
+        + A[:, 2, None, None, None] * g
         + torch.from_numpy(at.astype(np.float32))[:, None, None, None]
     )
     if rng.random() < a["elastic"]:
@@ -127,7 +127,7 @@ def _places(at, n, a, rng, gen):
             mode="trilinear",
             align_corners=True,
         )[0]
-    return q, mirrored
+    return q
 
 
 def _scanned(x, real, rng, gen):

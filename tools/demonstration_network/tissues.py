@@ -24,30 +24,6 @@ def table(labels: list[int]) -> np.ndarray:
     return t
 
 
-# The label in a mirrored body: the other side's where structures come in pairs, the same in the middle, and 255 (to be
-# ignored) where a body is not symmetric, so that the side stays a hint to liver, spleen, aorta and the like.
-MIDDLE = (
-    "vertebrae",
-    "sacrum",
-    "sternum",
-    "spinal_cord",
-    "trachea",
-    "esophagus",
-    "thyroid",
-    "urinary",
-    "prostate",
-    "brain",
-    "skull",
-    "costal",
-)
-LOPSIDED = ("lung_upper", "lung_middle", "brachiocephalic", "subclavian", "atrial")
-SWAP = np.zeros(256, np.uint8)
-SWAP[255] = 255
-for _n, _i in ID.items():
-    _o = ID.get(_n.replace("_left", "_@").replace("_right", "_left").replace("_@", "_right"), _i)
-    SWAP[_i] = 255 if any(k in _n for k in LOPSIDED) else _o if _o != _i or any(k in _n for k in MIDDLE) else 255
-SWAP[ID["lung_upper_lobe_right"]] = ID["lung_upper_lobe_left"]
-
 LUNG = ids("lung")
 VERTEBRAE = list(range(26, 51))
 BONES = ids("vertebrae", "sacrum", "rib_", "clavicula", "sternum", "scapula", "humerus", "femur", "hip_", "skull")
