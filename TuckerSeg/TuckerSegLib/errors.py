@@ -1,8 +1,21 @@
-"""What can go wrong, as types. A message says what was expected, what was found and what to do."""
+"""What can go wrong, as types. A message says what was expected, what was found and what to do.
+
+The same errors are shown in a terminal, in the panel of 3D Slicer and by other people's programs. So the message itself
+has no words of one of them; what is typed on a command line stands apart, and only the command line shows it.
+"""
 
 
 class TuckerSegError(Exception):
-    """Any failure that a user can understand and act on."""
+    """Any failure that a user can understand and act on.
+
+    Args:
+        message: In words that fit wherever it is shown.
+        shell: What a user of the command line types or sets about it, as a sentence.
+    """
+
+    def __init__(self, message: str = "", *, shell: str = ""):
+        super().__init__(message)
+        self.shell = shell
 
 
 class ModelFolderError(TuckerSegError):
@@ -51,3 +64,13 @@ class DependencyError(TuckerSegError):
 
 class Cancelled(Exception):
     """The user stopped the run. Not an error, so not a TuckerSegError."""
+
+
+def words_for_shell(error: BaseException) -> str:
+    """An error's message with what is typed on a command line about it, or about an error that it was raised from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if hint := getattr(cause, "shell", ""):
+            return f"{error} {hint}"
+        cause = cause.__cause__
+    return str(error)

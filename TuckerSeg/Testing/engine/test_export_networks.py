@@ -258,7 +258,7 @@ def test_a_file_is_not_replaced_unless_asked(make_model_folder, tmp_path, form):
     model = load_model(make_model_folder())
     sidecar = (tmp_path / FILES[form]).with_suffix(".json")
     sidecar.write_text("mine")
-    with pytest.raises(OutputError, match=r"network.json is there already.*--overwrite"):
+    with pytest.raises(OutputError, match=r"network.json is there already.*have it replaced"):
         exported(model, tmp_path, form)
     assert sidecar.read_text() == "mine"
     assert {entry.name for entry in tmp_path.iterdir() if entry.is_file()} == {"network.json"}

@@ -293,7 +293,7 @@ def test_settings_that_nobody_understands_are_refused(settings, words):
 
 def test_a_dataset_that_nnunet_could_not_find_needs_a_name(make_model_folder, tmp_path):
     model = load_model(make_model_folder("Small"))
-    with pytest.raises(SpecError, match="--dataset-name"):
+    with pytest.raises(SpecError, match="give it one as Dataset123_Name"):
         exported(model, tmp_path)
     folder = exported(model, tmp_path, dataset_name="Dataset123_Small", trainer_folder="Mine__nnUNetPlans__3d_fullres")
     assert folder == tmp_path / "Dataset123_Small" / "Mine__nnUNetPlans__3d_fullres"

@@ -126,7 +126,7 @@ def test_one_time_point_of_a_4d_file_is_read_and_must_be_chosen_among_several(tm
     chosen = read_image(tmp_path / "four.nii.gz", timepoint=1)
     np.testing.assert_array_equal(chosen.array, array[1:2])
     assert chosen.notes == ("Time point 1 of 3 (0 to 2) was read.",)
-    with pytest.raises(ImageError, match="3 time points.*--timepoint 0 to 2"):
+    with pytest.raises(ImageError, match="3 time points.*Choose one of 0 to 2"):
         read_image(tmp_path / "four.nii.gz")
     with pytest.raises(ImageError, match="no time point 3; it holds 0 to 2"):
         read_image(tmp_path / "four.nii.gz", timepoint=3)

@@ -65,7 +65,7 @@ def test_a_model_that_is_not_whole_is_not_installed(model, own_models, missing):
     assert find_part(PART) == folder
     (folder / missing).unlink()
     assert find_part(PART) is None
-    with pytest.raises(DownloadError, match="run 'tuckerseg models download total_fastest' first"):
+    with pytest.raises(DownloadError, match="total_fastest is not installed: download it first"):
         locate("total_fastest")
 
 
@@ -92,7 +92,7 @@ def test_a_task_of_several_networks_says_so(model, own_models):
 def test_unknown_names_are_errors_with_a_proposal():
     with pytest.raises(ModelFolderError, match="Did you mean total_fast"):
         locate("totl_fast")
-    with pytest.raises(ModelFolderError, match="'tuckerseg models' lists the names"):
+    with pytest.raises(ModelFolderError, match="neither a known model nor an existing file or folder"):
         locate("/nowhere/xyz")
     with pytest.raises(DownloadError, match="face needs a license key"):
         locate("face")

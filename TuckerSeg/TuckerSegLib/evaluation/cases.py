@@ -160,7 +160,7 @@ def _notes_on_names(case: str, scores: Sequence[StructureScore]) -> list[str]:
         return []
     return [
         f"{case}: no structure is in both files; predicted: {', '.join(predicted)}; reference: {', '.join(expected)}. "
-        "Where these are the same, name their values with --labels."
+        "Where these are the same, give their values the same names."
     ]
 
 

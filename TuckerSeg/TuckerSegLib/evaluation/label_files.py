@@ -168,8 +168,8 @@ def named_labels(text: str) -> dict[int, str]:
     path = path / DATASET_FILE if path.is_dir() else path
     if not path.is_file():
         raise SpecError(
-            f"'{text}' names no labels; expected a task as total or body ('tuckerseg models' lists them), or nnU-Net's "
-            f"{DATASET_FILE} or its folder."
+            f"'{text}' names no labels; expected a task as total or body, or nnU-Net's {DATASET_FILE} or its folder.",
+            shell="'tuckerseg models' lists the tasks.",
         )
     names = _names_in(path)
     if not names:

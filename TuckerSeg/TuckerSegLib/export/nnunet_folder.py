@@ -86,7 +86,10 @@ def model_folder(model: SegmentationModel, path: Path, settings: ExportSettings)
     """
     dataset = settings.dataset_name or model.plans.dataset_name
     if not DATASET_NAME.fullmatch(dataset):
-        raise SpecError(f"nnU-Net cannot find a dataset of the name '{dataset}': say --dataset-name Dataset123_Name.")
+        raise SpecError(
+            f"nnU-Net cannot find a dataset of the name '{dataset}': give it one as Dataset123_Name.",
+            shell="That is --dataset-name Dataset123_Name.",
+        )
     plans_name = (model.plans.documents or {}).get("plans", {}).get("plans_name", "nnUNetPlans")
     default = f"{TRAINER}__{plans_name}__{model.plans.configuration}"
     return path / safe_name(dataset) / safe_name(settings.trainer_folder or default)

@@ -42,7 +42,10 @@ def check(model: SegmentationModel, path: Path, settings: ExportSettings) -> Non
     if settings.opset is not None and settings.opset not in OPSETS:
         raise SpecError(f"The opset should lie in {OPSETS.start} to {OPSETS.stop - 1}; found {settings.opset}.")
     if importlib.util.find_spec("onnx") is None:
-        raise DependencyError("Writing ONNX needs the package onnx: pip install 'tuckerseg[export]' (or onnx).")
+        raise DependencyError(
+            "Writing ONNX needs the Python package onnx.",
+            shell="'pip install tuckerseg[export]' or 'pip install onnx' brings it.",
+        )
     require_free([path, path.with_suffix(".json")], settings.overwrite)
 
 

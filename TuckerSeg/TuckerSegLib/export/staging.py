@@ -22,7 +22,9 @@ def require_free(places: Sequence[Path], overwrite: bool) -> None:
         sweep(place.parent)  # of a killed export
         occupied = any(place.iterdir()) if place.is_dir() else place.exists()
         if occupied and not overwrite:
-            raise OutputError(f"{place} is there already. Name another place, or say --overwrite.")
+            raise OutputError(
+                f"{place} is there already. Name another place, or have it replaced.", shell="That is --overwrite."
+            )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from .device import Device
 from .processor import processor_name
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}  # OpenVINO's names
-_NOT_INSTALLED = "openvino is not installed: pip install openvino"
+_NOT_INSTALLED = "the Python package openvino is not installed"
 
 
 def devices() -> list[Device]:

@@ -130,7 +130,8 @@ def _chosen_timepoint(path: Path, count: int, timepoint: int | None) -> int:
     if timepoint is None:
         if count > 1:
             raise ImageError(
-                f"{path}: holds {count} time points, and one is needed. Choose it with --timepoint 0 to {count - 1}."
+                f"{path}: holds {count} time points, and one is needed. Choose one of 0 to {count - 1}.",
+                shell=f"That is --timepoint 0 to --timepoint {count - 1}.",
             )
         return 0
     if not 0 <= timepoint < count:

@@ -76,7 +76,9 @@ def remove_model(name: str) -> list[Path]:
     """
     known = task(name)
     if known is None and name not in [model.name for model in imported_models()]:
-        raise SpecError(f"'{name}' is neither a task nor an imported model; 'tuckerseg models' lists the names.")
+        raise SpecError(
+            f"'{name}' is neither a task nor an imported model.", shell="'tuckerseg models' lists the names."
+        )
     folders = _own_folders(known) if known else [models_folder() / IMPORTED / name]
     for folder in folders:
         try:
@@ -101,7 +103,8 @@ def _check_name(name: str) -> None:
     for other in (model.name for model in imported_models()):
         if same_to_some(other) == same_to_some(name):
             raise SpecError(
-                f"There is a model '{other}' already: choose another name, or 'tuckerseg models remove {other}'."
+                f"There is a model '{other}' already: choose another name, or remove that one first.",
+                shell=f"'tuckerseg models remove {other}' removes it.",
             )
 
 

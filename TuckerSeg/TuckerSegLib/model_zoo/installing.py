@@ -98,7 +98,8 @@ def _install(part: Part, monitor: Monitor, patience: Patience | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DownloadError(
-            f"{folder} cannot be made ({error.strerror}): name another by TUCKERSEG_MODELS_DIR."
+            f"{folder}, the folder of models, cannot be made ({error.strerror}). Make it possible to write there.",
+            shell="Or name another by TUCKERSEG_MODELS_DIR.",
         ) from error
     waiting_for = f"Another process installs {part.dataset}; waiting for it."
     with exclusive(folder / "downloads" / f"{part.dataset}.lock", waiting_for, monitor):

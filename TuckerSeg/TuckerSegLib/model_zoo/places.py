@@ -130,7 +130,7 @@ def locate(name_or_path: str, folds: tuple[str, ...] | None = None) -> tuple[Pat
         for part in (part for known in tasks() for part in known.parts if part.dataset == name_or_path):
             if found := find_part(part):
                 return found, folds or part.folds
-        raise ModelFolderError(_unknown(name_or_path))
+        raise _unknown(name_or_path)
     return path, folds
 
 
@@ -140,7 +140,7 @@ def refusal(known: Task) -> str | None:
         return None
     return (
         f"{known.name} needs a license key of TotalSegmentator, which TuckerSeg neither asks for nor checks. With a "
-        f"license, download it by TotalSegmentator and give its folder by path: --model .../{known.parts[0].dataset}"
+        f"license, download it by TotalSegmentator and give the path of its folder {known.parts[0].dataset}."
     )
 
 
@@ -149,18 +149,23 @@ def _locate_task(known: Task, folds: tuple[str, ...] | None) -> tuple[Path, tupl
         raise DownloadError(reason)
     paths = installed(known)
     if paths is None:
-        raise DownloadError(f"{known.name} is not installed: run 'tuckerseg models download {known.name}' first.")
+        raise DownloadError(
+            f"{known.name} is not installed: download it first.",
+            shell=f"'tuckerseg models download {known.name}' does that.",
+        )
     if len(paths) > 1:
         folders = ", ".join(path.parent.name for path in paths)
         raise ModelFolderError(f"{known.name} consists of {len(paths)} networks; name one: {folders}.")
     return paths[0], folds or known.parts[0].folds
 
 
-def _unknown(name: str) -> str:
+def _unknown(name: str) -> ModelFolderError:
     names = [known.name for known in tasks()] + [model.name for model in imported_models()]
     near = difflib.get_close_matches(name, names, n=3)
-    hint = f" Did you mean {' or '.join(near)}?" if near else " 'tuckerseg models' lists the names."
-    return f"'{name}' is neither a known model nor an existing file or folder.{hint}"
+    message = f"'{name}' is neither a known model nor an existing file or folder."
+    if near:
+        return ModelFolderError(f"{message} Did you mean {' or '.join(near)}?")
+    return ModelFolderError(message, shell="'tuckerseg models' lists the names.")
 
 
 def _subfolders(folder: Path) -> list[Path]:

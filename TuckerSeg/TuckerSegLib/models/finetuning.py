@@ -73,8 +73,9 @@ def finetune_model(
     """
     if not compressed.recipes:
         raise SpecError(
-            f"{compressed.name} is not compressed: there is nothing to fine-tune. Compress it, as --rank 0.5; the "
-            "original network is trained with nnU-Net itself."
+            f"{compressed.name} is not compressed: there is nothing to fine-tune. Compress it first; the original "
+            "network is trained with nnU-Net itself.",
+            shell="Compressed it is by --rank 0.5, for example.",
         )
     monitor = monitor or Monitor()
     plans = replace(compressed.plans, mirror_axes=())

@@ -69,7 +69,8 @@ def compress_as_asked(
         return model
     if calibration is None:
         raise SpecError(
-            "A refit goes on from a calibrated compression: let it calibrate (--policy auto, and not --calibrate none)."
+            "A refit goes on from a calibrated compression: let it calibrate, with the automatic policy.",
+            shell="That is --policy auto, and not --calibrate none.",
         )
     with monitor.stage("refit") as stage:
         seen = [volume()] if volume is not None else []

@@ -218,7 +218,10 @@ def require_original(model: SegmentationModel) -> None:
 def require_pair(compressed: SegmentationModel, original: SegmentationModel) -> None:
     """Raise SpecError unless the one was made of the other, which may be what earlier steps have left."""
     if not compressed.recipes:
-        raise SpecError(f"{compressed.name} is not compressed: there is nothing to gain. Compress it, as --rank 0.5.")
+        raise SpecError(
+            f"{compressed.name} is not compressed: there is nothing to gain. Compress it first.",
+            shell="Compressed it is by --rank 0.5, for example.",
+        )
     earlier = compressed.recipes[: len(original.recipes)]
     same_source = (compressed.source_sha256, compressed.folds) == (original.source_sha256, original.folds)
     if not same_source or earlier != original.recipes or len(earlier) == len(compressed.recipes):

@@ -177,7 +177,8 @@ def _folders(known: catalog.Task, parts: Sequence[catalog.Part]) -> list[Path]:
         size = "of unknown size" if None in sizes else f"{sum(sizes) / 1e6:.0f} MB"
         raise DownloadError(
             f"{len(missing)} of {len(parts)} networks of {known.name} ({names}) are not on this computer ({size} to "
-            f"download): a first segmentation brings them, or 'tuckerseg models download {known.name}'."
+            f"download): a first segmentation brings them.",
+            shell=f"So does 'tuckerseg models download {known.name}'.",
         )
     return folders
 
@@ -244,7 +245,10 @@ def search_of(job: Job) -> Search | None:
     if job.crop == "none" or (job.crop is None and not cut):
         return None
     if not cut and job.structures is None:
-        raise SpecError("A crop is the box of the structures that are wanted: name them, as --structures liver,spleen.")
+        raise SpecError(
+            "A crop is the box of the structures that are wanted: name them.",
+            shell="That is --structures liver,spleen, for example.",
+        )
     if task is None or task.crop_task is None:
         known = ", ".join(each.name for each in catalog.tasks() if each.crop_task)
         raise SpecError(f"No fast network is known that finds structures for {job.model}; there is one for {known}.")

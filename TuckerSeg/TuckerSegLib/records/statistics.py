@@ -241,7 +241,7 @@ def structure_table(statistics: RunStatistics, most: int | None = None) -> str:
     names = [f"{each.name} (cut by the border)" if each.name in partial else each.name for each in found]
     lines = [f"{each.volume_ml:12.1f} ml  {each.value:4d}  {name}" for each, name in zip(found[:most], names)]
     rest = len(found) - len(lines)
-    lines += [f"{'':12} and {rest} smaller ones: --stats FILE lists all"] if rest else []
+    lines += [f"{'':12} and {rest} smaller ones"] if rest else []
     return "\n".join(map(one_line, lines))
 
 

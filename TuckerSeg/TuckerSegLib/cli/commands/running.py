@@ -36,6 +36,8 @@ def segment(options: argparse.Namespace) -> None:
     else:
         say(*as_table(result.statistics).split("\n"))
         say(*structure_table(result.statistics, most=SHOWN_STRUCTURES).split("\n"))
+        if len(result.statistics.structures) > SHOWN_STRUCTURES:
+            say("--stats FILE lists all structures.")
         say(f"Written: {options.output}")
 
 

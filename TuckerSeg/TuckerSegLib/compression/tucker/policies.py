@@ -31,7 +31,7 @@ class Policy:
 PAPER_RATIO = 0.3  # the Tucker paper's recommendation
 POLICIES = {
     "paper": Policy(
-        f"every layer, ranks as in the Tucker paper (rank {PAPER_RATIO} unless --rank)",
+        f"every layer, ranks as in the Tucker paper (rank {PAPER_RATIO} unless another is given)",
         PAPER,
         default_strength=PAPER_RATIO,
     ),
@@ -46,7 +46,7 @@ POLICIES = {
     "energy": Policy("the ratio is the share of the weights' energy to keep", {"rank_mode": "energy"}),
     # Where the ranks do not come from the ratio, one below 1 says that the network is to be compressed.
     "evbmf": Policy("variational Bayes on the weights", {"rank_mode": "evbmf"}, default_strength=PAPER_RATIO),
-    "fixed": Policy("--minimum-rank everywhere", {"rank_mode": "fixed"}, default_strength=PAPER_RATIO),
+    "fixed": Policy("the same number of ranks in every layer", {"rank_mode": "fixed"}, default_strength=PAPER_RATIO),
 }
 
 

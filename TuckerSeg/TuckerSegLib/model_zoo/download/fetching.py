@@ -136,8 +136,8 @@ def check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DownloadError(
-            f"{folder}: {needed / 1e6:.0f} MB are needed on this disk, {free / 1e6:.0f} MB are free. Make room, or "
-            "name a folder on another disk by TUCKERSEG_MODELS_DIR."
+            f"{folder}: {needed / 1e6:.0f} MB are needed on this disk, {free / 1e6:.0f} MB are free. Make room on it.",
+            shell="Or name a folder on another disk by TUCKERSEG_MODELS_DIR.",
         )
 
 
