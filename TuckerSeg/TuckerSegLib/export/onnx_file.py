@@ -43,8 +43,8 @@ def check(model: SegmentationModel, path: Path, settings: ExportSettings) -> Non
         raise SpecError(f"The opset should lie in {OPSETS.start} to {OPSETS.stop - 1}; found {settings.opset}.")
     if importlib.util.find_spec("onnx") is None:
         raise DependencyError(
-            "Writing ONNX needs the Python package onnx.",
-            shell="'pip install tuckerseg[export]' or 'pip install onnx' brings it.",
+            "Writing ONNX needs the Python package onnx, which tuckerseg[export] brings.",
+            shell="'pip install tuckerseg[export]' installs it.",
         )
     require_free([path, path.with_suffix(".json")], settings.overwrite)
 
