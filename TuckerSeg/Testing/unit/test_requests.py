@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 
 import pytest
 
@@ -12,15 +13,16 @@ from TuckerSegLib.worker.requests import _FIELDS, RequestError, check_fields, li
 
 AFFINE = [[2.0, 0, 0, 0], [0, 2.0, 0, 0], [0, 0, 2.0, 0], [0, 0, 0, 1.0]]
 RUN = {"job": {}, "volume": {}}
+LABELS, FOLDER = os.path.abspath("labels.npy"), os.path.abspath("folder")
 SOUND = {
     "describe_model": {"model": "demo"},
     "devices": {},
     "estimate": {
         "model": "demo", "method": None, "compression": {}, "inference": {}, "shape": [3, 4, 5], "affine": AFFINE,
     },
-    "segment": {**RUN, "labels": "labels.npy", "structures": ["liver"]},
-    "preview": {**RUN, "labels": "labels.npy", "point": [1, 2.5, -3]},
-    "compare": {**RUN, "strengths": [0.5], "folder": "folder", "box_mm": 120.0, "center": [0, 0, 0]},
+    "segment": {**RUN, "labels": LABELS, "structures": ["liver"]},
+    "preview": {**RUN, "labels": LABELS, "point": [1, 2.5, -3]},
+    "compare": {**RUN, "strengths": [0.5], "folder": FOLDER, "box_mm": 120.0, "center": [0, 0, 0]},
     "import_model": {"path": "path", "name": "name"},
 }  # fmt: skip
 
@@ -80,8 +82,20 @@ def test_a_comparison_of_an_earlier_application_is_understood():
 
 
 def test_a_missing_field_is_told_by_name():
-    with pytest.raises(RequestError, match="segment: 'labels' should be text; found nothing"):
+    with pytest.raises(RequestError, match="segment: 'labels' should be the whole path of a .npy file; found nothing"):
         check_fields({"id": 1, "request": "segment", **RUN})
+
+
+@pytest.mark.parametrize("name", ["", ".", "labels.npy", "labels", LABELS.replace(".npy", ".txt")])
+def test_labels_are_written_where_the_application_said_or_not_at_all(name):
+    with pytest.raises(RequestError, match="'labels' should be the whole path of a .npy file; found"):
+        check_fields({"id": 1, "request": "segment", **RUN, "labels": name})
+
+
+@pytest.mark.parametrize("name", ["", ".", "folder"])
+def test_a_folder_is_the_same_wherever_the_worker_runs(name):
+    with pytest.raises(RequestError, match="'folder' should be the whole path of a folder; found"):
+        check_fields({"id": 1, "request": "compare", **SOUND["compare"], "folder": name})
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ An application is not trusted to write well: whatever comes is either a request 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -78,6 +79,11 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and "\0" not in value
 
 
+def _is_place(value: Any) -> bool:
+    """A path that means the same in whatever folder this process runs."""
+    return _is_text(value) and os.path.isabs(value)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER
 
@@ -108,6 +114,8 @@ def _or_none(check: Check) -> Check:
 
 
 _TEXT: Check = (_is_text, "text")
+_FOLDER: Check = (_is_place, "the whole path of a folder")
+_ARRAY_FILE: Check = (lambda value: _is_place(value) and value.endswith(".npy"), "the whole path of a .npy file")
 _TEXTS: Check = (_list_of(_is_text), "a list of texts")
 _OBJECT: Check = (lambda value: isinstance(value, dict), "an object")
 _OBJECTS: Check = (_list_of(_OBJECT[0]), "a list of objects")
@@ -134,13 +142,13 @@ _FIELDS: dict[str, dict[str, Check]] = {
         "shape": _SHAPE,
         "affine": _AFFINE,
     },
-    "segment": {**_RUN, "labels": _TEXT, "structures": _or_none(_TEXTS)},
-    "preview": {**_RUN, "labels": _TEXT, "point": _POINT},
+    "segment": {**_RUN, "labels": _ARRAY_FILE, "structures": _or_none(_TEXTS)},
+    "preview": {**_RUN, "labels": _ARRAY_FILE, "point": _POINT},
     "compare": {
         **_RUN,
         "strengths": _or_none(_RATIOS),
         "rank_ratios": _or_none(_RATIOS),  # their name in applications of an earlier version
-        "folder": _TEXT,
+        "folder": _FOLDER,
         "box_mm": _or_none(_LENGTH),
         "center": _or_none(_POINT),
     },
