@@ -99,7 +99,7 @@ class Cache:
     def find(self, kind: str, key: str) -> Path | None:
         """Path of an entry, marked as used now; None where there is none."""
         path = self.path(kind, key)
-        if not path.exists():
+        if not os.path.exists(path):
             return None
         with contextlib.suppress(OSError):  # a read-only cache still serves
             os.utime(path)
@@ -143,7 +143,7 @@ class Cache:
             _remove(entry.path)
         for file in self.folder.glob("*.json"):  # what was remembered of sources and runs
             _remove(file)
-        return freed + sum(entry.size_bytes for entry in entries if not entry.path.exists())
+        return freed + sum(entry.size_bytes for entry in entries if not os.path.exists(entry.path))
 
     def keep_limit(self, spare: Path | None = None) -> None:
         """Remove the least recently used entries until the limit holds; ``spare`` is kept in any case."""
@@ -182,10 +182,10 @@ class Cache:
         """Half-written files under names of earlier versions."""
         found = [_entry(kind, path) for kind in KINDS for path in _paths(self.folder / kind) if _is_hidden(path)]
         for folder in _paths(self.folder / "compiled"):
-            if folder.is_dir() and not _is_hidden(folder):
+            if os.path.isdir(folder) and not _is_hidden(folder):
                 found += [_entry("compiled", path) for path in _paths(folder) if _is_hidden(path)]
         notes = [path for path in _paths(self.folder) if _is_hidden(path) or path.suffix[1:].isdigit()]
-        found += [_entry("notes", path) for path in notes if path.is_file()]
+        found += [_entry("notes", path) for path in notes if os.path.isfile(path)]
         return [entry for entry in found if entry]
 
 
@@ -209,18 +209,18 @@ def _is_entry(kind: str, path: Path) -> bool:
 def _entry(kind: str, path: Path) -> CacheEntry | None:
     """None where another process has just removed it."""
     try:
-        files = [path, *path.rglob("*")] if path.is_dir() else [path]
+        files = [path, *path.rglob("*")] if os.path.isdir(path) else [path]
         stats = [file.stat() for file in files]
     except OSError:
         return None
-    size = sum(stat.st_size for file, stat in zip(files, stats, strict=True) if not file.is_dir())
+    size = sum(stat.st_size for file, stat in zip(files, stats, strict=True) if not os.path.isdir(file))
     return CacheEntry(
         kind, path.name.removesuffix(KINDS.get(kind, "")), path, size, max(stat.st_mtime for stat in stats)
     )
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if os.path.isdir(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):  # in use by another process on Windows, or gone already

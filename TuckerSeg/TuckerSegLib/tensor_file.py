@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -143,7 +144,7 @@ def _read(path: Path, entry: str | None, read: Callable[[Any], Content]) -> tupl
 
 def _check_header_size(path: Path) -> None:
     """The file begins with the length of its header, 8 bytes; what it states is taken to memory as a whole."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelFileError(f"{path}: no such file.")
     try:
         size = path.stat().st_size

@@ -127,7 +127,7 @@ def find_totalsegmentator(named: str | Path | None) -> Path | None:
     if named:
         # Not resolved: in a virtual environment the link's own folder is what makes it that environment.
         path = Path(shutil.which(str(named)) or named).absolute()
-        if not path.exists():
+        if not os.path.exists(path):
             raise SpecError(f"The Python for TotalSegmentator does not exist: {named}. Name the file itself.")
         return path
     return Path(sys.executable) if importlib.util.find_spec("totalsegmentator") else None

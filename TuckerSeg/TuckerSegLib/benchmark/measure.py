@@ -133,7 +133,7 @@ class _Sampler(threading.Thread):
         self._next_sum = 0.0
 
     def run(self) -> None:
-        if not Path("/proc/self/status").exists():
+        if not os.path.exists("/proc/self/status"):
             return
         while not self._end.is_set():
             self._sample()

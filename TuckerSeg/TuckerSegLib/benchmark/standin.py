@@ -8,6 +8,7 @@ Follows the plans that nnunetv2 up to 2.1 wrote (no ``architecture`` section), a
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ def write_standin(root: Path, task: str = FAST) -> tuple[Path, ...]:
     folders = standin_folders(root, task)
     for part, folder in zip(_task(task).parts, folders):
         checkpoint = folder / "fold_0" / "checkpoint_final.pth"
-        if checkpoint.exists():
+        if os.path.exists(checkpoint):
             continue
         plans, dataset = standin_plans(task, part), standin_dataset(task, part)
         try:

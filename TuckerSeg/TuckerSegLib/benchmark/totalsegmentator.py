@@ -16,7 +16,7 @@ from ..text_files import write_text
 def start_command(python: Path) -> list[Path | str]:
     """How its program is started in the environment of a Python; its options follow."""
     program = python.parent / "TotalSegmentator"
-    return [program] if program.exists() else [python, "-m", "totalsegmentator.bin.TotalSegmentator"]
+    return [program] if os.path.exists(program) else [python, "-m", "totalsegmentator.bin.TotalSegmentator"]
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
 import platform
 import sys
 import sysconfig
@@ -90,7 +91,7 @@ def _remnant(name: str) -> str | None:
     distribution = _distribution(name)
     folder = Path(distribution.locate_file("")) if distribution is not None else Path(sysconfig.get_path("purelib"))
     for path in folder.glob("*.dist-info"):
-        if canonical(path.name.partition("-")[0]) == canonical(name) and not (path / "RECORD").exists():
+        if canonical(path.name.partition("-")[0]) == canonical(name) and not os.path.exists(path / "RECORD"):
             return str(path)
     return None
 

@@ -5,6 +5,7 @@ Nothing is run here; the weights are not touched.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -153,9 +154,9 @@ class Estimator:
     def _cache_bytes(self, compressed: _Compressed, device: hardware.Device, precision: str) -> int:
         """What a run would add: the compressed network, what is kept of its making, its compiled form."""
         weight_bytes, cache, stored = compressed.cost.weight_bytes * len(self._model.folds), self._cache, 0
-        if not cache.path("models", compressed.key).exists():
+        if not os.path.exists(cache.path("models", compressed.key)):
             stored = weight_bytes + round(compressed.material_share * self._model.weight_bytes)
-        if device.backend == "openvino" and not cache.path("compiled", compressed.key).exists():
+        if device.backend == "openvino" and not os.path.exists(cache.path("compiled", compressed.key)):
             stored += weight_bytes // (1 if precision == "fp32" else 2)
         return stored
 

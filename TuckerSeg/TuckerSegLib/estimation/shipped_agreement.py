@@ -5,6 +5,7 @@ A file's word for what it was made of is not enough: other weights would get the
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 from .. import catalog, tensor_file
@@ -40,6 +41,6 @@ def _is_built_in(model: SegmentationModel, cache: Cache) -> bool:
         if len(model.recipes) == 1 and original.source_sha256 == model.source_sha256:
             asked = original.to_be_made(replace(model.recipes[0], changes=()))
             path = cache.path("models", asked.key)
-            made = tensor_file.checksum_of(path) if path.exists() else None
+            made = tensor_file.checksum_of(path) if os.path.exists(path) else None
             return model.key == asked.key or (made is not None and model.weights.identity == f"file {made}")
     return False

@@ -7,6 +7,7 @@ files have names, their structures are matched by name: every segmentation of 3D
 from __future__ import annotations
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,7 +71,7 @@ def read_label_map(path: Path, names: Mapping[int, str] | None = None) -> LabelM
         ImageError: The file cannot be read, or holds something else than labels.
         SpecError: The dataset.json beside it is damaged.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ImageError(f"{path}: a label file is needed; found a folder.")
     if names is None:
         names = _segment_names(path) or _names_beside(path)
@@ -121,11 +122,11 @@ def pair_files(prediction: Path, reference: Path) -> tuple[list[FilePair], list[
             the folders have no case in common.
     """
     for path in (prediction, reference):
-        if not path.exists():
+        if not os.path.exists(path):
             raise ImageError(f"{path}: there is no such file or folder. Check the path.")
-    if not prediction.is_dir() and not reference.is_dir():
+    if not os.path.isdir(prediction) and not os.path.isdir(reference):
         return [FilePair(case_name(reference) or reference.name, prediction, reference)], []
-    if not (prediction.is_dir() and reference.is_dir()):
+    if not (os.path.isdir(prediction) and os.path.isdir(reference)):
         raise ImageError(f"Two label files or two folders of them are compared; found {prediction} and {reference}.")
     predictions, references = _cases(prediction), _cases(reference)
     pairs = [FilePair(case, predictions[case], references[case]) for case in sorted(predictions.keys() & references)]
@@ -165,8 +166,8 @@ def named_labels(text: str) -> dict[int, str]:
     if known := task(text):
         return dict(known.structures)
     path = Path(text).expanduser()
-    path = path / DATASET_FILE if path.is_dir() else path
-    if not path.is_file():
+    path = path / DATASET_FILE if os.path.isdir(path) else path
+    if not os.path.isfile(path):
         raise SpecError(
             f"'{text}' names no labels; expected a task as total or body, or nnU-Net's {DATASET_FILE} or its folder.",
             shell="'tuckerseg models' lists the tasks.",
@@ -205,7 +206,7 @@ def _names_beside(path: Path) -> dict[int, str]:
     folder = path.absolute().parent
     folders = (folder, folder.parent) if folder.name.startswith("labels") else (folder,)
     files = (place / DATASET_FILE for place in folders)
-    dataset_file = next((file for file in files if file.is_file()), None)
+    dataset_file = next((file for file in files if os.path.isfile(file)), None)
     return _names_in(dataset_file) if dataset_file else {}
 
 
@@ -231,7 +232,7 @@ def _cases(folder: Path) -> dict[str, Path]:
     """Label files of a folder by case."""
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        case = case_name(path) if path.is_file() else None
+        case = case_name(path) if os.path.isfile(path) else None
         if case is None:
             continue
         if case in files:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ def export(model: SegmentationModel, path: Path, settings: ExportSettings) -> Ex
         for fold in model.folds:
             _write_checkpoint(folder / safe_name(f"fold_{fold}") / CHECKPOINT_NAMES[0], model, fold)
         difference = _check_written(model, folder)
-        names = [file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file()]
+        names = [file.relative_to(folder) for file in sorted(folder.rglob("*")) if os.path.isfile(file)]
     return Exported(place, tuple(place / name for name in names), difference)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ def require_free(places: Sequence[Path], overwrite: bool) -> None:
     """
     for place in places:
         sweep(place.parent)  # of a killed export
-        occupied = any(place.iterdir()) if place.is_dir() else place.exists()
+        occupied = any(place.iterdir()) if os.path.isdir(place) else os.path.exists(place)
         if occupied and not overwrite:
             raise OutputError(
                 f"{place} is there already. Name another place, or have it replaced.", shell="That is --overwrite."
@@ -39,7 +40,7 @@ def staged(place: Path, names: Sequence[str] | None = None) -> Iterator[Path]:
         OutputError: It cannot be written there.
     """
     parent = place if names else place.parent
-    missing = not parent.exists()
+    missing = not os.path.exists(parent)
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(parent) as beside:

@@ -103,7 +103,7 @@ def output_error(path: Path, error: OSError, needed_bytes: int | None = None) ->
             f"{path} cannot be written: the disk is full{free}{needed}. Make space on it, or write to another one. "
             "Nothing was written."
         )
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return OutputError(f"{path} cannot be written: the folder {folder} does not exist. Create it first.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return OutputError(
@@ -113,7 +113,7 @@ def output_error(path: Path, error: OSError, needed_bytes: int | None = None) ->
 
 
 def _require_file(path: Path) -> None:
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"{path} cannot be written: it is a folder. Give the name of a file in it.")
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise OutputError(f"{path} cannot be written: it is a device or a pipe. Give the name of a file.")

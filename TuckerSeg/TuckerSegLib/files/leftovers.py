@@ -132,7 +132,7 @@ def sweep(folder: Path) -> int:
 def _temporary_folders(folder: Path) -> Iterator[Path]:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         found = [Path(entry) for entry in entries if _NAME.fullmatch(entry.name) and not entry.is_symlink()]
-        yield from sorted(path for path in found if path.is_dir())
+        yield from sorted(path for path in found if os.path.isdir(path))
 
 
 def _described(path: Path) -> Leftover:
@@ -179,7 +179,7 @@ def _remove(path: Path) -> bool:
     shutil.rmtree(path, ignore_errors=True)
     if handle is not None:
         os.close(handle)
-    return not path.exists()
+    return not os.path.exists(path)
 
 
 def _lock_of(path: Path) -> int | None:

@@ -37,27 +37,27 @@ def finish_begun_move(beside: Path) -> None:
     Raises:
         OSError, ValueError: It cannot be done.
     """
-    if not (beside / _NOTE).exists():
+    if not os.path.exists(beside / _NOTE):
         return
     names = os.fsdecode((beside / _NOTE).read_bytes()).split("\0")
     if not all(name and Path(name).name == name for name in names):
         raise ValueError(f"{beside / _NOTE} does not name files.")
-    begun = (beside / _REPLACED).exists() or any(not (beside / NEW / name).exists() for name in names)
-    if begun and not (beside.parent / names[-1]).exists():
+    begun = os.path.exists(beside / _REPLACED) or any(not os.path.exists(beside / NEW / name) for name in names)
+    if begun and not os.path.exists(beside.parent / names[-1]):
         _move(beside, names)
 
 
 def _move(beside: Path, names: Sequence[str]) -> None:
     new, replaced, place = beside / NEW, beside / _REPLACED, beside.parent
     last = place / names[-1]
-    if last.exists() and (len(names) > 1 or last.is_dir()):
+    if os.path.exists(last) and (len(names) > 1 or os.path.isdir(last)):
         os.replace(last, replaced)
     try:
         for name in names:
-            if (new / name).exists():
+            if os.path.exists(new / name):
                 os.replace(new / name, place / name)
     except OSError:
-        if replaced.exists() and all((new / name).exists() for name in names):
+        if os.path.exists(replaced) and all(os.path.exists(new / name) for name in names):
             os.replace(replaced, last)
         raise
     sync_folder(place)

@@ -28,7 +28,7 @@ def synced_file(path: Path) -> Iterator[BinaryIO]:
 
 def sync_tree(root: Path) -> None:
     """Tell the disk to keep a file, or a folder with all that it holds."""
-    if not root.is_dir():
+    if not os.path.isdir(root):
         sync_file(root)
         return
     for folder, _, names in os.walk(root):

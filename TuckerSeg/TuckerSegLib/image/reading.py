@@ -73,12 +73,12 @@ def read_image(
 
 
 def _read_channel(path: Path, timepoint: int | None, missing_value: float | None) -> Image:
-    if not path.exists():
+    if not os.path.exists(path):
         raise ImageError(f"{path}: there is no such file or folder. Check the path.")
-    if not path.is_dir() and not path.is_file():
+    if not os.path.isdir(path) and not os.path.isfile(path):
         raise ImageError(f"{path}: neither a plain file nor a folder (a device or a pipe?). Give a file.")
     try:
-        array, geometry, notes = (_read_folder if path.is_dir() else _read_file)(path, timepoint)
+        array, geometry, notes = (_read_folder if os.path.isdir(path) else _read_file)(path, timepoint)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except MemoryError as error:

@@ -139,7 +139,7 @@ def _extension(path: Path) -> str:
 
 
 def _check_folder(path: Path) -> None:
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise OutputError(f"{path}: the folder {path.parent} does not exist. Create it first.")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"{path}: is a folder. Give the name of a file in it.")

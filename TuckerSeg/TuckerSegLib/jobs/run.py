@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -58,9 +59,9 @@ def _begin_reading(reader: ThreadPoolExecutor, job: Job, monitor: Monitor) -> Le
 def _keep_inputs(job: Job) -> None:
     output = Path(job.output).absolute()
     for source in map(Path, job.images):
-        if output.exists() and source.exists() and output.samefile(source):
+        if os.path.exists(output) and os.path.exists(source) and output.samefile(source):
             raise OutputError(f"{output} is the image that is read; name another file for the labels.")
-        if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
+        if os.path.isdir(source) and output.resolve().is_relative_to(source.resolve()):
             raise OutputError(f"{output} lies in the folder of the image that is read; name another folder.")
 
 

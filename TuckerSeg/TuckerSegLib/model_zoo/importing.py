@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 import zipfile
@@ -44,7 +45,7 @@ def import_model(path: str | Path, name: str, monitor: Monitor | None = None) ->
     """
     _check_name(name)
     source = Path(path).expanduser().absolute()
-    if source.is_file():
+    if os.path.isfile(source):
         check_archive(source)
     folder = find_model_folder(source)
     plans = _read_everything(folder)
@@ -90,7 +91,7 @@ def remove_model(name: str) -> list[Path]:
 
 def _own_folders(known: Task) -> list[Path]:
     folders = dict.fromkeys(models_folder() / part.dataset for part in known.parts)
-    return [folder for folder in folders if folder.is_dir()]
+    return [folder for folder in folders if os.path.isdir(folder)]
 
 
 def _check_name(name: str) -> None:

@@ -106,7 +106,7 @@ def _install(part: Part, monitor: Monitor, patience: Patience | None) -> None:
         if find_part(part) is not None:
             return
         by_hand = folder / f"{part.dataset}.zip"
-        if by_hand.is_file():
+        if os.path.isfile(by_hand):
             _install_file(_checked(by_hand, part, monitor), part, monitor)
         else:
             _install_download(part, monitor, patience)
@@ -128,7 +128,7 @@ def _install_download(part: Part, monitor: Monitor, patience: Patience | None) -
 def _fetch(part: Part, monitor: Monitor, patience: Patience | None) -> Fetched:
     sha256, why = known_sum(part)
     target = models_folder() / "downloads" / f"{part.dataset}.zip"
-    if target.is_file():  # from a run that ended while it was unpacked
+    if os.path.isfile(target):  # from a run that ended while it was unpacked
         found = sha256_of(target, monitor)
         if sha256 in (None, found):
             return Fetched(target, found, resumed=True)
@@ -180,7 +180,7 @@ def _install_file(fetched: Fetched, part: Part, monitor: Monitor) -> None:
 def _dataset_folder(content: Path, part: Part) -> Path:
     """The folder that holds the configuration's folder: zips begin with the data set's, or with the configuration's."""
     for candidate in (content / part.dataset, content, *sorted(content.iterdir())):
-        if candidate.is_dir() and (part.configuration is None or (candidate / part.configuration).is_dir()):
+        if os.path.isdir(candidate) and (part.configuration is None or os.path.isdir(candidate / part.configuration)):
             return candidate
     found = ", ".join(sorted(entry.name for entry in content.iterdir())) or "nothing"
     raise ModelFolderError(f"The zip of {part.dataset} should hold {part.configuration}; found {found}.")

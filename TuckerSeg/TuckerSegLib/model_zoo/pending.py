@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import urllib.parse
 from collections.abc import Collection
@@ -80,11 +81,11 @@ def _here_bytes(part: Part, folder: Path) -> int:
         folder / f"{part.dataset}.zip",
         *(folder / "downloads" / f"{part.dataset}.zip{end}" for end in ("", ".part")),
     )
-    return max((path.stat().st_size for path in zips if path.is_file()), default=0)
+    return max((path.stat().st_size for path in zips if os.path.isfile(path)), default=0)
 
 
 def _free_bytes(folder: Path) -> int | None:
-    while not folder.exists() and folder.parent != folder:
+    while not os.path.exists(folder) and folder.parent != folder:
         folder = folder.parent
     with contextlib.suppress(OSError):
         return shutil.disk_usage(folder).free

@@ -72,10 +72,10 @@ def find_part(part: Part) -> Path | None:
 def is_whole(folder: Path, folds: tuple[str, ...] | None) -> bool:
     """Whether a configuration's folder has its plans and a checkpoint of each fold, or of any where none is named."""
     wanted = [folder / f"fold_{fold}" for fold in folds] if folds else _subfolders(folder)
-    trained = [any((fold / name).is_file() for name in CHECKPOINTS) for fold in wanted]
+    trained = [any(os.path.isfile(fold / name) for name in CHECKPOINTS) for fold in wanted]
     if not (all(trained) if folds else any(trained)):
         return False
-    return all((folder / name).is_file() for name in ("plans.json", "dataset.json"))
+    return all(os.path.isfile(folder / name) for name in ("plans.json", "dataset.json"))
 
 
 def installed(known: Task) -> tuple[Path, ...] | None:
@@ -126,7 +126,7 @@ def locate(name_or_path: str, folds: tuple[str, ...] | None = None) -> tuple[Pat
         if model.name == name_or_path:
             return model.path, folds
     path = Path(name_or_path).expanduser()
-    if not path.exists():
+    if not os.path.exists(path):
         for part in (part for known in tasks() for part in known.parts if part.dataset == name_or_path):
             if found := find_part(part):
                 return found, folds or part.folds
@@ -170,7 +170,7 @@ def _unknown(name: str) -> ModelFolderError:
 
 def _subfolders(folder: Path) -> list[Path]:
     try:
-        return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(entry for entry in folder.iterdir() if os.path.isdir(entry) and not entry.name.startswith("."))
     except OSError:
         return []
 

@@ -5,6 +5,7 @@ Ties nnU-Net's files, the compression methods and the cache together; the result
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -141,7 +142,7 @@ def _convert(folder: ModelFolder, sha256: str) -> SegmentationModel:
 
 
 def _stamped_files(folder: ModelFolder) -> list[Path]:
-    return [folder.container] if folder.container.is_file() else [Path(str(file)) for file in folder.files()]
+    return [folder.container] if os.path.isfile(folder.container) else [Path(str(file)) for file in folder.files()]
 
 
 def _name(folder: ModelFolder, plans: ModelPlans) -> str:

@@ -7,6 +7,7 @@ Follows the layout of nnunetv2 2.x: ``DatasetXXX_Name/Trainer__Plans__Configurat
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ class ModelFolder:
         """
         where = f"{self.container}: {name}"
         file = self.root / name
-        if not file.is_file():
+        if not os.path.isfile(file):
             raise ModelFolderError(f"{where} is missing in {self.root}.")
         try:
             with file.open("rb") as stream:
@@ -107,7 +108,7 @@ def find_model_folder(path: str | Path, folds: tuple[str, ...] | None = None) ->
     """
     container = Path(path).expanduser()
     try:
-        if not container.exists():
+        if not os.path.exists(container):
             raise ModelFolderError(
                 f"{container}: no such file or folder. Expected an nnU-Net v2 results folder or its zip."
             )
@@ -124,7 +125,7 @@ def _found(container: Path, folds: tuple[str, ...] | None) -> ModelFolder:
     if not candidates:
         raise ModelFolderError(f"{container}: plans.json is missing. Expected {EXPECTED}.")
     chosen = _choose(candidates, container)
-    if not (chosen / "dataset.json").is_file():
+    if not os.path.isfile(chosen / "dataset.json"):
         raise ModelFolderError(f"{container}: dataset.json is missing beside plans.json in {chosen}.")
     available = _available_folds(chosen)
     if not available:
@@ -145,9 +146,9 @@ def _found(container: Path, folds: tuple[str, ...] | None) -> ModelFolder:
 
 
 def _open(container: Path) -> Path | zipfile.Path:
-    if container.is_dir():
+    if os.path.isdir(container):
         return container
-    if not container.is_file():  # which may have no end, or never begin
+    if not os.path.isfile(container):  # which may have no end, or never begin
         raise ModelFolderError(f"{container} is a device or a pipe. Expected {EXPECTED}.")
     try:
         archive = zipfile.ZipFile(container)
@@ -160,11 +161,11 @@ def _open(container: Path) -> Path | zipfile.Path:
 
 
 def _folders_with(name: str, root: Path | zipfile.Path, depth: int = 3) -> list[Path | zipfile.Path]:
-    if (root / name).is_file():
+    if os.path.isfile(root / name):
         return [root]
     if depth == 0:
         return []
-    folders = sorted((entry for entry in root.iterdir() if entry.is_dir()), key=lambda entry: entry.name)
+    folders = sorted((entry for entry in root.iterdir() if os.path.isdir(entry)), key=lambda entry: entry.name)
     return [found for folder in folders for found in _folders_with(name, folder, depth - 1)]
 
 
@@ -187,8 +188,8 @@ def _choose(candidates: list[Path | zipfile.Path], container: Path) -> Path | zi
 def _available_folds(root: Path | zipfile.Path) -> dict[str, str]:
     found = {}
     for entry in root.iterdir():
-        if entry.is_dir() and entry.name.startswith("fold_"):
-            name = next((name for name in CHECKPOINT_NAMES if (entry / name).is_file()), None)
+        if os.path.isdir(entry) and entry.name.startswith("fold_"):
+            name = next((name for name in CHECKPOINT_NAMES if os.path.isfile(entry / name)), None)
             if name:
                 found[entry.name.removeprefix("fold_")] = name
     return dict(sorted(found.items()))

@@ -177,7 +177,7 @@ class WorkerProcess:
         with self._ending:
             for _ in range(REMOVALS):
                 shutil.rmtree(self._workspace, ignore_errors=True)
-                if not self._workspace.exists():
+                if not os.path.exists(self._workspace):
                     break
             if is_temporary(self._workspace.parent):  # what an application that was killed leaves of it
                 sweep(self._workspace.parent.parent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,7 +81,7 @@ def _networks(options: argparse.Namespace, settings: ExportSettings) -> list[Net
 
 def _require_another_place(source: Path, place: Path) -> None:
     """Raise OutputError where an export would take the place of the model that it is made of."""
-    if source.is_dir() and Path(str(find_model_folder(source).root)).resolve() == place.resolve():
+    if os.path.isdir(source) and Path(str(find_model_folder(source).root)).resolve() == place.resolve():
         raise OutputError(f"{place} is the model itself. Name another folder, --dataset-name or --trainer-folder.")
 
 

@@ -91,7 +91,7 @@ def _dicom_files(folder: Path) -> Iterator[Path]:
         folders.sort()
         for name in sorted(names):
             path = Path(directory, name)
-            if not path.is_file():
+            if not os.path.isfile(path):
                 continue  # a pipe or a device would never end
             try:
                 with path.open("rb") as file:

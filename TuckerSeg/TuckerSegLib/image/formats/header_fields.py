@@ -6,6 +6,7 @@ Numbers are plain decimal ones. What Python reads besides them (``1_000``, ``²`
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ class HeaderFields:
         if has_path or "\0" in text or len(text) > LONGEST_FILE_NAME:
             raise self.wrong(name, "the name of one file in the folder of the header, without a path")
         data_file = self.path.parent / plain
-        if not data_file.is_file() or data_file.samefile(self.path):
+        if not os.path.isfile(data_file) or data_file.samefile(self.path):
             raise ImageError(
                 f"{self.path}: its voxels should be in one file {shown(text)} beside it, and that is not there. "
                 "Keep both files together, or save the image as one file (.nrrd, .mha)."

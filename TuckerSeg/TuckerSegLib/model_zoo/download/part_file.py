@@ -47,7 +47,7 @@ class PartFile:
         note = self._read_note()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "r+b" if self.path.exists() else "w+b", buffering=0)
+            self._file = open(self.path, "r+b" if os.path.exists(self.path) else "w+b", buffering=0)
             self._safe = self.size = min(note["safe"], os.fstat(self._file.fileno()).st_size)
             self._file.truncate(self.size)
             self._file.seek(self.size)

@@ -5,7 +5,7 @@ The label maps wait in a folder of their own until they are asked for, so that f
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 import numpy as np
@@ -115,6 +115,6 @@ class Comparison:
 
 def _read(box: Any) -> LabelBox | None:
     """Labels of a box in the worker's files; None where there is nothing in it."""
-    if box is None or not Path(box.path).exists():
+    if box is None or not os.path.exists(box.path):
         return None
     return LabelBox(np.load(box.path, mmap_mode="r"), tuple(box.lower))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class VolumeTransfer:
             ImageError: The node cannot be segmented.
         """
         self._file = volume_file(volume_node, self._folder)
-        if Path(self._file.path).exists():
+        if os.path.exists(self._file.path):
             self._on_ready(self._file)
             return
         self._remove_old_files()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -143,7 +144,7 @@ class _Run:
     def begin(self, state_file: Path | None) -> None:
         self._start = tensors_of(self._network)
         self._best = self._start
-        if state_file is not None and state_file.exists():
+        if state_file is not None and os.path.exists(state_file):
             self._read(state_file)
         else:
             self.record = RepairRecord(self._settings, (self._agreement(),))

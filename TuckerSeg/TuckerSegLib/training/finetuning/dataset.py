@@ -198,5 +198,5 @@ def _check_files(folder: Path, cases: tuple[RawCase, ...], plans: ModelPlans) ->
                 f"found {len(case.images)} file(s)."
             )
         for file in (*case.images, case.labels):
-            if not file.is_file():
+            if not os.path.isfile(file):
                 raise DatasetError(f"{folder}: {file} of the case {case.identifier} is missing.")

@@ -6,6 +6,7 @@ epochs done says it all. No pickle: a file of ``tensor_file``.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def read_state(path: Path, start_sha256: str, planned: FineTuningRecord) -> Trai
     Raises:
         ModelFileError: Damaged, or of another run.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         return None
     tensors, document = read_tensors(path)
     with taking_state_of(path):
