@@ -69,7 +69,7 @@ def test_all_others_stand_in_a_list_that_is_searched_by_task_and_structure(panel
 def test_a_task_that_needs_a_license_is_refused_with_the_reason(panel):
     panel.context.change(model="tissue_types")
     assert not panel.ui.applyButton.enabled
-    assert "license key" in panel.ui.applyButton.toolTip
+    assert "license key" in panel.ui.problemLabel.text
     assert "license key" in panel.ui.modelNoteLabel.text
     assert panel.ui.downloadLabel.isHidden()
 
@@ -79,11 +79,11 @@ def test_structures_of_another_model_are_not_asked_for(panel):
     assert panel.context.choice.structures() == ("liver",)
     assert "234 MB" in panel.ui.downloadLabel.text and "1 of 5 networks" in panel.ui.estimateNoteLabel.text
     panel.context.change(model="lung_vessels")
-    assert "Check at least one" in panel.ui.applyButton.toolTip
+    assert "Check at least one" in panel.ui.problemLabel.text
     panel.context.change(model="total", structuresChoice="group:ribs and sternum")
     assert panel.context.choice.problem() is None
     panel.context.change(model="body")
-    assert "no ribs and sternum" in panel.ui.applyButton.toolTip
+    assert "no ribs and sternum" in panel.ui.problemLabel.text
 
 
 def test_a_folder_is_imported_by_a_name_and_offered_from_then_on(panel, until, small_model, own_models):

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from .entries import Part, Task, known_models, resampling_convention, shipped_agreement, step_fraction, task, tasks
+from .entries import (
+    Part,
+    Task,
+    known_models,
+    resampling_convention,
+    shipped_agreement,
+    step_fraction,
+    task,
+    tasks,
+    warning,
+)
 from .resources import DEMO_VOLUME, RESOURCES
 
 __all__ = [
@@ -16,4 +26,5 @@ __all__ = [
     "step_fraction",
     "task",
     "tasks",
+    "warning",
 ]

@@ -168,6 +168,15 @@ def step_fraction(dataset_name: str) -> float:
     return next(steps, NNUNET_STEP_FRACTION)
 
 
+def warning(dataset_name: str) -> str:
+    """What one is to be warned of before one relies on a model, wherever it lies and whatever it is called.
+
+    Only the networks that come with the program are such; empty for any other.
+    """
+    built_in = (known for known in known_models() if dataset_name in [part.dataset for part in known.parts])
+    return next((known.note for known in built_in), "")
+
+
 @functools.cache
 def _conventions() -> dict[str, str]:
     return {part.dataset: known.resampling for known in tasks() for part in known.parts}

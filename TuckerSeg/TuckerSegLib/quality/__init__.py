@@ -4,7 +4,7 @@
 the patient come from the affine, so both notice a header whose orientation or spacing is wrong.
 """
 
-from ..image.hounsfield import may_be_hounsfield
+from ..hounsfield import may_be_hounsfield
 from .grid import check_field
 from .image_check import ImageCheck, check_image
 from .label_check import check_labels

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..image.hounsfield import not_hounsfield_because, sample_values
+from ..hounsfield import not_hounsfield_because, sample_values
 from ..records.quality_report import INFO, WARNING, Finding
 
 AIR_HU = -850.0

@@ -44,6 +44,7 @@ def describe(model: str, folds: tuple[str, ...] | None, described: Callable[[Job
         "parts": [part.name for part in task.parts],
         "methods": list(METHODS),
         "download_bytes": 0,
+        "warning": " ".join(sorted({catalog.warning(each.plans.dataset_name) for each in models} - {""})),
     }
 
 
@@ -64,5 +65,6 @@ def _from_catalog(known: catalog.Task) -> Fields:
         "model_bytes": None,
         "parts": [part.title for part in known.parts],
         "methods": list(METHODS),
+        "warning": "",
         "download_bytes": None if None in sizes else sum(sizes),
     }

@@ -14,6 +14,7 @@ from ...model_zoo.places import other_places
 from ...records.job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS
 from ..words import bytes_in_words
 from .context import PanelContext
+from .labels import show_words
 
 GRID_TITLES = {"native": "Smooth, on the volume's voxels", "nearest": "Nearest voxel (blocky)"}
 PRECISION_TITLES = {"auto": "Automatic"}
@@ -93,7 +94,7 @@ class AdvancedSection:
             words += _("; {size} that ended processes left behind").format(
                 size=bytes_in_words(sum(each.size_bytes for each in left))
             )
-        self._ui.cacheLabel.text = words
+        show_words(self._ui.cacheLabel, words)
 
     def _on_collapsed(self, collapsed: bool) -> None:
         self._show_cache()

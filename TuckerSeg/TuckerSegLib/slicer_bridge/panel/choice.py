@@ -14,6 +14,7 @@ from ...model_zoo.pending import PendingDownload, pending_download
 from ...records.job import SMALL_BLOB_MM3, InferenceSpec
 from ..client.segmentation_run import RunSettings
 from ..scene.volumes import check_volume
+from .cautions import CT, cautions_of
 from .model_list import entry_of
 
 ALL, SELECTED, GROUP = "all", "selected", "group:"
@@ -25,11 +26,15 @@ class Choice:
     Attributes:
         parameters: The typed parameter node; None while none is followed, as when a scene is closed.
         model_facts: Labels of the chosen model and more, once they are known.
+        obstacles: Why it cannot be run, as sections learned it from the worker: subject to words.
+        remarks: What should be known before a run, as sections learned it: subject to words.
     """
 
     def __init__(self) -> None:
         self.parameters: Any = None
         self.model_facts: dict[str, Any] | None = None
+        self.obstacles: dict[str, str] = {}
+        self.remarks: dict[str, str] = {}
         self._pending_of: tuple | None = None
         self._pending: PendingDownload | None = None
         self._pending_problem = ""
@@ -65,7 +70,7 @@ class Choice:
         return "auto" if self.parameters.cropToStructures and self.can_crop() else None
 
     def problem(self) -> str | None:
-        """Why the chosen volume, structures and model cannot be run, in words; None where they can, as far as known."""
+        """Why what is chosen cannot be run, in words; None where it can, as far as is known."""
         try:
             check_volume(self.parameters.inputVolume)
         except ImageError as error:
@@ -75,7 +80,21 @@ class Choice:
             if chosen == SELECTED:
                 return _("Check at least one structure.")
             return _("This model has no {group}: choose other structures.").format(group=chosen.removeprefix(GROUP))
-        return entry_of(self.parameters.model).refusal or None
+        refusal = entry_of(self.parameters.model).refusal
+        return next(filter(None, (refusal, *self.obstacles.values())), None)
+
+    def cautions(self) -> list[str]:
+        """What should be known before a run that is possible, the gravest first."""
+        if self.problem() is not None:
+            return []
+        return [*cautions_of(self.parameters.inputVolume, self.modality()), *filter(None, self.remarks.values())]
+
+    def modality(self) -> str | None:
+        """What the chosen model was trained on, ``CT`` or ``MR``; None where it is not known yet."""
+        if known := catalog.task(self.parameters.model):
+            return known.modality
+        expects = (self.model_facts or {}).get("expects_hounsfield")
+        return CT if expects else None
 
     def settings(self) -> RunSettings:
         """What a run of it is asked to do.

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from ...catalog.structures import title_of
 from ...errors import SpecError, TuckerSegError
-from ...printable import one_line, printable
+from ...printable import one_line
 from ...records.comparison import ComparisonRow
 from ...records.protocol import FINAL_EVENTS
 from ..client.comparison import Comparison
@@ -19,6 +19,7 @@ from ..scene.crosshair import crosshair_position
 from ..words import amount, plain, seconds_in_words
 from .context import PanelContext
 from .item_views import make_rows_compact
+from .labels import show_if_any, show_words
 
 REGIONS_MM = (None, 200.0, 120.0)
 LOWEST_STRENGTH = 0.05
@@ -59,6 +60,7 @@ class ComparingSection:
         problem = self._context.choice.problem() if self._context.packages_ready else _("Python packages are missing.")
         ui.compareButton.enabled = self.running or (problem is None and self._context.busy_with is None)
         ui.compareButton.toolTip = plain(problem or "")
+        show_if_any(ui.compareProblemLabel, "" if self.running else problem or "", "bad")
         has_rows = self.comparison is not None and bool(self.comparison.rows)
         for button in (ui.comparePlotButton, ui.compareClearButton):
             button.enabled = has_rows
@@ -76,7 +78,7 @@ class ComparingSection:
             comparison.remove()
         self._show_run()
         self._ui.compareTable.setRowCount(0)
-        self._ui.compareNoteLabel.text = ""
+        show_words(self._ui.compareNoteLabel, "")
         self._context.refresh()
 
     def strengths(self) -> list[float]:
@@ -115,7 +117,7 @@ class ComparingSection:
             self.comparison.start(ratios, self._roi(volume_node), self._on_event)
         except TuckerSegError as error:
             self.comparison = None
-            self._ui.compareNoteLabel.text = printable(str(error))
+            show_words(self._ui.compareNoteLabel, str(error), "bad")
         self._show_running()
         self._context.refresh()
 
@@ -141,7 +143,7 @@ class ComparingSection:
             "error": " ".join(filter(None, (event.get("message"), event.get("advice")))),
             "cancelled": _("Cancelled."),
         }
-        self._ui.compareNoteLabel.text = printable(words[event["event"]])
+        show_words(self._ui.compareNoteLabel, words[event["event"]], "bad" if event["event"] == "error" else "")
         self._context.status.say("")
         if event["event"] == "error":
             self._context.status.log_error(event)

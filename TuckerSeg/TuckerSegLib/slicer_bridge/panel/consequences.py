@@ -12,7 +12,6 @@ import qt
 from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
-from ...printable import printable
 from ...records.estimate import Estimate, PartEstimate
 from ...records.job import steps_at
 from ...records.serialization import from_json, to_json
@@ -20,13 +19,13 @@ from ..client.worker_process import Event
 from ..scene.volumes import affine_of, grid_voxels, shape_of
 from ..words import amount, bytes_in_words, plain, seconds_in_words
 from .context import PanelContext
+from .labels import show_words
 
 PRESETS = {"original": 1.0, "careful": 0.85, "balanced": 0.7, "fastest": 0.5}
 COUNT_DELAY_MS = 80
 MEASURE_DELAY_MS = 900
 GOOD_AGREEMENT, FAIR_AGREEMENT = 0.95, 0.85
 SMALLEST_TOLD_BYTES = 10**6
-COLORS = {"good": "#2e7d32", "fair": "#b26a00", "bad": "#c62828"}
 
 
 class ConsequencesSection:
@@ -55,7 +54,7 @@ class ConsequencesSection:
             if question is not None:
                 self._counting.start()
         if self._context.choice.pending is not None:
-            self._ui.estimateNoteLabel.text = self._known_words()
+            show_words(self._ui.estimateNoteLabel, self._known_words())
 
     def enter(self) -> None:
         self._question_asked = None
@@ -134,13 +133,14 @@ class ConsequencesSection:
             return
         self.estimate = from_json(Estimate, event["estimate"])
         self._show(self.estimate)
+        self._context.refresh()  # what it says of memory stands beside Segment
         if not measured and self.estimate.seconds is None:
             self._measuring.start()
 
     def _on_error(self, question: dict[str, Any], event: Event) -> None:
         if question == self._question_asked:
             self._show(None)
-            self._ui.estimateNoteLabel.text = printable(event["message"])
+            show_words(self._ui.estimateNoteLabel, event["message"], "bad")
 
     def _show(self, estimate: Estimate | None) -> None:
         ui, e = self._ui, estimate
@@ -149,7 +149,8 @@ class ConsequencesSection:
             for name in ("parameters", "flops", "seconds"):
                 self._row(name, "", "", "")
             for label in (ui.memoryLabel, ui.agreementLabel, ui.patchesLabel, ui.estimateNoteLabel):
-                label.text = ""
+                show_words(label, "")
+            self._remark_memory(None)
             return
         self._row("parameters", *_pair(e.original_parameters, e.parameters, amount))
         self._row("flops", *_pair(e.original_macs_per_volume * 2, e.macs_per_volume * 2, amount))
@@ -159,33 +160,34 @@ class ConsequencesSection:
             self._row("seconds", "", seconds_in_words(e.seconds), "")
         else:
             self._row("seconds", *_pair(e.original_seconds, e.seconds, seconds_in_words))
-        ui.memoryLabel.text = bytes_in_words(e.peak_memory_bytes)
-        ui.memoryLabel.styleSheet = "" if e.fits else f"color: {COLORS['bad']}"
+        show_words(ui.memoryLabel, bytes_in_words(e.peak_memory_bytes), "" if e.fits else "bad")
         known = e.free_memory_bytes is not None
         free = _("{free} are free").format(free=bytes_in_words(e.free_memory_bytes)) if known else ""
         ui.memoryLabel.toolTip = free
+        self._remark_memory(e)
         self._show_agreement(e)
         self._show_patches(e)
         source = _("Agreement: {source}.").format(source=e.agreement_source) if e.agreement is not None else ""
-        ui.estimateNoteLabel.text = printable(" ".join(filter(None, (source, _cache_words(e), *e.notes))))
+        show_words(ui.estimateNoteLabel, " ".join(filter(None, (source, _cache_words(e), *e.notes))))
+
+    def _remark_memory(self, estimate: Estimate | None) -> None:
+        """Say beside Segment that a run may not fit."""
+        words = ""
+        if estimate is not None and not estimate.fits:
+            words = _("The run needs about {needed} of memory, and {free} are free.").format(
+                needed=bytes_in_words(estimate.peak_memory_bytes), free=bytes_in_words(estimate.free_memory_bytes)
+            )
+            words += " " + _("Close other programs, compress more, or crop the volume.")
+        self._context.choice.remarks["memory"] = words
 
     def _show_agreement(self, estimate: Estimate) -> None:
         label = self._ui.agreementLabel
         words = _("Mean Dice against the original network: 1 is the same result. {source}")
         label.toolTip = plain(words.format(source=estimate.agreement_source))
         if estimate.agreement is None:
-            label.text = _("not measured")
-            label.styleSheet = ""
+            show_words(label, _("not measured"))
             return
-        label.text = f"{estimate.agreement:.3f}"
-        word = (
-            "good"
-            if estimate.agreement >= GOOD_AGREEMENT
-            else "fair"
-            if estimate.agreement >= FAIR_AGREEMENT
-            else "bad"
-        )
-        label.styleSheet = f"color: {COLORS[word]}"
+        show_words(label, f"{estimate.agreement:.3f}", _hue_of(estimate.agreement))
 
     def _show_patches(self, estimate: Estimate) -> None:
         label, parts = self._ui.patchesLabel, estimate.parts
@@ -201,6 +203,13 @@ class ConsequencesSection:
     def _row(self, name: str, original: str, now: str, ratio: str) -> None:
         for suffix, text in (("OriginalLabel", original), ("Label", now), ("RatioLabel", ratio)):
             getattr(self._ui, name + suffix).text = text
+
+
+def _hue_of(agreement: float) -> str:
+    """The color that an agreement is shown in."""
+    if agreement >= GOOD_AGREEMENT:
+        return "good"
+    return "fair" if agreement >= FAIR_AGREEMENT else "bad"
 
 
 def _cache_words(estimate: Estimate) -> str:

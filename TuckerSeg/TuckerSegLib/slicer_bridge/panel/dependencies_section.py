@@ -14,6 +14,7 @@ from ..installation.install import InstallationResult, install
 from ..installation.plan import plan_installation
 from ..words import plain
 from .context import PanelContext
+from .labels import show_words
 
 PYTHON_SETTING = "TuckerSeg/Python"  # of the application, not of a scene: another computer has another Python
 
@@ -39,7 +40,7 @@ class DependenciesSection:
     def refresh(self) -> None:
         self._ui.dependencyFrame.visible = not self._context.packages_ready
         if not self._context.packages_ready:
-            self._ui.dependencyLabel.text = self._words()
+            show_words(self._ui.dependencyLabel, self._words())
 
     def enter(self) -> None:
         if self._report is None:
@@ -107,7 +108,7 @@ class DependenciesSection:
             if done is not None:
                 self._take(done.report)
         except TuckerSegError as error:
-            self._context.status.say(str(error))
+            self._context.status.say(str(error), "bad")
             self._context.status.log(str(error))
             slicer.util.errorDisplay(plain(str(error)))
         finally:

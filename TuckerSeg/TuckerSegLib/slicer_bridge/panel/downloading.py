@@ -5,9 +5,9 @@ from __future__ import annotations
 from slicer.i18n import tr as _
 
 from ...model_zoo.pending import PendingDownload
-from ...printable import printable
 from ..words import bytes_in_words
 from .context import PanelContext
+from .labels import show_words
 
 SMALLEST_TOLD_BYTES = 10**6
 
@@ -23,7 +23,7 @@ class DownloadingSection:
     def refresh(self) -> None:
         pending = self._context.choice.pending
         words = self._context.choice.pending_problem or (pending_words(pending) if pending is not None else "")
-        self._ui.downloadLabel.text = printable(words)
+        show_words(self._ui.downloadLabel, words)
         self._ui.downloadLabel.visible = bool(words) and self._context.busy_with != "run"
 
     def enter(self) -> None:

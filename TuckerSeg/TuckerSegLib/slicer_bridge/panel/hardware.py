@@ -7,11 +7,11 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from ...printable import printable
 from ..client.worker_process import Event
 from ..words import bytes_in_words, plain
 from .context import PanelContext
 from .item_views import disable_entry
+from .labels import show_words
 
 AUTO = "auto"
 
@@ -37,7 +37,8 @@ class HardwareSection:
         index = box.findData(wanted)
         box.currentIndex = index if index >= 0 else 0
         box.toolTip = plain(box.currentText)
-        self._ui.deviceReasonLabel.text = printable(self._reason(wanted))
+        show_words(self._ui.deviceReasonLabel, self._reason(wanted))
+        self._context.choice.obstacles["device"] = self._obstacle(wanted)
 
     def enter(self) -> None:
         self._listing_requested = False  # free memory changes, and so may the devices
@@ -72,8 +73,22 @@ class HardwareSection:
             return _("This device is not on this computer. Choose another one.")
         return device["reason"] or device["offers"]
 
+    def _obstacle(self, wanted: str) -> str:
+        """Why nothing can run on the wanted device; empty where it can, or where the devices are not known yet."""
+        if self._devices is None or wanted == AUTO:
+            return ""
+        device = next((device for device in self._devices if device["id"] == wanted), None)
+        if device is None:
+            return _("The device {device} is not on this computer. Choose another one under Hardware.").format(
+                device=wanted
+            )
+        if device["usable"]:
+            return ""
+        words = _("{name} cannot be used: {reason}. Choose another device under Hardware.")
+        return words.format(name=device["name"], reason=device["reason"])
+
     def _on_error(self, event: Event) -> None:
-        self._ui.deviceReasonLabel.text = event["message"]
+        show_words(self._ui.deviceReasonLabel, event["message"])
         self._context.status.log_error(event)
 
     def _on_device(self, index: int) -> None:

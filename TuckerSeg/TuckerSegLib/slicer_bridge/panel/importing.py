@@ -61,7 +61,7 @@ class ImportingSection:
             self._context.change(model=event["name"])
             self._context.status.say(_("Imported as {name}.").format(name=event["name"]))
         elif event["event"] == "error":
-            self._context.status.say(event["message"])
+            self._context.status.say(event["message"], "bad")
             self._context.status.log_error(event)
         else:
             self._context.status.say(_("Cancelled. Nothing was imported."))

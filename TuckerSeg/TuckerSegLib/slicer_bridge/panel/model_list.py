@@ -79,6 +79,12 @@ def entry_of(name: str) -> ModelEntry:
     return ModelEntry(name, Path(name).name, details=_paragraphs([name]))
 
 
+def warning_of(name: str) -> str:
+    """What one is to be warned of before one relies on a model that comes with the program; empty for any other."""
+    known = catalog.task(name)
+    return known.note if known is not None and known.path is not None else ""
+
+
 def group_of(known: Task) -> str:
     """Heading under which a task stands."""
     if known.license_key_required:

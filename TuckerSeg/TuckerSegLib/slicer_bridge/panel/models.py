@@ -10,11 +10,11 @@ from slicer.i18n import tr as _
 
 from ... import catalog
 from ...catalog import structures
-from ...printable import printable
 from ..client.worker_process import Event
 from ..words import bytes_in_words
 from .context import PanelContext
 from .item_views import disable_entry
+from .labels import show_if_any
 from .model_list import (
     ModelEntry,
     built_in_entries,
@@ -25,6 +25,7 @@ from .model_list import (
     imported_entries,
     other_entries,
     spacing_words,
+    warning_of,
 )
 
 
@@ -57,14 +58,19 @@ class ModelsSection:
         self.look_again()
 
     def close(self) -> None:
-        self._described = None
+        self._forget()
 
     def look_again(self) -> None:
         """What is on this computer may have changed."""
         self._offered = None
-        self._described = None
+        self._forget()
         if self._ui.moreModelsButton.checked:
             self._fill_list()
+
+    def _forget(self) -> None:
+        """Read the chosen model anew: it may have been repaired, or have gone."""
+        self._described = None
+        self._context.choice.obstacles["model"] = ""
 
     def _show_offer(self, model: str) -> None:
         if self._offered is None:
@@ -96,36 +102,50 @@ class ModelsSection:
     def _describe(self, model: str) -> None:
         if model == self._described:
             return
-        known = self._context.choice.task()
+        choice, known = self._context.choice, self._context.choice.task()
         if known is not None:
             self._described = model
-            self._context.choice.model_facts = {
-                "labels": [{"value": value, "name": name} for value, name in known.structures]
-            }
-            words = [entry_of(model).refusal] if known.license_key_required else [*facts_of_task(known), known.note]
-            self._ui.modelNoteLabel.text = printable(" ".join(filter(None, words)))
+            choice.obstacles["model"] = ""
+            choice.model_facts = {"labels": [{"value": value, "name": name} for value, name in known.structures]}
+            refusal = entry_of(model).refusal
+            facts = refusal or " ".join(filter(None, [*facts_of_task(known), known.note]))
+            self._tell(facts, hue="bad" if refusal else "")
         elif self._context.packages_ready:
             self._described = model
-            self._context.choice.model_facts = None
-            self._ui.modelNoteLabel.text = _("Reading the model…")
+            choice.obstacles["model"] = ""
+            choice.model_facts = None
+            self._tell(_("Reading the model…"), warning_of(model))
             self._context.ask(
-                "describe_model", lambda event: self._on_facts(model, event), self._on_bad_model, model=model
+                "describe_model",
+                lambda event: self._on_facts(model, event),
+                lambda event: self._on_bad_model(model, event),
+                model=model,
             )
+
+    def _tell(self, facts: str, warning: str = "", hue: str = "") -> None:
+        """Show what is known of the model, and what one is to be warned of."""
+        show_if_any(self._ui.modelWarningLabel, warning, "warning")
+        show_if_any(self._ui.modelNoteLabel, facts, hue)
 
     def _on_facts(self, model: str, event: Event) -> None:
         if model != self._described:
             return
         self._context.choice.model_facts = event
-        self._ui.modelNoteLabel.text = _("{count} structures, voxels of {spacing} mm, {size}").format(
+        facts = _("{count} structures, voxels of {spacing} mm, {size}").format(
             count=len(event["labels"]),
             spacing=spacing_words(tuple(event["spacing_mm"])),
             size=bytes_in_words(event["model_bytes"]),
         )
+        self._tell(facts, event.get("warning", ""))
         self._context.refresh()
 
-    def _on_bad_model(self, event: Event) -> None:
-        self._ui.modelNoteLabel.text = printable(event["message"])
+    def _on_bad_model(self, model: str, event: Event) -> None:
+        if model != self._described:
+            return
+        self._context.choice.obstacles["model"] = event["message"]
+        self._tell(event["message"], hue="bad")
         self._context.status.log_error(event)
+        self._context.refresh()
 
     def _on_model(self, index: int) -> None:
         self._context.change(model=self._ui.modelComboBox.itemData(index))

@@ -8,10 +8,10 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ...errors import TuckerSegError
-from ...printable import printable
 from ..client.preview import Preview, Wanted
 from ..scene.crosshair import crosshair_position
 from .context import PanelContext
+from .labels import show_words
 
 
 class PreviewingSection(VTKObservationMixin):
@@ -70,4 +70,4 @@ class PreviewingSection(VTKObservationMixin):
         self.refresh()
 
     def _on_status(self, words: str) -> None:
-        self._ui.previewStatusLabel.text = printable(words)
+        show_words(self._ui.previewStatusLabel, words)

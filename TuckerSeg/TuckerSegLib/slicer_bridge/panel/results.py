@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
-from ...printable import printable
 from ...records.statistics import RunStatistics
 from ...text_files import csv_text, write_text
 from ..scene.segmentations import rename_segments
@@ -26,10 +24,10 @@ from ..scene.statistics_nodes import (
 from ..words import plain, seconds_in_words
 from .context import PanelContext
 from .item_views import make_rows_compact
+from .labels import paragraph
 
 STANDARD, SHORT = "standard", "short"
 WIDEST_COLUMN = 150
-WARNING_COLOR = "#c62828"
 
 
 class ResultsSection:
@@ -57,7 +55,8 @@ class ResultsSection:
         for view in (self._ui.costTableView, self._ui.structureTableView):
             _fit_columns(view)
         statistics = statistics_of(node)
-        self._ui.resultsLabel.text = _summary(statistics) if statistics else _("No run yet.")
+        label = self._ui.resultsLabel
+        label.text = _summary(statistics, label) if statistics else _("No run yet.")
         for button in (self._ui.copyResultsButton, self._ui.saveResultsButton):
             button.enabled = statistics is not None
 
@@ -142,7 +141,7 @@ class ResultsSection:
             slicer.util.errorDisplay(plain(str(error)))
 
 
-def _summary(statistics: RunStatistics) -> str:
+def _summary(statistics: RunStatistics, label: qt.QLabel) -> str:
     """Rich text: the warnings first, in a color that is seen, then what was found."""
     s = statistics
     saved = s.original_macs_per_volume / s.macs_per_volume if s.macs_per_volume else 1.0
@@ -157,8 +156,7 @@ def _summary(statistics: RunStatistics) -> str:
         shape = " × ".join(map(str, s.computed_shape))
         words += " " + _("Only a box of {shape} voxels (Z Y X) was computed.").format(shape=shape)
     warnings = [_("Warning: {words}").format(words=each) for each in _warnings(s)]
-    colored = [f'<p style="color: {WARNING_COLOR}">{html.escape(printable(warning))}</p>' for warning in warnings]
-    return "\n".join([*colored, f"<p>{html.escape(printable(words))}</p>"])
+    return "\n".join([*(paragraph(label, each, "bad") for each in warnings), paragraph(label, words)])
 
 
 def _warnings(statistics: RunStatistics) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from ..client.worker_process import Event
 from ..scene.sequences import SequenceRun, browser_of
 from ..words import plain
 from .context import PanelContext
+from .labels import show_if_any
 
 
 class RunningSection:
@@ -32,6 +33,8 @@ class RunningSection:
         button.text = _("Download and segment") if self._context.choice.pending else _("Segment")
         button.enabled = problem is None
         button.toolTip = plain(problem or _("Segment the volume"))
+        show_if_any(self._ui.problemLabel, problem or "", "bad")
+        show_if_any(self._ui.cautionLabel, "\n".join(self._context.choice.cautions()), "warning")
 
     def enter(self) -> None:
         """Nothing to do."""
@@ -68,7 +71,7 @@ class RunningSection:
                 self._context.session.start(*arguments, settings, self._on_event)
         except TuckerSegError as error:
             self._show_running(False)
-            self._context.status.say(str(error))
+            self._context.status.say(str(error), "bad")
 
     def _show_running(self, running: bool) -> None:
         self._context.busy_with = "run" if running else None
@@ -77,7 +80,8 @@ class RunningSection:
         self._ui.applyButton.text = _("Cancel") if running else _("Segment")
         self._ui.applyButton.toolTip = _("Stop the run; the scene stays as it is") if running else ""
         if running:
-            self._ui.downloadLabel.visible = False
+            for label in (self._ui.downloadLabel, self._ui.problemLabel, self._ui.cautionLabel):
+                label.visible = False
 
     def _on_event(self, event: Event) -> None:
         kind = event["event"]
@@ -96,7 +100,7 @@ class RunningSection:
                 self._context.change(outputSegmentation=node)
             self._context.segmented.emit(event["statistics"], node)
         elif event["event"] == "error":
-            self._context.status.say(" ".join(filter(None, (event["message"], event.get("advice")))))
+            self._context.status.say(" ".join(filter(None, (event["message"], event.get("advice")))), "bad")
             self._context.status.log_error(event)
         else:
             self._context.status.say(_("Cancelled. The scene is as it was."))

@@ -8,10 +8,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ...printable import indented, printable
+from ...printable import indented
 from ...records.statistics import STAGE_TITLES
 from ..client.worker_process import Event
 from ..words import bytes_in_words, seconds_in_words
+from .labels import show_words
 
 BAR_STEPS = 1000
 STAGES_OF_BYTES = ("download", "unpack")  # before the run, with a bar of their own
@@ -27,9 +28,13 @@ class StatusDisplay:
         ui.logText.maximumBlockCount = LOG_LINES
         ui.copyLogButton.connect("clicked(bool)", self._on_copy)
 
-    def say(self, words: str) -> None:
-        """Show one line of status."""
-        self._ui.statusLabel.text = printable(words)
+    def say(self, words: str, hue: str = "") -> None:
+        """Show one line of status.
+
+        Args:
+            hue: See ``colors.HUES``; empty for what is neither good nor bad.
+        """
+        show_words(self._ui.statusLabel, words, hue)
 
     def log(self, line: str) -> None:
         """Add a line to the log."""

@@ -21,13 +21,15 @@ from ...errors import ImageError, OutputError
 from ...records.protocol import VolumeFile
 
 PIECE_BYTES = 4 * 2**20
+SHORTEST_MM, LONGEST_MM = 1e-6, 1e6  # of the edges of a voxel
+FLATTEST = 1e-6  # volume of a voxel, relative to that of a box with its edges
 
 
 def check_volume(volume_node: slicer.vtkMRMLScalarVolumeNode | None) -> None:
     """Make sure that a node can be segmented.
 
     Raises:
-        ImageError: None, no voxels, a label map, or several components per voxel.
+        ImageError: None, no voxels, a label map, several components per voxel, or voxels without a volume.
     """
     if volume_node is None:
         raise ImageError("Select the volume to segment.")
@@ -42,6 +44,15 @@ def check_volume(volume_node: slicer.vtkMRMLScalarVolumeNode | None) -> None:
     components = image.GetNumberOfScalarComponents()
     if components != 1:
         raise ImageError(f"{name} has {components} values per voxel; a CT has one. Select another volume.")
+    axes = np.asarray(affine_of(volume_node))[:3, :3]
+    edges_mm = np.linalg.norm(axes, axis=0)
+    if not np.all((edges_mm > SHORTEST_MM) & (edges_mm < LONGEST_MM)):
+        edges = " × ".join(f"{edge:.3g}" for edge in edges_mm)
+        raise ImageError(f"{name} has voxels of {edges} mm. Correct its spacing, or the transform that it is under.")
+    if abs(np.linalg.det(axes)) <= FLATTEST * np.prod(edges_mm):
+        raise ImageError(
+            f"{name} lies in a plane. Correct the directions of its axes, or the transform that it is under."
+        )
 
 
 def array_of(volume_node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
