@@ -1,6 +1,6 @@
 """How a Python class stands in for a C++ widget class."""
 
-import pythonqt
+import qt_namespace
 from PySide6 import QtWidgets
 from PySide6.QtCore import Property
 
@@ -8,7 +8,7 @@ from PySide6.QtCore import Property
 def emulate(cls):
     """Mark a class as standing in for a C++ class: no new public attributes from outside, buildable from .ui files."""
     cls._emulates_cpp = True
-    pythonqt.QUiLoader.factories[cls.__name__] = cls
+    qt_namespace.QUiLoader.factories[cls.__name__] = cls
     return cls
 
 

@@ -18,6 +18,7 @@ import pythonqt
 pythonqt.install()
 import ctk_widgets
 import dialogs
+import lifetime
 import parameter_node
 import qmrml_widgets
 import slicer
@@ -169,6 +170,7 @@ class qSlicerApplication(QtCore.QObject):
 
     def processEvents(self):
         self._qapp.processEvents()
+        lifetime.delete_what_is_due()
 
     def testingEnabled(self):
         return True

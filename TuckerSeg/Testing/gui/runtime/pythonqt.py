@@ -6,6 +6,7 @@ Semantics follow what PythonQt does for wrapped QObjects:
   obj.name               -> objectName;  dynamic properties and named children are attributes, too
   obj.connect("clicked(bool)", f) / obj.disconnect(...) -> bool, message on stderr if no such signal
   callables get at most as many arguments as they take
+  objects without a parent die with their last Python reference (see ``lifetime``); of a deleted one nothing can be read
 """
 
 import enum
@@ -15,13 +16,17 @@ import re
 import sys
 import traceback
 import types
+import weakref
 
+import lifetime
+import shiboken6
 from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
 
 QObject = QtCore.QObject
-_NS = (QtCore, QtGui, QtWidgets, QtUiTools, QtNetwork)
-_get = QObject.__getattribute__
-errors = []  # exceptions raised inside slots: a test must assert that this stays empty
+NAMESPACES = (QtCore, QtGui, QtWidgets, QtUiTools, QtNetwork)
+plain_get = QObject.__getattribute__
+errors = []  # exceptions raised inside slots, and misuse: a test must assert that this stays empty
+loading_ui = False
 _index = {}
 
 
@@ -33,13 +38,14 @@ def _set(obj, name, value):
                 d.__set__(obj, value)
                 return
             break
-    _get(obj, "__dict__")[name] = value
+    plain_get(obj, "__dict__")[name] = value
 
 
-def _property(cls, name):
+def _property(obj, name):
+    cls = type(obj)
     key = (cls, name)
     if key not in _index:
-        meta = cls.staticMetaObject
+        meta = QObject.metaObject(obj)  # the class's own can be gone once an object of it was deleted
         i = meta.indexOfProperty(name)
         _index[key] = meta.property(i) if i >= 0 else None
     return _index[key]
@@ -47,7 +53,7 @@ def _property(cls, name):
 
 def _python_attr(obj, name):
     """True if a Python-level definition (instance dict or Python class) shadows the C++ side."""
-    if name in _get(obj, "__dict__"):
+    if name in plain_get(obj, "__dict__"):
         return True
     for c in type(obj).__mro__:
         if c.__module__.startswith(("PySide6", "Shiboken", "builtins")):
@@ -63,7 +69,7 @@ _reading = set()
 def _read(prop, obj):
     key = (id(obj), prop.name())
     if key in _reading:  # virtual getter (sizeHint, QProgressBar.text): Shiboken looks for a Python override
-        return _get(obj, prop.name())
+        return plain_get(obj, prop.name())
     _reading.add(key)
     try:
         v = prop.read(obj)
@@ -76,16 +82,22 @@ def _read(prop, obj):
     return v
 
 
+def _must_live(obj, name):
+    if not shiboken6.isValid(obj):
+        raise ValueError(f"Trying to use '{name}' of a destroyed {type(obj).__name__} object")
+
+
 def getattribute(self, name):
     if name in _methods:
         return types.MethodType(_methods[name], self)
     if name.startswith("_") or _python_attr(self, name):
-        return _get(self, name)
-    prop = _property(type(self), name)
+        return plain_get(self, name)
+    _must_live(self, name)
+    prop = _property(self, name)
     if prop is not None:
         return _read(prop, self)
     try:
-        return _get(self, name)
+        return plain_get(self, name)
     except AttributeError:
         if name == "name":
             return QObject.objectName(self)
@@ -117,7 +129,10 @@ def _coerce(prop, value):
 def setattribute(self, name, value):
     if name.startswith("_"):
         return _set(self, name, value)
-    prop = _property(type(self), name)
+    _must_live(self, name)
+    prop = _property(self, name)
+    if name == "singleShot" and isinstance(self, QtCore.QTimer):  # hidden by the static method of this name
+        raise AttributeError("Slot 'singleShot' can not be overwritten on QTimer object")
     if prop is not None:
         if not prop.isWritable():
             raise AttributeError(f"Property '{name}' of {type(self).__name__} object is not writable")
@@ -136,7 +151,7 @@ def setattribute(self, name, value):
     if QObject.property(self, name) is not None:
         QObject.setProperty(self, name, value)
         return None
-    if QUiLoader.busy:  # PySide6's loader adds children as attributes of the root widget; PythonQt does not
+    if loading_ui:  # PySide6's loader adds children as attributes of the root widget; PythonQt does not
         return None
     derived = not type(self).__module__.startswith("PySide6") and not getattr(type(self), "_emulates_cpp", False)
     if derived or _python_attr(self, name):
@@ -158,20 +173,26 @@ def _limit(f):
     return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in ps)
 
 
-def _caller(f):
+def _caller(sender, signal, f):
     n = _limit(f)
 
     def call(*a):
-        try:
-            f(*(a if n is None else a[:n]))
-        except Exception as e:  # like PythonQt: printed, not propagated into Qt
-            errors.append(e)
-            traceback.print_exc()
+        with lifetime.Emission(sender, signal, _report):
+            try:
+                f(*(a if n is None else a[:n]))
+            except Exception as e:  # like PythonQt: printed, not propagated into Qt
+                errors.append(e)
+                traceback.print_exc()
 
     return call
 
 
-def _split(sig):
+def _report(error):
+    errors.append(error)
+    print(f"PythonQt: {error}", file=sys.stderr)
+
+
+def split_signature(sig):
     m = re.fullmatch(r"\s*([A-Za-z_]\w*)\s*\((.*)\)\s*", sig)
     return (m.group(1), m.group(2).strip()) if m else (sig, None)
 
@@ -181,12 +202,12 @@ def _bound_signal(obj, sig):
     alias = getattr(type(obj), "_signals", {})
     norm = re.sub(r"\s|const|&", "", sig)
     if norm in alias:
-        return _get(obj, alias[norm])
-    name, args = _split(norm)
+        return plain_get(obj, alias[norm])
+    name, args = split_signature(norm)
     meta = QObject.metaObject(obj)
     if meta.indexOfSignal(norm) < 0:
         return None
-    inst = _get(obj, name)
+    inst = plain_get(obj, name)
     return _overload(inst, meta, norm)
 
 
@@ -208,7 +229,7 @@ def connect(self, *a):
     if len(a) == 2 and isinstance(a[0], str) and callable(a[1]):
         sig, f = a
     elif len(a) == 3 and isinstance(a[0], str):
-        sig, f = a[0], _get(a[1], _split(a[2])[0])
+        sig, f = a[0], plain_get(a[1], split_signature(a[2])[0])
     else:
         raise TypeError(f"connect{a!r}")
     inst = _bound_signal(self, sig)
@@ -217,8 +238,8 @@ def connect(self, *a):
         print(message, file=sys.stderr)
         errors.append(LookupError(message))  # Slicer only prints this; a test wants to fail on it
         return False
-    zero = _split(sig)[1] == ""
-    call = _caller(f)
+    zero = split_signature(sig)[1] == ""
+    call = _caller(weakref.ref(self), sig, f)
     slot = (lambda *x: call()) if zero else call
     inst.connect(slot)
     self.__dict__.setdefault("_pq", []).append((sig, f, inst, slot))
@@ -241,13 +262,19 @@ def className(self):
 
 
 def _delete(self):
-    import shiboken6
-
     shiboken6.delete(self)
 
 
 def _children(self):
     return tuple(QObject.children(self))
+
+
+_qt_settings_value = QtCore.QSettings.value
+
+
+def _settings_value(self, key, default=None):
+    value = _qt_settings_value(self, key, default)
+    return tuple(value) if isinstance(value, list) else value
 
 
 _methods = {
@@ -256,104 +283,20 @@ _methods = {
     "className": className,
     "delete": _delete,
     "children": _children,
+    "deleteLater": lifetime.delete_later,
 }
 
 
 def install():
     QObject.__getattribute__ = getattribute
-    for ns in _NS:  # each PySide6 class has a __setattr__ of its own
+    for ns in NAMESPACES:  # each PySide6 class has a __setattr__ of its own
         for n in dir(ns):
             c = getattr(ns, n)
             if isinstance(c, type) and issubclass(c, QObject):
                 c.__setattr__ = setattribute
     QtCore.QProcess.__getattribute__ = getattribute  # has one of its own
-    sys.modules["qt"] = qt
+    QObject.__bool__ = lambda self: shiboken6.isValid(self)
+    QtCore.QSettings.value = _settings_value
+    import qt_namespace
 
-
-class _Qt(types.ModuleType):
-    """Flat namespace of all Qt classes, as Slicer's `qt` package offers it."""
-
-    def __getattr__(self, name):
-        for ns in _NS:
-            if hasattr(ns, name):
-                v = getattr(ns, name)
-                setattr(self, name, v)
-                return v
-        raise AttributeError(f"module 'qt' has no attribute '{name}'")
-
-
-qt = _Qt("qt")
-
-
-def _first(f):
-    return staticmethod(lambda *a, **k: f(*a, **k)[0])
-
-
-class QFileDialog(QtWidgets.QFileDialog):  # PythonQt returns the string alone, not (string, filter)
-    getOpenFileName = _first(QtWidgets.QFileDialog.getOpenFileName)
-    getOpenFileNames = _first(QtWidgets.QFileDialog.getOpenFileNames)
-    getSaveFileName = _first(QtWidgets.QFileDialog.getSaveFileName)
-
-
-class QInputDialog(QtWidgets.QInputDialog):
-    getText = _first(QtWidgets.QInputDialog.getText)
-    getItem = _first(QtWidgets.QInputDialog.getItem)
-    getInt = _first(QtWidgets.QInputDialog.getInt)
-    getDouble = _first(QtWidgets.QInputDialog.getDouble)
-
-
-qt.QFileDialog, qt.QInputDialog = QFileDialog, QInputDialog
-
-
-class QUiLoader(QtUiTools.QUiLoader):
-    """Builds emulated ctk*/qMRML* classes by name and makes the .ui file's <connections> in Python."""
-
-    factories, busy = {}, False
-
-    def createWidget(self, cls, parent=None, name=""):
-        try:
-            return self._create(cls, parent, name)
-        except BaseException as e:
-            self._failed.append(f"{cls} {name}: {type(e).__name__}: {e}")
-            return QtWidgets.QWidget(parent)
-
-    def _create(self, cls, parent, name):
-        if cls in self.factories:
-            w = self.factories[cls](parent)
-        elif hasattr(QtWidgets, cls):
-            w = getattr(QtWidgets, cls)(parent) if cls != "Line" else QtWidgets.QFrame(parent)
-        elif cls == "Line":
-            w = QtWidgets.QFrame(parent)
-        else:
-            raise NotImplementedError(f".ui file needs widget class {cls}, which this runtime does not emulate")
-        QObject.setObjectName(w, name)
-        return w
-
-    def load(self, device, parent=None):
-        import xml.etree.ElementTree as ET
-
-        root = ET.fromstring(bytes(device.readAll()))
-        links = [{c.tag: (c.text or "") for c in e} for e in root.iter("connection")]
-        for e in root.findall("connections"):
-            root.remove(e)
-        buf = QtCore.QBuffer()
-        buf.setData(ET.tostring(root))
-        buf.open(QtCore.QIODevice.ReadOnly)
-        QUiLoader.busy = True
-        try:
-            self._failed = []
-            w = super().load(buf, parent)
-        finally:
-            QUiLoader.busy = False
-        if self._failed:
-            raise RuntimeError(f".ui file could not be loaded: {self._failed}")
-        byname = {QObject.objectName(o): o for o in [w] + list(QtWidgets.QWidget.findChildren(w, QObject))}
-        for c in links:
-            s, r = byname[c["sender"]], byname[c["receiver"]]
-            if not connect(s, c["signal"], _get(r, _split(c["slot"])[0])):
-                raise RuntimeError(f"connection failed: {c}")
-        return w
-
-
-qt.QUiLoader = QUiLoader
-qt.Signal, qt.Slot, qt.Property = QtCore.Signal, QtCore.Slot, QtCore.Property
+    sys.modules["qt"] = qt_namespace.qt

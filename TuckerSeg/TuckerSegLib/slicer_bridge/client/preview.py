@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import qt
 import slicer
 
 from ...errors import TuckerSegError
 from ...records.protocol import VolumeFile
 from ...records.serialization import to_json
 from ..scene.segmentations import FoundLabel, show_labels
+from .delay import Delay
 from .segmentation_run import RunSettings, read_box
 from .session import Session
 from .volume_transfer import VolumeTransfer
@@ -48,10 +48,7 @@ class Preview:
         self._node: slicer.vtkMRMLSegmentationNode | None = None
         self._transfer: VolumeTransfer | None = None
         self._count = 0
-        self._timer = qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(DEBOUNCE_MS)
-        self._timer.connect("timeout()", self._begin)
+        self._soon = Delay(DEBOUNCE_MS, self._begin)
 
     @property
     def node(self) -> slicer.vtkMRMLSegmentationNode | None:
@@ -61,12 +58,12 @@ class Preview:
     def show(self, wanted: Wanted) -> None:
         """Show this soon; replaces what was wanted before."""
         self._wanted = wanted
-        self._timer.start()
+        self._soon.start()
 
     def clear(self) -> None:
         """Stop, and take the temporary segmentation out of the scene."""
         self._wanted = None
-        self._timer.stop()
+        self._soon.stop()
         if self._transfer is not None:
             self._transfer.stop()
         if self._node is not None and self._node.GetScene() is not None:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import qt
 import slicer
 
 from ...errors import TuckerSegError
 from ...records.protocol import VolumeFile
 from ..scene.volumes import VolumeWriter, volume_file
+from .delay import Delay
 from .workspace import keep_workspace
 
 PIECE_S = 0.03
@@ -41,9 +41,7 @@ class VolumeTransfer:
         self._on_ready, self._on_error, self._on_progress = on_ready, on_error, on_progress
         self._writer: VolumeWriter | None = None
         self._file: VolumeFile | None = None
-        self._timer = qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.connect("timeout()", self._write)
+        self._next_piece = Delay(0, self._write)
 
     def start(self, volume_node: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Begin; a volume that is there already is ready at once.
@@ -57,11 +55,11 @@ class VolumeTransfer:
             return
         self._remove_old_files()
         self._writer = VolumeWriter(volume_node, self._file.path)
-        self._timer.start(0)
+        self._next_piece.start()
 
     def stop(self) -> None:
         """Give up; nothing is called any more."""
-        self._timer.stop()
+        self._next_piece.stop()
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -77,7 +75,7 @@ class VolumeTransfer:
             return
         if not done:
             self._on_progress(self._writer.fraction)
-            self._timer.start(0)
+            self._next_piece.start()
             return
         self._writer = None
         self._on_ready(self._file)

@@ -20,6 +20,7 @@ import slicer
 
 from ...records.protocol import FINAL_EVENTS, MOST_LINE_BYTES, parse_event, request_line, unusable
 from ..installation.python_environment import python_environment, python_executable
+from .delay import Delay
 from .workspace import empty_workspace, keep_workspace, make_workspace, remove_workspace
 
 Event = dict[str, Any]
@@ -50,7 +51,7 @@ class WorkerProcess:
         self._pid: int | None = None
         self._stopping = False
         self._process: qt.QProcess | None = None
-        self._cancel_timers: dict[int, qt.QTimer] = {}
+        self._cancelled: set[int] = set()
 
     @property
     def running(self) -> bool:
@@ -72,7 +73,7 @@ class WorkerProcess:
             return
         keep_workspace(self.folder)
         self._unread, self._said, self._pid, self._stopping = b"", [], None, False
-        process = qt.QProcess()
+        process = qt.QProcess(slicer.app)  # without a parent it would be deleted while its own signal is handled
         process.setProcessEnvironment(python_environment(self._external))
         process.connect("readyReadStandardOutput()", self._read)
         process.connect("readyReadStandardError()", self._read_text)
@@ -96,14 +97,11 @@ class WorkerProcess:
 
     def cancel(self, number: int) -> None:
         """Ask for the end of a request; a worker that cannot answer in time is killed."""
-        if number not in self._listeners or number in self._cancel_timers:
+        if number not in self._listeners or number in self._cancelled:
             return
         self._write(request_line(0, "cancel", target=number))
-        timer = qt.QTimer()
-        timer.setSingleShot(True)
-        timer.connect("timeout()", lambda: self._give_up(number))
-        self._cancel_timers[number] = timer
-        timer.start(CANCEL_GRACE_MS)
+        self._cancelled.add(number)
+        Delay(CANCEL_GRACE_MS, lambda: self._give_up(number)).start()
 
     def wait(self, milliseconds: int = 50) -> None:
         """Let events in, for a script that has no event loop of its own."""
@@ -186,9 +184,7 @@ class WorkerProcess:
 
     def _forget(self, number: int) -> None:
         self._listeners.pop(number, None)
-        timer = self._cancel_timers.pop(number, None)
-        if timer is not None:
-            timer.stop()
+        self._cancelled.discard(number)
 
     def _on_start_failed(self, error: Any = None) -> None:
         """Only for a process that never started; one that ends later reports through ``finished``."""

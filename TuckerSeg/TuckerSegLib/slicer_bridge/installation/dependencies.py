@@ -127,7 +127,7 @@ class DependencyCheck:
         """Start it, unless it runs. Returns at once."""
         if self._process is not None:
             return
-        process = qt.QProcess()
+        process = qt.QProcess(slicer.app)  # without a parent it would be deleted while its own signal is handled
         process.setProcessEnvironment(python_environment(external=self._python is not None))
         process.connect("finished(int,QProcess::ExitStatus)", self._on_finished)
         process.connect("errorOccurred(QProcess::ProcessError)", self._on_error)

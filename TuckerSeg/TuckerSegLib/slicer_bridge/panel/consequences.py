@@ -15,6 +15,7 @@ from ...errors import TuckerSegError
 from ...records.estimate import Estimate, PartEstimate
 from ...records.job import steps_at
 from ...records.serialization import from_json, to_json
+from ..client.delay import Delay
 from ..client.worker_process import Event
 from ..scene.volumes import affine_of, grid_voxels, shape_of
 from ..words import amount, bytes_in_words, plain, seconds_in_words
@@ -37,8 +38,8 @@ class ConsequencesSection:
         self.estimate: Estimate | None = None
         for name, strength in PRESETS.items():
             self._button(name).connect("clicked()", lambda value=strength: self._on_preset(value))
-        self._counting = self._timer(COUNT_DELAY_MS, lambda: self._ask(measure=False))
-        self._measuring = self._timer(MEASURE_DELAY_MS, lambda: self._ask(measure=True))
+        self._counting = Delay(COUNT_DELAY_MS, lambda: self._ask(measure=False))
+        self._measuring = Delay(MEASURE_DELAY_MS, lambda: self._ask(measure=True))
         context.run_ended.connect(self._forget)
 
     def refresh(self) -> None:
@@ -70,13 +71,6 @@ class ConsequencesSection:
 
     def _button(self, name: str) -> qt.QPushButton:
         return getattr(self._ui, f"{name}PresetButton")
-
-    def _timer(self, milliseconds: int, action: Any) -> qt.QTimer:
-        timer = qt.QTimer()
-        timer.setSingleShot(True)
-        timer.setInterval(milliseconds)
-        timer.connect("timeout()", action)
-        return timer
 
     def _on_preset(self, strength: float) -> None:
         self._context.change(rankRatio=strength)
