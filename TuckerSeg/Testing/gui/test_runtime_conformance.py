@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -48,3 +49,41 @@ def test_the_runtime_behaves_as_pythonqt_but_for_the_listed_cases():
         if here != there and not (here.startswith("EXC") and there.startswith("EXC"))
     ]
     assert len(different) == DIFFERENT, "\n".join(map(str, different))
+
+
+@pytest.fixture
+def path_line(slicer_app):
+    import ctk
+
+    line, heard = ctk.ctkPathLineEdit(), []
+    line.connect("currentPathChanged(QString)", heard.append)
+    line.connect("validInputChanged(bool)", heard.append)
+    return SimpleNamespace(widget=line, heard=heard)
+
+
+def test_a_path_line_tells_of_every_text_but_an_empty_one(path_line):
+    path_line.widget.currentPath = "/a"
+    path_line.widget.currentPath = "/ab"
+    path_line.widget.currentPath = ""
+    assert path_line.heard == ["/a", True, "/ab", False]
+
+
+@pytest.mark.parametrize("name_filters", [["Images (*.png *.jpg)"], ["*.png"]])
+def test_a_path_line_tells_only_of_what_its_filters_accept(path_line, name_filters):
+    path_line.widget.nameFilters = name_filters
+    for text in ("/a", "/a.p", "/a.pn", "/a.png", "/a.png/b"):
+        path_line.widget.currentPath = text
+    assert path_line.heard == ["/a.pn", True, "/a.png", False]
+
+
+def test_a_path_line_takes_the_latest_of_its_history_where_it_is_empty(path_line, slicer_app):
+    import ctk
+    import qt
+
+    path_line.widget.settingKey = "conformance"
+    path_line.widget.currentPath = "/a"
+    path_line.widget.addCurrentPathToHistory()
+    other = ctk.ctkPathLineEdit()
+    other.settingKey = "conformance"
+    assert other.currentPath == "/a"
+    qt.QSettings().remove("ctkPathLineEdit/conformance")

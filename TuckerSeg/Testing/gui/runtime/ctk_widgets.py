@@ -3,6 +3,7 @@
 import sys
 import types
 
+from ctk_path_line_edit import ctkPathLineEdit  # noqa: F401  (install() offers it)
 from emulation import emulate, placeholder, prop
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
@@ -174,34 +175,6 @@ class ctkComboBox(QtWidgets.QComboBox):
 class ctkCheckableComboBox(ctkComboBox):
     checkedIndexesChanged = Signal()
     _signals = {"checkedIndexesChanged()": "checkedIndexesChanged"}
-
-
-@emulate
-class ctkPathLineEdit(QtWidgets.QWidget):
-    currentPathChanged = Signal(str)
-    _signals = {"currentPathChanged(QString)": "currentPathChanged"}
-
-    def __init__(self, parent=None):
-        super().__init__(parent)
-        layout = QtWidgets.QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        self._edit = QtWidgets.QLineEdit()
-        self._browse = QtWidgets.QToolButton()
-        self._browse.text = "..."
-        layout.addWidget(self._edit)
-        layout.addWidget(self._browse)
-        self._edit.textChanged.connect(self.currentPathChanged)
-
-    currentPath = Property(str, lambda s: s._edit.text, lambda s, v: setattr(s._edit, "text", v))
-
-    def setCurrentPath(self, v):
-        self.currentPath = v
-
-    filters = prop(int, "_filters", 0)
-    label = prop(str, "_label", "")
-    settingKey = prop(str, "_key", "")
-    showBrowseButton = prop(bool, "_sb", True)
-    showHistoryButton = prop(bool, "_sh", True)
 
 
 @emulate

@@ -127,7 +127,7 @@ def _coerce(prop, value):
 
 
 def setattribute(self, name, value):
-    if name.startswith("_"):
+    if name.startswith("_") or isinstance(value, QtCore.SignalInstance):  # PySide6's own, of an object that Qt made
         return _set(self, name, value)
     _must_live(self, name)
     prop = _property(self, name)

@@ -15,8 +15,7 @@ from ..installation.plan import plan_installation
 from ..words import plain
 from .context import PanelContext
 from .labels import show_words
-
-PYTHON_SETTING = "TuckerSeg/Python"  # of the application, not of a scene: another computer has another Python
+from .python_choice import PythonChoice
 
 
 class DependenciesSection:
@@ -28,13 +27,12 @@ class DependenciesSection:
         self._report: DependencyReport | None = None
         self._check: DependencyCheck | None = None
         ui = self._ui
-        ui.pythonPathLineEdit.currentPath = self._python() or ""
-        ui.pythonPathLineEdit.connect("currentPathChanged(QString)", self._on_python)
+        self._python = PythonChoice(context, self._on_python, self._show)
         ui.dependencyInstallButton.connect("clicked(bool)", self._on_install)
         ui.dependenciesInstallButton.connect("clicked(bool)", self._on_install)
         ui.wheelFolderButton.connect("clicked(bool)", self._on_wheel_folder)
         ui.dependenciesCheckButton.connect("clicked(bool)", self.check)
-        context.session.use_python(self._python())
+        context.session.use_python(self._python.path)
         self._look()
 
     def refresh(self) -> None:
@@ -47,19 +45,29 @@ class DependenciesSection:
             self._look()
 
     def close(self) -> None:
-        if self._check is not None:
-            self._check.stop()
+        self._stop_check()
 
     def check(self) -> None:
         """Import every package in a process of its own, and show what came of it."""
-        self._ui.dependenciesText.plainText = _("Checking…")
+        self._stop_check()
+        self._show(_("Checking…"))
         self._ui.dependenciesCheckButton.enabled = False
-        self._check = DependencyCheck(self._on_report, self._python())
+        self._check = DependencyCheck(self._on_report, self._python.path)
         self._check.start()
+
+    def _stop_check(self) -> None:
+        """What a check that runs would tell is not wanted any more."""
+        if self._check is not None:
+            self._check.stop()
+        self._ui.dependenciesCheckButton.enabled = True
+        self._show_busy(False)
+
+    def _show(self, words: str) -> None:
+        self._ui.dependenciesText.plainText = words
 
     def _look(self) -> None:
         """A quick look; another Python is taken to be complete until it is checked."""
-        self._missing = [] if self._python() else missing_packages()
+        self._missing = [] if self._python.path else missing_packages()
         self._take(None)
 
     def _take(self, report: DependencyReport | None) -> None:
@@ -77,7 +85,7 @@ class DependenciesSection:
 
     def _on_report(self, report: DependencyReport) -> None:
         self._take(report)
-        self._ui.dependenciesText.plainText = report_text(report)
+        self._show(report_text(report))
         self._ui.dependenciesCheckButton.enabled = True
         self._context.refresh()
 
@@ -120,16 +128,13 @@ class DependenciesSection:
         for button in (ui.dependencyInstallButton, ui.dependenciesInstallButton, ui.wheelFolderButton):
             button.enabled = not busy
 
-    def _python(self) -> str | None:
-        """The Python that the user chose; None for Slicer's own."""
-        value = slicer.app.userSettings().value(PYTHON_SETTING)
-        return str(value) if value else None
-
-    def _on_python(self, path: str) -> None:
-        slicer.app.userSettings().setValue(PYTHON_SETTING, path)
-        self._context.session.use_python(path or None)
+    def _on_python(self) -> None:
+        """Another Python runs the worker from now on."""
+        self._stop_check()
+        self._show("")
+        self._context.session.use_python(self._python.path)
         self._look()
-        if path:
+        if self._python.path:
             self.check()
         self._context.refresh()
 
