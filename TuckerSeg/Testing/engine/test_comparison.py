@@ -10,9 +10,9 @@ from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.evaluation.overlap import dice_per_label, mean_dice
 from TuckerSegLib.models.job_compression import compress_as_asked
 from TuckerSegLib.models.model import SegmentationModel
+from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.comparison import ComparisonRow
-from TuckerSegLib.records.job import at_strength
 from TuckerSegLib.records.serialization import from_json
 
 SHAPE = (40, 36, 44)
@@ -46,8 +46,8 @@ def compare(start_worker, hand_over, make_model_folder, job_for, tmp_path):
 
 def as_asked(model: SegmentationModel, strength: float) -> SegmentationModel:
     """What a job at this rank compresses a model to, by the calibration that is there."""
-    job = at_strength(Job(()), strength)
-    return compress_as_asked(model, job, Cache(), Monitor(), None)
+    resolved = resolve(Job(())).at_strength(strength)
+    return compress_as_asked(model, resolved, Cache(), Monitor(), None)
 
 
 def test_the_original_comes_first_and_every_row_is_a_plain_run(compare):

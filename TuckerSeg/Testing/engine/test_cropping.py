@@ -16,7 +16,7 @@ from TuckerSegLib.cli.main import main
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.image import Geometry, cropped, oriented
 from TuckerSegLib.jobs.runs import Runs
-from TuckerSegLib.models.task import Search, search_of
+from TuckerSegLib.models.resolved_job import RoiSearch, resolve
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.preprocessing.preprocess import box_on_network_axes
 from TuckerSegLib.preprocessing.roi import Crop
@@ -140,7 +140,7 @@ def test_a_margin_ends_at_the_edges_and_holds_what_is_asked_for():
 
 
 def search(structures, cut=False):
-    return Search(Job((), inference=EXACT), structures, 9.0, cut)
+    return RoiSearch(resolve(Job((), inference=EXACT)), structures, 9.0, cut)
 
 
 def test_a_fast_network_finds_the_box_and_its_margin(by_value, ct):
@@ -164,13 +164,13 @@ def test_a_structure_that_is_not_found_means_the_whole_volume(by_value, ct, cut)
 
 
 def test_what_is_looked_for_follows_the_catalog():
-    assert search_of(Job((), model="total", structures=("liver",))) is None
-    asked = search_of(Job((), model="total", structures=("liver", "kidneys"), crop="auto"))
-    assert (asked.job.model, asked.margin_mm, asked.cut) == ("total_fastest", 20.0, False)
-    assert set(asked.structures) == {"liver", "kidney_left", "kidney_right"}
-    made_for = search_of(Job((), model="liver_segments"))
-    assert (made_for.job.model, made_for.structures, made_for.cut) == ("total_fastest", ("liver",), True)
-    assert search_of(Job((), model="liver_segments", crop="none")) is None
+    assert resolve(Job((), model="total", structures=("liver",))).roi_search is None
+    sought = resolve(Job((), model="total", structures=("liver", "kidneys"), crop="auto")).roi_search
+    assert (sought.fast.job.model, sought.margin_mm, sought.cut) == ("total_fastest", 20.0, False)
+    assert set(sought.structures) == {"liver", "kidney_left", "kidney_right"}
+    made_for = resolve(Job((), model="liver_segments")).roi_search
+    assert (made_for.fast.job.model, made_for.structures, made_for.cut) == ("total_fastest", ("liver",), True)
+    assert resolve(Job((), model="liver_segments", crop="none")).roi_search is None
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_what_is_looked_for_follows_the_catalog():
 )
 def test_a_box_that_cannot_be_looked_for_is_refused(job, why):
     with pytest.raises(SpecError, match=why):
-        search_of(job)
+        resolve(job)
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def test_a_job_computes_the_box_that_the_fast_task_finds(installed_with_fast, sm
     name = found_by("total_v3_fastest", small, fast)[0]
     job = Job((str(file),), model="total_v3_fast", structures=(name,), inference=EXACT, crop="auto")
     result = run_job(job)
-    crop = find_crop(small, load_task("total_v3_fastest"), search_of(job))
+    crop = find_crop(small, load_task("total_v3_fastest"), resolve(job).roi_search)
     assert crop.box is not None
     expected = segment(small, load_task("total_v3_fast", [name]), EXACT, crop=crop)
     np.testing.assert_array_equal(result.labels, expected.labels)
@@ -228,11 +228,11 @@ def test_networks_that_are_made_for_a_box_get_it_and_no_more(installed_with_fast
     arguments += ["--device", "torch:cpu", "--precision", "fp32"]
     assert main(arguments) == 0
     statistics = json.loads(record.read_text())
-    box = find_crop(small, load_task("total_fastest"), search_of(Job((), model="lung_nodules"))).box
+    box = find_crop(small, load_task("total_fastest"), resolve(Job((), model="lung_nodules")).roi_search).box
     assert statistics["computed_shape"] == [part.stop - part.start for part in box]
     found = np.asarray(nibabel.load(labels).dataobj).T
     task = load_task("lung_nodules")
-    assert task.search.cut and task.search.structures  # resolved with the task, once for all that run it
+    assert task.resolved.roi_search.cut and task.resolved.roi_search.structures
     alone = segment(cropped(small, box), task, EXACT)
     np.testing.assert_array_equal(found[box], alone.labels)
     np.testing.assert_array_equal(found, only(found, box))
@@ -243,11 +243,11 @@ def test_the_worker_looks_once_for_the_box_of_a_volume(installed_with_fast, smal
     runs, monitor = Runs(), Monitor(events.append)
     name = found_by("total_v3_fastest", small, EXACT)[0]
     job = Job((), model="total_v3_fast", structures=(name,), inference=EXACT, crop="auto")
-    first, second = (runs.segment(job, small, monitor) for _ in range(2))
+    first, second = (runs.segment(resolve(job), small, monitor) for _ in range(2))
     np.testing.assert_array_equal(first.labels, second.labels)
     assert [event.get("stage") for event in events].count("locate") == 1
     assert second.statistics.computed_shape == first.statistics.computed_shape is not None
     other = image_from_array(small.array[0] + np.int16(0), affine=small.geometry.matrix)
-    runs.segment(job, other, monitor)
+    runs.segment(resolve(job), other, monitor)
     assert [event.get("stage") for event in events].count("locate") == 2
     runs.close()

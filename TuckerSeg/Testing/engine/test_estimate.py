@@ -16,6 +16,7 @@ from TuckerSegLib.estimation.network import NOT_MEASURED, Estimator
 from TuckerSegLib.estimation.timing import INTERPOLATED
 from TuckerSegLib.jobs.runs import measure_patch
 from TuckerSegLib.models.job_compression import compress_as_asked
+from TuckerSegLib.models.resolved_job import ResolvedJob, resolve
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.estimate import Estimate
 from TuckerSegLib.records.job import steps_at
@@ -25,14 +26,14 @@ PROCESSOR = InferenceSpec(device="torch:cpu", threads=1)
 FLIPPED = ((0, 0, 3.0, -20), (-2.0, 0, 0, 60), (0, 1.5, 0, 10), (0, 0, 0, 1))
 
 
-def job_at(rank_ratio: float = 0.5, inference: InferenceSpec = PROCESSOR, **settings) -> Job:
+def job_at(rank_ratio: float = 0.5, inference: InferenceSpec = PROCESSOR, **settings) -> ResolvedJob:
     if rank_ratio == 1:
-        return Job((), inference=inference)
-    return Job((), method="tucker", compression={"rank_ratio": rank_ratio, **settings}, inference=inference)
+        return resolve(Job((), inference=inference))
+    return resolve(Job((), method="tucker", compression={"rank_ratio": rank_ratio, **settings}, inference=inference))
 
 
-def by_default(rank_ratio: float) -> Job:
-    return Job((), inference=PROCESSOR, steps=steps_at(rank_ratio))
+def by_default(rank_ratio: float) -> ResolvedJob:
+    return resolve(Job((), inference=PROCESSOR, steps=steps_at(rank_ratio)))
 
 
 def image_of(volume):
@@ -233,9 +234,8 @@ def test_the_peak_memory_of_the_built_in_model_is_foretold(
     """A fresh process each, for a peak is of a process's whole life."""
     volume, worker = hand_over(shape, affine), start_worker()
     job = job_for("demo", 0.5, device=device, step_fraction=1.0)
-    question = {name: job[name] for name in ("model", "method", "compression", "inference")}
     place = {"shape": shape, "affine": affine}
-    told = from_json(Estimate, worker.ask("estimate", **question, **place, measure=False)["estimate"])
+    told = from_json(Estimate, worker.ask("estimate", job=job, **place, measure=False)["estimate"])
     answer = worker.ask(
         "segment", job=job, volume=volume.document, labels=str(tmp_path / "labels.npy"), structures=None
     )
@@ -248,8 +248,7 @@ def test_the_peak_memory_of_the_built_in_model_is_foretold(
 def test_the_worker_measures_one_patch_where_it_must_and_only_then(start_worker, hand_over, make_model_folder, job_for):
     worker, volume = start_worker(), hand_over()
     job = job_for(make_model_folder(), 0.5)
-    question = {name: job[name] for name in ("model", "method", "compression", "inference")}
-    question |= {"shape": volume.document["shape"], "affine": volume.document["affine"]}
+    question = {"job": job, "shape": volume.document["shape"], "affine": volume.document["affine"]}
     assert worker.ask("estimate", **question, measure=False)["estimate"]["seconds"] is None
     measured = worker.ask("estimate", **question, measure=True)["estimate"]
     assert measured["seconds"] > 0

@@ -26,6 +26,7 @@ from TuckerSegLib.export import exporter
 from TuckerSegLib.export.settings import ExportSettings
 from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.planning import plan_compression
+from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.job import Step, at_strength, steps_at
 from TuckerSegLib.records.serialization import from_json, to_json
@@ -116,7 +117,7 @@ def test_the_material_of_another_version_or_network_is_not_taken(original, monke
 
 def test_an_estimate_counts_what_the_run_then_counts(original, folder, small_ct, small_image):
     job = Job((str(small_ct),), model=str(folder), inference=PLAIN, steps=steps_at(0.5, "dropping"))
-    told = Estimator(original, Measurements(Cache())).estimate(small_image.geometry, job)
+    told = Estimator(original, Measurements(Cache())).estimate(small_image.geometry, resolve(job))
     found = run_job(job).statistics
     assert (told.parameters, told.macs_per_patch, told.patches) == (
         found.parameters,
@@ -125,7 +126,7 @@ def test_an_estimate_counts_what_the_run_then_counts(original, folder, small_ct,
     )
     assert found.parameters < found.original_parameters
     assert found.compression == "channel dropping, 0.50 kept"
-    original_again = at_strength(job, 1.0)
+    original_again = resolve(job).at_strength(1.0)
     assert Estimator(original, Measurements(Cache())).is_original(original_again)
 
 
@@ -173,9 +174,8 @@ def test_the_worker_takes_what_the_panel_asks(folder, hand_over, tmp_path, monke
     monitor = Monitor(on_event=rows.append)
     assert handlers.describe_model({"model": str(folder)}, monitor)["methods"] == ["tucker", "dropping"]
     job = Job((), model=str(folder), inference=PLAIN, steps=steps_at(0.5, "dropping"))
-    question = {"model": str(folder), "steps": [to_json(step) for step in job.steps], "inference": to_json(PLAIN)}
     place = {"shape": volume.document["shape"], "affine": volume.document["affine"]}
-    told = handlers.estimate({**question, **place}, monitor)["estimate"]
+    told = handlers.estimate({"job": to_json(job), **place}, monitor)["estimate"]
     asked = {"job": to_json(job), "volume": volume.document}
     found = handlers.segment({**asked, "labels": str(tmp_path / "labels.npy")}, monitor)["statistics"]
     assert told["macs_per_patch"] == found["macs_per_patch"]
@@ -208,12 +208,12 @@ def test_tucker_follows_and_is_planned_on_what_was_left(run, original, folder, s
     assert both.cost.macs < between.cost.macs < original.cost.macs == both.original_cost.macs
     assert describe(both).startswith("channel dropping, 0.50 kept; tucker at rank 0.50")
     job = Job((), model=str(folder), steps=tuple(Step(each.method, _fields(each.spec)) for each in both.recipes))
-    told = Estimator(original, Measurements(Cache())).key_of(job)
+    told = Estimator(original, Measurements(Cache())).key_of(resolve(job))
     assert told == compress(between, from_json(TuckerSpec, tuckered.spec)).key
     with pytest.raises(SpecError, match="compressed already by the method tucker"):
         compress(both, TuckerSpec(0.5))
     with pytest.raises(SpecError, match="asked for twice"):
-        Estimator(original, Measurements(Cache())).key_of(Job((), steps=steps_at(0.5) * 2))
+        resolve(Job((), steps=steps_at(0.5) * 2))
 
 
 def _fields(spec):
@@ -232,7 +232,7 @@ def test_a_later_step_is_calibrated_on_what_the_earlier_one_left(original, folde
     again = run_job(job).statistics
     assert again.parts[0].key == first.parts[0].key, "what was found is kept, and taken"
     told = Estimator(original, Measurements(Cache()))
-    assert told.key_of(job) == first.parts[0].key
+    assert told.key_of(resolve(job)) == first.parts[0].key
 
 
 def test_eight_bits_follow_and_stay_eight_bits(original, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from TuckerSegLib.cli.explore import estimate_table
 from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.estimation.network import Estimator
 from TuckerSegLib.image import oriented
+from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.serialization import from_json, to_json
 from TuckerSegLib.records.statistics import RunStatistics, run_rows
@@ -111,7 +112,7 @@ def test_where_there_is_doubt_everything_is_run_and_told(by_value, values, note)
 
 @pytest.mark.parametrize(("name", "border"), [("Dataset001_Small", 0), ("Dataset297_TotalSegmentator_small", -1024)])
 def test_with_its_voxels_at_hand_an_estimate_counts_what_will_be_run(by_value, name, border):
-    ready, job = by_value(name=name), Job((), inference=EXACT)
+    ready, job = by_value(name=name), resolve(Job((), inference=EXACT))
     values = np.pad(body_in_air(), ((0, 0), (6, 0), (0, 9)), constant_values=border)  # zeros are cropped by nnU-Net
     ct = image_from_array(values, spacing_mm=(2.5, 3.5, 3.0))
     ran = segment(ct, ready, EXACT).statistics
@@ -124,7 +125,7 @@ def test_with_its_voxels_at_hand_an_estimate_counts_what_will_be_run(by_value, n
     assert bound.patches >= ran.patches + ran.patches_skipped
     assert "up to" in estimate_table(bound)
     assert "up to" not in estimate_table(counted)
-    everything = estimator.estimate(ct.geometry, Job((), inference=EVERYTHING))
+    everything = estimator.estimate(ct.geometry, resolve(Job((), inference=EVERYTHING)))
     assert (everything.patches, everything.patches_skipped) == (bound.patches, 0)
 
 

@@ -21,6 +21,7 @@ from TuckerSegLib.hardware import torch_cpu
 from TuckerSegLib.jobs.runs import Runs
 from TuckerSegLib.models import calibration as calibrating
 from TuckerSegLib.models import task as segmentation_task
+from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.postprocessing.small_blobs import remove_small_blobs
 from TuckerSegLib.preprocessing import shared_resampling
@@ -210,7 +211,7 @@ def test_a_missing_network_is_downloaded_once_it_is_needed(
         job = Job((str(small_ct),), model="total", inference=PROCESSOR, structures=wanted)
         if by == "run_job":
             return run_job(job, events.append)
-        return Runs().segment(job, small_image, Monitor(events.append))
+        return Runs().segment(resolve(job), small_image, Monitor(events.append))
 
     run("spleen")
     assert file_server.requests == []

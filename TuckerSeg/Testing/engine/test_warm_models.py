@@ -13,6 +13,7 @@ from TuckerSegLib.hardware import torch_cpu
 from TuckerSegLib.jobs import warm_models
 from TuckerSegLib.jobs.runs import Runs
 from TuckerSegLib.jobs.warm_models import MOST_READY, WarmModels
+from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.monitor import Monitor
 
 
@@ -50,7 +51,7 @@ def at(job, rank_ratio):
 
 
 def ready(models, job):
-    return models.ready(job, Monitor())
+    return models.ready(resolve(job), Monitor())
 
 
 def test_the_same_model_is_ready_at_once_and_other_settings_make_another(job, opened):
@@ -123,15 +124,15 @@ def test_a_run_that_fills_the_device_is_done_again_without_the_other_models(job,
         return whole(self, patches)
 
     runs = Runs()
-    expected = runs.segment(job, image, context).labels
-    runs.segment(at(job, 0.5), image, context)
+    expected = runs.segment(resolve(job), image, context).labels
+    runs.segment(resolve(at(job, 0.5)), image, context)
     monkeypatch.setattr(torch_cpu.TorchPredictor, "__call__", full)
-    np.testing.assert_array_equal(runs.segment(job, image, context).labels, expected)
+    np.testing.assert_array_equal(runs.segment(resolve(job), image, context).labels, expected)
     assert calls[0] == 2
     assert opened == [1]
     opened[0] = 2  # somebody else's
     with pytest.raises(OutOfMemoryError):
-        runs.segment(job, image, context)
+        runs.segment(resolve(job), image, context)
     opened[0] = 1
     runs.close()
     assert opened == [0]
@@ -146,21 +147,21 @@ def test_compressing_can_be_stopped_between_layers_and_leaves_nothing_half_done(
 
     models = WarmModels()
     with pytest.raises(Cancelled):
-        models.ready(at(job, 0.5), Monitor(cancelled=stop_in_the_middle))
+        models.ready(resolve(at(job, 0.5)), Monitor(cancelled=stop_in_the_middle))
     assert ready(models, at(job, 0.5)).model.recipes
     models.close()
 
 
 def test_a_task_of_several_networks_leaves_what_is_warm_alone(job, opened, installed_total, image, context):
     runs = Runs()
-    runs.segment(job, image, context)
+    runs.segment(resolve(job), image, context)
     warm = ready(runs._models, job)
     several = replace(job, model="total", structures=("liver", "ribs"))
-    assert len(runs.segment(several, image, context).statistics.parts) == 2
+    assert len(runs.segment(resolve(several), image, context).statistics.parts) == 2
     assert opened == [1]
     assert ready(runs._models, job) is warm
     organs = replace(several, structures=("liver",))  # one network: kept as any other
-    runs.segment(organs, image, context)
+    runs.segment(resolve(organs), image, context)
     assert opened == [2]
     assert ready(runs._models, organs) is ready(runs._models, organs)
     runs.close()
@@ -172,8 +173,8 @@ def test_a_network_of_several_that_fills_the_device_is_run_again_without_what_is
 ):
     runs, whole = Runs(), torch_cpu.prepare
     several = replace(job, model="total", structures=("liver", "ribs"))
-    expected = runs.segment(several, image, context).labels
-    runs.segment(job, image, context)
+    expected = runs.segment(resolve(several), image, context).labels
+    runs.segment(resolve(job), image, context)
 
     def small(load_network, device, spec):
         if opened[0]:
@@ -181,5 +182,5 @@ def test_a_network_of_several_that_fills_the_device_is_run_again_without_what_is
         return whole(load_network, device, spec)
 
     monkeypatch.setattr(torch_cpu, "prepare", small)
-    np.testing.assert_array_equal(runs.segment(several, image, context).labels, expected)
+    np.testing.assert_array_equal(runs.segment(resolve(several), image, context).labels, expected)
     assert opened == [0]

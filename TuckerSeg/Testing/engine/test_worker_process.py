@@ -34,10 +34,7 @@ def long_run(hand_over, make_model_folder, job_for, tmp_path):
 def estimate_of(request, **changes):
     volume = request["volume"]
     question = {
-        "model": request["job"]["model"],
-        "method": None,
-        "compression": {},
-        "inference": to_json(InferenceSpec()),
+        "job": {**request["job"], "inference": to_json(InferenceSpec())},
         "shape": volume["shape"],
         "affine": volume["affine"],
         "measure": False,

@@ -148,6 +148,14 @@ def test_only_one_function_swaps_modules():
     assert users == {"compression/layers.py"}
 
 
+def test_what_a_job_means_is_worked_out_in_one_place():
+    """Below the command line, which also lists and downloads by name, nobody looks a job's task up a second time."""
+    rooms = ("models", "segmentation", "estimation", "jobs", "worker")
+    pattern = re.compile(r"\bcatalog\.task\(|\bspec_of_step\(|\.parts_with\(")
+    users = {file.name for file in FILES if part_of(file) in rooms and pattern.search(file.read_text(encoding="utf-8"))}
+    assert users == {"resolved_job.py", "planning.py"}, "planning.py defines spec_of_step"
+
+
 # Calls that write a file or give it a name, by their last name; of ``open`` and its kind, those for writing
 WRITING = {
     *("write_text", "write_bytes", "rename", "renames", "mkstemp", "mkdtemp", "TemporaryDirectory"),

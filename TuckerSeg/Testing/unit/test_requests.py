@@ -8,22 +8,39 @@ import os
 
 import pytest
 
+from TuckerSegLib import Job
+from TuckerSegLib.records.job import steps_at
 from TuckerSegLib.records.protocol import MOST_LINE_BYTES, REQUESTS, request_line
-from TuckerSegLib.worker.requests import _FIELDS, RequestError, check_fields, lines_of, read_request, strengths_of
+from TuckerSegLib.records.serialization import from_json, to_json
+from TuckerSegLib.worker.requests import (
+    _FIELDS,
+    RequestError,
+    check_fields,
+    job_of,
+    lines_of,
+    read_request,
+    strengths_of,
+)
 
 AFFINE = [[2.0, 0, 0, 0], [0, 2.0, 0, 0], [0, 0, 2.0, 0], [0, 0, 0, 1.0]]
-RUN = {"job": {}, "volume": {}}
+JOB = to_json(Job((), model="total", structures=("liver",), steps=steps_at(0.5), crop="auto"))
+RUN = {"job": JOB, "volume": {}}
 LABELS, FOLDER = os.path.abspath("labels.npy"), os.path.abspath("folder")
 SOUND = {
-    "describe_model": {"model": "demo"},
+    "describe_model": {"job": JOB},
     "devices": {},
-    "estimate": {
-        "model": "demo", "method": None, "compression": {}, "inference": {}, "shape": [3, 4, 5], "affine": AFFINE,
-    },
+    "estimate": {"job": JOB, "shape": [3, 4, 5], "affine": AFFINE},
     "segment": {**RUN, "labels": LABELS, "structures": ["liver"]},
     "preview": {**RUN, "labels": LABELS, "point": [1, 2.5, -3]},
     "compare": {**RUN, "strengths": [0.5], "folder": FOLDER, "box_mm": 120.0, "center": [0, 0, 0]},
     "import_model": {"path": "path", "name": "name"},
+}
+FORMER = {  # as applications of an earlier version say what a job says
+    "describe_model": {"model": "demo", "folds": None},
+    "estimate": {
+        "model": "demo", "method": None, "compression": {}, "inference": {}, "shape": [3, 4, 5], "affine": AFFINE,
+        "steps": [], "folds": ["0"], "calibrate": "auto", "crop": None, "structures": ["liver"],
+    },
 }  # fmt: skip
 
 
@@ -38,13 +55,33 @@ def test_a_sound_request_passes(kind):
     assert (request["id"], request["request"]) == (3, kind)
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in SOUND for name in SOUND[kind]])
-def test_a_field_of_another_type_is_told_by_name(kind, name):
+@pytest.mark.parametrize("kind", ["describe_model", "estimate", "segment", "preview", "compare"])
+def test_every_request_says_its_job_in_the_same_way(kind):
+    request = {"id": 1, "request": kind, **SOUND[kind], "structures": None, "job": {**JOB, "output": "labels.nii.gz"}}
+    assert job_of(request) == from_json(Job, JOB), "labels go where the request says"
+    fields = {name: JOB[name] for name in ("model", "steps", "crop")}
+    former = {**request, "job": None, **fields, "structures": ["liver"], "folds": []}
+    check_fields(former)
+    assert job_of(former) == from_json(Job, JOB)
+    with pytest.raises(RequestError, match=f"{kind}: 'job' should be an object; found nothing"):
+        check_fields({**request, "job": None})
+
+
+def test_fields_of_a_job_beside_it_go_before_its_own():
+    request = {"id": 1, "request": "segment", **SOUND["segment"], "structures": ["spleen"]}
+    assert job_of(request).structures == ("spleen",)
+
+
+FIELDS = [(kind, name, sound) for sound in (SOUND, FORMER) for kind in sound for name in sound[kind]]
+
+
+@pytest.mark.parametrize(("kind", "name", "sound"), FIELDS)
+def test_a_field_of_another_type_is_told_by_name(kind, name, sound):
     for wrong in (3.5, float("nan"), [[]], [float("inf")] * 3, ["a"] * 3, True, "a\0b", [10**400] * 3):
-        request = {"id": 1, "request": kind, **SOUND[kind], name: wrong}
+        request = {"id": 1, "request": kind, **sound[kind], name: wrong}
         if name == "box_mm" and wrong == 3.5:
             continue
-        if name == "structures" and wrong == ["a"] * 3:
+        if name in ("structures", "folds") and wrong == ["a"] * 3:
             continue
         with pytest.raises(RequestError, match=f"{kind}: '{name}' should be .*; found"):
             check_fields(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from .. import image
@@ -11,8 +12,10 @@ from ..analysis.accuracy_curve import Case, CurvePoint, measure_curve
 from ..analysis.accuracy_plot import as_text, draw_curve
 from ..cache import Cache
 from ..jobs.comparison import StrengthResult
+from ..jobs.run import read_volume
 from ..jobs.runs import Runs
 from ..models.model import SegmentationModel
+from ..models.resolved_job import resolve
 from ..monitor import Monitor
 from ..printable import one_line
 from ..records.estimate import Estimate, PartEstimate
@@ -34,9 +37,9 @@ def plan(job: Job, measure: bool, as_json: bool, monitor: Monitor) -> None:
         measure: Run a patch where this computer's speed is not known.
         monitor: Asked whether the user wants no more.
     """
-    volume = image.read_image(job.images if len(job.images) > 1 else job.images[0], job.timepoint)
+    resolved, volume = resolve(job), read_volume(job)
     with contextlib.closing(Runs()) as runs:
-        estimate = runs.estimate(job, volume, measure, monitor)
+        estimate = runs.estimate(resolved, volume, measure, monitor)
     if as_json:
         show_json(to_json(estimate))
     else:
@@ -57,11 +60,11 @@ def compare(job: Job, strengths: list[float], folder: Path | None, as_json: bool
     """
     if folder is not None:
         make_folder(folder)
-    volume = image.read_image(job.images if len(job.images) > 1 else job.images[0], job.timepoint)
+    resolved, volume = resolve(replace(job, output=None)), read_volume(job)
     reporter = JsonReporter() if as_json else TerminalReporter()
     documents, lines = [], []
     with contextlib.closing(reporter), contextlib.closing(Runs()) as runs:
-        for row in runs.compare(job, volume, strengths, monitor.through(reporter), remember=True):
+        for row in runs.compare(resolved, volume, strengths, monitor.through(reporter), remember=True):
             documents.append({**to_json(row.to_record()), "rank_ratio": row.strength})  # the name that scripts know
             lines.append(comparison_line(row))
             if folder is not None:
@@ -167,12 +170,12 @@ COMPARISON_TITLES = (
 
 def comparison_line(row: StrengthResult) -> str:
     """One strength as a line under ``COMPARISON_TITLES``."""
-    found, record = row.result.statistics, row.to_record()
+    statistics, record = row.result.statistics, row.to_record()
     agreement = "" if row.agreement is None else f"{row.agreement:.3f}"
     worst = ", ".join(f"{each.name} {each.dice:.2f}" for each in record.structures[:SHOWN_STRUCTURES])
     return (
-        f"{row.strength:8.2f}{found.parameters / 1e6:14.3f}{found.macs_per_volume * 2e-9:10.1f}"
-        f"{found.seconds['network']:11.2f}{record.seconds:9.2f}{agreement:>11}  {worst}"
+        f"{row.strength:8.2f}{statistics.parameters / 1e6:14.3f}{statistics.macs_per_volume * 2e-9:10.1f}"
+        f"{statistics.seconds['network']:11.2f}{record.seconds:9.2f}{agreement:>11}  {worst}"
     ).rstrip()
 
 

@@ -15,16 +15,15 @@ from ..cache import Cache
 from ..compression import spec_of
 from ..image import Geometry, Image
 from ..models.calibration import calibration_stamp
-from ..models.job_compression import known_calibration, specs_of
+from ..models.job_compression import known_calibration, require_new_methods
 from ..models.material import kept_materials, prepare_folds
 from ..models.model import SegmentationModel
 from ..models.planning import plan_compression, with_calibration
-from ..models.task import search_of
+from ..models.resolved_job import ResolvedJob
 from ..preprocessing.preprocess import grid_shape, grid_voxels
 from ..preprocessing.roi_finder import RoiFinder
 from ..records.compression import Cost
 from ..records.estimate import Estimate, PartEstimate
-from ..records.job import Job
 from ..records.serialization import to_json
 from ..sliding_window import StreamSpec, patch_count
 from ..system_memory import system_memory_bytes
@@ -76,25 +75,27 @@ class Estimator:
         self._load = load or (lambda: model)
         self._known: dict[str, _Compressed] = {}
 
-    def estimate(self, volume: Geometry | Image, job: Job, roi_finder: RoiFinder | None = None) -> Estimate:
+    def estimate(
+        self, volume: Geometry | Image, resolved: ResolvedJob, roi_finder: RoiFinder | None = None
+    ) -> Estimate:
         """Count and foretell a run.
 
         Args:
             volume: Or its geometry: then patches that a run will spare cannot be told from the others.
-            job: Its model is this one; images and output are not looked at.
+            resolved: The job. Its model is this one; images and output are not looked at.
             roi_finder: Which other networks of the run are estimated with; None makes one.
 
         Raises:
             SpecError: A setting out of its range, or the model is compressed already.
             BackendError: The device is not usable.
         """
-        plans, folds, inference = self._model.plans, len(self._model.folds), job.inference.with_step()
+        plans, folds, inference = self._model.plans, len(self._model.folds), resolved.inference
         device, _ = hardware.choose(inference.device, hardware.devices())
         precision, _ = hardware.choose_precision(inference.precision, device)
-        compressed = self._compressed(job)
+        compressed = self._compressed(resolved)
         original = self._model.original_cost
         geometry = volume.geometry if isinstance(volume, Image) else volume
-        patches, skipped = self._patches(volume, job, roi_finder or RoiFinder(inference))
+        patches, skipped = self._patches(volume, resolved, roi_finder or RoiFinder(inference))
         passes = patches * (2 ** len(plans.mirror_axes) if inference.mirroring else 1)
         timing = Timing(self._measurements, planned_setting(plans, device, precision, inference))
         beside_s = timing.beside_network_seconds(geometry, plans)
@@ -134,13 +135,13 @@ class Estimator:
             ),
         )
 
-    def key_of(self, job: Job) -> str:
+    def key_of(self, resolved: ResolvedJob) -> str:
         """Of the network that a job runs, see ``SegmentationModel.key``."""
-        return self._compressed(job).key
+        return self._compressed(resolved).key
 
-    def is_original(self, job: Job) -> bool:
+    def is_original(self, resolved: ResolvedJob) -> bool:
         """Whether a job runs the network as it was trained."""
-        return not self._model.recipes and self.key_of(job) == self._model.key
+        return not self._model.recipes and self.key_of(resolved) == self._model.key
 
     def grid_voxels(self, geometry: Geometry) -> int:
         """Voxels of a volume on the model's grid."""
@@ -160,30 +161,33 @@ class Estimator:
             stored += weight_bytes // (1 if precision == "fp32" else 2)
         return stored
 
-    def _patches(self, volume: Geometry | Image, job: Job, roi_finder: RoiFinder) -> tuple[int, int | None]:
+    def _patches(
+        self, volume: Geometry | Image, resolved: ResolvedJob, roi_finder: RoiFinder
+    ) -> tuple[int, int | None]:
         """Patches to run and to spare; None where the latter is not known."""
         plans = self._model.plans
         convention = plans.resampling_convention
-        boxed = search_of(job) is not None
+        boxed = resolved.roi_search is not None
         if isinstance(volume, Image) and not boxed:
             selection = roi_finder.select_patches(volume, plans, convention)
             return len(selection.origins), selection.skipped
         geometry = volume.geometry if isinstance(volume, Image) else volume
         shape = grid_shape(geometry, plans, convention)
-        count = patch_count(shape, StreamSpec(plans.patch_shape, job.inference.with_step().step_fraction))
+        count = patch_count(shape, StreamSpec(plans.patch_shape, resolved.inference.step_fraction))
         return count, None if boxed or roi_finder.may_skip(shape, plans) else 0
 
-    def _compressed(self, job: Job) -> _Compressed:
-        if not job.recipe:
+    def _compressed(self, resolved: ResolvedJob) -> _Compressed:
+        steps, calibrate = resolved.steps, resolved.job.calibrate
+        if not steps:
             return self._as_it_is()
-        steps = specs_of(self._model, job)
+        require_new_methods(self._model, resolved)
         stamp = (
             calibration_stamp(self._model, self._cache) if any(spec.needs_calibration for _, spec in steps) else None
         )
-        name = f"{[(method, to_json(spec)) for method, spec in steps]} {job.calibrate} {stamp}"
+        name = f"{[(method, to_json(spec)) for method, spec in steps]} {calibrate} {stamp}"
         known = self._known.get(name)
         if known is None or known.about or len(steps) > 1:  # the stamp is that of the first step's calibration
-            self._known[name] = self._planned(steps, job.calibrate)
+            self._known[name] = self._planned(steps, calibrate)
         return self._known[name]
 
     def _as_it_is(self) -> _Compressed:

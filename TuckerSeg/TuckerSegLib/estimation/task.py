@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from ..image import Geometry, Image
 from ..models.model import together
+from ..models.resolved_job import ResolvedJob
 from ..models.task import SegmentationTask, TaskPart
 from ..preprocessing.roi_finder import RoiFinder
 from ..records.estimate import Estimate
-from ..records.job import Job
 from .measurements import Measurements
 from .memory import LABEL_BYTES
 from .network import NOT_MEASURED, Estimator
@@ -34,26 +34,25 @@ class TaskEstimator:
         self._task, self._measurements = task, measurements
         self._estimators = [estimator_of(part) for part in task.parts]
 
-    def estimate(self, volume: Geometry | Image, job: Job) -> Estimate:
+    def estimate(self, volume: Geometry | Image, resolved: ResolvedJob) -> Estimate:
         """Predict the cost of a run on a volume, or on its grid alone; see ``Estimator.estimate``."""
-        job = replace(job, inference=job.inference.with_step(self._task.step_fraction))
         geometry = volume.geometry if isinstance(volume, Image) else volume
-        roi_finder = RoiFinder(job.inference)
-        estimates = [estimator.estimate(volume, job, roi_finder) for estimator in self._estimators]
+        roi_finder = RoiFinder(resolved.inference)
+        estimates = [estimator.estimate(volume, resolved, roi_finder) for estimator in self._estimators]
         named = [
             replace(estimate, parts=tuple(replace(own, name=part.name) for own in estimate.parts))
             for estimate, part in zip(estimates, self._task.parts)
         ]
-        return named[0] if len(named) == 1 else self._sum(named, geometry, job)
+        return named[0] if len(named) == 1 else self._sum(named, geometry, resolved)
 
-    def unmeasured(self, geometry: Geometry, job: Job) -> TaskPart | None:
+    def unmeasured(self, geometry: Geometry, resolved: ResolvedJob) -> TaskPart | None:
         """The first network whose time has not been measured for a job; None where all are known."""
-        seconds = [part.seconds for part in self.estimate(geometry, job).parts]
+        seconds = [part.seconds for part in self.estimate(geometry, resolved).parts]
         return self._task.parts[seconds.index(None)] if None in seconds else None
 
-    def _sum(self, estimates: Sequence[Estimate], geometry: Geometry, job: Job) -> Estimate:
+    def _sum(self, estimates: Sequence[Estimate], geometry: Geometry, resolved: ResolvedJob) -> Estimate:
         """The estimate of all networks, run one after the other."""
-        agreement, source = self._agreement(job)
+        agreement, source = self._agreement(resolved)
         on_grid = max(estimator.grid_voxels(geometry) for estimator in self._estimators)
         beside = max(estimator.weight_bytes for estimator in self._estimators)  # of the network that is read meanwhile
         beside += math.prod(geometry.shape) * LABEL_BYTES + on_grid * SHARED_BYTES
@@ -68,9 +67,9 @@ class TaskEstimator:
             parts=tuple(part for estimate in estimates for part in estimate.parts),
         )
 
-    def _agreement(self, job: Job) -> tuple[float | None, str]:
-        keys = [estimator.key_of(job) for estimator in self._estimators]
-        if all(estimator.is_original(job) for estimator in self._estimators):
+    def _agreement(self, resolved: ResolvedJob) -> tuple[float | None, str]:
+        keys = [estimator.key_of(resolved) for estimator in self._estimators]
+        if all(estimator.is_original(resolved) for estimator in self._estimators):
             return 1.0, "these are the original networks"
         own = self._measurements.agreement(together(keys))
         return (None, NOT_MEASURED) if own is None else (own[0], f"measured on {own[1]} with Compare strengths")

@@ -10,10 +10,11 @@ from .. import image
 from ..cache import Cache
 from ..estimation.measurements import Measurements
 from ..estimation.timing import Timing, planned_setting, remember_run
-from ..models.task import Search, SegmentationTask, bring_all_networks
+from ..models.resolved_job import ResolvedJob, RoiSearch
+from ..models.task import SegmentationTask, bring_all_networks
 from ..monitor import Monitor
 from ..preprocessing.roi import Crop
-from ..records.job import InferenceSpec, Job
+from ..records.job import InferenceSpec
 from ..segmentation.lent import Lent
 from ..segmentation.localization import find_crop
 from ..segmentation.prepared_model import PreparedModel
@@ -33,50 +34,50 @@ class Flow:
 
     def __init__(self, models: OneShotModels | WarmModels, cache: Cache):
         self._models, self._measurements = models, Measurements(cache)
-        self._last_crop: tuple[weakref.ref[image.Image], Search, Crop] | None = None
+        self._last_crop: tuple[weakref.ref[image.Image], RoiSearch, Crop] | None = None
 
     def run(
         self,
-        job: Job,
+        resolved: ResolvedJob,
         read: Callable[[Monitor], Lent[image.Image]],
         monitor: Monitor,
-        output: str | None = None,
     ) -> SegmentationResult:
-        """Segment a whole volume; networks that are missing are downloaded first.
+        """Segment a whole volume; networks that are missing are downloaded first, and labels written where it says so.
 
         Args:
+            resolved: The job; its images are not looked at.
             read: Gives the volume, which may still be on its way, and is not held after it was needed.
-            output: File to write the labels to; None returns them only.
 
         Raises:
             TuckerSegError: See ``segmentation.segment``, and ``image.write_labels``.
             Cancelled: The monitor said so; no file is left behind.
         """
-        bring_all_networks(job, monitor)
+        inference, output = resolved.inference, resolved.job.output
+        bring_all_networks(resolved, monitor)
         tracker = ProgressTracker(monitor.on_event)
         monitor = monitor.through(tracker)
         with monitor.warnings_noted():
             volume = read(monitor)
             with monitor.stage("load"):
-                task = self._models.described(job)
-            crop = self._crop(task.search, volume, monitor)
+                task = self._models.described(resolved)
+            crop = self._crop(resolved.roi_search, volume, monitor)
             with contextlib.closing(self._models.prepared(task, monitor, volume)) as ready:
                 first_network = ready.begin()
                 geometry = volume.lend().geometry
-                tracker.expect_finish(self._beside_network_s(first_network.ready, job.inference, geometry))
+                tracker.expect_finish(self._beside_network_s(first_network.ready, inference, geometry))
                 del first_network  # its memory is needed by those that follow
                 monitor.check()
                 if output:
                     _check_space(output, task, geometry)
-                result = segment(volume, ready, job.inference, monitor, crop=crop)
-            remember_run(result.statistics, job.inference, self._measurements)
+                result = segment(volume, ready, inference, monitor, crop=crop)
+            remember_run(result.statistics, inference, self._measurements)
         monitor.check()
         if output:
             with monitor.stage("write"):
                 result.save(output)
         return result.timed(monitor)
 
-    def _crop(self, search: Search | None, volume: Lent[image.Image], monitor: Monitor) -> Crop | None:
+    def _crop(self, search: RoiSearch | None, volume: Lent[image.Image], monitor: Monitor) -> Crop | None:
         """The box that a job is about, that of the last job where it is the same.
 
         The fast network that finds it is closed before the slow ones are prepared.
@@ -86,7 +87,7 @@ class Flow:
         seen = volume.lend()
         if self._last_crop is None or self._last_crop[0]() is not seen or self._last_crop[1] != search:
             with monitor.stage("locate"):
-                fast = self._models.prepared(self._models.described(search.job), monitor.quiet())
+                fast = self._models.prepared(self._models.described(search.fast), monitor.quiet())
                 with contextlib.closing(fast):
                     crop = find_crop(seen, fast, search, monitor)
             self._last_crop = weakref.ref(seen), search, crop

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ..cache import Cache
 from ..image import Image
+from ..models.resolved_job import ResolvedJob
 from ..models.task import SegmentationTask, task_of
 from ..monitor import Monitor
-from ..records.job import Job
 from ..segmentation.lent import Lent
 from ..segmentation.prepared_task import PreparedTask, prepare_task
 
@@ -21,13 +21,13 @@ class OneShotModels:
     def __init__(self, cache: Cache):
         self._cache = cache
 
-    def described(self, job: Job) -> SegmentationTask:
+    def described(self, resolved: ResolvedJob) -> SegmentationTask:
         """The job's task.
 
         Raises:
             TuckerSegError: See ``models.task.task_of``.
         """
-        return task_of(job, self._cache)
+        return task_of(resolved, self._cache)
 
     def prepared(self, task: SegmentationTask, monitor: Monitor, volume: Lent[Image] | None = None) -> PreparedTask:
         """A task's networks, one after the other; see ``prepare_task``.
@@ -35,4 +35,4 @@ class OneShotModels:
         Args:
             volume: What to calibrate on where that is to be done, and to refit to.
         """
-        return prepare_task(task, task.job.inference, self._cache, monitor, volume and volume.lend)
+        return prepare_task(task, task.resolved.inference, self._cache, monitor, volume and volume.lend)

@@ -11,6 +11,7 @@ from pathlib import Path
 from .. import image
 from ..cache import Cache
 from ..errors import OutputError, SpecError
+from ..models.resolved_job import resolve
 from ..monitor import Listener, Monitor
 from ..records.job import Job
 from ..segmentation.lent import Lent
@@ -44,11 +45,20 @@ def run_job(
         image.check_output(job.output)
         _keep_inputs(job)
     cache, monitor = cache or Cache(), monitor or Monitor(on_event, cancelled)
-    reader = ThreadPoolExecutor(1)
+    resolved, reader = resolve(job), ThreadPoolExecutor(1)
     try:
-        return Flow(OneShotModels(cache), cache).run(job, partial(_begin_reading, reader, job), monitor, job.output)
+        return Flow(OneShotModels(cache), cache).run(resolved, partial(_begin_reading, reader, job), monitor)
     finally:
         reader.shutdown(wait=False)  # a user who stops the run does not wait for the file to be read
+
+
+def read_volume(job: Job) -> image.Image:
+    """Read the image of a job, whose channels may be files of their own.
+
+    Raises:
+        ImageError: See ``image.read_image``.
+    """
+    return image.read_image(job.images if len(job.images) > 1 else job.images[0], job.timepoint)
 
 
 def _begin_reading(reader: ThreadPoolExecutor, job: Job, monitor: Monitor) -> Lent[image.Image]:
@@ -67,4 +77,4 @@ def _keep_inputs(job: Job) -> None:
 
 def _read(job: Job, monitor: Monitor) -> image.Image:
     with monitor.stage("read"):
-        return image.read_image(job.images if len(job.images) > 1 else job.images[0], job.timepoint)
+        return read_volume(job)

@@ -20,10 +20,11 @@ from ..estimation.task import TaskEstimator
 from ..estimation.timing import planned_setting
 from ..image import Box, Geometry, Image
 from ..models.model import together
+from ..models.resolved_job import ResolvedJob
 from ..models.task import SegmentationTask, TaskPart
 from ..monitor import Monitor
 from ..records.estimate import Estimate
-from ..records.job import InferenceSpec, Job, at_strength
+from ..records.job import InferenceSpec
 from ..segmentation.lent import Lent
 from ..segmentation.prepared_model import PreparedModel
 from ..segmentation.prepared_task import prepare_task
@@ -52,11 +53,11 @@ class Runs:
         self._estimators: OrderedDict[str, Estimator] = OrderedDict()
         self._flow = Flow(self._models, cache)
 
-    def described(self, job: Job) -> SegmentationTask:
-        """A job's task; see ``WarmModels.described``."""
-        return self._models.described(job)
+    def described(self, resolved: ResolvedJob) -> SegmentationTask:
+        """The task of a job; see ``WarmModels.described``."""
+        return self._models.described(resolved)
 
-    def segment(self, job: Job, volume: Image, monitor: Monitor) -> SegmentationResult:
+    def segment(self, resolved: ResolvedJob, volume: Image, monitor: Monitor) -> SegmentationResult:
         """A whole volume.
 
         Raises:
@@ -64,26 +65,26 @@ class Runs:
             Cancelled: The monitor said so.
         """
         try:
-            return self._flow.run(job, lambda monitor: Lent.of(volume), monitor)
+            return self._flow.run(resolved, lambda monitor: Lent.of(volume), monitor)
         except OutOfMemoryError:
             if not self._models.close_unused():
                 raise
             # What was kept warm may have been what filled the device.
-            return self._flow.run(job, lambda monitor: Lent.of(volume), monitor)
+            return self._flow.run(resolved, lambda monitor: Lent.of(volume), monitor)
 
     def preview(
-        self, job: Job, volume: Image, point_mm: Sequence[float], monitor: Monitor
+        self, resolved: ResolvedJob, volume: Image, point_mm: Sequence[float], monitor: Monitor
     ) -> tuple[SegmentationResult, Box]:
-        """The one patch around a point; see ``preview.preview``."""
+        """The one patch around a point, without a refit, which takes too long for a look; see ``preview.preview``."""
         monitor = monitor.through(ProgressTracker(monitor.on_event))
         with monitor.stage("load"):
-            task = self._models.described(job)
+            task = self._models.described(resolved.without_refit())
         with contextlib.closing(self._models.prepared(task, monitor, Lent.of(volume))) as ready:
             monitor.check()
-            return preview(volume, ready, job.inference, point_mm, monitor)
+            return preview(volume, ready, resolved.inference, point_mm, monitor)
 
     def compare(
-        self, job: Job, volume: Image, strengths: Sequence[float], monitor: Monitor, remember: bool
+        self, resolved: ResolvedJob, volume: Image, strengths: Sequence[float], monitor: Monitor, remember: bool
     ) -> Iterator[comparison.StrengthResult]:
         """The original and then every strength; each comes when it is done.
 
@@ -96,15 +97,15 @@ class Runs:
 
         def run(strength: float) -> SegmentationResult:
             part = monitor.of(next(numbers), len(strengths) + 1)
-            return self.segment(at_strength(job, strength), volume, part)
+            return self.segment(resolved.at_strength(strength), volume, part)
 
         for row in comparison.compare(strengths, run):
-            if remember and row.agreement is not None and job.structures is None:
+            if remember and row.agreement is not None and resolved.job.structures is None:
                 key = together([part.key for part in row.result.statistics.parts])
                 self._measurements.add_agreement(key, volume.source, row.agreement)
             yield row
 
-    def estimate(self, job: Job, volume: Geometry | Image, measure: bool, monitor: Monitor) -> Estimate:
+    def estimate(self, resolved: ResolvedJob, volume: Geometry | Image, measure: bool, monitor: Monitor) -> Estimate:
         """What a job on a volume would cost.
 
         Args:
@@ -115,17 +116,18 @@ class Runs:
             SpecError: A setting out of its range.
             BackendError: The device is not usable.
         """
-        task = self.described(job)
+        task = self.described(resolved)
         estimator = TaskEstimator(task, self._estimator, self._measurements)
         geometry = volume.geometry if isinstance(volume, Image) else volume
         if measure:
-            for each in (job, at_strength(job, 1.0)) if job.recipe else (job,):
+            alike = resolved.without_refit()
+            for each in (alike, alike.at_strength(1.0)) if alike.steps else (alike,):
                 for _ in task.parts:
                     part = estimator.unmeasured(geometry, each)
                     if part is None:
                         break
-                    self._measure(replace(task, parts=(part,), job=each), len(task.parts) == 1, monitor)
-        return estimator.estimate(volume, job)
+                    self._measure(replace(task, parts=(part,), resolved=each), len(task.parts) == 1, monitor)
+        return estimator.estimate(volume, resolved)
 
     def _measure(self, task: SegmentationTask, keep: bool, monitor: Monitor) -> None:
         """Run a patch of one network; what is built alike is known then, too.
@@ -133,12 +135,12 @@ class Runs:
         Args:
             keep: Leave the network ready for the run that may follow.
         """
-        job, monitor = task.job, monitor.quiet()
+        monitor, inference = monitor.quiet(), task.resolved.inference
         if keep:
-            measure_patch(self._models.ready(job, monitor), job.inference, self._measurements)
+            measure_patch(self._models.ready(task.resolved, monitor), inference, self._measurements)
             return
-        with contextlib.closing(prepare_task(task, job.inference, self._cache, monitor)) as alone:
-            measure_patch(alone.begin().ready, job.inference, self._measurements)
+        with contextlib.closing(prepare_task(task, inference, self._cache, monitor)) as alone:
+            measure_patch(alone.begin().ready, inference, self._measurements)
 
     def close(self) -> None:
         """Give all devices' memory back."""

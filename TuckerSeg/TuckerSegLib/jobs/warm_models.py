@@ -14,9 +14,10 @@ from ..models.calibration import calibration_stamp, volume_id
 from ..models.job_compression import compress_as_asked
 from ..models.loading import files_stamp, load_model
 from ..models.model import SegmentationModel
+from ..models.resolved_job import ResolvedJob
 from ..models.task import SegmentationTask, only_part, task_of
 from ..monitor import Monitor
-from ..records.job import InferenceSpec, Job
+from ..records.job import InferenceSpec
 from ..records.serialization import to_json
 from ..segmentation.lent import Lent
 from ..segmentation.prepared_model import PreparedModel, prepare
@@ -58,7 +59,7 @@ class WarmModels:
             _keep_newest(self._originals, stamp, MOST_LOADED)
         return model
 
-    def ready(self, job: Job, monitor: Monitor, volume: Lent[Image] | None = None) -> PreparedModel:
+    def ready(self, resolved: ResolvedJob, monitor: Monitor, volume: Lent[Image] | None = None) -> PreparedModel:
         """The job's model, compressed as it asks and on its device.
 
         Args:
@@ -70,27 +71,28 @@ class WarmModels:
             TuckerSegError: The model, the compression or the device is not possible.
         """
         with monitor.stage("load"):
-            model = only_part(self.described(job)).load()
-        return self._ready_model(model, job, monitor, volume)
+            model = only_part(self.described(resolved)).load()
+        return self._ready_model(model, resolved, monitor, volume)
 
     def _ready_model(
-        self, model: SegmentationModel, job: Job, monitor: Monitor, volume: Lent[Image] | None
+        self, model: SegmentationModel, resolved: ResolvedJob, monitor: Monitor, volume: Lent[Image] | None
     ) -> PreparedModel:
         monitor.check()
-        asked = self._asked(model, job, volume)
-        settings = _device_settings(job.inference)
-        known = self._compressed_keys.get(asked) if len(job.recipe) < 2 else None  # later steps calibrate, too
-        key = (known, settings)
+        question = self._compression_question(model, resolved, volume)
+        settings = _device_settings(resolved.inference)
+        # Later steps calibrate, too, of which the question says nothing.
+        compressed_key = self._compressed_keys.get(question) if len(resolved.steps) < 2 else None
+        key = (compressed_key, settings)
         if key not in self._ready:
-            model = compress_as_asked(model, job, self._cache, monitor, volume and volume.lend)
-            self._compressed_keys[asked] = model.key
-            _keep_newest(self._compressed_keys, asked, MOST_REMEMBERED)
+            model = compress_as_asked(model, resolved, self._cache, monitor, volume and volume.lend)
+            self._compressed_keys[question] = model.key
+            _keep_newest(self._compressed_keys, question, MOST_REMEMBERED)
             key = (model.key, settings)
         if key not in self._ready:
             while len(self._ready) >= MOST_READY:
                 self._close_oldest()
             with monitor.stage("prepare"):
-                self._ready[key] = self._prepare(model, job.inference)
+                self._ready[key] = self._prepare(model, resolved.inference)
         self._ready.move_to_end(key)
         self._latest = key
         return self._ready[key]
@@ -109,22 +111,25 @@ class WarmModels:
             started = time.perf_counter()
             model = task.parts[0].load()  # of the stage in which the task was described: it is not told twice
             monitor.add("load", time.perf_counter() - started)
-            return prepared_single(self._ready_model(model, task.job, monitor, volume), task)
+            return prepared_single(self._ready_model(model, task.resolved, monitor, volume), task)
         self._latest = None
-        return prepare_task(task, task.job.inference, self._cache, monitor, volume and volume.lend)
+        return prepare_task(task, task.resolved.inference, self._cache, monitor, volume and volume.lend)
 
-    def described(self, job: Job) -> SegmentationTask:
-        """The job's task. A single network of it is loaded to stay in memory, several are not.
+    def described(self, resolved: ResolvedJob) -> SegmentationTask:
+        """The task of a job. A single network of it is loaded to stay in memory, several are not.
 
         Raises:
-            TuckerSegError: See ``segmentation_task.task_of``.
+            TuckerSegError: See ``models.task.task_of``.
         """
-        task = task_of(job, self._cache, self.original)
-        return task if len(task.parts) == 1 else task_of(job, self._cache)
+        task = task_of(resolved, self._cache, self.original)
+        return task if len(task.parts) == 1 else task_of(resolved, self._cache)
 
-    def _asked(self, model: SegmentationModel, job: Job, volume: Lent[Image] | None) -> tuple:
+    def _compression_question(
+        self, model: SegmentationModel, resolved: ResolvedJob, volume: Lent[Image] | None
+    ) -> tuple:
         """What a compression depends on; its calibration may change between runs."""
-        settings = json.dumps([[to_json(step) for step in job.recipe], job.calibrate, job.refit], sort_keys=True)
+        steps = [(method, to_json(spec)) for method, spec in resolved.steps]
+        settings = json.dumps([steps, resolved.job.calibrate, resolved.job.refit], sort_keys=True)
         return model.key, settings, calibration_stamp(model, self._cache), volume and volume_id(volume.lend())
 
     def close_unused(self) -> bool:

@@ -10,7 +10,6 @@ from ..cache import Cache
 from ..errors import SpecError
 from ..image import Image
 from ..monitor import Monitor
-from ..records.job import Job
 from .calibration import (
     ModelCalibration,
     calibrate_model,
@@ -23,8 +22,9 @@ from .compress import cached_compression, compress
 from .file import read_model_facts
 from .material import prepare_folds
 from .model import SegmentationModel
-from .planning import CompressionPlan, plan_compression, require_new_method, spec_of_step, with_calibration
+from .planning import CompressionPlan, plan_compression, require_new_method, with_calibration
 from .refit import refit_model
+from .resolved_job import ResolvedJob
 
 WEIGHTS_ONLY = (
     "The compression goes by the weights alone: no volume was calibrated on, so more accuracy is lost than need be."
@@ -33,7 +33,7 @@ WEIGHTS_ONLY = (
 
 def compress_as_asked(
     model: SegmentationModel,
-    job: Job,
+    resolved: ResolvedJob,
     cache: Cache,
     monitor: Monitor,
     volume: Callable[[], Image] | None,
@@ -50,8 +50,9 @@ def compress_as_asked(
             for where nothing is calibrated.
         ImageError: The volume does not fit the model.
     """
-    before, calibration = model, None
-    for method, spec in specs_of(model, job):
+    require_new_methods(model, resolved)
+    job, before, calibration = resolved.job, model, None
+    for method, spec in resolved.steps:
         before = model
         calibration = known_calibration(model, spec, job.calibrate, cache) if spec.needs_calibration else None
         if spec.needs_calibration:
@@ -78,7 +79,7 @@ def compress_as_asked(
 
 
 def facts_as_asked(
-    facts: SegmentationModel, job: Job, cache: Cache, volume: Callable[[], Image] | None
+    facts: SegmentationModel, resolved: ResolvedJob, cache: Cache, volume: Callable[[], Image] | None
 ) -> SegmentationModel | None:
     """What :func:`compress_as_asked` gives, but for its weights; None where something is left to be computed for that.
 
@@ -89,7 +90,9 @@ def facts_as_asked(
     Raises:
         SpecError: As there.
     """
-    for method, spec in specs_of(facts, job):
+    require_new_methods(facts, resolved)
+    job = resolved.job
+    for method, spec in resolved.steps:
         calibration = None
         if spec.needs_calibration:
             calibration = known_calibration(facts, spec, job.calibrate, cache)
@@ -104,7 +107,7 @@ def facts_as_asked(
     return facts
 
 
-def planned_steps(model: SegmentationModel, job: Job, cache: Cache) -> Iterator[CompressionPlan]:
+def planned_steps(model: SegmentationModel, resolved: ResolvedJob, cache: Cache) -> Iterator[CompressionPlan]:
     """What each step of a job would do to each layer with the calibration that is known; nothing is calibrated.
 
     Args:
@@ -113,9 +116,10 @@ def planned_steps(model: SegmentationModel, job: Job, cache: Cache) -> Iterator[
     Raises:
         SpecError: See :func:`compress_as_asked`.
     """
-    steps = specs_of(model, job)
+    require_new_methods(model, resolved)
+    steps, calibrate = resolved.steps, resolved.job.calibrate
     for number, (method, spec) in enumerate(steps, start=1):
-        calibration = known_calibration(model, spec, job.calibrate, cache) if spec.needs_calibration else None
+        calibration = known_calibration(model, spec, calibrate, cache) if spec.needs_calibration else None
         spec = with_calibration(spec, calibration and calibration.sha256)
         materials = prepare_folds(model, spec, method, cache, calibration) if spec.needs_weights else ()
         plan = plan_compression(model, spec, method, materials)
@@ -126,18 +130,10 @@ def planned_steps(model: SegmentationModel, job: Job, cache: Cache) -> Iterator[
             model = plan.model
 
 
-def specs_of(model: SegmentationModel, job: Job) -> list[tuple[str, Any]]:
-    """Method and ``Spec`` of every step of a job, looked at before anything slow is done.
-
-    Raises:
-        SpecError: A step cannot be asked for so, or its method has been applied to the model before.
-    """
-    steps = [(step.method, spec_of_step(step)) for step in job.recipe]
-    for number, (method, _) in enumerate(steps):
+def require_new_methods(model: SegmentationModel, resolved: ResolvedJob) -> None:
+    """Raise SpecError where a job compresses a model by a method that has been applied to it before."""
+    for method, _ in resolved.steps:
         require_new_method(model, method)
-        if method in [earlier for earlier, _ in steps[:number]]:
-            raise SpecError(f"The compression {method} is asked for twice; it has nothing to say of its own layers.")
-    return steps
 
 
 def known_calibration(model: SegmentationModel, spec: Any, calibrate: str, cache: Cache) -> ModelCalibration | None:

@@ -14,17 +14,17 @@ from pathlib import Path
 from .. import catalog
 from .. import model_zoo as installed_models
 from ..cache import Cache
-from ..catalog.selection import select
 from ..errors import DownloadError, SpecError
 from ..monitor import Monitor
 from ..nnunet.folder import find_model_folder
 from ..records.job import InferenceSpec, Job, steps_at
 from .loading import load_facts, load_model
 from .model import SegmentationModel
+from .resolved_job import ResolvedJob, resolve, wanted_structures
 
 Load = Callable[[str | Path, tuple[str, ...] | None], SegmentationModel]
 
-AS_IT_IS = Job(images=())
+AS_IT_IS = ResolvedJob(Job(images=()), InferenceSpec().with_step())
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,17 @@ class SegmentationTask:
         name: For people.
         parts: In the order in which they run; later ones overwrite.
         label_names: Every label value to its name.
-        job: How the networks are compressed; what else it says is not looked at.
+        resolved: The job that the task is of. A model by itself is of one that says nothing.
         step_fraction: Where a run does not say; None: nnU-Net's.
         structures: Names of the structures that are wanted; None: all.
-        search: What the box that is computed is to be found by; None where the whole volume is meant.
     """
 
     name: str
     parts: tuple[TaskPart, ...]
     label_names: Mapping[int, str]
-    job: Job = AS_IT_IS
+    resolved: ResolvedJob = AS_IT_IS
     step_fraction: float | None = None
     structures: tuple[str, ...] | None = None
-    search: Search | None = None
 
 
 def load_task(
@@ -90,10 +88,10 @@ def load_task(
     """
     wanted = None if structures is None else tuple(structures)
     job = Job(images=(), model=name, folds=folds, structures=wanted, steps=steps_at(rank_ratio))
-    return task_of(job, cache or Cache())
+    return task_of(resolve(job), cache or Cache())
 
 
-def task_of(job: Job, cache: Cache, load: Load | None = None) -> SegmentationTask:
+def task_of(resolved: ResolvedJob, cache: Cache, load: Load | None = None) -> SegmentationTask:
     """The task of a job. A model of the user's is loaded at once, networks of the catalog when their turn comes.
 
     Args:
@@ -103,21 +101,21 @@ def task_of(job: Job, cache: Cache, load: Load | None = None) -> SegmentationTas
         See :func:`load_task`.
     """
     load = load or (lambda path, folds: load_model(path, folds, cache))
-    search, networks = search_of(job), _networks_of(job)
-    if networks is None:
-        task = single_task(load(job.model, job.folds), job)
-        return replace(task, structures=wanted_structures(job, task.label_names, task.name), search=search)
-    known, wanted, parts = networks
-    names = dict(known.structures)
+    job, parts = resolved.job, resolved.networks
+    if not parts:
+        task = single_task(load(job.model, job.folds), resolved)
+        return replace(task, structures=wanted_structures(job, task.label_names, task.name))
+    names = dict(resolved.task.structures)
     located = [
         _located(part, names, folder, job.folds or part.folds, cache, load)
-        for part, folder in zip(parts, _folders(known, parts))
+        for part, folder in zip(parts, _folders(resolved.task, parts))
     ]
-    return SegmentationTask(known.name, tuple(located), names, job, known.step_fraction, wanted, search)
+    name, step_fraction = resolved.task.name, resolved.task.step_fraction
+    return SegmentationTask(name, tuple(located), names, resolved, step_fraction, resolved.structures)
 
 
-def bring_networks(job: Job, monitor: Monitor | None = None) -> None:
-    """Download the networks that a job needs and that are not on this computer.
+def bring_networks(resolved: ResolvedJob, monitor: Monitor | None = None) -> None:
+    """Download the networks of a job that are not on this computer.
 
     Args:
         monitor: Hears of a download, and is asked whether to stop it.
@@ -125,50 +123,27 @@ def bring_networks(job: Job, monitor: Monitor | None = None) -> None:
     Raises:
         DownloadError: They cannot be had.
         Cancelled: The monitor said so.
-        SpecError: No such structure.
     """
-    networks = _networks_of(job)
-    if networks is None:
-        return
-    known, _, parts = networks
-    if None in map(installed_models.find_part, parts):
+    if None in map(installed_models.find_part, resolved.networks):
         from ..model_zoo.installing import ensure_installed
 
-        ensure_installed(known, parts, monitor)
+        ensure_installed(resolved.task, resolved.networks, monitor)
 
 
-def _networks_of(job: Job) -> tuple[catalog.Task, tuple[str, ...] | None, Sequence[catalog.Part]] | None:
-    """The catalog's task of a job, the structures that are wanted of it, and the networks that know one of them.
-
-    Returns:
-        None for a model that is not downloaded: the built-in one, or one of the user's.
-
-    Raises:
-        SpecError: No such structure.
-    """
-    known = catalog.task(job.model)
-    if known is None or known.path is not None:
-        return None
-    wanted = wanted_structures(job, dict(known.structures), known.name)
-    return known, wanted, known.parts_with(wanted)
+def bring_all_networks(resolved: ResolvedJob, monitor: Monitor | None = None) -> None:
+    """Download the networks of a job, that which finds its box included; see :func:`bring_networks`."""
+    bring_networks(resolved, monitor)
+    if resolved.roi_search is not None:
+        bring_networks(resolved.roi_search.fast, monitor)
 
 
-def wanted_structures(job: Job, names: Mapping[int, str], where: str) -> tuple[str, ...] | None:
-    """Names of the labels that a job asks for; None for all.
-
-    Raises:
-        SpecError: No such structure.
-    """
-    return None if job.structures is None else tuple(select(job.structures, names.values(), where))
-
-
-def _folders(known: catalog.Task, parts: Sequence[catalog.Part]) -> list[Path]:
-    """Where networks lie.
+def _folders(task: catalog.Task, parts: Sequence[catalog.Part]) -> list[Path]:
+    """Where the networks of a task lie.
 
     Raises:
         DownloadError: One of them is not here.
     """
-    if reason := installed_models.refusal(known):
+    if reason := installed_models.refusal(task):
         raise DownloadError(reason)
     folders = [installed_models.find_part(part) for part in parts]
     missing = [part for part, folder in zip(parts, folders) if folder is None]
@@ -176,9 +151,9 @@ def _folders(known: catalog.Task, parts: Sequence[catalog.Part]) -> list[Path]:
         names, sizes = ", ".join(part.title for part in missing), [part.size_bytes for part in missing]
         size = "of unknown size" if None in sizes else f"{sum(sizes) / 1e6:.0f} MB"
         raise DownloadError(
-            f"{len(missing)} of {len(parts)} networks of {known.name} ({names}) are not on this computer ({size} to "
+            f"{len(missing)} of {len(parts)} networks of {task.name} ({names}) are not on this computer ({size} to "
             f"download): a first segmentation brings them.",
-            shell=f"So does 'tuckerseg models download {known.name}'.",
+            shell=f"So does 'tuckerseg models download {task.name}'.",
         )
     return folders
 
@@ -197,10 +172,10 @@ def _located(
     return TaskPart(part.title, lambda: load(folder, folds), facts, values)
 
 
-def single_task(model: SegmentationModel, job: Job = AS_IT_IS) -> SegmentationTask:
+def single_task(model: SegmentationModel, resolved: ResolvedJob = AS_IT_IS) -> SegmentationTask:
     """A model as a task of one network."""
     names = {label.value: label.name for label in model.plans.labels}
-    return SegmentationTask(model.name, (TaskPart(model.name, lambda: model, lambda: model),), names, job)
+    return SegmentationTask(model.name, (TaskPart(model.name, lambda: model, lambda: model),), names, resolved)
 
 
 def only_part(task: SegmentationTask) -> TaskPart:
@@ -215,64 +190,3 @@ def only_part(task: SegmentationTask) -> TaskPart:
             "works on one: give the folder of one of them as the model."
         )
     return task.parts[0]
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is looked for.
-
-    Attributes:
-        job: Of the fast task.
-        structures: Names in that task.
-        margin_mm: Around them.
-        cut: Whether the networks see nothing but the box, as they did in training.
-    """
-
-    job: Job
-    structures: tuple[str, ...]
-    margin_mm: float
-    cut: bool
-
-
-def search_of(job: Job) -> Search | None:
-    """What a job's box is to be found by; None where the whole volume is meant.
-
-    Raises:
-        SpecError: A box is asked for, but no structures are, or no fast network is known for the model.
-    """
-    task = catalog.task(job.model)
-    cut = bool(task and task.crop_structures)
-    if job.crop == "none" or (job.crop is None and not cut):
-        return None
-    if not cut and job.structures is None:
-        raise SpecError(
-            "A crop is the box of the structures that are wanted: name them.",
-            shell="That is --structures liver,spleen, for example.",
-        )
-    if task is None or task.crop_task is None:
-        known = ", ".join(each.name for each in catalog.tasks() if each.crop_task)
-        raise SpecError(f"No fast network is known that finds structures for {job.model}; there is one for {known}.")
-    if cut:
-        structures = task.crop_structures
-    else:
-        structures = tuple(select(job.structures, [name for _, name in task.structures], task.name))
-    fast = Job(images=(), model=task.crop_task, inference=_fast(job.inference))
-    return Search(fast, structures, task.crop_margin_mm, cut)
-
-
-def bring_all_networks(job: Job, monitor: Monitor | None = None) -> None:
-    """Download the networks that a job needs, that which finds its box included; see ``bring_networks``."""
-    bring_networks(job, monitor)
-    if search := search_of(job):
-        bring_networks(search.job, monitor)
-
-
-def _fast(inference: InferenceSpec) -> InferenceSpec:
-    """As the job's own run, but in the fast task's steps, and with what is quick where nobody sees the result."""
-    return InferenceSpec(
-        device=inference.device,
-        precision=inference.precision,
-        threads=inference.threads,
-        output_grid="nearest",
-        skip_empty=inference.skip_empty,
-    )

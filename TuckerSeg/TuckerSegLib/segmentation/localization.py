@@ -13,7 +13,7 @@ import numpy as np
 
 from ..cache import Cache
 from ..image import Box, Geometry, Image, filled_box
-from ..models.task import Search
+from ..models.resolved_job import RoiSearch
 from ..monitor import Monitor
 from ..preprocessing.roi import Crop
 from .segment import Segmentable, segment
@@ -24,21 +24,21 @@ NAMED = 3  # structures that a note names
 def find_crop(
     volume: Image,
     fast: Segmentable,
-    search: Search,
+    search: RoiSearch,
     monitor: Monitor | None = None,
     cache: Cache | None = None,
 ) -> Crop:
     """Look for the box of a job.
 
     Args:
-        fast: The network of ``search.job``.
+        fast: The network of ``search.fast``.
         monitor: Asked whether to stop; hears nothing.
         cache: None takes the user's.
 
     Returns:
         Its ``box`` is None where a structure was not found, so that the whole volume is meant; ``note`` says why.
     """
-    result = segment(volume, fast, search.job.inference, (monitor or Monitor()).quiet(), cache)
+    result = segment(volume, fast, search.fast.inference, (monitor or Monitor()).quiet(), cache)
     names = {name: value for value, name in result.label_names.items()}
     box = find_box(result.labels, [names[name] for name in search.structures if name in names])
     found = {structure.name for structure in result.statistics.structures}
@@ -72,7 +72,7 @@ def grown(box: Box, geometry: Geometry, margin_mm: float) -> Box:
     )
 
 
-def _told(box: Box, geometry: Geometry, search: Search, by: str) -> str:
+def _told(box: Box, geometry: Geometry, search: RoiSearch, by: str) -> str:
     sizes = " x ".join(f"{(part.stop - part.start) * mm:.0f}" for part, mm in zip(box, geometry.spacing_mm))
     return (
         f"Only a box of {sizes} mm (Z Y X) was computed: {search.margin_mm:g} mm around {_some(search.structures)}, "

@@ -20,9 +20,10 @@ from ..errors import ModelFolderError
 from ..image import Image
 from ..models.job_compression import compress_as_asked, facts_as_asked
 from ..models.model import SegmentationModel
+from ..models.resolved_job import ResolvedJob
 from ..models.task import SegmentationTask, TaskPart
 from ..monitor import Monitor
-from ..records.job import InferenceSpec, Job
+from ..records.job import InferenceSpec
 from .prepared_model import PreparedModel, prepare
 
 ASK_S = 0.2  # how often a wait asks whether the run is still wanted
@@ -103,7 +104,7 @@ def _prepare_parts(
     volume: Callable[[], Image] | None,
 ) -> Iterator[PreparedPart]:
     loader, count = ThreadPoolExecutor(1), len(task.parts)
-    load = functools.partial(_load, job=task.job, cache=cache, volume=volume, several=count > 1)
+    load = functools.partial(_load, resolved=task.resolved, cache=cache, volume=volume, several=count > 1)
     try:
         loading = loader.submit(load, task.parts[0])
         for number, part in enumerate(task.parts):
@@ -113,7 +114,7 @@ def _prepare_parts(
             with monitor.stage("load"):
                 model = _wait_for(loading, monitor)
             loading = None if last else loader.submit(load, task.parts[number + 1])
-            compress = functools.partial(compress_as_asked, job=task.job, cache=cache, monitor=monitor)
+            compress = functools.partial(compress_as_asked, resolved=task.resolved, cache=cache, monitor=monitor)
             whole = None
             if model.has_weights:
                 model = compress(model, volume=volume)
@@ -135,7 +136,7 @@ def _prepare_parts(
 
 
 def _load(
-    part: TaskPart, job: Job, cache: Cache, volume: Callable[[], Image] | None, several: bool
+    part: TaskPart, resolved: ResolvedJob, cache: Cache, volume: Callable[[], Image] | None, several: bool
 ) -> SegmentationModel:
     """A part's model, after a look at whether it is the one that the task means.
 
@@ -155,10 +156,10 @@ def _load(
             )
     if not several:
         return model
-    found = facts_as_asked(model, job, cache, volume)
-    if found is None or not any(cache.compiled_folder(found.key).glob("*")):
+    facts = facts_as_asked(model, resolved, cache, volume)
+    if facts is None or not any(cache.compiled_folder(facts.key).glob("*")):
         return part.load()
-    return found.without_weights()
+    return facts.without_weights()
 
 
 def _late(part: TaskPart, compress: Callable, volume: Callable[[], Image] | None) -> SegmentationModel:

@@ -8,26 +8,26 @@ from typing import Any
 from .. import catalog
 from .. import model_zoo as installed_models
 from ..compression import METHODS
+from ..models.resolved_job import ResolvedJob
 from ..models.task import SegmentationTask
-from ..records.job import Job
 
 Fields = dict[str, Any]
 
 
-def describe(model: str, folds: tuple[str, ...] | None, described: Callable[[Job], SegmentationTask]) -> Fields:
-    """What a panel shows of a model.
+def describe(resolved: ResolvedJob, described: Callable[[ResolvedJob], SegmentationTask]) -> Fields:
+    """What a panel shows of the model of a job.
 
     Args:
-        model: Name or path.
+        resolved: The job; how it compresses and runs the model is not looked at.
         described: Gives the task of a job.
 
     Raises:
         TuckerSegError: It cannot be read.
     """
-    known = catalog.task(model)
+    known = resolved.task
     if known is not None and not installed_models.refusal(known) and not installed_models.is_installed(known):
         return _from_catalog(known)
-    task = described(Job(images=(), model=model, folds=folds))
+    task = described(resolved)
     models = [part.facts() for part in task.parts]
     plans, counts = models[0].plans, [len(each.folds) for each in models]
     return {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ from ..errors import ImageError, OutputError
 from ..jobs.comparison import StrengthResult
 from ..jobs.runs import Runs
 from ..model_zoo.importing import import_model
+from ..models.resolved_job import ResolvedJob, resolve
 from ..monitor import Monitor
 from ..records.comparison import ComparisonRow
-from ..records.job import InferenceSpec, Job, Step
 from ..records.protocol import BoxFile, VolumeFile
 from ..records.serialization import from_json, to_json
 from .description import describe
-from .requests import strengths_of
+from .requests import job_of, strengths_of
 
 Request = dict[str, Any]
 Fields = dict[str, Any]
@@ -40,7 +39,7 @@ class Handlers:
 
     def describe_model(self, request: Request, monitor: Monitor) -> Fields:
         """Facts of a model or a task for a panel."""
-        return describe(request["model"], _folds(request), self._runs.described)
+        return describe(_resolved(request), self._runs.described)
 
     def devices(self, request: Request, monitor: Monitor) -> Fields:
         """Every device, usable or not, and which one ``auto`` takes."""
@@ -54,27 +53,12 @@ class Handlers:
 
     def estimate(self, request: Request, monitor: Monitor) -> Fields:
         """What a run would cost; with ``measure``, one patch is run where this computer's speed is not known."""
-        job = Job(
-            images=(),
-            model=request["model"],
-            method=request.get("method"),
-            compression=request.get("compression") or {},
-            inference=from_json(InferenceSpec, request["inference"]),
-            folds=_folds(request),
-            calibrate=request.get("calibrate") or "auto",
-            structures=_structures(request),
-            crop=request.get("crop"),
-            steps=_steps(request),
-        )
-        geometry = image.Geometry(tuple(request["shape"]), request["affine"])
-        return {"estimate": to_json(self._runs.estimate(job, geometry, bool(request.get("measure")), monitor))}
+        geometry, measure = image.Geometry(tuple(request["shape"]), request["affine"]), bool(request.get("measure"))
+        return {"estimate": to_json(self._runs.estimate(_resolved(request), geometry, measure, monitor))}
 
     def segment(self, request: Request, monitor: Monitor) -> Fields:
         """A whole volume."""
-        job = from_json(Job, request["job"])
-        if request.get("structures") is not None:
-            job = replace(job, structures=_structures(request))
-        result = self._runs.segment(job, self._read(request), monitor)
+        result = self._runs.segment(_resolved(request), self._read(request), monitor)
         return {
             "statistics": to_json(result.statistics),
             "labels": _plain(write_box(result.labels, Path(request["labels"]))),
@@ -84,25 +68,25 @@ class Handlers:
     def preview(self, request: Request, monitor: Monitor) -> Fields:
         """The one patch around a point."""
         started = time.perf_counter()
-        job = from_json(Job, request["job"])
-        result, box = self._runs.preview(job, self._read(request), request["point"], monitor)
-        found = {structure.value: structure.name for structure in result.statistics.structures}
+        resolved, volume = _resolved(request), self._read(request)
+        result, box = self._runs.preview(resolved, volume, request["point"], monitor)
+        names_in_patch = {structure.value: structure.name for structure in result.statistics.structures}
         return {
             "labels": _plain(write_box(result.labels, Path(request["labels"]), _lower(box))),
-            "label_names": found,
+            "label_names": names_in_patch,
             "seconds": time.perf_counter() - started,
         }
 
     def compare(self, request: Request, monitor: Monitor) -> Fields:
         """The original and several strengths on a volume, or on a box of it."""
-        job, volume, lower = from_json(Job, request["job"]), self._read(request), (0, 0, 0)
+        resolved, volume, lower = _resolved(request), self._read(request), (0, 0, 0)
         if request.get("box_mm"):
             box = image.box_around(volume.geometry, request["center"], (request["box_mm"],) * 3)
             if any(part.stop <= part.start for part in box):
                 raise ImageError("The center of the comparison lies outside the volume; move the crosshair into it.")
             volume, lower = image.cropped(volume, box), _lower(box)
         remember = not request.get("box_mm")
-        rows = self._runs.compare(job, volume, strengths_of(request), monitor, remember)
+        rows = self._runs.compare(resolved, volume, strengths_of(request), monitor, remember)
         for number, row in enumerate(rows):
             record = _write_row(row, Path(request["folder"]), number, lower)
             monitor.tell("row", row=to_json(record))
@@ -159,8 +143,10 @@ def _voxels(file: VolumeFile) -> np.ndarray:
     except Exception as error:  # numpy reads the header as Python's text, and raises whatever that does
         raise ImageError(f"{file.name}: its voxels should be in {file.path} as .npy ({error}).") from error
     if not isinstance(array, np.ndarray) or array.shape != file.shape or [len(row) for row in file.affine] != [4] * 4:
-        found = f"{file.path} has {getattr(array, 'shape', 'several arrays')}"
-        raise ImageError(f"{file.name}: expected {file.shape} voxels (Z Y X) and an affine of 4x4; {found}.")
+        shape = getattr(array, "shape", "several arrays")
+        raise ImageError(
+            f"{file.name}: expected {file.shape} voxels (Z Y X) and an affine of 4x4; {file.path} has {shape}."
+        )
     return array
 
 
@@ -179,13 +165,5 @@ def _plain(box: BoxFile | None) -> Fields | None:
     return to_json(box) if box else None
 
 
-def _folds(request: Request) -> tuple[str, ...] | None:
-    return tuple(request["folds"]) if request.get("folds") else None
-
-
-def _steps(request: Request) -> tuple[Step, ...]:
-    return tuple(from_json(Step, step) for step in request.get("steps") or ())
-
-
-def _structures(request: Request) -> tuple[str, ...] | None:
-    return tuple(request["structures"]) if request.get("structures") is not None else None
+def _resolved(request: Request) -> ResolvedJob:
+    return resolve(job_of(request))

@@ -8,10 +8,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from ..printable import excerpt
+from ..records.job import Job
 from ..records.protocol import MOST_LINE_BYTES
+from ..records.serialization import from_json
 from ..text_files import parse_json
 
 Request = dict[str, Any]
@@ -62,12 +65,30 @@ def check_fields(request: Request) -> None:
     """
     for name, (is_sound, expected) in _FIELDS[request["request"]].items():
         if not is_sound(request.get(name)):
-            found = excerpt(repr(request[name])) if name in request else "nothing"
-            raise RequestError(f"{request['request']}: '{name}' should be {expected}; found {found}.")
+            value = excerpt(repr(request[name])) if name in request else "nothing"
+            raise RequestError(f"{request['request']}: '{name}' should be {expected}; found {value}.")
+    if "job" in _FIELDS[request["request"]] and request.get("job") is None and request.get("model") is None:
+        raise RequestError(f"{request['request']}: 'job' should be {_OBJECT[1]}; found nothing.")
     if request["request"] == "compare" and not strengths_of(request):
         raise RequestError(f"compare: 'strengths' should be {_RATIOS[1]}; found nothing.")
     if request["request"] == "compare" and request.get("box_mm") and not request.get("center"):
         raise RequestError(f"compare: 'center' should be {_POINT[1]} where there is a 'box_mm'; found nothing.")
+
+
+def job_of(request: Request) -> Job:
+    """The job that a request is about: its ``job``. Volume and labels pass through files that the request names.
+
+    Fields of a job that stand in the request itself go before the job's own: applications of an earlier version say an
+    estimate's model and settings so, and the structures of a run.
+
+    Raises:
+        ModelFileError, SpecError: A field is not what it should be.
+    """
+    document = {"images": []} if request.get("job") is None else request["job"]
+    own = {name: request[name] for name in _FIELDS_OF_JOB if request.get(name) is not None}
+    if not own.get("folds", True):
+        del own["folds"]  # none named: all
+    return replace(from_json(Job, {**document, **own}), output=None)
 
 
 def strengths_of(request: Request) -> list[float]:
@@ -124,25 +145,25 @@ _RATIOS: Check = (_list_of(lambda value: _is_number(value) and 0 < value < 1), "
 _SHAPE: Check = (_list_of(_is_size, 3), "a list of 3 whole numbers above 0")
 _AFFINE: Check = (_is_affine, "a list of 4 lists of 4 numbers, whose axes span a volume")
 _LENGTH: Check = (lambda value: _is_number(value) and value >= 0, "a number of mm")
-_RUN = {"job": _OBJECT, "volume": _OBJECT}
+_FIELDS_OF_JOB = {
+    "model": _or_none(_TEXT),
+    "method": _or_none(_TEXT),
+    "compression": _or_none(_OBJECT),
+    "steps": _or_none(_OBJECTS),
+    "inference": _or_none(_OBJECT),
+    "folds": _or_none(_TEXTS),
+    "calibrate": _or_none(_TEXT),
+    "crop": _or_none(_TEXT),
+    "structures": _or_none(_TEXTS),
+}
+_JOB = {"job": _or_none(_OBJECT), **_FIELDS_OF_JOB}
+_RUN = {**_JOB, "volume": _OBJECT}
 
 _FIELDS: dict[str, dict[str, Check]] = {
-    "describe_model": {"model": _TEXT, "folds": _or_none(_TEXTS)},
+    "describe_model": _JOB,
     "devices": {},
-    "estimate": {
-        "model": _TEXT,
-        "method": _or_none(_TEXT),
-        "compression": _or_none(_OBJECT),
-        "steps": _or_none(_OBJECTS),
-        "inference": _OBJECT,
-        "folds": _or_none(_TEXTS),
-        "calibrate": _or_none(_TEXT),
-        "crop": _or_none(_TEXT),
-        "structures": _or_none(_TEXTS),
-        "shape": _SHAPE,
-        "affine": _AFFINE,
-    },
-    "segment": {**_RUN, "labels": _ARRAY_FILE, "structures": _or_none(_TEXTS)},
+    "estimate": {**_JOB, "shape": _SHAPE, "affine": _AFFINE},
+    "segment": {**_RUN, "labels": _ARRAY_FILE},
     "preview": {**_RUN, "labels": _ARRAY_FILE, "point": _POINT},
     "compare": {
         **_RUN,

@@ -108,13 +108,10 @@ def _requests(samples: Samples) -> dict[str, dict[str, Any]]:
     model = str(samples.model_folder)
     job = to_json(Job((), model=model, inference=inference))
     requests = {
-        "describe_model": {"model": model, "folds": None},
+        "describe_model": {"job": job},
         "devices": {},
         "estimate": {
-            "model": model,
-            "method": None,
-            "compression": {},
-            "inference": to_json(inference),
+            "job": job,
             "shape": list(samples.voxels.shape),
             "affine": affine,
             "measure": False,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ... import catalog, compression
+from ... import compression
 from ...cache import Cache
 from ...errors import OutputError, SpecError
 from ...image import Image, read_image
@@ -17,6 +17,7 @@ from ...models.calibration import calibrate_model, store_calibration, stored_cal
 from ...models.job_compression import compress_as_asked, planned_steps
 from ...models.loading import load_model
 from ...models.model import SegmentationModel
+from ...models.resolved_job import resolve
 from ...models.task import bring_networks, task_of
 from ...records.compression import Cost
 from ...records.job import DEFAULT_METHOD, Job, Step
@@ -44,11 +45,11 @@ def compress(options: argparse.Namespace) -> None:
 
 def _compress_to_file(options: argparse.Namespace) -> None:
     output = model_output(options.output)
-    known = catalog.task(options.model)
-    if known is not None and len(known.parts) > 1:
+    task = resolve(compression_job(options)).task
+    if task is not None and len(task.parts) > 1:
         raise SpecError(
-            f"{known.name} has {len(known.parts)} networks, and a file holds one. Leave {options.output} out: "
-            f"'tuckerseg compress {known.name}' prepares all of them in the cache."
+            f"{task.name} has {len(task.parts)} networks, and a file holds one. Leave {options.output} out: "
+            f"'tuckerseg compress {task.name}' prepares all of them in the cache."
         )
     bring(options.model, options)
     model = load_model(options.model, folds_of(options))
@@ -60,14 +61,14 @@ def _compress_to_file(options: argparse.Namespace) -> None:
 
 def _compress_into_cache(options: argparse.Namespace) -> None:
     """Every network of a task is compressed and compiled, so that segmenting finds it ready."""
-    job, cache = compression_job(options), Cache()
+    resolved, cache = resolve(compression_job(options)), Cache()
     before = sum(entry.size_bytes for entry in cache.entries())
     with contextlib.closing(TerminalReporter()) as reporter:
         monitor = options.monitor.through(reporter)
-        bring_networks(job, monitor)
+        bring_networks(resolved, monitor)
         volume = (lambda: read_image(options.ct)) if options.ct else None
         task = prepare_task(
-            task_of(job, cache), job.inference, cache, monitor.through(ProgressTracker(reporter)), volume
+            task_of(resolved, cache), resolved.inference, cache, monitor.through(ProgressTracker(reporter)), volume
         )
         with contextlib.closing(task):
             for part in task:
@@ -89,22 +90,22 @@ def cost_words(model: SegmentationModel) -> str:
 
 def calibrate(options: argparse.Namespace) -> None:
     """``tuckerseg calibrate CT...``: adds volumes to the calibration of a model, or of each network of a task."""
-    job, cache = Job(images=(), model=options.model, folds=folds_of(options)), Cache()
-    for part in task_of(job, cache).parts:
+    resolved, cache = resolve(Job(images=(), model=options.model, folds=folds_of(options))), Cache()
+    for part in task_of(resolved, cache).parts:
         _calibrate(part.load(), options, cache)
 
 
 def _calibrate(model: SegmentationModel, options: argparse.Namespace, cache: Cache) -> None:
-    found = None if options.anew else stored_calibration(model, cache)
+    calibration = None if options.anew else stored_calibration(model, cache)
     for path in options.ct:
         volume = read_image(path)
-        if found is not None and volume_id(volume) in found.volume_ids:
+        if calibration is not None and volume_id(volume) in calibration.volume_ids:
             say(f"{path}: is part of the calibration already")
             continue
-        found = calibrate_model(model, volume, found, monitor=options.monitor)
-        store_calibration(model, found, cache)
+        calibration = calibrate_model(model, volume, calibration, monitor=options.monitor)
+        store_calibration(model, calibration, cache)
         say(f"{path}: calibrated")
-    say(f"{model.name}: calibrated on {found.patches} patches of {', '.join(found.volumes)}")
+    say(f"{model.name}: calibrated on {calibration.patches} patches of {', '.join(calibration.volumes)}")
 
 
 def inspect(options: argparse.Namespace) -> None:
@@ -112,10 +113,11 @@ def inspect(options: argparse.Namespace) -> None:
     model = load_model(options.model, folds_of(options))
     recipes = [recipe for recipe in model.recipes if recipe.changes]  # a training has none
     done = [recipe.method for recipe in recipes]
-    asked = tuple(step for step in steps_of(options) if step.method not in done)
-    if not (asked or recipes):
-        asked = (Step(DEFAULT_METHOD, strength=1.0),)
-    recipes += [plan.recipe for plan in planned_steps(model, replace(compression_job(options), steps=asked), Cache())]
+    steps = tuple(step for step in steps_of(options) if step.method not in done)
+    if not (steps or recipes):
+        steps = (Step(DEFAULT_METHOD, strength=1.0),)
+    resolved = resolve(replace(compression_job(options), steps=steps))
+    recipes += [plan.recipe for plan in planned_steps(model, resolved, Cache())]
     changes = [(recipe.method, change) for recipe in recipes for change in recipe.changes]
     if options.json:
         show_json([{**to_json(change), **change.details} for _, change in changes])
@@ -143,8 +145,7 @@ def compressed(
     Args:
         volume: See ``compress_as_asked``.
     """
-    job = compression_job(options)
-    return compress_as_asked(model, job, Cache(), options.monitor.quiet(), volume)
+    return compress_as_asked(model, resolve(compression_job(options)), Cache(), options.monitor.quiet(), volume)
 
 
 def model_output(path: str) -> Path:

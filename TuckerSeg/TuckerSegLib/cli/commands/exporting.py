@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ... import catalog
 from ... import model_zoo as installed_models
 from ...cache import Cache
 from ...errors import OutputError
@@ -16,6 +15,7 @@ from ...export import exporter
 from ...export.settings import Exported, ExportSettings
 from ...image import read_image
 from ...models.model import SegmentationModel
+from ...models.resolved_job import resolve
 from ...models.task import only_part, task_of
 from ...nnunet.folder import find_model_folder
 from ...records.job import Job
@@ -62,20 +62,20 @@ def _networks(options: argparse.Namespace, settings: ExportSettings) -> list[Net
     Raises:
         SpecError: Several networks would go to one place.
     """
-    task = task_of(Job(images=(), model=options.model, folds=folds_of(options)), Cache())
+    resolved = resolve(Job(images=(), model=options.model, folds=folds_of(options)))
+    task = task_of(resolved, Cache())
     if options.format != "nnunet" or settings.dataset_name:
         only_part(task)
-    known = catalog.task(options.model)
-    if known is None or known.path is not None:
+    if not resolved.networks:
         source, _ = installed_models.locate(options.model)
         return [NetworkExport(task.parts[0].load, source, settings)]
     return [
         NetworkExport(
             part.load,
-            installed_models.find_part(facts),
-            replace(settings, trainer_folder=settings.trainer_folder or facts.configuration),
+            installed_models.find_part(listed),
+            replace(settings, trainer_folder=settings.trainer_folder or listed.configuration),
         )
-        for part, facts in zip(task.parts, known.parts, strict=True)
+        for part, listed in zip(task.parts, resolved.networks, strict=True)
     ]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import slicer
@@ -94,7 +94,7 @@ class Preview:
         worker.request(
             "preview",
             lambda event: self._on_event(wanted, labels, event),
-            job=to_json(replace(wanted.settings.job(), refit=False)),  # a minute is too long for a look
+            job=to_json(wanted.settings.job()),
             volume=to_json(file),
             point=list(wanted.point),
             labels=str(labels),

@@ -13,7 +13,6 @@ from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
 from ...records.estimate import Estimate, PartEstimate
-from ...records.job import steps_at
 from ...records.serialization import from_json, to_json
 from ..client.delay import Delay
 from ..client.worker_process import Event
@@ -88,12 +87,7 @@ class ConsequencesSection:
             return None
         volume_node = self._context.parameters.inputVolume
         return {
-            "model": settings.model,
-            "steps": [to_json(step) for step in steps_at(settings.strength, settings.method)],
-            "calibrate": settings.calibrate,
-            "inference": to_json(settings.inference),
-            "structures": list(settings.structures) if settings.structures is not None else None,
-            "crop": settings.crop,
+            "job": to_json(settings.job()),
             "shape": list(shape_of(volume_node)),
             "affine": [list(row) for row in affine_of(volume_node)],
         }

@@ -10,6 +10,8 @@ from slicer.i18n import tr as _
 
 from ... import catalog
 from ...catalog import structures
+from ...records.job import Job
+from ...records.serialization import to_json
 from ..client.worker_process import Event
 from ..words import bytes_in_words
 from .context import PanelContext
@@ -119,7 +121,7 @@ class ModelsSection:
                 "describe_model",
                 lambda event: self._on_facts(model, event),
                 lambda event: self._on_bad_model(model, event),
-                model=model,
+                job=to_json(Job(images=(), model=model)),
             )
 
     def _tell(self, facts: str, warning: str = "", hue: str = "") -> None:

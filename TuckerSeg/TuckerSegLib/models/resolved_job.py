@@ -1,0 +1,150 @@
+"""A job together with what follows from it, worked out once, before a model is read.
+
+Whoever takes part in a run, an estimate or a preview gets this record, so that nobody asks the catalog or the
+compression methods a second time. It knows nothing of files and weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .. import catalog
+from ..catalog.selection import select
+from ..errors import SpecError
+from ..records.job import InferenceSpec, Job, at_strength
+from .planning import spec_of_step
+
+Steps = tuple[tuple[str, Any], ...]  # method and Spec of each step of a compression
+
+
+@dataclass(frozen=True)
+class ResolvedJob:
+    """A job, and what follows from it.
+
+    Attributes:
+        job: As it was asked for.
+        inference: The job's own, with a step fraction: the one asked for, else the task's usual one, else nnU-Net's.
+        task: The catalog's task that the model's name stands for; None for any other model.
+        networks: Those of the task that are run, in their order. Empty for the built-in model and for a model of the
+            user's, which is one network that is not downloaded.
+        structures: Names of the task's structures that are wanted; None for all. Also None where ``networks`` is
+            empty: which structures such a model has is known when it is read, see ``task.task_of``.
+        steps: Method and ``Spec`` of each step of the compression; none where the model runs as it is.
+        roi_search: What the box that is computed is to be found by; None where the whole volume is meant.
+    """
+
+    job: Job
+    inference: InferenceSpec
+    task: catalog.Task | None = None
+    networks: tuple[catalog.Part, ...] = ()
+    structures: tuple[str, ...] | None = None
+    steps: Steps = ()
+    roi_search: RoiSearch | None = None
+
+    def at_strength(self, strength: float) -> ResolvedJob:
+        """The same at another strength of the compression's last step; see ``records.job.at_strength``.
+
+        Raises:
+            SpecError: The method cannot be asked for so.
+        """
+        job = at_strength(self.job, strength)
+        return replace(self, job=job, steps=_steps_of(job))
+
+    def without_refit(self) -> ResolvedJob:
+        """The same without the fit to the volume, which takes a minute and changes nothing of what a run costs.
+
+        For previews and for measurements of speed.
+        """
+        return replace(self, job=replace(self.job, refit=False))
+
+
+@dataclass(frozen=True)
+class RoiSearch:
+    """How the region of interest of a job is found: the box around some structures, by a fast task.
+
+    Attributes:
+        fast: The job of the fast task.
+        structures: Names of the structures in that task.
+        margin_mm: Margin around them.
+        cut: Whether the networks see nothing but the box, as they did in training.
+    """
+
+    fast: ResolvedJob
+    structures: tuple[str, ...]
+    margin_mm: float
+    cut: bool
+
+
+def resolve(job: Job) -> ResolvedJob:
+    """Work out what follows from a job. Reads neither images nor models.
+
+    Raises:
+        SpecError: No such structure; a box is asked for, but no structures are, or no fast task is known for the
+            model; no such compression method, or settings that it does not have.
+    """
+    task = catalog.task(job.model)
+    downloads = task is not None and task.path is None
+    structures = wanted_structures(job, dict(task.structures), task.name) if downloads else None
+    return ResolvedJob(
+        job,
+        job.inference.with_step(task.step_fraction if downloads else None),
+        task,
+        tuple(task.parts_with(structures)) if downloads else (),
+        structures,
+        _steps_of(job),
+        _roi_search_of(job, task),
+    )
+
+
+def wanted_structures(job: Job, names: Mapping[int, str], where: str) -> tuple[str, ...] | None:
+    """Names of the labels that a job asks for; None for all.
+
+    Args:
+        names: Every label value of the model to its name.
+        where: The model or task that has these labels, for messages.
+
+    Raises:
+        SpecError: No such structure.
+    """
+    return None if job.structures is None else tuple(select(job.structures, names.values(), where))
+
+
+def _steps_of(job: Job) -> Steps:
+    steps = tuple((step.method, spec_of_step(step)) for step in job.recipe)
+    methods = [method for method, _ in steps]
+    for number, method in enumerate(methods):
+        if method in methods[:number]:
+            raise SpecError(f"The compression {method} is asked for twice; it has nothing to say of its own layers.")
+    return steps
+
+
+def _roi_search_of(job: Job, task: catalog.Task | None) -> RoiSearch | None:
+    cut = bool(task and task.crop_structures)
+    if job.crop == "none" or (job.crop is None and not cut):
+        return None
+    if not cut and job.structures is None:
+        raise SpecError(
+            "A crop is the box of the structures that are wanted: name them.",
+            shell="That is --structures liver,spleen, for example.",
+        )
+    if task is None or task.crop_task is None:
+        with_fast_task = ", ".join(each.name for each in catalog.tasks() if each.crop_task)
+        raise SpecError(
+            f"No fast network is known that finds structures for {job.model}; there is one for {with_fast_task}."
+        )
+    structures = task.crop_structures if cut else wanted_structures(job, dict(task.structures), task.name)
+    fast = resolve(Job(images=(), model=task.crop_task, inference=_fast(job.inference)))
+    return RoiSearch(fast, structures, task.crop_margin_mm, cut)
+
+
+def _fast(inference: InferenceSpec) -> InferenceSpec:
+    """As the job's own run, but in the fast task's steps, and with what is quick where nobody sees the result."""
+    return InferenceSpec(
+        device=inference.device,
+        precision=inference.precision,
+        threads=inference.threads,
+        output_grid="nearest",
+        skip_empty=inference.skip_empty,
+    )
