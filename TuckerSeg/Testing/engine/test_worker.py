@@ -157,7 +157,9 @@ def test_a_model_and_the_hardware_are_described(start_worker, make_model_folder)
     assert hardware["automatic"]["reason"]
 
 
-def test_errors_come_in_words_and_the_next_request_is_served(start_worker, hand_over, make_model_folder, job_for):
+def test_errors_come_in_words_and_the_next_request_is_served(
+    start_worker, hand_over, make_model_folder, job_for, tmp_path
+):
     worker, volume = start_worker(), hand_over()
     absent = worker.ask("describe_model", model="/nowhere/model")
     assert (absent["event"], absent["kind"]) == ("error", "ModelFolderError")
@@ -165,7 +167,8 @@ def test_errors_come_in_words_and_the_next_request_is_served(start_worker, hand_
     assert absent["advice"]
     assert absent["details"] == ""
     job = job_for(make_model_folder(), 0.5, device="tpu")
-    no_device = worker.ask("segment", job=job, volume=volume.document, labels="labels.npy", structures=None)
+    labels = str(tmp_path / "labels.npy")
+    no_device = worker.ask("segment", job=job, volume=volume.document, labels=labels, structures=None)
     assert (no_device["kind"], "device" in no_device["advice"]) == ("BackendError", True)
     unknown = worker.ask("fly")
     assert "fly" in unknown["message"]
@@ -208,7 +211,7 @@ def test_whatever_a_line_holds_the_worker_lives_on(start_worker, hand_over, job_
         ({"volume": {**volume.document, "shape": [8, 8, 9]}}, "expected .8, 8, 9. voxels"),
         ({"volume": {**volume.document, "affine": [[1.0]]}}, "an affine of 4x4"),
         ({"volume": {**volume.document, "affine": [[1.0] * 3, *[[1.0] * 4] * 3]}}, "an affine of 4x4"),
-        ({"labels": 3}, "'labels' should be text"),
+        ({"labels": 3}, "'labels' should be the whole path of a .npy file"),
         ({"structures": "liver"}, "'structures' should be a list of texts"),
     ):
         answer = worker.ask("segment", **{**sound, **change})
