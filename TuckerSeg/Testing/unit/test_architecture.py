@@ -173,6 +173,7 @@ MAY_WRITE = {
     ("files/moves.py", "os.replace"): "the renaming of several files, synced around it",
     ("files/leftovers.py", "os.open"): "the lock",
     ("files/leftovers.py", "os.rename"): "to itself: asks Windows whether the lock is held",
+    ("image/dicom/pixels.py", "path.write_bytes"): "compressed pixels in a temporary folder, while GDCM decodes them",
     ("model_zoo/locks.py", "open"): "the lock of an installation",
     ("model_zoo/installing.py", "os.replace"): "within a temporary folder",
     ("model_zoo/download/part_file.py", "open"): "a part that is resumed; it keeps its own account of what is safe",

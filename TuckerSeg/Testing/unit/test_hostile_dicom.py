@@ -12,13 +12,23 @@ import SimpleITK
 
 from TuckerSegLib.errors import ImageError
 from TuckerSegLib.image import read_image, sizes
-from TuckerSegLib.image.formats.dicom_elements import ElementError, pixel_bytes
+from TuckerSegLib.image.dicom import tags
+from TuckerSegLib.image.dicom.dataset import Dataset
+from TuckerSegLib.image.dicom.elements import ElementError, read_elements
+from TuckerSegLib.image.dicom.sources import sources
 
 VOLUME = np.random.default_rng(0).integers(-1000, 1500, (4, 12, 10)).astype(np.int16)
 SPACING, POSITION, ORIENTATION = (0x0028, 0x0030), (0x0020, 0x0032), (0x0020, 0x0037)
 INTERCEPT, SLOPE = (0x0028, 0x1052), (0x0028, 0x1053)
 ROWS, COLUMNS, BITS, SIGNED, PIXELS = (0x28, 0x10), (0x28, 0x11), (0x28, 0x100), (0x28, 0x103), (0x7FE0, 0x10)
 DESCRIPTION, UID = (0x0008, 0x103E), (0x0020, 0x000E)
+
+
+def pixel_bytes(path: Path) -> int | None:
+    """Bytes of pixels that are stored as they are; None where they are compressed, or where there are none."""
+    (source,) = sources(path)
+    pixels = read_elements(source, Dataset(), tags.VALUES, tags.SEQUENCES)
+    return None if pixels is None or pixels.compressed else pixels.length
 
 
 @pytest.fixture(scope="module")

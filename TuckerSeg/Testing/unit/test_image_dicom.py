@@ -95,13 +95,6 @@ def test_a_missing_slice_is_refused_and_a_small_unevenness_noted(tmp_path):
     uneven = straight()
     uneven[4] = (-30, 20, 108.1)
     assert "0.10 mm from even spacing" in read_image(write_series(tmp_path / "uneven", uneven)).notes[0]
-    uneven[4] = (-30, 20, 108.5)
-    with pytest.raises(ImageError, match="not evenly spaced"):
-        read_image(write_series(tmp_path / "worse", uneven))
-    sideways = straight()
-    sideways[4] = (-29, 20, 108)
-    with pytest.raises(ImageError, match="not evenly spaced"):
-        read_image(write_series(tmp_path / "sideways", sideways))
 
 
 def test_two_volumes_in_one_series_are_refused(tmp_path):
@@ -115,9 +108,6 @@ def test_gantry_tilt_gives_the_sheared_affine_of_the_slice_positions(tmp_path):
     assert image.geometry.shear_degrees == pytest.approx(3, abs=1e-3)
     np.testing.assert_allclose(image.geometry.matrix @ [0, 0, 7, 1], [30, -tilted[7][1], 114, 1], atol=1e-5)
     assert "sheared by 3.00 degrees" in image.notes[0]
-    steep = [(-30, 20 + 2 * np.tan(np.radians(20)) * index, 100 + 2 * index) for index in range(8)]
-    with pytest.raises(ImageError, match="sheared by 20.0 degrees.*gantry tilt"):
-        read_image(write_series(tmp_path / "steep", steep))
 
 
 def test_a_single_slice_and_a_single_file_are_refused(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import ImageError
 from .geometry import Geometry
 
+OUTSIDE_HU = -1024.0  # what scanners write where nothing was measured
 SMALLEST_AXIS = 2  # one slice has no neighbors to be resampled from, and its thickness is not known
 SPACING_LIMITS_MM = (0.01, 100.0)
 USUAL_SPACING_MM = (0.1, 20.0)

@@ -31,6 +31,8 @@ def read_image(
     path: str | os.PathLike | Sequence[str | os.PathLike],
     timepoint: int | None = None,
     missing_value: float | None = None,
+    series: str | None = None,
+    modality: str = "CT",
 ) -> Image:
     """Read an image and check that it can be segmented.
 
@@ -38,10 +40,13 @@ def read_image(
     a small type: int16 stays int16, see :func:`.stored.compact`.
 
     Args:
-        path: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or a folder with a DICOM series.
-            Several paths are the channels of a multi-channel model, in its order, on the same grid.
+        path: NIfTI (.nii, .nii.gz, .hdr with .img), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd); a folder or a zip
+            with a DICOM series, or a DICOM file with several frames. Several paths are the channels of a
+            multi-channel model, in its order, on the same grid.
         timepoint: Which volume of a 4D file, from 0. Needed if there are several.
         missing_value: Replaces voxels that are NaN; None: NaN and infinite voxels become the smallest finite value.
+        series: UID or number of a DICOM series; None takes the largest stack of the modality, and a note says which.
+        modality: What the image should be, as DICOM names it: which series is preferred.
 
     Returns:
         Array (C, Z, Y, X) in the file's orientation, geometry, and notes for the user.
@@ -58,7 +63,7 @@ def read_image(
     paths = [Path(path)] if isinstance(path, (str, os.PathLike)) else [Path(part) for part in path]
     if not paths:
         raise ImageError("No image was given; one path per channel is needed.")
-    images = [_read_channel(part, timepoint, missing_value) for part in paths]
+    images = [_read_channel(part, timepoint, missing_value, series, modality) for part in paths]
     if len(images) == 1:
         return images[0]
     for image in images[1:]:
@@ -72,13 +77,19 @@ def read_image(
     return Image(array, images[0].geometry, ", ".join(image.source for image in images), notes)
 
 
-def _read_channel(path: Path, timepoint: int | None, missing_value: float | None) -> Image:
+def _read_channel(
+    path: Path, timepoint: int | None, missing_value: float | None, series: str | None, modality: str
+) -> Image:
     if not os.path.exists(path):
         raise ImageError(f"{path}: there is no such file or folder. Check the path.")
     if not os.path.isdir(path) and not os.path.isfile(path):
         raise ImageError(f"{path}: neither a plain file nor a folder (a device or a pipe?). Give a file.")
     try:
-        array, geometry, notes = (_read_folder if os.path.isdir(path) else _read_file)(path, timepoint)
+        if os.path.isdir(path) or _is_dicom(path):
+            array, geometry, notes = _read_dicom(path, timepoint, series, modality)
+        else:
+            _refuse_series(path, series)
+            array, geometry, notes = _read_file(path, timepoint)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except MemoryError as error:
@@ -103,14 +114,32 @@ def _read_file(path: Path, timepoint: int | None) -> tuple[np.ndarray, Geometry,
     return array, geometry, notes
 
 
-def _read_folder(path: Path, timepoint: int | None) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
-    from .formats.dicom import read_dicom_folder
+def _read_dicom(
+    path: Path, timepoint: int | None, series: str | None, modality: str
+) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
+    from .dicom import read_dicom
 
     _chosen_timepoint(path, 1, timepoint)
-    array, affine, notes = read_dicom_folder(path)
+    array, affine, notes = read_dicom(path, series, modality)
     geometry = Geometry(array.shape, affine)
     notes += check_geometry(geometry, str(path))
     return compact(array), geometry, notes
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM or a zip, and not one of the formats that are known by their names."""
+    from .dicom.elements import looks_like_dicom
+    from .dicom.sources import is_zip
+
+    if path.name.lower().endswith(tuple(HEADER_READERS)):
+        return False
+    with path.open("rb") as file:
+        return is_zip(path) or looks_like_dicom(file.read(140))
+
+
+def _refuse_series(path: Path, series: str | None) -> None:
+    if series is not None:
+        raise ImageError(f"{path}: holds no series to choose from; only DICOM does.")
 
 
 def _header_reader(path: Path) -> Callable[[Path], StoredVolume]:
@@ -118,11 +147,9 @@ def _header_reader(path: Path) -> Callable[[Path], StoredVolume]:
     for extension, reader in HEADER_READERS.items():
         if name.endswith(extension):
             return reader
-    with path.open("rb") as file:
-        if file.read(132).endswith(b"DICM"):
-            raise ImageError(f"{path}: a single DICOM file. Give the folder that holds the slices of the series.")
     raise ImageError(
-        f"{path}: not an image that can be read. Expected {', '.join(HEADER_READERS)} or a folder of DICOM slices."
+        f"{path}: not an image that can be read. Expected {', '.join(HEADER_READERS)}, a folder or a zip of DICOM "
+        "slices, or a DICOM file with several frames."
     )
 
 
