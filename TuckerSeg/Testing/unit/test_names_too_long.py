@@ -11,6 +11,7 @@ import TuckerSegLib
 from TuckerSegLib.cli.main import main
 
 LIBRARY = Path(TuckerSegLib.__file__).parent
+WITHIN_ZIP_FILES = [LIBRARY / "nnunet" / name for name in ("archives.py", "folder.py")]  # os.path knows none of these
 TOO_LONG = "x" * 300  # a name may have 255 bytes
 COMMANDS = {
     "segment": ["segment", "NAME", "labels.nii.gz"],
@@ -55,6 +56,6 @@ def test_whether_something_is_there_is_asked_in_the_way_that_never_fails():
         if isinstance(node, ast.Attribute)
         and node.attr in ("exists", "is_file", "is_dir")
         and not (isinstance(node.value, ast.Attribute) and node.value.attr == "path")
-        and path.name != "archives.py"  # entries of a zip
+        and path not in WITHIN_ZIP_FILES
     ]
     assert asking == []

@@ -51,7 +51,7 @@ class ModelFolder:
         """
         where = f"{self.container}: {name}"
         file = self.root / name
-        if not os.path.isfile(file):
+        if not file.is_file():
             raise ModelFolderError(f"{where} is missing in {self.root}.")
         try:
             with file.open("rb") as stream:
@@ -125,7 +125,7 @@ def _found(container: Path, folds: tuple[str, ...] | None) -> ModelFolder:
     if not candidates:
         raise ModelFolderError(f"{container}: plans.json is missing. Expected {EXPECTED}.")
     chosen = _choose(candidates, container)
-    if not os.path.isfile(chosen / "dataset.json"):
+    if not (chosen / "dataset.json").is_file():
         raise ModelFolderError(f"{container}: dataset.json is missing beside plans.json in {chosen}.")
     available = _available_folds(chosen)
     if not available:
@@ -161,11 +161,11 @@ def _open(container: Path) -> Path | zipfile.Path:
 
 
 def _folders_with(name: str, root: Path | zipfile.Path, depth: int = 3) -> list[Path | zipfile.Path]:
-    if os.path.isfile(root / name):
+    if (root / name).is_file():
         return [root]
     if depth == 0:
         return []
-    folders = sorted((entry for entry in root.iterdir() if os.path.isdir(entry)), key=lambda entry: entry.name)
+    folders = sorted((entry for entry in root.iterdir() if entry.is_dir()), key=lambda entry: entry.name)
     return [found for folder in folders for found in _folders_with(name, folder, depth - 1)]
 
 
@@ -188,8 +188,8 @@ def _choose(candidates: list[Path | zipfile.Path], container: Path) -> Path | zi
 def _available_folds(root: Path | zipfile.Path) -> dict[str, str]:
     found = {}
     for entry in root.iterdir():
-        if os.path.isdir(entry) and entry.name.startswith("fold_"):
-            name = next((name for name in CHECKPOINT_NAMES if os.path.isfile(entry / name)), None)
+        if entry.is_dir() and entry.name.startswith("fold_"):
+            name = next((name for name in CHECKPOINT_NAMES if (entry / name).is_file()), None)
             if name:
                 found[entry.name.removeprefix("fold_")] = name
     return dict(sorted(found.items()))
