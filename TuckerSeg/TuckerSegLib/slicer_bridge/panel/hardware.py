@@ -66,12 +66,12 @@ class HardwareSection:
     def _reason(self, wanted: str) -> str:
         if self._devices is None:
             return ""
-        if wanted == AUTO:
-            return self._automatic.get("reason", "")
-        device = next((device for device in self._devices if device["id"] == wanted), None)
+        chosen = self._automatic.get("id") if wanted == AUTO else wanted
+        device = next((device for device in self._devices if device["id"] == chosen), None)
         if device is None:
             return _("This device is not on this computer. Choose another one.")
-        return device["reason"] or device["offers"]
+        why = self._automatic["reason"] if wanted == AUTO else device["reason"] or device["offers"]
+        return f"{_title(device)}: {why}" if device["usable"] else _title(device)  # the selector may cut the title
 
     def _obstacle(self, wanted: str) -> str:
         """Why nothing can run on the wanted device; empty where it can, or where the devices are not known yet."""

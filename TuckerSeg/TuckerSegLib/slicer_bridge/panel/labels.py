@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import ceil
+from typing import Any
 
 import qt
 
@@ -13,6 +14,7 @@ from ...printable import printable
 from .colors import hexadecimal, readable_color
 
 WIDEST_UNBROKEN = 230  # pixels; as much as a panel of 300 has room for
+HUE = "hue"  # property of a label: what its color means
 BREAK = "\u200b"  # a place where a line may end, which takes no room
 # What Qt does not break by itself, which it does at spaces, and behind a slash unless a digit follows.
 _UNBROKEN = re.compile(r"(?:[^\s/]|/(?=\d))+")
@@ -26,9 +28,8 @@ def show_words(label: qt.QLabel, words: str, hue: str = "") -> None:
         hue: In ``colors.HUES``; empty takes the theme's color.
     """
     label.text = _fitting(label, words)
-    style = f"color: {color_on(label, hue)}" if hue else ""
-    if label.styleSheet != style:
-        label.styleSheet = style
+    label.setProperty(HUE, hue)
+    _color(label)
 
 
 def show_if_any(label: qt.QLabel, words: str, hue: str = "") -> None:
@@ -43,9 +44,21 @@ def paragraph(label: qt.QLabel, words: str, hue: str = "") -> str:
     return f"<p{style}>{html.escape(_fitting(label, words))}</p>"
 
 
-def color_on(widget: qt.QWidget, hue: str) -> str:
-    """A hue as it can be read on a widget, for style sheets."""
-    background = widget.palette.color(qt.QPalette.Window)
+def labels_of(ui: Any) -> list[qt.QLabel]:
+    """All labels among widgets that are known by their object names."""
+    return [widget for name, widget in vars(ui).items() if name.endswith("Label")]
+
+
+def follow_theme(labels: Iterable[qt.QLabel]) -> None:
+    """Color labels anew: the application's palette may be another than when they were filled."""
+    for label in labels:
+        if label.property(HUE) is not None:
+            _color(label)
+
+
+def color_on(label: qt.QLabel, hue: str) -> str:
+    """A hue as it can be read on what a label lies on, for style sheets."""
+    background = label.parentWidget().palette.color(qt.QPalette.Window)  # its own stays that of its style sheet's theme
     return hexadecimal(readable_color(hue, (background.red(), background.green(), background.blue())))
 
 
@@ -68,6 +81,13 @@ def breakable(text: str, width_of: Callable[[str], int]) -> str:
         return BREAK.join(pieces)
 
     return _UNBROKEN.sub(with_breaks, text)
+
+
+def _color(label: qt.QLabel) -> None:
+    hue = label.property(HUE)
+    style = f"color: {color_on(label, hue)}" if hue else ""
+    if label.styleSheet != style:
+        label.styleSheet = style
 
 
 def _fitting(label: qt.QLabel, words: str) -> str:

@@ -110,7 +110,7 @@ class ModelsSection:
             choice.obstacles["model"] = ""
             choice.model_facts = {"labels": [{"value": value, "name": name} for value, name in known.structures]}
             refusal = entry_of(model).refusal
-            facts = refusal or " ".join(filter(None, [*facts_of_task(known), known.note]))
+            facts = refusal or " ".join(filter(None, [f"{known.title}.", *facts_of_task(known), known.note]))
             self._tell(facts, hue="bad" if refusal else "")
         elif self._context.packages_ready:
             self._described = model

@@ -18,6 +18,7 @@ from .downloading import DownloadingSection
 from .hardware import HardwareSection
 from .importing import ImportingSection
 from .inputs import InputsSection
+from .labels import follow_theme, labels_of
 from .models import ModelsSection
 from .previewing import PreviewingSection
 from .results import ResultsSection
@@ -78,6 +79,7 @@ class Panel(VTKObservationMixin):
         )
         for section in self.sections:
             context.changed.connect(section.refresh)
+        context.changed.connect(lambda: follow_theme(labels_of(ui)))
         context.packages_changed.connect(lambda: self.enter(context.parameters))
 
     def _follow(self, parameters: Any) -> None:

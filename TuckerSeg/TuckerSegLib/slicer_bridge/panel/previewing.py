@@ -11,7 +11,7 @@ from ...errors import TuckerSegError
 from ..client.preview import Preview, Wanted
 from ..scene.crosshair import crosshair_position
 from .context import PanelContext
-from .labels import show_words
+from .labels import show_if_any
 
 
 class PreviewingSection(VTKObservationMixin):
@@ -70,4 +70,4 @@ class PreviewingSection(VTKObservationMixin):
         self.refresh()
 
     def _on_status(self, words: str) -> None:
-        show_words(self._ui.previewStatusLabel, words)
+        show_if_any(self._ui.previewStatusLabel, words)
