@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ def application():
     sys.path.insert(0, str(HERE / "runtime"))
     import host
 
-    return host.start()
+    return host.start(overlay=os.environ.get("TUCKERSEG_SLICER_PYTHON"))
 
 
 @pytest.fixture
@@ -39,6 +40,16 @@ def slicer_app(application):
     slicer.mrmlScene.Clear(0)
     application.processEvents()
     assert not pythonqt.errors, pythonqt.errors
+
+
+@pytest.fixture(params=["5.10", "5.12", "6"])
+def slicer_version(request, slicer_app):
+    """For tests that differ between the releases of Slicer: each of them in turn, by its rules in ``versions``."""
+    import versions
+
+    versions.use(versions.VERSIONS[request.param])
+    yield versions.current
+    versions.use(versions.STRICTEST)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import subprocess
 import sys
@@ -87,3 +89,59 @@ def test_a_path_line_takes_the_latest_of_its_history_where_it_is_empty(path_line
     other.settingKey = "conformance"
     assert other.currentPath == "/a"
     qt.QSettings().remove("ctkPathLineEdit/conformance")
+
+
+def test_sample_data_tells_fields_of_another_length(slicer_app):
+    import SampleData
+
+    with pytest.raises(ValueError, match="same length"):
+        SampleData.SampleDataSource("name", uris=["file:///a", "file:///b"], fileNames=["a"], nodeNames=["a", "b"])
+
+
+def test_sample_data_gives_up_a_file_with_another_checksum(slicer_app, tmp_path, monkeypatch):
+    import SampleData
+    import slicer
+
+    (tmp_path / "a.nrrd").write_bytes(b"anything")
+    uri = (tmp_path / "a.nrrd").as_uri()
+    source = SampleData.SampleDataSource("a", uris=uri, fileNames="b.nrrd", nodeNames="a", checksums=f"SHA256:{0:064}")
+    assert SampleData.SampleDataLogic().downloadFromSource(source) == []
+    assert slicer.util.getNodesByClass("vtkMRMLVolumeNode") == []
+
+
+def test_a_release_of_slicer_has_what_it_has(slicer_version):
+    import qt
+    import slicer
+    from SampleData import SampleDataLogic
+
+    older = slicer_version.number < (5, 12, 0)
+    assert slicer.app.applicationVersion == ".".join(map(str, slicer_version.number))
+    assert hasattr(SampleDataLogic, "categoryTitle") == (not older)
+    assert hasattr(slicer, "packaging") == (not older)
+    with pytest.raises(ImportError) if older else contextlib.nullcontext():
+        importlib.import_module("slicer.packaging")
+    assert hasattr(qt.QCheckBox(), "checkStateChanged") == (slicer_version.qt == 6)
+
+
+OVERLAY = """
+import os, sys
+sys.path.insert(0, {runtime!r})
+import host
+host.start(overlay={overlay!r})
+import slicer.i18n, slicer.packaging, slicer.parameterNodeWrapper, slicer.ScriptedLoadableModule, SampleData
+for module in (slicer.i18n, slicer.packaging, slicer.parameterNodeWrapper, slicer.ScriptedLoadableModule, SampleData):
+    print("FROM", getattr(module, "__file__", None) and os.path.basename(module.__file__))
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+def test_an_overlay_replaces_the_parameter_node_and_sample_data_too(tmp_path):
+    pytest.importorskip("PySide6")
+    (tmp_path / "parameterNodeWrapper").mkdir()
+    for name in ("parameterNodeWrapper/__init__.py", "SampleData.py", "packaging.py"):
+        (tmp_path / name).write_text("")
+    code = OVERLAY.format(runtime=str(HERE / "runtime"), overlay=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=600)
+    given = [line.removeprefix("FROM ") for line in done.stdout.splitlines() if line.startswith("FROM")]
+    assert given == ["None", "packaging.py", "__init__.py", "None", "SampleData.py"], done.stderr

@@ -3,61 +3,61 @@
 from __future__ import annotations
 
 import hashlib
-import urllib.request
 from pathlib import Path
 
 import pytest
 
-# Of SampleDataLogic.registerCustomSampleDataSource, in Slicer 5.10 and later alike.
-PARAMETERS = {
-    "category",
-    "sampleName",
-    "uris",
-    "fileNames",
-    "nodeNames",
-    "customDownloader",
-    "thumbnailFileName",
-    "loadFileType",
-    "loadFiles",
-    "loadFileProperties",
-    "checksums",
-}
+CATEGORY = "TuckerSeg"
 
 
 @pytest.fixture
-def sources(slicer_app):
-    import SampleData
+def sources(slicer_app, tmp_path):
+    """What is registered, by name; files go to a cache of the test's own."""
+    import slicer
+    from SampleData import SampleDataLogic
 
     from TuckerSegLib.slicer_bridge.scene.sample_data import register_sample_data
 
-    SampleData.SampleDataLogic.sources.clear()
+    slicer.modules.sampleDataSources = {}
+    manager = slicer.mrmlScene.GetCacheManager()
+    before = manager.GetRemoteCacheDirectory()
+    manager.SetRemoteCacheDirectory(str(tmp_path))
     register_sample_data()
-    return {source["sampleName"]: source for source in SampleData.SampleDataLogic.sources}
+    yield {source.sampleName: source for source in SampleDataLogic.sampleDataSourcesByCategory(CATEGORY)}
+    manager.SetRemoteCacheDirectory(before)
 
 
-def fetch(source, folder):
-    """Download a source and compare its checksum, in the steps of Slicer's Sample Data module."""
-    import slicer
-
-    file = folder / source["fileNames"]
-    urllib.request.urlretrieve(source["uris"], file)
-    algorithm, digest = slicer.util.extractAlgoAndDigest(source["checksums"])
-    assert slicer.util.computeChecksum(algorithm, str(file)) == digest
-    return file
-
-
-def test_a_source_is_described_with_what_slicer_knows(sources):
+def test_every_release_of_slicer_takes_the_sources(slicer_version, sources):
     assert set(sources) == {"TuckerSegTorso", "TotalSegmentatorExampleCT"}
-    assert all(set(source) <= PARAMETERS for source in sources.values())
+
+
+def test_registering_again_changes_nothing(sources):
+    from SampleData import SampleDataLogic
+
+    from TuckerSegLib.slicer_bridge.scene.sample_data import register_sample_data
+
+    register_sample_data()
+    assert list(SampleDataLogic.sampleDataSourcesByCategory(CATEGORY)) == list(sources.values())
 
 
 def test_the_built_in_volume_is_fetched_from_its_place_without_a_network(sources, tmp_path):
-    import slicer
+    import SampleData
 
-    source = sources["TuckerSegTorso"]
-    assert source["uris"].startswith("file:///")
-    node = slicer.util.loadVolume(str(fetch(source, tmp_path)), {"name": source["nodeNames"]})
-    assert node.GetImageData().GetDimensions() == (143, 107, 224)
+    from TuckerSegLib.slicer_bridge.scene.volumes import check_volume
+
+    assert sources["TuckerSegTorso"].uris[0].startswith("file:///")
+    node = SampleData.downloadSample("TuckerSegTorso")
+    assert (node.GetName(), node.GetImageData().GetDimensions()) == ("TuckerSegTorso", (143, 107, 224))
+    assert (tmp_path / "TuckerSegTorso.nii.gz").is_file()
+    assert node.GetStorageNode() is None  # what follows must do without a file of the volume's
+    check_volume(node)
+
+
+def test_the_built_in_volume_replaces_another_file_in_the_cache(sources, tmp_path):
+    import SampleData
+
+    (tmp_path / "TuckerSegTorso.nii.gz").write_bytes(b"of an older version")
+    assert SampleData.downloadSample("TuckerSegTorso").GetImageData().GetDimensions() == (143, 107, 224)
 
 
 def test_the_built_in_volume_is_loaded_by_its_name(slicer_app):
@@ -72,8 +72,8 @@ def test_every_source_has_a_picture_of_the_usual_size(sources):
     import qt
 
     for source in sources.values():
-        assert Path(source["thumbnailFileName"]).is_file()
-        picture = qt.QImage(source["thumbnailFileName"])
+        assert Path(source.thumbnailFileName).is_file()
+        picture = qt.QImage(source.thumbnailFileName)
         assert (picture.width(), picture.height()) == (260, 280)
 
 
@@ -81,5 +81,5 @@ def test_the_example_is_the_one_that_the_checksum_names(sources, shared_data):
     """The same bytes as the file of the tests' data; fetched only from a fixed commit."""
     source = sources["TotalSegmentatorExampleCT"]
     digest = hashlib.sha256((shared_data / "data" / "example_ct.nii.gz").read_bytes()).hexdigest()
-    assert source["checksums"] == f"SHA256:{digest}"
-    assert source["uris"].startswith("https://")
+    assert source.checksums == [f"SHA256:{digest}"]
+    assert source.uris[0].startswith("https://")

@@ -2,9 +2,10 @@
 
 start() returns slicer.app; load(path) registers a scripted module the way qSlicerScriptedLoadableModule does
 (class X(parent); XWidget(container).setup(); XLogic()).  overlay=DIR uses Slicer's own Python files from DIR
-(ScriptedLoadableModule.py, parameterNodeWrapper, packaging, i18n ...) instead of the short ones in bases.py.
+instead of the short stand-ins.
 """
 
+import importlib
 import importlib.util
 import os
 import pathlib
@@ -16,13 +17,16 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 import pythonqt
 
 pythonqt.install()
+import bases
 import ctk_widgets
 import dialogs
 import lifetime
 import parameter_node
 import qmrml_widgets
+import sample_data
 import slicer
 import slicer.util
+import versions
 import vtk
 from core_io import CoreIO
 from modules import Module, ModuleManager, qSlicerScriptedLoadableModule, qSlicerScriptedLoadableModuleWidget
@@ -133,9 +137,9 @@ class qSlicerApplication(QtCore.QObject):
         return n or self._scene.AddNode(slicer.vtkMRMLLayoutNode())
 
     applicationName = QtCore.Property(str, lambda s: "Slicer")
-    applicationVersion = QtCore.Property(str, lambda s: "5.12.4")
-    majorVersion = QtCore.Property(int, lambda s: 5)
-    minorVersion = QtCore.Property(int, lambda s: 12)
+    applicationVersion = QtCore.Property(str, lambda s: "{}.{}.{}".format(*versions.current.number))
+    majorVersion = QtCore.Property(int, lambda s: versions.current.number[0])
+    minorVersion = QtCore.Property(int, lambda s: versions.current.number[1])
     revision = QtCore.Property(str, lambda s: "0")
     repositoryRevision = QtCore.Property(str, lambda s: "0")
     temporaryPath = QtCore.Property(str, lambda s: s._tmp)
@@ -222,24 +226,42 @@ def _quiet(kind, context, message):
 
 
 def start(share=None, overlay=None):
+    """The application, once per process.
+
+    Args:
+        share: Folder of the modules' data.
+        overlay: Folder with Slicer's own Python files; what it has is used instead of this runtime's stand-ins:
+            ``ScriptedLoadableModule``, ``i18n``, ``packaging``, ``parameterNodeWrapper``, ``SampleData``.
+    """
     QtCore.qInstallMessageHandler(_quiet)
     ctk_widgets.install()
     qmrml_widgets.install()
     slicer.qSlicerScriptedLoadableModule = qSlicerScriptedLoadableModule
     slicer.qSlicerScriptedLoadableModuleWidget = qSlicerScriptedLoadableModuleWidget
     slicer.app = qSlicerApplication(share)
-    import bases
-
-    sys.modules["SampleData"] = bases.SampleData
+    for module in (bases.ScriptedLoadableModule, bases.i18n):
+        sys.modules[module.__name__] = module
+        setattr(slicer, module.__name__.rpartition(".")[2], module)
+    sample_data.install()
     dialogs.install()
     parameter_node.install()
+    versions.use(versions.current)
     if overlay:
-        slicer.__path__.append(str(overlay))
-    else:
-        for n in ("ScriptedLoadableModule", "i18n", "packaging"):
-            sys.modules[f"slicer.{n}"] = m = getattr(bases, n)
-            setattr(slicer, n, m)
+        _lay_over(pathlib.Path(overlay))
     return slicer.app
+
+
+def _lay_over(folder):
+    """Slicer's own files in front of the stand-ins."""
+    slicer.__path__.insert(0, str(folder))
+    sys.path.insert(0, str(folder))
+    for name in ("i18n", "packaging", "parameterNodeWrapper", "ScriptedLoadableModule", "SampleData"):
+        if (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file():
+            package = "" if name == "SampleData" else "slicer."
+            sys.modules.pop(package + name, None)
+            module = importlib.import_module(package + name)
+            if package:
+                setattr(slicer, name, module)
 
 
 def load(path):

@@ -27,6 +27,7 @@ NAMESPACES = (QtCore, QtGui, QtWidgets, QtUiTools, QtNetwork)
 plain_get = QObject.__getattribute__
 errors = []  # exceptions raised inside slots, and misuse: a test must assert that this stays empty
 loading_ui = False
+hidden_names = frozenset()  # attributes that the release of Slicer that is played has not
 _index = {}
 
 
@@ -88,6 +89,8 @@ def _must_live(obj, name):
 
 
 def getattribute(self, name):
+    if name in hidden_names:
+        raise AttributeError(f"{type(self).__name__} has no attribute named '{name}'")
     if name in _methods:
         return types.MethodType(_methods[name], self)
     if name.startswith("_") or _python_attr(self, name):
@@ -205,7 +208,7 @@ def _bound_signal(obj, sig):
         return plain_get(obj, alias[norm])
     name, args = split_signature(norm)
     meta = QObject.metaObject(obj)
-    if meta.indexOfSignal(norm) < 0:
+    if meta.indexOfSignal(norm) < 0 or name in hidden_names:
         return None
     inst = plain_get(obj, name)
     return _overload(inst, meta, norm)
