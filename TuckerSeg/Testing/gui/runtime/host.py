@@ -254,14 +254,19 @@ def start(share=None, overlay=None):
 def _lay_over(folder):
     """Slicer's own files in front of the stand-ins."""
     slicer.__path__.insert(0, str(folder))
-    sys.path.insert(0, str(folder))
-    for name in ("i18n", "packaging", "parameterNodeWrapper", "ScriptedLoadableModule", "SampleData"):
+    for name in ("i18n", "packaging", "parameterNodeWrapper", "ScriptedLoadableModule"):
         if (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file():
-            package = "" if name == "SampleData" else "slicer."
-            sys.modules.pop(package + name, None)
-            module = importlib.import_module(package + name)
-            if package:
-                setattr(slicer, name, module)
+            sys.modules.pop(f"slicer.{name}", None)
+            setattr(slicer, name, importlib.import_module(f"slicer.{name}"))
+    if (folder / "SampleData.py").is_file():  # a module of its own, and not of the package
+        _import_file(folder / "SampleData.py")
+
+
+def _import_file(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    sys.modules[path.stem] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def load(path):
@@ -273,10 +278,7 @@ def load(path):
     parent = qSlicerScriptedLoadableModule(path)
     slicer.app._modules[name] = parent
     setattr(slicer.modules, name.lower(), parent)
-    spec = importlib.util.spec_from_file_location(name, path)
-    m = importlib.util.module_from_spec(spec)
-    sys.modules[name] = m
-    spec.loader.exec_module(m)
+    m = _import_file(path)
     parent._instance = getattr(m, name)(parent)
     setattr(slicer.modules, name + "Instance", parent._instance)
     return parent
