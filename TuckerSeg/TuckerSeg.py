@@ -57,6 +57,7 @@ class TuckerSegParameterNode:
 
     Attributes:
         model: Name of a task or of an imported model, or path of an nnU-Net v2 model.
+        modelChosen: Whether the user has chosen it; else the panel proposes one that is on this computer.
         structuresChoice: ``all``, ``group:NAME`` or ``selected`` (those in ``selectedStructures``).
         cropToStructures: Whether only the box of the chosen structures is computed, where a fast network can find it.
         recommendedStep: Whether the model's own step is taken instead of ``stepFraction``.
@@ -72,6 +73,7 @@ class TuckerSegParameterNode:
     outputSegmentation: slicer.vtkMRMLSegmentationNode
     allFrames: bool = False
     model: str = "demo"
+    modelChosen: bool = False
     structuresChoice: str = "all"
     selectedStructures: list[str] = []
     cropToStructures: bool = False

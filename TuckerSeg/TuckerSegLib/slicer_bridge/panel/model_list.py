@@ -19,6 +19,7 @@ from ...model_zoo import ImportedModel
 from ...printable import printable
 from ..words import bytes_in_words
 
+PROPOSED = ("total_fast", "total", "total_fastest")  # the first that is on this computer
 FAVORITES = ("total", "total_fast", "total_fastest", "body", "lung_vessels", "total_mr")
 
 
@@ -77,6 +78,22 @@ def entry_of(name: str) -> ModelEntry:
         if model.name == name:
             return _imported_entry(model)
     return ModelEntry(name, Path(name).name, details=_paragraphs([name]))
+
+
+def proposed_model(last_used: str) -> str:
+    """What to begin with: the model that was used last, or a task for patients, where such a one is on this computer.
+
+    Args:
+        last_used: Name of the model that was used last; empty where none was.
+    """
+    return next(filter(_is_for_patients, (last_used, *PROPOSED)), catalog.known_models()[0].name)
+
+
+def _is_for_patients(name: str) -> bool:
+    """Whether a model is on this computer and not for demonstrations alone."""
+    if known := catalog.task(name):
+        return known.path is None and not known.license_key_required and installed_models.is_installed(known)
+    return name in [model.name for model in installed_models.imported_models()]
 
 
 def warning_of(name: str) -> str:

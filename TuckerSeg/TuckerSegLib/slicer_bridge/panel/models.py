@@ -26,9 +26,12 @@ from .model_list import (
     group_of,
     imported_entries,
     other_entries,
+    proposed_model,
     spacing_words,
     warning_of,
 )
+
+LAST_USED_SETTING = "TuckerSeg/LastModel"  # of the application: another computer has other models
 
 
 class ModelsSection:
@@ -47,6 +50,9 @@ class ModelsSection:
         ui.moreModelsButton.connect("toggled(bool)", self._on_more)
         ui.modelSearchBox.connect("textChanged(QString)", self._on_search)
         ui.modelList.connect("itemClicked(QListWidgetItem*)", self._on_listed)
+        self._running = ""
+        context.run_begins.connect(self._on_run)
+        context.segmented.connect(self._on_segmented)
         context.run_ended.connect(self.look_again)
         context.models_changed.connect(self.look_again)
 
@@ -58,6 +64,9 @@ class ModelsSection:
 
     def enter(self) -> None:
         self.look_again()
+        parameters = self._context.parameters
+        if parameters is not None and not parameters.modelChosen and warning_of(parameters.model):
+            parameters.model = proposed_model(str(slicer.app.userSettings().value(LAST_USED_SETTING) or ""))
 
     def close(self) -> None:
         self._forget()
@@ -149,8 +158,18 @@ class ModelsSection:
         self._context.status.log_error(event)
         self._context.refresh()
 
+    def _choose(self, model: str) -> None:
+        self._context.change(model=model, modelChosen=True)
+
+    def _on_run(self) -> None:
+        self._running = self._context.parameters.model
+        self._context.change(modelChosen=True)
+
+    def _on_segmented(self, *_: Any) -> None:
+        slicer.app.userSettings().setValue(LAST_USED_SETTING, self._running)
+
     def _on_model(self, index: int) -> None:
-        self._context.change(model=self._ui.modelComboBox.itemData(index))
+        self._choose(self._ui.modelComboBox.itemData(index))
 
     def _on_folder(self) -> None:
         self._take(qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("nnU-Net v2 model folder")))
@@ -161,7 +180,7 @@ class ModelsSection:
 
     def _take(self, path: Any) -> None:
         if path:
-            self._context.change(model=str(path))
+            self._choose(str(path))
 
     def _on_more(self, shown: bool) -> None:
         if shown:
@@ -197,7 +216,7 @@ class ModelsSection:
         entry = self._others.get(item.data(qt.Qt.UserRole))
         if entry is not None and not entry.refusal:
             self._ui.moreModelsButton.checked = False
-            self._context.change(model=entry.name)
+            self._choose(entry.name)
 
 
 def _heading(title: str) -> Any:
