@@ -103,6 +103,7 @@ class TuckerSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.panel = None
+        self._followed = False
 
     def setup(self):
         """Called once, when the module is opened first."""
@@ -115,9 +116,13 @@ class TuckerSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         widget.setMRMLScene(slicer.mrmlScene)
         self.logic = TuckerSegLogic()
         self.panel = Panel(self.ui, self.logic.session)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneReady)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartRead)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneReady)
+        self.addObserver(scene, scene.StartRestoreEvent, self.onSceneStartRead)
+        self.addObserver(scene, scene.EndRestoreEvent, self.onSceneReady)
         slicer.app.connect("aboutToQuit()", self.cleanup)
         if self.parent.isEntered:  # reloaded while it was open
             self.enter()
@@ -144,10 +149,19 @@ class TuckerSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The scene is about to go: what runs for it is stopped."""
         self.panel.close()
 
-    def onSceneEndClose(self, caller, event):
-        """The scene is empty, or another one: follow its parameter node."""
+    def onSceneStartRead(self, caller, event):
+        """Nodes come, the parameter node before those that it refers to: nothing is shown or written meanwhile."""
+        self._followed = self.panel.context.parameters is not None
+        self.panel.follow(None)
+
+    def onSceneReady(self, caller, event):
+        """The scene is empty, or another one: follow its parameter node, with a view that knows its nodes."""
         if self.parent.isEntered:
             self.panel.enter(self.logic.getParameterNode())
+        elif self._followed:  # a run goes on while another module is open
+            self.panel.follow(self.logic.getParameterNode())
+            self.panel.context.refresh()
+        self._followed = False
 
     def onReload(self):
         """Reload the module with its library."""
@@ -172,14 +186,14 @@ class TuckerSegLogic(ScriptedLoadableModuleLogic):
 
         self.session = Session()
         self.segmentationNode = None
-        self._parameters = None
 
     def getParameterNode(self):
-        """The module's parameter node, typed; the same view for as long as the node is."""
-        node = super().getParameterNode()
-        if self._parameters is None or self._parameters.parameterNode is not node:
-            self._parameters = TuckerSegParameterNode(node)
-        return self._parameters
+        """The module's parameter node, typed, in a new view.
+
+        Slicer's views keep the nodes that they have read. One that was made before a scene was loaded or closed may
+        know none of its nodes, or those of the scene before.
+        """
+        return TuckerSegParameterNode(super().getParameterNode())
 
     def segment(self, volumeNode, segmentationNode=None, rank=1.0, **options):
         """Segment a volume and wait for the result; the application stays responsive.

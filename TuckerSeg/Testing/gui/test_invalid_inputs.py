@@ -19,15 +19,6 @@ def test_no_volume_is_asked_for(module):
     assert "Select" in module.panel.ui.problemLabel.text
 
 
-def test_opening_the_module_chooses_a_volume_and_no_label_map(module):
-    add_volume(np.zeros((8, 8, 8), np.uint8), "vtkMRMLLabelMapVolumeNode")
-    module.container.enter()
-    assert module.panel.context.parameters.inputVolume is None
-    node = add_volume(np.zeros((8, 8, 8), np.int16))
-    module.container.enter()
-    assert module.panel.context.parameters.inputVolume is node
-
-
 def test_an_empty_volume_is_named(module):
     import slicer
 

@@ -60,6 +60,9 @@ class CoreIO(QtCore.QObject):
             n = slicer.app._logics["Volumes"].AddArchetypeVolume(f, name, opts)
             if n is None:
                 return False
+            if props.get("show", True):
+                slicer.app.applicationLogic().GetSelectionNode().SetActiveVolumeID(n.GetID())
+                slicer.app.applicationLogic().PropagateVolumeSelection()
         else:
             n = s.AddNewNodeByClass(self.READ[kind], name)
             n.AddDefaultStorageNode(f)

@@ -89,6 +89,10 @@ class qSlicerApplication(QtCore.QObject):
         a.SetTemporaryPath(self._tmp)
         for f in (slicer.vtkMRMLThreeDViewDisplayableManagerFactory, slicer.vtkMRMLSliceViewDisplayableManagerFactory):
             f.GetInstance().SetMRMLApplicationLogic(a)
+        for view in ("Red", "Green", "Yellow"):  # of the default layout
+            composite = slicer.vtkMRMLSliceCompositeNode()
+            composite.SetLayoutName(view)
+            s.AddNode(composite)
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(s, True)
         slicer.modules = types.SimpleNamespace()
         for name, cls in dict(

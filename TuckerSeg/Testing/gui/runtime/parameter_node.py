@@ -1,17 +1,23 @@
 """A small stand-in for ``slicer.parameterNodeWrapper``: typed, checked fields kept in a vtkMRMLScriptedModuleNode.
 
 Offers what a module of this project uses, under Slicer's names: the decorator, ``WithinRange``, ``Choice``,
-``parameterNode``, ``connectGui``/``disconnectGui`` by the dynamic property ``SlicerParameterName``. Values are JSON
-text in the node's own parameters, nodes are its references, so they survive saving; the text differs from Slicer's.
+``parameterNode``, ``connectGui``/``disconnectGui`` by the dynamic property ``SlicerParameterName``. What is stored is
+what Slicer stores: ``str(number)``, ``True``/``False``, ``name.len`` with ``name.0`` and so on for a list, and for a
+node an empty parameter beside the reference.
+
+A view keeps every value but lists, and reads them anew only when the node says that it was modified. So it keeps None
+for a node that an import had not added yet when the parameter node was filled, and, until the import is over, a node
+of the former scene that bears the same ID. ``disconnectGui`` leaves its observer behind, as Slicer 5.10 does.
 """
 
-import copy
-import json
+import collections.abc
 import sys
 import types
 import typing
+import weakref
 
 import slicer
+import slicer.util
 import vtk
 
 
@@ -44,11 +50,42 @@ class Choice(Validator):
             raise ValueError(f"Value must be one of {self.choices}, is {value!r}")
 
 
-class Field:
-    """One annotated field: its type, its default, its validators."""
+class ObservedList(collections.abc.MutableSequence):
+    """What a list field reads as: no ``list``, but equal to one; a change of it is written to the node."""
 
-    def __init__(self, hint, default):
-        self.validators = []
+    def __init__(self, field, node, values):
+        self._field, self._node, self._values = field, node, values
+
+    def __repr__(self):
+        return f"ObservedList({self._values})"
+
+    def __eq__(self, other):
+        return self._values == (other._values if isinstance(other, ObservedList) else other)
+
+    def __len__(self):
+        return len(self._values)
+
+    def __getitem__(self, index):
+        return self._values[index]
+
+    def __setitem__(self, index, value):
+        self._values[index] = value
+        self._field.write(self._node, self._values)
+
+    def __delitem__(self, index):
+        del self._values[index]
+        self._field.write(self._node, self._values)
+
+    def insert(self, index, value):
+        self._values.insert(index, value)
+        self._field.write(self._node, self._values)
+
+
+class Field:
+    """One annotated field: its name, type, default and validators, and how it is kept in a node."""
+
+    def __init__(self, name, hint, default):
+        self.name, self.validators = name, []
         if typing.get_origin(hint) is typing.Annotated:
             hint, *extra = typing.get_args(hint)
             self.validators = [item for item in extra if isinstance(item, Validator)]
@@ -56,52 +93,120 @@ class Field:
         self.is_node = isinstance(self.kind, type) and issubclass(self.kind, slicer.vtkMRMLNode)
         self.default = self.kind() if default is None and not self.is_node else default
 
+    @property
+    def is_cached(self):
+        return self.kind is not list
+
     def check(self, value):
-        if self.is_node:
-            if value is not None and not isinstance(value, self.kind):
-                raise ValueError(f"Expected a {self.kind.__name__}, found {type(value).__name__}")
-            return value
-        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if not isinstance(value, self.kind) or (self.kind is int and isinstance(value, bool)):
-            raise ValueError(f"Expected a value of type {self.kind.__name__}, found {type(value).__name__}")
+        if self.is_node and value is None:
+            return
+        kinds = (int, float) if self.kind is float else self.kind
+        if self.kind is not list and not isinstance(value, kinds):
+            raise TypeError(f"Expected a value of type {self.kind.__name__}, found {type(value).__name__}")
         for validator in self.validators:
             validator.validate(value)
-        return value
+
+    def is_in(self, node):
+        return node.HasParameter(f"{self.name}.len" if self.kind is list else self.name)
+
+    def write(self, node, value):
+        self.check(value)
+        with slicer.util.NodeModify(node):
+            if self.is_node:
+                node.SetParameter(self.name, "")
+                node.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
+            elif self.kind is list:
+                for index in range(len(value), self._length(node)):
+                    node.UnsetParameter(f"{self.name}.{index}")
+                for index, item in enumerate(value):
+                    node.SetParameter(f"{self.name}.{index}", item)
+                node.SetParameter(f"{self.name}.len", str(len(value)))
+            else:
+                node.SetParameter(self.name, str(bool(value) if self.kind is bool else value))
+
+    def read(self, node):
+        if not self.is_in(node):
+            self.write(node, self.default)
+        if self.is_node:
+            return node.GetNodeReference(self.name)
+        if self.kind is list:
+            items = [node.GetParameter(f"{self.name}.{index}") for index in range(self._length(node))]
+            return ObservedList(self, node, items)
+        text = node.GetParameter(self.name)
+        return text == "True" if self.kind is bool else self.kind(text)
+
+    def _length(self, node):
+        return int(node.GetParameter(f"{self.name}.len") or 0)
+
+
+class CachedValue:
+    """A field's value as it was when the node was modified last."""
+
+    def __init__(self, field, node):
+        self._field, self._node, self._writing = field, node, False
+        self._value = field.read(node)
+        weak = weakref.ref(self)
+        self._tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: weak()._on_modified())
+
+    def __del__(self):
+        self._node.RemoveObserver(self._tag)
+
+    def read(self):
+        return self._value
+
+    def write(self, value):
+        self._writing = True
+        try:
+            with slicer.util.NodeModify(self._node):
+                self._field.write(self._node, value)
+                self._value = self._field.read(self._node)
+        finally:
+            self._writing = False
+
+    def _on_modified(self):
+        if not self._writing:
+            self._value = self._field.read(self._node)
+
+
+class UncachedValue:
+    """A field's value as it is in the node."""
+
+    def __init__(self, field, node):
+        self._field, self._node = field, node
+
+    def read(self):
+        return self._field.read(self._node)
+
+    def write(self, value):
+        self._field.write(self._node, value)
 
 
 def parameterNodeWrapper(cls):
     """Turn a class of annotated fields into a typed view of a vtkMRMLScriptedModuleNode."""
     hints = typing.get_type_hints(cls, include_extras=True)
-    fields = {name: Field(hint, cls.__dict__.get(name)) for name, hint in hints.items()}
+    fields = {name: Field(name, hint, cls.__dict__.get(name)) for name, hint in hints.items()}
 
     def make(self, parameter_node):
         self.parameterNode = parameter_node
         self._connections = {}
+        self._values = {}
+        for name, field in fields.items():
+            if not field.is_in(parameter_node):
+                field.write(parameter_node, field.default)
+            self._values[name] = (CachedValue if field.is_cached else UncachedValue)(field, parameter_node)
 
-    def accessor(name, field):
-        def get(self):
-            if field.is_node:
-                return self.parameterNode.GetNodeReference(name)
-            text = self.parameterNode.GetParameter(name)
-            return json.loads(text) if text else copy.deepcopy(field.default)
+    def accessor(name):
+        return property(lambda self: self._values[name].read(), lambda self, value: self._values[name].write(value))
 
-        def set_(self, value):
-            value = field.check(value)
-            if field.is_node:
-                self.parameterNode.SetNodeReferenceID(name, value.GetID() if value is not None else None)
-            else:
-                self.parameterNode.SetParameter(name, json.dumps(value))
-
-        return property(get, set_)
-
-    namespace = {name: accessor(name, field) for name, field in fields.items()}
+    namespace = {name: accessor(name) for name in fields}
     namespace |= {
         "__init__": make,
         "connectGui": connect_gui,
         "connectParametersToGui": connect_parameters_to_gui,
         "disconnectGui": disconnect_gui,
+        "isCached": lambda self, name: fields[name].is_cached,
         "__doc__": cls.__doc__,
+        "__module__": cls.__module__,
     }
     namespace["_fields"] = fields
     return type(cls.__name__, (), namespace)
@@ -151,16 +256,20 @@ def connect_parameters_to_gui(self, widgets):
         if not widget.connect(signal, slot):
             raise ValueError(f"{type(widget).__name__} has no signal {signal}")
         slots.append((widget, signal, slot))
-    tag = self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, to_widgets)
+    tag = len(self._connections)
     self._connections[tag] = slots
+    # As Slicer 5.10: nobody remembers this observer's tag, and the node keeps the view alive through it.
+    self.parameterNode.AddObserver(
+        vtk.vtkCommand.ModifiedEvent, lambda caller, event: to_widgets() if self._connections.get(tag) else None
+    )
     return tag
 
 
 def disconnect_gui(self, tag):
-    """Undo ``connectGui``."""
-    for widget, signal, slot in self._connections.pop(tag, ()):
+    """Undo ``connectGui``, but for the observer."""
+    for widget, signal, slot in self._connections.get(tag, ()):
         widget.disconnect(signal, slot)
-    self.parameterNode.RemoveObserver(tag)
+    self._connections[tag] = ()
 
 
 def set_range(widget, field):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import slicer
 from slicer.i18n import tr as _
 
 from ... import catalog
@@ -25,6 +26,8 @@ class Choice:
 
     Attributes:
         parameters: The typed parameter node; None while none is followed, as when a scene is closed.
+        proposed_volume: What is taken where no volume is chosen. It is the panel's idea, and not written to the scene
+            before the user agrees by using it.
         model_facts: Labels of the chosen model and more, once they are known.
         obstacles: Why it cannot be run, as sections learned it from the worker: subject to words.
         remarks: What should be known before a run, as sections learned it: subject to words.
@@ -32,12 +35,23 @@ class Choice:
 
     def __init__(self) -> None:
         self.parameters: Any = None
+        self.proposed_volume: slicer.vtkMRMLScalarVolumeNode | None = None
         self.model_facts: dict[str, Any] | None = None
         self.obstacles: dict[str, str] = {}
         self.remarks: dict[str, str] = {}
         self._pending_of: tuple | None = None
         self._pending: PendingDownload | None = None
         self._pending_problem = ""
+
+    @property
+    def volume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The chosen volume, else the proposed one; None where there is neither."""
+        if self.parameters is None:
+            return None
+        if self.parameters.inputVolume is not None:
+            return self.parameters.inputVolume
+        proposed = self.proposed_volume
+        return proposed if proposed is not None and proposed.GetScene() is not None else None
 
     def task(self) -> Task | None:
         """The chosen task of the catalog; None for any other model, and for one that is built in."""
@@ -72,7 +86,7 @@ class Choice:
     def problem(self) -> str | None:
         """Why what is chosen cannot be run, in words; None where it can, as far as is known."""
         try:
-            check_volume(self.parameters.inputVolume)
+            check_volume(self.volume)
         except ImageError as error:
             return str(error)
         if self.structures() == ():
@@ -87,7 +101,7 @@ class Choice:
         """What should be known before a run that is possible, the gravest first."""
         if self.problem() is not None:
             return []
-        return [*cautions_of(self.parameters.inputVolume, self.modality()), *filter(None, self.remarks.values())]
+        return [*cautions_of(self.volume, self.modality()), *filter(None, self.remarks.values())]
 
     def modality(self) -> str | None:
         """What the chosen model was trained on, ``CT`` or ``MR``; None where it is not known yet."""

@@ -112,7 +112,7 @@ class ComparingSection:
         try:
             ratios, settings = self.strengths(), self._context.choice.settings()
             self.remove()
-            volume_node = self._context.parameters.inputVolume
+            volume_node = self._context.choice.volume
             self.comparison = Comparison(self._context.session, volume_node, settings)
             self.comparison.start(ratios, self._roi(volume_node), self._on_event)
         except TuckerSegError as error:

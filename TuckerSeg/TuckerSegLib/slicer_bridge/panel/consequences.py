@@ -85,7 +85,7 @@ class ConsequencesSection:
             settings = self._context.choice.settings()
         except TuckerSegError:
             return None
-        volume_node = self._context.parameters.inputVolume
+        volume_node = self._context.choice.volume
         return {
             "job": to_json(settings.job()),
             "shape": list(shape_of(volume_node)),
@@ -99,7 +99,7 @@ class ConsequencesSection:
         if len(known.parts) > 1:
             words.append(_("{count} of {all} networks run.").format(count=count, all=len(known.parts)))
         if self._context.choice.problem() is None and known.spacing_mm:
-            voxels = grid_voxels(self._context.parameters.inputVolume, known.spacing_mm)
+            voxels = grid_voxels(self._context.choice.volume, known.spacing_mm)
             words.append(_("The volume has {voxels} voxels at the model's spacing.").format(voxels=amount(voxels)))
         words.append(_("Time, memory and FLOPs are told once it is downloaded."))
         return " ".join(words)

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from ...catalog import structures
 from ..scene.sequences import browser_of
+from ..scene.slice_views import shown_volume
 from .choice import ALL, GROUP, SELECTED
 from .context import PanelContext
 
@@ -21,23 +22,22 @@ class InputsSection:
         self._context, self._ui = context, context.ui
         self._listed: tuple[str, ...] | None = None
         ui = self._ui
+        ui.inputVolumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_volume)
         ui.structuresComboBox.connect("activated(int)", self._on_structures)
         ui.structureSearchBox.connect("textChanged(QString)", self._on_search)
         ui.structureList.connect("itemChanged(QListWidgetItem*)", self._on_item)
 
     def refresh(self) -> None:
-        self._ui.sequenceCheckBox.visible = browser_of(self._context.parameters.inputVolume) is not None
+        volume_node = self._context.choice.volume
+        self._ui.inputVolumeSelector.setCurrentNode(volume_node)
+        self._ui.sequenceCheckBox.visible = browser_of(volume_node) is not None
         self._show_structures()
 
     def enter(self) -> None:
-        parameters = self._context.parameters
-        if parameters is not None and parameters.inputVolume is None:
-            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")  # label maps are of this class, too
-            plain = [node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
-            parameters.inputVolume = plain[0] if plain else None
+        self._context.choice.proposed_volume = shown_volume()
 
     def close(self) -> None:
-        """Nothing of it is temporary."""
+        self._context.choice.proposed_volume = None
 
     def _show_structures(self) -> None:
         names = self._context.choice.structure_names()
@@ -77,6 +77,13 @@ class InputsSection:
             item = entries.item(row)
             item.setCheckState(qt.Qt.Checked if item.data(qt.Qt.UserRole) in wanted else qt.Qt.Unchecked)
         entries.blockSignals(False)
+
+    def _on_volume(self, node: slicer.vtkMRMLNode | None = None) -> None:
+        choice = self._context.choice
+        if node is not choice.volume:  # else the panel itself has shown it
+            choice.proposed_volume = None
+            self._context.change(inputVolume=node)
+            self._context.refresh()
 
     def _on_structures(self, index: int) -> None:
         self._context.change(structuresChoice=self._ui.structuresComboBox.itemData(index))

@@ -10,6 +10,7 @@ from slicer.util import VTKObservationMixin
 
 from ..client.session import Session
 from .advanced import AdvancedSection
+from .bound_widgets import BoundWidgets
 from .comparing import ComparingSection
 from .consequences import ConsequencesSection
 from .context import PanelContext
@@ -50,7 +51,6 @@ class Panel(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.ui, self.session = ui, session
         self.context = context = PanelContext(ui, session)
-        self._binding: Any = None
         self.running = RunningSection(context)
         self.models = ModelsSection(context)
         self.importing = ImportingSection(context)
@@ -64,6 +64,7 @@ class Panel(VTKObservationMixin):
         self.advanced = AdvancedSection(context)
         self.dependencies = DependenciesSection(context)
         self.sections: tuple[Section, ...] = (
+            BoundWidgets(context),  # first: others read what these show
             self.models,
             self.importing,
             self.inputs,
@@ -82,35 +83,27 @@ class Panel(VTKObservationMixin):
         context.changed.connect(lambda: follow_theme(labels_of(ui)))
         context.packages_changed.connect(lambda: self.enter(context.parameters))
 
-    def _follow(self, parameters: Any) -> None:
-        """Bind to a parameter node; None follows nothing, as while a scene is closed."""
+    def follow(self, parameters: Any) -> None:
+        """Show a parameter node and write to it; None follows nothing, as while a scene is closed or read."""
         choice = self.context.choice
         if choice.parameters is not None:
-            choice.parameters.disconnectGui(self._binding)
             self.removeObserver(choice.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_modified)
         choice.parameters = parameters
         if parameters is not None:
-            self._binding = parameters.connectParametersToGui(bound_widgets(self.ui))
             self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_modified)
 
     def enter(self, parameters: Any) -> None:
         """The module was opened: follow a parameter node, and look anew at what may have changed meanwhile."""
-        self._follow(parameters)
+        self.follow(parameters)
         for section in self.sections:
             section.enter()
         self.context.refresh()
 
     def close(self) -> None:
         """Follow nothing, stop everything, and leave nothing temporary in the scene."""
-        self._follow(None)  # first: what is taken away now is not to be asked for again
+        self.follow(None)  # first: what is taken away now is not to be asked for again
         for section in self.sections:
             section.close()
 
     def _on_modified(self, caller: slicer.vtkMRMLNode, event: str) -> None:
         self.context.refresh()
-
-
-def bound_widgets(ui: Any) -> dict[str, Any]:
-    """Parameter name to the widget that is bound to it in the .ui file (``connectGui`` would give no tag back)."""
-    named = ((widget.property("SlicerParameterName"), widget) for widget in vars(ui).values())
-    return {name: widget for name, widget in named if name}

@@ -41,7 +41,7 @@ class PreviewingSection(VTKObservationMixin):
         except TuckerSegError as error:
             self._on_status(str(error))
             return
-        volume_node = self._context.parameters.inputVolume
+        volume_node = self._context.choice.volume
         wanted = (volume_node.GetID(), settings, crosshair_position(volume_node))
         if wanted != self._shown and self._context.session.active is None:
             self._shown = wanted

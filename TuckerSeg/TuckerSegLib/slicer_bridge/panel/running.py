@@ -61,6 +61,7 @@ class RunningSection:
         parameters = self._context.parameters
         self._context.run_begins.emit()
         self._context.status.clear_log()
+        self._context.change(inputVolume=self._context.choice.volume)  # what was proposed is chosen by using it
         arguments = (parameters.inputVolume, parameters.outputSegmentation)
         self._show_running(True)
         try:
