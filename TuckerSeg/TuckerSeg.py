@@ -202,7 +202,8 @@ class TuckerSegLogic(ScriptedLoadableModuleLogic):
 
         Args:
             volumeNode: CT volume in Hounsfield units.
-            segmentationNode: Node to fill; None makes a new one, then found as ``logic.segmentationNode``.
+            segmentationNode: Node to fill; None makes a new one, then found as ``logic.segmentationNode``. One that was
+                edited since the last run is left as it is, and a new one is made, too; ``onEvent`` is told of it.
             rank: Strength of the compression; of Tucker compression the rank ratio. 1 is the original network.
             options: ``model`` (a task such as ``total``, an imported model, or a path), ``structures`` (names or
                 groups; of several networks, only those that know one of them are run), ``crop`` (``auto``: only the
@@ -214,6 +215,7 @@ class TuckerSegLogic(ScriptedLoadableModuleLogic):
             RunStatistics: what it cost and found.
 
         Raises:
+            OutputError: ``segmentationNode`` is of another volume; it is left as it is.
             TuckerSegError: With a message and what to do.
             Cancelled: Somebody called :meth:`cancel`.
         """

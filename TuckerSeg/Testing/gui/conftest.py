@@ -127,3 +127,95 @@ def ready(module, until, small_model, make_ct):
     until(lambda: panel.context.packages_ready)
     panel.context.change(inputVolume=make_ct(), model=small_model)
     return panel
+
+
+class ScriptedWorker:
+    """Stands in for the worker: takes requests, and answers those for a segmentation when and as a test says."""
+
+    def __init__(self, python=None, on_log=lambda line: None):
+        from TuckerSegLib.slicer_bridge.client.workspace import make_workspace
+
+        self.folder = make_workspace()
+        self.python, self.running, self.busy, self.pid = "python", True, False, None
+        self.runs = []
+
+    def start(self):
+        """It runs."""
+
+    def request(self, kind, on_event, **fields):
+        if kind == "segment":
+            self.runs.append((on_event, fields))
+        return len(self.runs)
+
+    def cancel(self, number):
+        on_event, _ = self.runs[number - 1]
+        on_event({"id": number, "event": "cancelled"})
+
+    def wait(self, milliseconds=50):
+        import slicer
+
+        slicer.app.processEvents()
+
+    def stop(self):
+        from TuckerSegLib.slicer_bridge.client.workspace import remove_workspace
+
+        remove_workspace(self.folder)
+
+    def say(self, **event):
+        on_event, _ = self.runs[-1]
+        on_event({"id": len(self.runs), **event})
+
+    def answer(self, labels):
+        """The result of the run that was asked for last: labels (Z, Y, X); 1 is the liver, 2 the spleen."""
+        from TuckerSegLib.records.serialization import to_json
+        from TuckerSegLib.records.statistics import RunStatistics, Structure
+
+        _, fields = self.runs[-1]
+        path = Path(fields["labels"]).with_suffix(".box.npy")
+        np.save(path, labels)
+        names = {1: "liver", 2: "spleen"}
+        statistics = RunStatistics(
+            model="small",
+            source_sha256="0" * 64,
+            compression="original network",
+            volume=fields["volume"]["name"],
+            volume_shape=labels.shape,
+            volume_spacing_mm=(3.0, 3.0, 3.0),
+            original_parameters=2,
+            parameters=2,
+            original_macs_per_patch=2,
+            macs_per_patch=2,
+            original_macs_per_volume=2,
+            macs_per_volume=2,
+            original_model_bytes=8,
+            model_bytes=8,
+            patches=1,
+            voxels=labels.size,
+            seconds={"total": 1.0},
+            peak_memory_bytes=1,
+            backend="torch",
+            device="torch:cpu",
+            device_name="processor",
+            device_reason="asked for",
+            precision="fp32",
+            threads=1,
+            step_fraction=0.5,
+            mirroring=False,
+            output_grid="native",
+            versions={},
+            structures=tuple(Structure(int(each), names[each], 1.0) for each in sorted({*labels.flat} - {0})),
+            notes=(),
+        )
+        box = {"path": str(path), "lower": [0, 0, 0], "shape": list(labels.shape)}
+        self.say(event="result", statistics=to_json(statistics), labels=box)
+
+
+@pytest.fixture
+def scripted(slicer_app, monkeypatch, request):
+    """The panel of the module, opened, with a scripted worker: ``panel.session.worker``."""
+    from TuckerSegLib.slicer_bridge.client import session
+
+    monkeypatch.setattr(session, "WorkerProcess", ScriptedWorker)
+    panel = request.getfixturevalue("module").panel
+    panel.context.packages_ready = True
+    return panel

@@ -17,6 +17,8 @@ from ...records.job import DEFAULT_METHOD, InferenceSpec, Job, steps_at
 from ...records.protocol import VolumeFile
 from ...records.serialization import from_json, to_json
 from ...records.statistics import RunStatistics
+from ..scene.contents import contents_of, remember_contents
+from ..scene.losses import is_of_another_volume
 from ..scene.segmentations import FoundLabel, LabelBox, show_labels
 from ..scene.statistics_nodes import attach_statistics
 from ..scene.volumes import shape_of
@@ -66,6 +68,8 @@ class RunSettings:
 class SegmentationRun:
     """A run from :meth:`start` to its last event (``result``, ``error`` or ``cancelled``).
 
+    What the segmentation holds is replaced. Where it was edited while the run went on, a new one is made instead.
+
     A ``result`` carries ``statistics`` (RunStatistics) and ``segmentation_node`` (None where nothing was found).
 
     Args:
@@ -82,6 +86,7 @@ class SegmentationRun:
     ):
         self._worker, self._settings, self._on_event = worker, settings, on_event
         self._volume_node, self._segmentation_node = volume_node, segmentation_node
+        self._contents = contents_of(segmentation_node) if segmentation_node is not None else None
         self._request: int | None = None
         self._file: VolumeFile | None = None
         self._labels = worker.folder / f"labels-{id(self)}.npy"
@@ -133,7 +138,7 @@ class SegmentationRun:
 
     def _import(self, event: Event) -> Event:
         statistics = from_json(RunStatistics, event["statistics"])
-        if not _in_scene(self._volume_node):
+        if not in_scene(self._volume_node):
             raise ImageError("The volume was removed during the run, so nothing was loaded.")
         if shape_of(self._volume_node) != tuple(self._file.shape):
             raise ImageError("The volume was changed during the run, so nothing was loaded. Press Segment again.")
@@ -141,15 +146,24 @@ class SegmentationRun:
             return {"event": "result", "statistics": statistics, "segmentation_node": None}
         box = read_box(event["labels"])
         labels = [FoundLabel(each.value, each.name) for each in statistics.structures]
-        node = self._segmentation_node if _in_scene(self._segmentation_node) else self._new_node()
+        node = self._target()
         show_labels(node, self._volume_node, box, labels, self._settings.standard_names)
+        remember_contents(node)
         attach_statistics(node, statistics)
         return {"event": "result", "statistics": statistics, "segmentation_node": node}
 
-    def _new_node(self) -> slicer.vtkMRMLSegmentationNode:
-        name = slicer.mrmlScene.GenerateUniqueName(f"{self._volume_node.GetName()} segmentation")
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-        place_beside(node, self._volume_node)
+    def _target(self) -> slicer.vtkMRMLSegmentationNode:
+        node = self._segmentation_node
+        if not in_scene(node):
+            return new_segmentation(self._volume_node)
+        now, before = contents_of(node), self._contents
+        if now is not None and not now.is_like(before):
+            words = f"{node.GetName()} was edited during the run and is left as it is; the result is a new one."
+            self._on_event({"event": "log", "message": words})
+            return new_segmentation(self._volume_node)
+        if is_of_another_volume(node, self._volume_node):  # somebody agreed; the other's name must not stay
+            node.SetName(_name_for(self._volume_node))
+            place_beside(node, self._volume_node)
         return node
 
     def _fail(self, error: TuckerSegError) -> None:
@@ -162,6 +176,17 @@ class SegmentationRun:
         with contextlib.suppress(OSError):
             self._labels.unlink(missing_ok=True)
         self._on_event(event)
+
+
+def new_segmentation(volume_node: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode:
+    """An empty segmentation, named after a volume and beside it in the subject hierarchy."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", _name_for(volume_node))
+    place_beside(node, volume_node)
+    return node
+
+
+def _name_for(volume_node: slicer.vtkMRMLScalarVolumeNode) -> str:
+    return slicer.mrmlScene.GenerateUniqueName(f"{volume_node.GetName()} segmentation")
 
 
 def read_box(document: dict[str, Any]) -> LabelBox:
@@ -178,5 +203,6 @@ def place_beside(node: slicer.vtkMRMLNode, volume_node: slicer.vtkMRMLScalarVolu
         hierarchy.SetItemParent(item, hierarchy.GetItemParent(volume_item))
 
 
-def _in_scene(node: slicer.vtkMRMLNode | None) -> bool:
+def in_scene(node: slicer.vtkMRMLNode | None) -> bool:
+    """Whether a node is in the application's scene still."""
     return node is not None and node.GetID() is not None and slicer.mrmlScene.GetNodeByID(node.GetID()) is node

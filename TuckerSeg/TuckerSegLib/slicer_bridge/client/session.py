@@ -13,6 +13,8 @@ import slicer
 from ...errors import Cancelled, TuckerSegError
 from ...records.protocol import FINAL_EVENTS
 from ...records.statistics import RunStatistics
+from ..scene.losses import check_same_volume, loss
+from ..scene.volumes import check_volume
 from .segmentation_run import RunSettings, SegmentationRun
 from .worker_process import Event, Listener, WorkerProcess
 
@@ -54,15 +56,29 @@ class Session:
         segmentation_node: slicer.vtkMRMLSegmentationNode | None,
         settings: RunSettings,
         on_event: Listener,
+        may_replace: bool = False,
     ) -> SegmentationRun:
         """Begin a run and return at once; ``on_event`` receives its events.
 
+        Args:
+            segmentation_node: Where to; None makes a new node.
+            may_replace: Whether the user agrees that all goes that the segmentation holds. Where nobody was asked,
+                one that was edited since the last run is left as it is, and a new one is made.
+
         Raises:
             ImageError: The volume cannot be segmented.
+            OutputError: The segmentation is of another volume, and nobody agreed to replace it.
             TuckerSegError: A run is going on.
         """
         if self.active is not None:
             raise TuckerSegError("A run is going on; cancel it or wait for its end.")
+        check_volume(volume_node)
+        if not may_replace:
+            check_same_volume(segmentation_node, volume_node)
+            kept = loss(segmentation_node, volume_node)
+            if kept is not None:
+                on_event({"event": "log", "message": f"{kept} It is left as it is; the result is a new segmentation."})
+                segmentation_node = None
 
         def forward(event: Event) -> None:
             if event["event"] in FINAL_EVENTS:
@@ -73,7 +89,7 @@ class Session:
         self.active = run
         try:
             run.start()
-        except TuckerSegError:
+        except Exception:
             self.active = None
             raise
         return run
@@ -89,8 +105,9 @@ class Session:
         segmentation_node: slicer.vtkMRMLSegmentationNode | None,
         settings: RunSettings,
         on_event: Listener = lambda event: None,
+        may_replace: bool = False,
     ) -> tuple[RunStatistics, slicer.vtkMRMLSegmentationNode | None]:
-        """Run and wait, the application's events going on.
+        """Run and wait, the application's events going on. Arguments as in :meth:`start`.
 
         Returns:
             Statistics, and the segmentation node (None where nothing was found).
@@ -106,7 +123,7 @@ class Session:
                 last.append(event)
             on_event(event)
 
-        self.start(volume_node, segmentation_node, settings, listen)
+        self.start(volume_node, segmentation_node, settings, listen, may_replace)
         while not last:
             self.worker.wait()
         return _outcome(last[0])

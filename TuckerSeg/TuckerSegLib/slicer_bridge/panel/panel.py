@@ -21,6 +21,7 @@ from .importing import ImportingSection
 from .inputs import InputsSection
 from .labels import follow_theme, labels_of
 from .models import ModelsSection
+from .output import OutputSection
 from .previewing import PreviewingSection
 from .results import ResultsSection
 from .running import RunningSection
@@ -55,6 +56,7 @@ class Panel(VTKObservationMixin):
         self.models = ModelsSection(context)
         self.importing = ImportingSection(context)
         self.inputs = InputsSection(context)
+        self.output = OutputSection(context)
         self.downloading = DownloadingSection(context)
         self.consequences = ConsequencesSection(context)
         self.hardware = HardwareSection(context)
@@ -89,6 +91,7 @@ class Panel(VTKObservationMixin):
         if choice.parameters is not None:
             self.removeObserver(choice.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_modified)
         choice.parameters = parameters
+        self.output.follow()
         if parameters is not None:
             self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_modified)
 
@@ -106,4 +109,5 @@ class Panel(VTKObservationMixin):
             section.close()
 
     def _on_modified(self, caller: slicer.vtkMRMLNode, event: str) -> None:
+        self.output.follow_volume()
         self.context.refresh()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import slicer
 from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
 from ...records.protocol import FINAL_EVENTS
 from ..client.worker_process import Event
+from ..scene.losses import loss
 from ..scene.sequences import SequenceRun, browser_of
 from ..words import plain
 from .context import PanelContext
 from .labels import show_if_any
+from .question import Question
 
 
 class RunningSection:
@@ -18,6 +21,8 @@ class RunningSection:
 
     def __init__(self, context: PanelContext):
         self._context, self._ui = context, context.ui
+        self.question = Question(self._ui)
+        self._asked_of: tuple = ()
         self._ui.applyButton.connect("clicked(bool)", self._on_button)
 
     @property
@@ -30,6 +35,8 @@ class RunningSection:
         if self.running:
             return
         problem = self._problem()
+        if self.question.asked and (problem is not None or self._asked_of != self._input_and_output()):
+            self.question.withdraw()
         button.text = _("Download and segment") if self._context.choice.pending else _("Segment")
         button.enabled = problem is None
         button.toolTip = plain(problem or _("Segment the volume"))
@@ -40,6 +47,7 @@ class RunningSection:
         """Nothing to do."""
 
     def close(self) -> None:
+        self.question.withdraw()
         self._context.session.cancel()
 
     def _problem(self) -> str | None:
@@ -55,24 +63,38 @@ class RunningSection:
             self._context.status.say(_("Cancelling…"))
             self._context.session.cancel()
         else:
-            self._start()
+            self._ask_or_start()
 
-    def _start(self) -> None:
+    def _input_and_output(self) -> tuple:
+        return self._context.choice.volume, self._context.parameters.outputSegmentation
+
+    def _ask_or_start(self) -> None:
+        """Start, but where something would be lost only when the user has said what to do."""
+        self._context.change(inputVolume=self._context.choice.volume)  # what was proposed is chosen by using it
+        volume_node, segmentation_node = self._asked_of = self._input_and_output()
+        lost = loss(segmentation_node, volume_node)
+        if lost is None:
+            self._start(segmentation_node)
+        else:
+            self.question.ask(lost, lambda replaces: self._start(segmentation_node if replaces else None))
+
+    def _start(self, segmentation_node: slicer.vtkMRMLSegmentationNode | None) -> None:
         parameters = self._context.parameters
         self._context.run_begins.emit()
         self._context.status.clear_log()
-        self._context.change(inputVolume=self._context.choice.volume)  # what was proposed is chosen by using it
-        arguments = (parameters.inputVolume, parameters.outputSegmentation)
+        arguments = (parameters.inputVolume, segmentation_node)
         self._show_running(True)
         try:
             settings = self._context.choice.settings()
             if parameters.allFrames and browser_of(parameters.inputVolume) is not None:
                 SequenceRun(self._context.session, *arguments, settings, self._on_event).start()
             else:
-                self._context.session.start(*arguments, settings, self._on_event)
-        except TuckerSegError as error:
+                self._context.session.start(*arguments, settings, self._on_event, may_replace=True)
+        except Exception as error:
             self._show_running(False)
             self._context.status.say(str(error), "bad")
+            if not isinstance(error, TuckerSegError):
+                raise
 
     def _show_running(self, running: bool) -> None:
         self._context.busy_with = "run" if running else None

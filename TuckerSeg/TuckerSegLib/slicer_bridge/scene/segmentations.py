@@ -14,8 +14,7 @@ import vtk
 from vtk.util import numpy_support
 
 from ...catalog import structures
-
-LABELMAP = "Binary labelmap"
+from .contents import LABELMAP, is_as_a_run_left_it, remember_contents
 
 
 @dataclass(frozen=True)
@@ -71,13 +70,16 @@ def show_labels(
 
 
 def rename_segments(segmentation_node: slicer.vtkMRMLSegmentationNode, standard_names: bool) -> None:
-    """Switch the segments of a run between standard titles and the model's own names."""
+    """Switch the segments of a run between standard titles and the model's own names; this is no edit by hand."""
+    was_unedited = is_as_a_run_left_it(segmentation_node)
     segmentation = segmentation_node.GetSegmentation()
     for number in range(segmentation.GetNumberOfSegments()):
         segment = segmentation.GetNthSegment(number)
         name = vtk.mutable("")
         if segment.GetTag(structures.LABEL_NAME_TAG, name):
             segment.SetName(structures.title_of(str(name)) if standard_names else str(name))
+    if was_unedited:
+        remember_contents(segmentation_node)
 
 
 def _segment_id(label: FoundLabel) -> str:

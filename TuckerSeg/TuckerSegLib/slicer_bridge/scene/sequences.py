@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import traceback
+
 import slicer
 
+from ...errors import ImageError, TuckerSegError
 from ...records.protocol import FINAL_EVENTS
-from ..client.segmentation_run import RunSettings, place_beside
+from ..client.segmentation_run import RunSettings, in_scene, new_segmentation
 from ..client.session import Session
+from ..client.volume_transfer import error_event
 from ..client.worker_process import Event, Listener
+from .contents import remember_contents
 
 
 def browser_of(volume_node: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRMLSequenceBrowserNode | None:
@@ -22,7 +27,12 @@ class SequenceRun:
     """All frames of a sequence, one after the other, into a sequence of segmentations.
 
     Events are those of single runs, with ``frame`` and ``frames``; the last one is the last frame's, or the one
-    that ended the run. Frames that are done stay.
+    that ended the run. Whatever goes wrong with a frame ends it. Frames that are done stay, and the browser goes back
+    to the frame that it showed; nothing else is left in the scene.
+
+    Args:
+        segmentation_node: Where to, its user having agreed that what it holds is replaced; None makes a new one. So
+            does one that is a frame of another sequence.
     """
 
     def __init__(
@@ -37,9 +47,8 @@ class SequenceRun:
         self._on_event = on_event
         self._browser = browser_of(volume_node)
         self._frames = self._browser.GetNumberOfItems()
-        self._first = self._browser.GetSelectedItemNumber()
-        self._proxy = segmentation_node or self._new_proxy()
-        self._made = segmentation_node is None
+        self._shown_before = self._browser.GetSelectedItemNumber()
+        self._proxy = segmentation_node if browser_of(segmentation_node) is None else None
         self._sequence: slicer.vtkMRMLSequenceNode | None = None
         self._frame = 0
 
@@ -49,48 +58,62 @@ class SequenceRun:
         Raises:
             ImageError: The volume cannot be segmented.
         """
-        self._browser.SetSelectedItemNumber(self._frame)
-        self._session.start(self._volume_node, self._proxy, self._settings, self._on_frame)
+        try:
+            self._start_frame()
+        except Exception:
+            self._browser.SetSelectedItemNumber(self._shown_before)
+            raise
 
-    def _new_proxy(self) -> slicer.vtkMRMLSegmentationNode:
-        name = slicer.mrmlScene.GenerateUniqueName(f"{self._volume_node.GetName()} segmentation")
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-        node.CreateDefaultDisplayNodes()
-        place_beside(node, self._volume_node)
-        return node
+    def _start_frame(self) -> None:
+        if not in_scene(self._browser):
+            raise ImageError("The sequence was removed during the run.")
+        self._browser.SetSelectedItemNumber(self._frame)
+        may_replace = self._frame == 0  # later, it holds the frame before, unless somebody has edited that
+        self._session.start(self._volume_node, self._proxy, self._settings, self._on_frame, may_replace)
 
     def _on_frame(self, event: Event) -> None:
-        event = {**event, "frame": self._frame, "frames": self._frames}
         if event["event"] not in FINAL_EVENTS:
-            self._on_event(event)
+            self._on_event(self._placed(event))
             return
         if event["event"] == "result":
-            self._keep(event["segmentation_node"])
-            if self._frame + 1 < self._frames:
-                self._frame += 1
-                self.start()
-                return
-        self._finish(event)
+            try:
+                self._keep(event["segmentation_node"])
+                if self._frame + 1 < self._frames:
+                    self._frame += 1
+                    self._start_frame()
+                    return
+            except TuckerSegError as error:
+                event = error_event(error)
+            except Exception as error:  # nobody else would end the run
+                event = {**error_event(error), "details": traceback.format_exc()}
+        if event["event"] == "error":
+            event = {**event, "message": f"Frame {self._frame + 1} of {self._frames}: {event['message']}"}
+        self._finish(self._placed(event))
+
+    def _placed(self, event: Event) -> Event:
+        return {**event, "frame": self._frame, "frames": self._frames}
 
     def _keep(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        """Put the segmentation of a frame into the sequence; an empty one where nothing was found."""
+        master = self._browser.GetMasterSequenceNode()
+        self._proxy = node or self._proxy or new_segmentation(self._volume_node)
+        if node is None:
+            self._proxy.GetSegmentation().RemoveAllSegments()
+            remember_contents(self._proxy)
         if self._sequence is None:
-            self._sequence = slicer.mrmlScene.AddNewNodeByClass(
-                "vtkMRMLSequenceNode", f"{self._proxy.GetName()} sequence"
-            )
-            master = self._browser.GetMasterSequenceNode()
+            name = f"{self._proxy.GetName()} sequence"
+            self._sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
             self._sequence.SetIndexName(master.GetIndexName())
             self._sequence.SetIndexUnit(master.GetIndexUnit())
             self._sequence.SetIndexType(master.GetIndexType())
-        if node is None:
-            self._proxy.GetSegmentation().RemoveAllSegments()
-        index = self._browser.GetMasterSequenceNode().GetNthIndexValue(self._frame)
-        self._sequence.SetDataNodeAtValue(self._proxy, index)
+        self._sequence.SetDataNodeAtValue(self._proxy, master.GetNthIndexValue(self._frame))
 
     def _finish(self, event: Event) -> None:
-        if self._sequence is not None:
-            self._browser.AddProxyNode(self._proxy, self._sequence, False)
-            self._browser.SetSelectedItemNumber(self._first)
-            slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(self._browser)
-        elif self._made:
-            slicer.mrmlScene.RemoveNode(self._proxy)
-        self._on_event(event)
+        try:
+            if in_scene(self._browser):
+                if self._sequence is not None:
+                    self._browser.AddProxyNode(self._proxy, self._sequence, False)
+                self._browser.SetSelectedItemNumber(self._shown_before)
+                slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(self._browser)
+        finally:
+            self._on_event(event)

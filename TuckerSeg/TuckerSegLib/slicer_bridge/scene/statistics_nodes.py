@@ -75,6 +75,7 @@ def _table(segmentation_node: slicer.vtkMRMLSegmentationNode, role: str, name: s
     if table is None:
         table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
         segmentation_node.SetNodeReferenceID(role, table.GetID())
+    table.SetName(name)  # the segmentation may have got another name since
     return table
 
 
