@@ -18,9 +18,10 @@ LIBRARY = "TuckerSegLib"
 
 @pytest.fixture(scope="session")
 def application():
-    """The runtime, started once."""
-    for package in ("slicer", "PySide6"):
-        pytest.importorskip(package, reason=f"needs {package}: pip install slicer-core PySide6-Essentials")
+    """The runtime, started once; or Slicer itself, where ``in_slicer/checks.py`` runs the tests."""
+    if not hasattr(sys.modules.get("slicer"), "app"):
+        for package in ("slicer", "PySide6"):
+            pytest.importorskip(package, reason=f"needs {package}: pip install slicer-core PySide6-Essentials")
     sys.path.insert(0, str(HERE / "runtime"))
     import host
 

@@ -9,107 +9,45 @@ import argparse
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 MODULE_FOLDER = HERE.parents[1]
-sys.path[:0] = [str(HERE / "runtime"), str(MODULE_FOLDER)]
+sys.path[:0] = [str(HERE), str(HERE / "runtime"), str(MODULE_FOLDER)]
 
 import host  # noqa: E402
 import rendering  # noqa: E402
 import slicer  # noqa: E402
+from tour import PANEL_WIDTH, Tour  # noqa: E402
 
 RANK_RATIO = 0.85  # the lowest rank at which this small network's picture is still right; see the table it prints
 FURTHER_RANKS = "0.85, 0.7, 0.5"
 VOLUME = MODULE_FOLDER / "Resources" / "Data" / "synthetic_torso.nii.gz"
-PANEL_WIDTH = 480
 VIEW_SIZE = (640, 640)
-TIMEOUT_S = 600
 
 
-class Demonstration:
-    """The module with the built-in volume; every method is something that a user does.
+def open_module(folder: Path) -> Tour:
+    """The module in the runtime, with pictures to a folder."""
+    host.start()
+    container = host.load(str(MODULE_FOLDER / "TuckerSeg.py")).widgetRepresentation()
+    container.show()
+    container.enter()
+    return Tour(folder, container)
 
-    Args:
-        folder: For results and pictures.
-    """
 
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._application = host.start()
-        self._container = host.load(str(MODULE_FOLDER / "TuckerSeg.py")).widgetRepresentation()
-        self.volume = slicer.util.loadVolume(str(VOLUME))
-        self._container.show()
-        self._container.enter()
-        self._widget = self._container.self()
-        self.panel, self.ui = self._widget.panel, self._widget.ui
-
-    def choose_rank(self, rank_ratio: float) -> None:
-        """Move the slider, and wait until the consequences are shown."""
-        self.ui.rankSlider.value = rank_ratio
-        consequences = self.panel.consequences
-        self._until(lambda: consequences.estimate is not None and consequences.estimate.seconds is not None)
-        self.picture_of_panel("panel_before.png")
-
-    def segment(self):
-        """Press Segment and wait; gives the segmentation node."""
-        self.ui.applyButton.click()
-        self._until(lambda: self.ui.progressBar.value > 500 or not self.panel.running.running)
-        self.picture_of_panel("panel_during.png")
-        self._until(lambda: not self.panel.running.running)
-        node = self.panel.context.parameters.outputSegmentation
-        if node is None:
-            raise SystemExit(f"The run failed: {self.ui.statusLabel.text}")
-        self.picture_of_panel("panel_after.png")
-        return node
-
-    def compare(self, ranks: str):
-        """Compare ranks, show the last but one with its differences; gives the rows."""
-        self.ui.resultsCollapsibleButton.collapsed = True
-        self.ui.compareCollapsibleButton.collapsed = False
-        self.ui.compareRanksEdit.text = ranks
-        self.ui.compareButton.click()
-        self._until(lambda: not self.panel.comparing.running)
-        rows = self.panel.comparing.comparison.rows
-        self.picture_of_panel("panel_compare.png")
-        return rows
-
-    def picture_of_panel(self, name: str) -> None:
-        """The panel as it is now, at its natural height."""
-        for _ in range(20):
-            self._application.processEvents()
-            time.sleep(0.01)
-        self._container.resize(PANEL_WIDTH, self._container.sizeHint.height())
-        self._application.processEvents()
-        self._container.grab().save(str(self._folder / name))
-
-    def pictures_of_views(self, node) -> list[str]:
-        """Slices and surfaces as Slicer draws them; gives the files' names."""
-        bounds = [0.0] * 6
-        node.GetRASBounds(bounds)
-        center = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2])]
-        names = []
-        for orientation in rendering.ORIENTATIONS:
-            names.append(f"{orientation.lower()}.png")
-            rendering.slice_picture(self._folder / names[-1], self.volume, orientation, center, VIEW_SIZE)
-        node.CreateClosedSurfaceRepresentation()
-        names.append("3d.png")
-        rendering.view_picture(self._folder / names[-1], VIEW_SIZE)
-        return names
-
-    def close(self) -> None:
-        """As when Slicer ends."""
-        self._container.exit()
-        self._widget.cleanup()
-
-    def _until(self, condition) -> None:
-        end = time.monotonic() + TIMEOUT_S
-        while not condition():
-            if time.monotonic() > end:
-                raise SystemExit(f"Nothing happened for {TIMEOUT_S} s: {self.ui.statusLabel.text}")
-            self._application.processEvents()
-            time.sleep(0.005)
+def pictures_of_views(folder: Path, volume_node, segmentation_node) -> list[str]:
+    """Slices and surfaces as Slicer draws them; gives the files' names."""
+    bounds = [0.0] * 6
+    segmentation_node.GetRASBounds(bounds)
+    center = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2])]
+    names = []
+    for orientation in rendering.ORIENTATIONS:
+        names.append(f"{orientation.lower()}.png")
+        rendering.slice_picture(folder / names[-1], volume_node, orientation, center, VIEW_SIZE)
+    segmentation_node.CreateClosedSurfaceRepresentation()
+    names.append("3d.png")
+    rendering.view_picture(folder / names[-1], VIEW_SIZE)
+    return names
 
 
 def main() -> None:
@@ -122,7 +60,9 @@ def main() -> None:
     from TuckerSegLib.records.statistics import as_table
     from TuckerSegLib.slicer_bridge.scene.statistics_nodes import RECORD_ATTRIBUTE, statistics_of
 
-    demonstration = Demonstration(options.out)
+    demonstration = open_module(options.out)
+    volume = slicer.util.loadVolume(str(VOLUME))
+    demonstration.choose_volume(volume)
     demonstration.choose_rank(options.rank)
     node = demonstration.segment()
     print(as_table(statistics_of(node)), end="\n\n")
@@ -132,12 +72,12 @@ def main() -> None:
         raise SystemExit(f"{options.out / written[0]} could not be written.")
     statistics = json.dumps(json.loads(node.GetAttribute(RECORD_ATTRIBUTE)), indent=1)
     (options.out / written[1]).write_text(statistics, encoding="utf-8")
-    written += sorted(path.name for path in options.out.glob("panel_*.png"))
+    written += demonstration.pictures
     reason = rendering.why_not()
     if reason:
         print(f"No pictures of slices and surfaces: {reason}")
     else:
-        written += demonstration.pictures_of_views(node)
+        written += pictures_of_views(options.out, volume, node)
         written.append(compose(options.out))
     demonstration.close()
     print(f"Written to {options.out}: " + ", ".join(written))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,7 @@ def test_sample_data_gives_up_a_file_with_another_checksum(slicer_app, tmp_path,
     assert slicer.util.getNodesByClass("vtkMRMLVolumeNode") == []
 
 
+@pytest.mark.skipif("TUCKERSEG_SLICER_PYTHON" in os.environ, reason="Slicer's own files are of one release")
 def test_a_release_of_slicer_has_what_it_has(slicer_version):
     import qt
     import slicer
