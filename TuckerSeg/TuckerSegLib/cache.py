@@ -80,6 +80,11 @@ class Cache:
     Args:
         folder: Where; None takes :func:`default_folder`.
         limit_bytes: Size limit; None takes ``TUCKERSEG_CACHE_LIMIT_GB`` or 10 GB.
+
+    Example:
+        >>> cache = Cache(Path("CACHE_FOLDER"), limit_bytes=2 * 10**9)
+        >>> model = load_model("MODEL_FOLDER_OR_ZIP", cache=cache)
+        >>> [(entry.kind, entry.size_bytes) for entry in cache.entries()]
     """
 
     def __init__(self, folder: Path | None = None, limit_bytes: int | None = None):

@@ -11,6 +11,12 @@ class TuckerSegError(Exception):
     Args:
         message: In words that fit wherever it is shown.
         shell: What a user of the command line types or sets about it, as a sentence.
+
+    Example:
+        >>> try:
+        ...     model = load_model("MISSING_FOLDER")
+        ... except TuckerSegError as error:
+        ...     print(error)
     """
 
     def __init__(self, message: str = "", *, shell: str = ""):

@@ -19,7 +19,7 @@ class Monitor:
     """One piece of work, as its caller follows and stops it. Without arguments nothing is heard and nothing stops.
 
     A monitor serves one run: its seconds and notes are those of all that it was passed to. What was not asked to be
-    heard costs nothing. Example: ``segment(image, model, monitor=Monitor(on_event=print))``.
+    heard costs nothing.
 
     Args:
         on_event: Receives what is told, as dictionaries whose ``event`` says of what kind they are: ``stage``,
@@ -30,6 +30,11 @@ class Monitor:
     Attributes:
         seconds: Per stage that has begun and ended.
         notes: What the work warned of, see :meth:`warnings_noted`.
+
+    Example:
+        >>> monitor = Monitor(on_event=print)
+        >>> result = segment("CT.nii.gz", load_model("demo"), monitor=monitor)
+        >>> monitor.with_total()
     """
 
     def __init__(
@@ -106,9 +111,9 @@ class Monitor:
 
     def within(self, stage: str) -> Monitor:
         """This monitor for a stage: the progress told by it is the stage's."""
-        found = copy.copy(self)
-        found._stage = stage
-        return found
+        stage_monitor = copy.copy(self)
+        stage_monitor._stage = stage
+        return stage_monitor
 
     def add(self, stage: str, seconds: float) -> None:
         """Count seconds that somebody else took the time of."""
@@ -138,7 +143,7 @@ class Monitor:
 
     # Parts of the work, with seconds and notes of their own; the wish to stop is the same
 
-    def of(self, number: int, count: int) -> Monitor:
+    def share(self, number: int, count: int) -> Monitor:
         """For one of several pieces of about the same length, counted from 0: what is done of it counts as its share.
 
         Events that have a ``fraction`` and perhaps ``remaining_s`` then tell of all pieces together.

@@ -38,12 +38,15 @@ class Spec:
         return cls(strength)
 
 
-def prepare(network, spec, moments, keep, progress=None):
+def prepare(network, spec, moments, keep, monitor):
     """Channels of every block, the strongest first."""
 
     def order():
-        norms = {path: block.conv1.conv.weight.flatten(1).norm(dim=1) for path, block in _blocks(network).items()}
-        return {path: each.argsort(descending=True) for path, each in norms.items()}
+        blocks, strongest = _blocks(network), {}
+        for path, block in blocks.items():
+            strongest[path] = block.conv1.conv.weight.flatten(1).norm(dim=1).argsort(descending=True)
+            monitor.fraction(len(strongest) / len(blocks))
+        return strongest
 
     return keep({"of": "order"}, order, dict)
 

@@ -51,7 +51,7 @@ class EightBitConv3d(nn.Conv3d):
         return self._conv_forward(values, self.weight.to(values.dtype) * self.scale, self.bias)
 
 
-def prepare(network, spec, moments, keep, progress=None):
+def prepare(network, spec, moments, keep, monitor):
     return None
 
 

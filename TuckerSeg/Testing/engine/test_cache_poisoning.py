@@ -32,8 +32,8 @@ from TuckerSegLib.models.calibration import (
     stored_calibration,
     volume_id,
 )
-from TuckerSegLib.models.compress import compress, to_be_compressed
-from TuckerSegLib.models.distillation import to_be_repaired
+from TuckerSegLib.models.compress import compress, planned_model
+from TuckerSegLib.models.distillation import planned_repair
 from TuckerSegLib.models.file import read_model_facts, read_model_file
 from TuckerSegLib.models.loading import load_facts
 from TuckerSegLib.models.material import material_key, prepare_fold
@@ -124,10 +124,10 @@ def test_the_name_and_the_documents_are_no_part_of_the_key(honest):
 
 
 def test_a_newer_engine_has_other_keys(honest, monkeypatch):
-    before = replace(honest).key, to_be_compressed(honest, HALF, "tucker").key
+    before = replace(honest).key, planned_model(honest, HALF, "tucker").key
     monkeypatch.setattr("TuckerSegLib.models.model.ENGINE_VERSION", 99)
     again = replace(honest)
-    assert again.key != before[0] and to_be_compressed(again, HALF, "tucker").key != before[1]
+    assert again.key != before[0] and planned_model(again, HALF, "tucker").key != before[1]
 
 
 def test_a_newer_engine_converts_anew(folder, honest, monkeypatch):
@@ -144,6 +144,13 @@ def test_folds_of_equal_checkpoints_are_models_of_their_own(make_model_folder, r
         assert [model.folds for model in models] == [("0",), ("1",), ("0", "1")]
     assert len({model.key for model in models}) == 3
     assert not [warning for warning in recwarn if "made again" in str(warning.message)]
+
+
+def test_folds_that_are_left_out_or_exchanged_change_the_key_though_the_weights_are_the_same(make_model_folder):
+    model = load_model(make_model_folder(folds=("0", "1")))
+    others = [replace(model, folds=folds) for folds in (("0",), ("1",), ("1", "0"))]
+    assert {other.weights.identity for other in others} == {model.weights.identity}
+    assert len({model.key, *(other.key for other in others)}) == 4
 
 
 def test_every_fold_has_a_compiled_form_of_its_own(make_model_folder, small_image):
@@ -177,13 +184,13 @@ def test_a_refit_and_a_repair_belong_to_their_original_and_volumes(honest, small
     asked = [(smaller, honest, [small_image], settings), (smaller, other_weights(honest), [small_image], settings)]
     asked += [(smaller, honest, [moved], settings), (other_weights(smaller), honest, [small_image], settings)]
     asked.append((smaller, honest, [small_image], RepairSettings(steps=3)))
-    assert len({to_be_repaired(*each).key for each in asked}) == len(asked)
+    assert len({planned_repair(*each).key for each in asked}) == len(asked)
 
 
 def test_compressions_of_different_models_have_different_keys(honest):
     for changed in (other_weights(honest), with_spacing(honest, 1.0), replace(honest, folds=("all",))):
-        assert to_be_compressed(changed, HALF, "tucker").key != to_be_compressed(honest, HALF, "tucker").key
-    assert to_be_compressed(honest, Spec(0.4), "tucker").key != to_be_compressed(honest, HALF, "tucker").key
+        assert planned_model(changed, HALF, "tucker").key != planned_model(honest, HALF, "tucker").key
+    assert planned_model(honest, Spec(0.4), "tucker").key != planned_model(honest, HALF, "tucker").key
 
 
 def test_facts_have_the_key_of_the_whole_model_and_are_checked(folder, honest, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from TuckerSegLib import Cache, Job, image_from_array, load_model, segment
 from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.evaluation.overlap import dice_per_label, mean_dice
-from TuckerSegLib.models.job_compression import compress_as_asked
+from TuckerSegLib.models.job_compression import compress_for_job
 from TuckerSegLib.models.model import SegmentationModel
 from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.monitor import Monitor
@@ -47,7 +47,7 @@ def compare(start_worker, hand_over, make_model_folder, job_for, tmp_path):
 def as_asked(model: SegmentationModel, strength: float) -> SegmentationModel:
     """What a job at this rank compresses a model to, by the calibration that is there."""
     resolved = resolve(Job(())).at_strength(strength)
-    return compress_as_asked(model, resolved, Cache(), Monitor(), None)
+    return compress_for_job(model, resolved, Cache(), Monitor(), None)
 
 
 def test_the_original_comes_first_and_every_row_is_a_plain_run(compare):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import re
 import shlex
 import shutil
@@ -26,6 +27,7 @@ QUICK = {
     "explore": ["--factors", "0.5"],
 }
 LONGEST_README_BYTES = 9 * 1024
+PUBLIC = [name for name in TuckerSegLib.__all__ if name != "__version__"]
 
 
 def blocks(document: Path, language: str) -> list[str]:
@@ -120,10 +122,25 @@ def test_every_block_of_python_runs(document, workplace, nnunet_predictor):
         exec(compile(block, document.name, "exec"), names)
 
 
+def test_the_example_of_every_public_name_runs(workplace, nnunet_predictor):
+    given = {
+        "Path": Path,
+        "hounsfield_units": read_image("CT.nii.gz").array[0],
+        "predictor": nnunet_predictor(next(workplace.glob("MODEL_FOLDER_OR_ZIP/*/*"))),
+    }
+    public = {name: getattr(TuckerSegLib, name) for name in PUBLIC}
+    for name, value in public.items():
+        examples = doctest.DocTestParser().get_examples(value.__doc__)
+        assert examples, f"{name} has no example"
+        names = {**public, **given}
+        for example in examples:
+            exec(compile(example.source, f"example of {name}", "single"), names)
+
+
 def test_the_reference_has_every_public_name():
     text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     listed = [line.removeprefix("::: ") for line in text.splitlines() if line.startswith("::: ")]
-    public = [getattr(TuckerSegLib, name) for name in TuckerSegLib.__all__ if name != "__version__"]
+    public = [getattr(TuckerSegLib, name) for name in PUBLIC]
     homes = [f"{each.__module__}.{each.__qualname__}" for each in public]
     assert sorted(listed) == sorted(homes)
 

@@ -15,7 +15,7 @@ from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.estimation.network import NOT_MEASURED, Estimator
 from TuckerSegLib.estimation.timing import INTERPOLATED
 from TuckerSegLib.jobs.runs import measure_patch
-from TuckerSegLib.models.job_compression import compress_as_asked
+from TuckerSegLib.models.job_compression import compress_for_job
 from TuckerSegLib.models.resolved_job import ResolvedJob, resolve
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.estimate import Estimate
@@ -206,7 +206,7 @@ def test_an_estimate_is_exact_once_the_model_is_calibrated(make_model_folder, ha
     estimator, job = Estimator(model, measurements), by_default(0.5)
     before = estimator.estimate(volume.geometry, job)
     assert "settled" in before.notes[0]
-    made = compress_as_asked(model, job, Cache(), Monitor(), lambda: volume)
+    made = compress_for_job(model, job, Cache(), Monitor(), lambda: volume)
     after = estimator.estimate(volume.geometry, job)
     assert after.notes == ()
     assert (after.macs_per_patch, after.parameters) == (made.cost.macs, made.cost.parameters)

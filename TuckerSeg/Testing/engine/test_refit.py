@@ -19,7 +19,7 @@ from TuckerSegLib.jobs.runs import Runs
 from TuckerSegLib.models.calibration import calibration_patches, stored_calibration, volume_id
 from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.file import read_model_file
-from TuckerSegLib.models.job_compression import compress_as_asked
+from TuckerSegLib.models.job_compression import compress_for_job
 from TuckerSegLib.models.refit import FITTED, HELD_BACK, SEED, refit_model
 from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.monitor import Monitor
@@ -93,11 +93,11 @@ def test_the_same_volumes_give_the_same_model_and_the_cache_spares_the_work(orig
 def test_a_job_is_calibrated_and_refitted_on_its_volume(original, volume):
     cache, monitor = Cache(), Monitor()
     job = Job(("volume",), method="tucker", compression=ASKED, refit=True)
-    model = compress_as_asked(original, resolve(job), cache, monitor, lambda: volume)
+    model = compress_for_job(original, resolve(job), cache, monitor, lambda: volume)
     assert [recipe.method for recipe in model.recipes] == ["tucker", "refit"]
     assert volume_id(volume) in model.recipes[1].spec["volumes"]
     assert {"calibrate", "compress", "refit"} <= monitor.seconds.keys()
-    plain = compress_as_asked(original, resolve(job).without_refit(), cache, monitor, lambda: volume)
+    plain = compress_for_job(original, resolve(job).without_refit(), cache, monitor, lambda: volume)
     assert model.key != plain.key
 
 
@@ -121,7 +121,7 @@ def test_a_refit_without_calibration_is_refused(original, smaller, calibration, 
         job = Job(("volume",), method="tucker", refit=True, **fields)
         with warnings.catch_warnings(), pytest.raises(SpecError, match="goes on from a calibrated compression"):
             warnings.simplefilter("ignore")  # that the ranks come from the weights alone
-            compress_as_asked(original, resolve(job), Cache(), Monitor(), lambda: volume)
+            compress_for_job(original, resolve(job), Cache(), Monitor(), lambda: volume)
     plain = compress(original, Spec(0.4, minimum_rank=4, rank_multiple=4))
     with pytest.raises(SpecError, match="not compressed with this calibration"):
         refit_model(plain, original, [volume], calibration, Cache())
@@ -133,9 +133,9 @@ def test_a_model_of_cts_is_calibrated_on_the_built_in_volume_too(original, volum
     assert original.plans.expects_hounsfield
     cache, monitor = Cache(), Monitor()
     job = Job((), method="tucker", compression=ASKED)
-    compress_as_asked(original, resolve(job), cache, monitor, None)
+    compress_for_job(original, resolve(job), cache, monitor, None)
     assert stored_calibration(original, cache).volumes == (catalog.DEMO_VOLUME.name,)
-    compress_as_asked(original, resolve(job), cache, monitor, lambda: volume)
+    compress_for_job(original, resolve(job), cache, monitor, lambda: volume)
     grown = stored_calibration(original, cache)
     assert grown.volume_ids[1:] == (volume_id(volume),)
     at_once = calibrate_model(original, volume, threads=1)

@@ -19,7 +19,7 @@ from TuckerSegLib import Cache, InferenceSpec, Job, TuckerSpec, compress, load_m
 from TuckerSegLib import compression as table
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.compression.cost import count
-from TuckerSegLib.errors import SpecError
+from TuckerSegLib.errors import Cancelled, SpecError
 from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.estimation.network import Estimator
 from TuckerSegLib.export import exporter
@@ -95,6 +95,14 @@ def test_a_model_is_compressed_planned_kept_and_told(original, tmp_path, monkeyp
     monkeypatch.setattr(channel_dropping, "prepare", lambda *arguments: pytest.fail("it is in the cache"))
     assert compress(original, spec, "dropping", cache).key == smaller.key
     assert compress(original, TuckerSpec(0.5), cache=cache).key != smaller.key
+
+
+def test_the_progress_of_a_method_is_heard_and_it_is_stopped_within(original, tmp_path):
+    spec, heard = channel_dropping.Spec.at(0.5), []
+    compress(original, spec, "dropping", Cache(tmp_path / "first"), Monitor(on_fraction=heard.append))
+    assert heard == sorted(heard) and heard[-1] == 1.0
+    with pytest.raises(Cancelled):
+        compress(original, spec, "dropping", Cache(tmp_path / "second"), Monitor(cancelled=lambda: True))
 
 
 def test_the_material_of_another_version_or_network_is_not_taken(original, monkeypatch):

@@ -95,7 +95,7 @@ def test_sampled_positions_are_all_where_there_are_few():
 def test_the_predicted_error_of_a_small_change_is_what_the_logits_show(network, patches, calibration):
     """First order: the Gauss-Newton norm against the change itself, for one layer at a time."""
     generator = torch.Generator().manual_seed(11)
-    basis = CalibratedBasis.of(network, calibration)
+    basis = CalibratedBasis.from_network(network, calibration)
     for path in ("1.0", "2.0", "4.0"):
         changed = copy.deepcopy(network)
         weight = changed.get_submodule(path).weight
@@ -171,7 +171,7 @@ def test_patches_that_tell_nothing_are_refused(network, patches):
 
 def test_the_whitened_error_is_never_above_that_of_plain_truncation(network, calibration):
     """A theorem in the calibrated norm, at every rank pair, for layers with and without taps told apart."""
-    plain, basis = decompose(network), CalibratedBasis.of(network, calibration)
+    plain, basis = decompose(network), CalibratedBasis.from_network(network, calibration)
     for path in ("1.0", "2.0", "3"):
         layer, (outputs, inputs) = basis.layer(path), basis.weights[path].shape[:2]
         for ranks in itertools.product(rank_steps(outputs, 5), rank_steps(inputs, 5)):
@@ -181,7 +181,7 @@ def test_the_whitened_error_is_never_above_that_of_plain_truncation(network, cal
 
 
 def test_whitening_pays_where_channels_differ(network, calibration):
-    plain, basis = decompose(network), CalibratedBasis.of(network, calibration)
+    plain, basis = decompose(network), CalibratedBasis.from_network(network, calibration)
     core, output_factor, input_factor = plain.truncated("1.0", (8, 8))
     rebuilt = torch.einsum("or,rs...,is->oi...", output_factor, core, input_factor)
     layer = basis.layer("1.0")
@@ -189,7 +189,7 @@ def test_whitening_pays_where_channels_differ(network, calibration):
 
 
 def test_errors_of_all_ranks_are_what_truncation_without_sweeps_leaves(network, calibration):
-    layer = CalibratedBasis.of(network, calibration).layer("1.0")
+    layer = CalibratedBasis.from_network(network, calibration).layer("1.0")
     table = layer.errors([8, 16])
     for s, row in table.items():
         assert float(row[0]) == pytest.approx(layer.energy, rel=1e-6)
@@ -202,7 +202,7 @@ def test_errors_of_all_ranks_are_what_truncation_without_sweeps_leaves(network, 
 
 def test_full_ranks_give_the_weight_back(network, calibration):
     for path in ("1.0", "3"):
-        layer = CalibratedBasis.of(network, calibration).layer(path)
+        layer = CalibratedBasis.from_network(network, calibration).layer(path)
         factors = layer.truncated((layer.outputs, layer.inputs))
         torch.testing.assert_close(factors.rebuilt(), layer.weight, rtol=1e-4, atol=1e-5)
         identity = torch.eye(layer.outputs, dtype=torch.float64)
@@ -218,7 +218,7 @@ def test_channels_that_are_never_seen_do_not_break_anything():
 
 
 def test_a_calibrated_network_is_nearer_to_the_original_than_a_plain_one(network, patches, calibration):
-    plain, basis = decompose(network), CalibratedBasis.of(network, calibration)
+    plain, basis = decompose(network), CalibratedBasis.from_network(network, calibration)
     spec = Spec(0.5, rank_mode="auto", rank_multiple=4, minimum_rank=4)
     relative = Spec(0.5, rank_multiple=1, minimum_rank=4)
     spread = Spec(**{**vars(spec), "calibration": calibration.sha256})
@@ -229,12 +229,12 @@ def test_a_calibrated_network_is_nearer_to_the_original_than_a_plain_one(network
 
 
 def test_what_a_merged_layer_computes_is_its_factors_product(network, patches, calibration):
-    basis = CalibratedBasis.of(network, calibration)
+    basis = CalibratedBasis.from_network(network, calibration)
     spec = Spec(0.6, rank_mode="auto", rank_multiple=4, minimum_rank=4, calibration=calibration.sha256)
     smaller, changes = compressed(network, spec, basis, basis.evidence(4))
     lengths = set()
     for change in changes:
-        ranks = TuckerDetails.of(change).ranks
+        ranks = TuckerDetails.from_change(change).ranks
         if ranks is None:
             continue
         layers, conv = smaller.get_submodule(change.path), network.get_submodule(change.path)
@@ -252,7 +252,7 @@ def test_what_a_merged_layer_computes_is_its_factors_product(network, patches, c
 @pytest.mark.parametrize("budget", ["macs", "parameters"])
 @pytest.mark.parametrize("rank_ratio", [0.3, 0.5, 0.7, 0.9])
 def test_the_budget_holds_and_the_error_is_not_above_the_uniform_one(network, calibration, rank_ratio, budget):
-    basis = CalibratedBasis.of(network, calibration)
+    basis = CalibratedBasis.from_network(network, calibration)
     evidence = basis.evidence(4)
     spec = Spec(rank_ratio, rank_mode="auto", budget=budget, rank_multiple=4, minimum_rank=4)
     changes = plan(network, spec, PATCH, materials=[Material(evidence, lambda: basis)])
@@ -312,4 +312,4 @@ def test_settings_that_do_not_fit_together_are_refused(wrong):
 def test_a_calibration_of_another_network_is_refused(calibration):
     torch.manual_seed(0)
     with pytest.raises(SpecError, match="another network"):
-        CalibratedBasis.of(nn.Sequential(Block(1, 8), Block(8, 8)), calibration)
+        CalibratedBasis.from_network(nn.Sequential(Block(1, 8), Block(8, 8)), calibration)

@@ -27,7 +27,7 @@ def network_of(kind=PlainConvUNet, device="meta"):
 
 
 def ranks_of(change):
-    return TuckerDetails.of(change).ranks
+    return TuckerDetails.from_change(change).ranks
 
 
 def reasons(changes):

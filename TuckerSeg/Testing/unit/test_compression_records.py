@@ -23,7 +23,7 @@ VERSION_1 = f'{{"version": 1, {LAYER}, "ranks": null, {COSTS}, "skipped_because"
 def test_a_layer_of_version_2_is_read_with_its_details():
     change = from_json(LayerChange, json.loads(VERSION_2))
     assert change.details == {"ranks": [8, 4], "sweeps": 2, "merged": True}
-    assert TuckerDetails.of(change) == TuckerDetails((8, 4), 2, True)
+    assert TuckerDetails.from_change(change) == TuckerDetails((8, 4), 2, True)
     assert (change.before, change.after) == (Cost(6912, 442368), Cost(1000, 64000))
     assert change.before.weight_bits == 6912 * 32
     assert from_json(LayerChange, json.loads(json.dumps(to_json(change)))) == change
@@ -33,7 +33,7 @@ def test_a_layer_of_version_2_is_read_with_its_details():
 def test_a_recipe_of_version_1_with_a_layer_of_version_1_is_read():
     document = {"version": 1, "method": "tucker", "spec": {"rank_ratio": 0.5}, "changes": [json.loads(VERSION_1)]}
     (change,) = from_json(CompressionRecipe, document).changes
-    assert (change.skipped_because, TuckerDetails.of(change).ranks) == ("first layer", None)
+    assert (change.skipped_because, TuckerDetails.from_change(change).ranks) == ("first layer", None)
 
 
 def test_a_row_of_a_comparison_of_version_1_is_read():
@@ -69,7 +69,7 @@ def test_a_row_of_a_comparison_of_version_1_is_read():
 def test_details_that_tucker_does_not_write_are_refused(details):
     change = LayerChange("a\x1b.conv", "Conv3d", (16, 16, 3, 3, 3), Cost(1, 1), Cost(1, 1), details=details)
     with pytest.raises(ModelFileError, match=r"a\\x1b.conv: details of a Tucker compression are ranks"):
-        TuckerDetails.of(change)
+        TuckerDetails.from_change(change)
 
 
 def test_costs_add_subtract_and_tell_bits_and_bytes():

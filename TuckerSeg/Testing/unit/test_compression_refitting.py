@@ -47,7 +47,7 @@ def calibration(network, patches):
 
 
 def compressed(network, calibration, ratio=0.5):
-    basis = CalibratedBasis.of(network, calibration)
+    basis = CalibratedBasis.from_network(network, calibration)
     changes = plan(network, Spec(ratio, rank_multiple=4, minimum_rank=4), PATCH)
     smaller = copy.deepcopy(network)
     apply(smaller, changes, basis)
@@ -80,13 +80,13 @@ def test_where_inputs_are_the_originals_hardly_anything_changes(network, patches
     torch.nn.init.zeros_(weight)
     weight[:8, :8] = torch.randn(8, 8, 3, 3, 3) / 10
     calibration = calibrate(network, patches)
-    basis = CalibratedBasis.of(network, calibration)
+    basis = CalibratedBasis.from_network(network, calibration)
     spec = Spec(0.5, rank_mode="fixed", minimum_rank=8, keep_if_not_cheaper=False)
     changes = [change for change in plan(network, spec, PATCH) if change.path == "1.0"]
     smaller = copy.deepcopy(network)
     apply(smaller, changes, basis)
     refit_network(network, smaller, changes, calibration, patches, held_back=1)
-    found = composed(smaller.get_submodule("1.0"), conv, TuckerDetails.of(changes[0]))
+    found = composed(smaller.get_submodule("1.0"), conv, TuckerDetails.from_change(changes[0]))
     torch.testing.assert_close(found, weight, atol=2e-3, rtol=0)
 
 

@@ -14,7 +14,8 @@ from torch import nn
 from TuckerSegLib.compression.tucker import method as tucker
 from TuckerSegLib.compression.tucker.basis import Basis
 from TuckerSegLib.compression.tucker.details import TuckerDetails
-from TuckerSegLib.errors import ModelFileError, SpecError, UnsupportedModelError
+from TuckerSegLib.errors import Cancelled, ModelFileError, SpecError, UnsupportedModelError
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.compression import Cost, LayerChange
 
 CONVOLUTIONS = {
@@ -223,10 +224,10 @@ def test_zero_weights_are_compressed_to_zero():
 
 def test_progress_rises_to_one_and_may_stop_the_work():
     network, seen = nn.Sequential(nn.Conv3d(1, 2, 1), nn.Conv3d(2, 2, 1, groups=2), nn.Conv3d(2, 1, 1)), []
-    tucker.decompose(network, seen.append)
+    tucker.decompose(network, Monitor(on_fraction=seen.append))
     assert seen == [0.5, 1.0]
-    with pytest.raises(KeyboardInterrupt):
-        tucker.decompose(network, lambda fraction: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(Cancelled):
+        tucker.decompose(network, Monitor(cancelled=lambda: True))
     assert tensorly.get_backend() == "numpy"
 
 

@@ -15,7 +15,7 @@ class Large:
 
 
 def test_what_is_lent_lives_until_it_is_taken_whoever_may_ask_for_it_later():
-    volume = Lent.of(Large())
+    volume = Lent.holding(Large())
     later, seen = volume.lend, weakref.ref(volume.lend())
     assert later() is seen()
     taken = volume.take()
@@ -28,7 +28,7 @@ def test_what_is_lent_lives_until_it_is_taken_whoever_may_ask_for_it_later():
 
 
 def test_what_is_released_is_gone_and_may_be_released_again():
-    volume = Lent.of(Large())
+    volume = Lent.holding(Large())
     seen = weakref.ref(volume.lend())
     volume.release()
     volume.release()

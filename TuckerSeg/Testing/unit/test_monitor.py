@@ -44,7 +44,7 @@ def test_the_progress_of_a_stage_carries_its_name_and_its_seconds_add_up():
 def test_the_wish_to_stop_reaches_every_part_of_the_work():
     wished = []
     monitor = Monitor(cancelled=lambda: bool(wished))
-    parts = [monitor, monitor.of(0, 2), monitor.quiet(), monitor.through(print), monitor.within("load").of(1, 2)]
+    parts = [monitor, monitor.share(0, 2), monitor.quiet(), monitor.through(print), monitor.within("load").share(1, 2)]
     for part in parts:
         part.check()
         part.fraction(0.1)
@@ -61,15 +61,15 @@ def test_pieces_of_the_work_count_as_their_share():
     fractions, told = [], []
     monitor = Monitor(told.append, on_fraction=fractions.append)
     for number in range(2):
-        folds = monitor.of(number, 2)
+        folds = monitor.share(number, 2)
         for fold in range(2):
-            folds.of(fold, 2).fraction(1.0)
+            folds.share(fold, 2).fraction(1.0)
     assert fractions == [0.25, 0.5, 0.75, 1.0]
-    monitor.of(1, 4).tell("progress", fraction=0.5)
+    monitor.share(1, 4).tell("progress", fraction=0.5)
     assert told == [{"event": "progress", "fraction": 0.375, "remaining_s": None}]
-    monitor.of(3, 4).tell("progress", fraction=0.5, remaining_s=7.0)
+    monitor.share(3, 4).tell("progress", fraction=0.5, remaining_s=7.0)
     assert told[-1]["remaining_s"] == 7.0  # the last piece: nothing comes after it
-    monitor.of(2, 4).tell("progress", fraction=0.5, remaining_s=7.0)
+    monitor.share(2, 4).tell("progress", fraction=0.5, remaining_s=7.0)
     assert told[-1]["remaining_s"] >= 14.0
 
 

@@ -55,7 +55,7 @@ def test_errors_of_truncation_are_those_of_the_rebuilt_weights(model, monkeypatc
         monkeypatch.setattr("TuckerSegLib.compression.calibration.MOST_TAP_CHANNELS", 0)
     network, calibration = model.network("0"), calibrated(model, "0")
     layer = decompose(network).layers[path]
-    whitened = CalibratedBasis.of(network, calibration).layer(path)
+    whitened = CalibratedBasis.from_network(network, calibration).layer(path)
     weight = whitened.weight.reshape(layer.core.shape)
     outputs, inputs = ([1, 3, size - 1, size] for size in weight.shape[:2])
     plain, plain_energy = truncation_errors(layer, outputs, inputs)
@@ -106,7 +106,7 @@ def test_the_errors_of_folds_are_those_of_their_weights_side_by_side(model):
 def test_calibrated_factors_are_at_least_as_good_as_said_and_never_worse_than_plain_ones(model, calibrations):
     calibration = calibrations.folds["0"]
     network = model.network("0")
-    basis = CalibratedBasis.of(network, calibration)
+    basis = CalibratedBasis.from_network(network, calibration)
     single = ModelCalibration({"0": calibration}, ("noise",), ("noise",))
     gained = False
     for layer in measure_reconstruction(replace(model, folds=("0",)), RankGrid(8), Cache(), single):

@@ -21,7 +21,7 @@ from ..evaluation.overlap import dice_per_label, mean_dice
 from ..image import Image
 from ..models.calibration import ModelCalibration, calibrate_model
 from ..models.compress import compress
-from ..models.distillation import repair_model, to_be_repaired
+from ..models.distillation import planned_repair, repair_model
 from ..models.file import cached_model, store_model
 from ..models.model import SegmentationModel
 from ..models.refit import refit_model
@@ -175,7 +175,7 @@ def _repaired(
     monitor: Monitor,
 ) -> SegmentationModel:
     """A repaired model, kept: an exploration that was stopped does not train anew."""
-    asked = to_be_repaired(model, original, [volume], settings)
+    asked = planned_repair(model, original, [volume], settings)
     if known := cached_model(cache, asked):
         return replace(known, weights=dict(known.weights))  # told by its tensors: a GPU trains no two times alike
     repaired = repair_model(model, original, [volume], settings, device="auto", monitor=monitor)[0]

@@ -173,7 +173,7 @@ def measure_reconstruction(
     for fold in model.folds:
         monitor.check()
         plain = prepare_fold(model, fold, Spec(), METHOD, cache, None, monitor).basis()
-        calibrated = CalibratedBasis.of(model.network(fold), calibration.folds[fold]) if calibration else None
+        calibrated = CalibratedBasis.from_network(model.network(fold), calibration.folds[fold]) if calibration else None
         bases.append((plain, calibrated))
     for path, (conv, calls) in layers.items():
         monitor.check()

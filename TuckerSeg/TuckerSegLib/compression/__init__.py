@@ -3,9 +3,9 @@
 A method is one module (a file, or a package whose face gives the names) and one line in ``METHODS``. It has
 
 * ``Spec``: what the user asks; a frozen dataclass that checks itself, with ``needs_calibration`` (whether moments of a
-  calibration make it better), ``needs_weights`` (whether its plan looks at what ``prepare`` found) and
+  calibration make it better), ``needs_weights`` (whether its plan looks at what ``prepare`` gave) and
   ``at(strength)`` (what a slider's value means for it: 1 keeps the network as it is, lower compresses more);
-* ``prepare(network, spec, moments, keep, progress)``: what is slow, once per fold; gives a material;
+* ``prepare(network, spec, moments, keep, monitor)``: what is slow, once per fold; gives a material;
 * ``plan(network, spec, patch_shape, input_channels, materials)``: decides and touches nothing; gives changes;
 * ``apply(network, changes, material)``: changes the network in place; without a material, its structure alone;
 * ``describe(spec, changes)``: what was done, in words.
@@ -36,6 +36,9 @@ METHODS = {
 def method(name: str) -> ModuleType:
     """The module of a compression method, imported on first use.
 
+    Args:
+        name: In ``METHODS``, as ``tucker``.
+
     Raises:
         SpecError: The name is not in the table.
     """
@@ -47,21 +50,26 @@ def method(name: str) -> ModuleType:
 def spec_of(name: str, fields: Mapping[str, Any]) -> Any:
     """The ``Spec`` of a method from its fields, as a job or a recipe has them.
 
+    Args:
+        name: Of the method, in ``METHODS``.
+        fields: Names of the dataclass's fields to their values; those left out keep their defaults.
+
     Raises:
         SpecError: The method is not in the table, has no such field, or a value is out of range.
     """
-    kind = method(name).Spec
-    known = [field.name for field in dataclasses.fields(kind)]
+    spec_type = method(name).Spec
+    known = [field.name for field in dataclasses.fields(spec_type)]
     for field in fields:
         if field not in known:
             raise SpecError(f"the compression method {name!r} has no setting {field!r:.80}; known: {known}")
-    return kind(**fields)
+    return spec_type(**fields)
 
 
 def add_options(parser: argparse.ArgumentParser, strength: bool = True) -> None:
     """Add the options of every method to a command.
 
     Args:
+        parser: Of the command; changed in place.
         strength: False leaves out how far to compress, for a command that tries several strengths.
     """
     for name in METHODS:
@@ -70,9 +78,11 @@ def add_options(parser: argparse.ArgumentParser, strength: bool = True) -> None:
 
 
 def spec_of_options(name: str, options: argparse.Namespace, strength: float | None = None) -> Any:
-    """The ``Spec`` of a method that was typed; None where it was not said how far it goes.
+    """The ``Spec`` of a method by the options of the command line; None where they do not say how far it goes.
 
     Args:
+        name: Of the method, in ``METHODS``.
+        options: As the parser that :func:`add_options` changed has read them.
         strength: As typed beside the method's name; None takes the method's own options.
 
     Raises:
@@ -84,7 +94,7 @@ def spec_of_options(name: str, options: argparse.Namespace, strength: float | No
 
 
 def layer_words(name: str, change: LayerChange) -> str:
-    """What a method makes of a layer, in a few characters; empty where the layer stays as it is."""
+    """What a method makes of a layer, as ``8 x 16`` for Tucker ranks; empty where the layer stays as it is."""
     if change.skipped_because is not None:
         return ""
     if hasattr(module := method(name), "layer_words"):

@@ -47,32 +47,35 @@ def allocate(choices: Mapping[str, Sequence[Choice]], budget: int) -> dict[str, 
 
 
 def rank_steps(channels: int, multiple: int) -> list[int]:
-    """The ranks of a mode that are looked at: multiples below the number of channels, and that number."""
+    """Candidate ranks of a mode, ascending: the multiples below its number of channels, and that number itself."""
     return [*range(multiple, channels, multiple), channels]
 
 
 def total_error(picked: Mapping[str, Choice]) -> float:
-    """Sum of the errors."""
+    """Sum of the errors of a choice per layer."""
     return sum(choice.error for choice in picked.values())
 
 
 def total_cost(picked: Mapping[str, Choice]) -> int:
-    """Sum of the costs."""
+    """Sum of the costs of a choice per layer, in the budget's unit."""
     return sum(choice.cost for choice in picked.values())
 
 
-def _spend_rest(choices: Mapping[str, Sequence[Choice]], picked: dict[str, Choice], rest: int) -> dict[str, Choice]:
+def _spend_rest(
+    choices: Mapping[str, Sequence[Choice]], picked: dict[str, Choice], remaining: int
+) -> dict[str, Choice]:
+    """Exchange one choice after the other, that which lowers the error most first, while the remaining budget pays."""
     while True:
         exchanges = [
             (picked[path].error - choice.error, path, choice)
             for path, each in choices.items()
             for choice in each
-            if choice.error < picked[path].error and choice.cost - picked[path].cost <= rest
+            if choice.error < picked[path].error and choice.cost - picked[path].cost <= remaining
         ]
         if not exchanges:
             return picked
         _, path, choice = max(exchanges, key=lambda exchange: exchange[0])
-        rest -= choice.cost - picked[path].cost
+        remaining -= choice.cost - picked[path].cost
         picked = {**picked, path: choice}
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelFileError, SpecError
+from ..monitor import Monitor
 from .heads import find_head
 from .layers import convolutions
 from .normalized import NormalizedConvolutions
@@ -31,11 +32,11 @@ MOST_TAP_CHANNELS = 1728  # input channels x taps up to which taps are told apar
 
 @dataclass(frozen=True, eq=False)
 class LayerMoments:
-    """What calibration found out about one convolution. Float64, on the CPU.
+    """Second moments of one convolution, as calibration estimates them. Float64, on the CPU.
 
     Attributes:
-        inputs: (I taps, I taps) where taps are told apart, else (I, I).
-        outputs: (O, O).
+        inputs: Of what the weight is multiplied with, (I taps, I taps) where taps are told apart, else (I, I).
+        outputs: Of the gradients at the output, (O, O).
         variance: Of the output over voxels, mean of the patches, (O,).
     """
 
@@ -60,7 +61,7 @@ class Calibration:
     patches: int
 
     def merged(self, other: Calibration) -> Calibration:
-        """The calibration on the patches of both.
+        """The calibration on the patches of this one and of another one of the same network, each patch counting alike.
 
         Raises:
             SpecError: The other belongs to another network.
@@ -83,7 +84,7 @@ class Calibration:
 
     @property
     def sha256(self) -> str:
-        """Changes with every number; a recipe names its calibration so."""
+        """SHA-256 over all numbers, as a hexadecimal string; a recipe names its calibration so."""
         digest = hashlib.sha256(f"{self.patches} {self.logit_energy}".encode())
         for name, tensor in sorted(self.to_tensors().items()):
             digest.update(name.encode())
@@ -102,7 +103,7 @@ class Calibration:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Calibration:
-        """Rebuild what :meth:`to_tensors` gave.
+        """Rebuild a calibration from the tensors of :meth:`to_tensors`.
 
         Raises:
             ModelFileError: A tensor is missing.
@@ -119,7 +120,7 @@ class Calibration:
         return cls(layers, logit_energy, int(patches))
 
     def rounded(self) -> Calibration:
-        """As it will be after a file: the same numbers, whether calibrated now or read back."""
+        """This calibration in single precision, as a file holds it: the same whether calibrated now or read back."""
         return Calibration.from_tensors(self.to_tensors())
 
 
@@ -127,7 +128,7 @@ def calibrate(
     network: nn.Module,
     patches: Sequence[Tensor],
     seed: int = 0,
-    progress: Callable[[float], None] | None = None,
+    monitor: Monitor | None = None,
 ) -> Calibration:
     """Run patches through a network and gather the moments of every convolution with ``groups == 1``.
 
@@ -137,27 +138,28 @@ def calibrate(
         network: From (1, C, Z, Y, X) to logits, or a list whose first entry they are. In evaluation mode; not changed.
         patches: (1, C, Z, Y, X) each, normalized as the network wants it.
         seed: Of the sampled positions and the random directions; the same seed gives the same calibration.
-        progress: Called with the fraction of the patches done; may raise to stop.
+        monitor: Hears the fraction of the patches done, and is asked after each whether to stop.
 
     Raises:
-        SpecError: There are no patches, or none that tells anything.
+        SpecError: There are no patches, or the network gives the same output everywhere on them.
+        Cancelled: The monitor said so.
     """
     if not patches:
         raise SpecError("calibration needs at least one patch")
-    gathered = _Gathering(network, seed)
-    with gathered:
+    monitor = monitor or Monitor()
+    recorder = _MomentRecorder(network, seed)
+    with recorder:
         for number, patch in enumerate(patches, start=1):
-            gathered.run(patch)
-            if progress is not None:
-                progress(number / len(patches))
-    calibration = gathered.result()
+            recorder.run(patch)
+            monitor.fraction(number / len(patches))
+    calibration = recorder.result()
     if not (math.isfinite(calibration.logit_energy) and calibration.logit_energy > 0):
         raise SpecError("the network gives the same output everywhere on these patches; calibrate on another volume")
     return calibration.rounded()
 
 
-class _Gathering:
-    """Hooks on every convolution while patches run.
+class _MomentRecorder:
+    """Hooks on every convolution that add up its moments while patches run.
 
     The last 1x1x1 convolution is left out of the passes: what pulls at its logits pulls at its features in a way
     that is known, and logits of many classes take more memory than all the rest.
@@ -173,11 +175,11 @@ class _Gathering:
         self._inputs: dict[str, Tensor] = {}
         self._energy, self._patches = 0.0, 0
 
-    def __enter__(self) -> _Gathering:
+    def __enter__(self) -> _MomentRecorder:
         if self._head_path is not None:
             self._convs[self._head_path].forward = lambda features: features
         for path, conv in self._convs.items():
-            self._handles.append(conv.register_forward_hook(self._recorder(path)))
+            self._handles.append(conv.register_forward_hook(self._forward_hook(path)))
         self._normalized = NormalizedConvolutions(self._network, self._convs)
         return self
 
@@ -189,6 +191,7 @@ class _Gathering:
             del self._convs[self._head_path].forward
 
     def run(self, patch: Tensor) -> None:
+        """One pass forward and backward of a patch (1, C, Z, Y, X)."""
         self._inputs.clear()
         with torch.enable_grad():
             output = self._network(patch.detach().requires_grad_(True))
@@ -201,6 +204,7 @@ class _Gathering:
         self._patches += 1
 
     def result(self) -> Calibration:
+        """Means over the patches that were run."""
         layers = {
             path: LayerMoments(
                 *(getattr(self._sums[path], field.name) / self._patches for field in fields(LayerMoments))
@@ -235,7 +239,7 @@ class _Gathering:
         constant = bias.square().sum() * features.shape[1]
         return float(((weight @ (features @ features.T)) * weight).sum() + linear + constant)
 
-    def _recorder(self, path: str) -> Callable:
+    def _forward_hook(self, path: str) -> Callable:
         def record(conv: nn.Module, inputs: tuple, output: Tensor) -> None:
             self._inputs[path] = inputs[0].detach()
             if path == self._head_path:
@@ -262,13 +266,13 @@ class _Gathering:
         self._add(path, inputs=samples.T @ samples / len(samples))
 
     def _add(self, path: str, **values: Tensor) -> None:
-        known = self._sums.get(path)
-        if known is None:
+        sums = self._sums.get(path)
+        if sums is None:
             conv = self._convs[path]
             width = conv.in_channels * (math.prod(conv.kernel_size) if tells_taps_apart(conv) else 1)
-            empty = {"inputs": (width, width), "outputs": (conv.out_channels,) * 2, "variance": (conv.out_channels,)}
-            known = LayerMoments(**{name: torch.zeros(shape, dtype=torch.float64) for name, shape in empty.items()})
-        self._sums[path] = replace(known, **{name: getattr(known, name) + value for name, value in values.items()})
+            shapes = {"inputs": (width, width), "outputs": (conv.out_channels,) * 2, "variance": (conv.out_channels,)}
+            sums = LayerMoments(**{name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()})
+        self._sums[path] = replace(sums, **{name: getattr(sums, name) + value for name, value in values.items()})
 
 
 def tells_taps_apart(conv: nn.Module) -> bool:

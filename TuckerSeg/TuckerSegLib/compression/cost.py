@@ -20,7 +20,7 @@ from .trace import NORMS, Call, trace
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """What one patch costs.
+    """The cost of a network for one patch.
 
     Attributes:
         total: The whole network.
@@ -34,6 +34,7 @@ class NetworkCost:
 
     @property
     def output_voxels(self) -> int:
+        """Voxels of the network's first output for one patch."""
         return math.prod(self.output_shape[1:])
 
 
@@ -48,13 +49,15 @@ def count(network: nn.Module, patch_shape: Sequence[int], input_channels: int | 
     Raises:
         SpecError: The network cannot take such a patch.
     """
-    run = trace(network, patch_shape, input_channels)
-    layers = {path: Cost(held, 0, 0, run.weight_bits[path]) for path, held in run.parameters.items()}
-    for call in run.calls:
-        known = layers.get(call.path, Cost(0, 0))
-        layers[call.path] = known + _cost_of_call(network.get_submodule(call.path), call)
+    forward_pass = trace(network, patch_shape, input_channels)
+    layers = {
+        path: Cost(parameters, 0, 0, forward_pass.weight_bits[path])
+        for path, parameters in forward_pass.parameters.items()
+    }
+    for call in forward_pass.calls:
+        layers[call.path] = layers.get(call.path, Cost(0, 0)) + _cost_of_call(network.get_submodule(call.path), call)
     total = sum(layers.values(), Cost(0, 0))
-    return NetworkCost(total, layers, run.output_shapes[0][1:])
+    return NetworkCost(total, layers, forward_pass.output_shapes[0][1:])
 
 
 def _cost_of_call(module: nn.Module, call: Call) -> Cost:

@@ -10,15 +10,25 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def distance(original: nn.Module, compressed: nn.Module, patches: Sequence[Tensor]) -> float:
-    """Squared error of the logits less their mean over classes, relative to theirs; mean of patches (1, C, Z, Y, X)."""
-    lost = []
+    """How far a compressed network's logits are from the original's: their relative squared error.
+
+    The mean over classes is taken off the logits of each voxel first, because it changes no label.
+
+    Args:
+        original, compressed: From (1, C, Z, Y, X) to logits (1, L, Z, Y, X), or to a list whose first entry they are.
+        patches: (1, C, Z, Y, X) each, at least one.
+
+    Returns:
+        Squared error / squared norm of the original's logits, mean of the patches; 0 where both give the same.
+    """
+    errors = []
     for patch in patches:
-        expected, found = (_first(network(patch)) for network in (original, compressed))
+        expected, logits = (_first_output(network(patch)) for network in (original, compressed))
         expected -= expected.mean(dim=1, keepdim=True)
-        found -= found.mean(dim=1, keepdim=True)
-        lost.append(float((found - expected).square().sum() / expected.square().sum().clamp(min=1e-12)))
-    return sum(lost) / len(lost)
+        logits -= logits.mean(dim=1, keepdim=True)
+        errors.append(float((logits - expected).square().sum() / expected.square().sum().clamp(min=1e-12)))
+    return sum(errors) / len(errors)
 
 
-def _first(output) -> Tensor:
+def _first_output(output: Tensor | Sequence[Tensor]) -> Tensor:
     return output[0] if isinstance(output, (list, tuple)) else output

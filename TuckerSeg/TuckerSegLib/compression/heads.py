@@ -45,9 +45,15 @@ def drop_unused_heads(
 def find_head(
     network: nn.Module, patch_shape: Sequence[int] = _ANY_PATCH_SHAPE, input_channels: int | None = None
 ) -> str | None:
-    """Path of the 1x1x1 convolution that makes the network's only output, by structure alone. Touches nothing.
+    """Path of the 1x1x1 convolution that makes the network's only output, by structure alone.
 
-    None where there is no such layer, or where something follows it.
+    Args:
+        network: Not changed; the meta device will do.
+        patch_shape: (Z, Y, X) that the network can take.
+        input_channels: C; None takes the input channels of the network's first convolution.
+
+    Returns:
+        None where there is no such layer, or where something follows it.
 
     Raises:
         SpecError: The network cannot take such a patch.
@@ -75,8 +81,8 @@ def split_head(
     Raises:
         SpecError: The network cannot take such a patch, or what it makes of it are no numbers.
     """
-    run = trace(network, patch_shape, input_channels)
-    path = _head_of(run)
+    forward_pass = trace(network, patch_shape, input_channels)
+    path = _head_of(forward_pass)
     if path is None:
         return None
     conv = network.get_submodule(path)
@@ -87,36 +93,39 @@ def split_head(
         replace_modules(network, {conv: identity})
         return head
     with _evaluating(network):
-        patch = _small_patch(network, run, patch_shape)
+        patch = _small_patch(network, forward_pass, patch_shape)
         expected = network(patch)
         if not expected.isfinite().all():
             raise SpecError("the network makes NaN or infinity of a patch of random numbers: its training diverged")
         replace_modules(network, {conv: identity})
-        found = head(network(patch))
-    if found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * _scale(expected)):
+        logits = head(network(patch))
+    if logits.shape == expected.shape and torch.allclose(logits, expected, rtol=1e-3, atol=1e-3 * _scale(expected)):
         return head
     replace_modules(network, {identity: conv})
     return None
 
 
-def _head_of(run: Trace) -> str | None:
-    alone = len(run.heads) == len(run.output_shapes) == 1 and len(run.calls_of(run.heads[0])) == 1
-    return run.heads[0] if alone else None
+def _head_of(forward_pass: Trace) -> str | None:
+    """Path of the only head, where it makes the only output and runs once."""
+    heads = forward_pass.heads
+    alone = len(heads) == len(forward_pass.output_shapes) == 1 and len(forward_pass.calls_of(heads[0])) == 1
+    return heads[0] if alone else None
 
 
-def _small_patch(network: nn.Module, run: Trace, patch_shape: Sequence[int]) -> Tensor:
+def _small_patch(network: nn.Module, forward_pass: Trace, patch_shape: Sequence[int]) -> Tensor:
     """A random patch so small that the coarsest feature map has two voxels, where the network's strides allow it.
 
     Two, not one: instance normalization of a single voxel is zero whatever the network computes.
     """
-    first = run.calls_of(run.stem)[0].input_shape
-    coarsest = [min(call.output_shape[axis] for call in run.calls if len(call.output_shape) == 5) for axis in (2, 3, 4)]
+    input_shape = forward_pass.calls_of(forward_pass.stem)[0].input_shape
+    shapes = [call.output_shape for call in forward_pass.calls if len(call.output_shape) == 5]
+    coarsest = [min(shape[axis] for shape in shapes) for axis in (2, 3, 4)]
     small = [size // coarse if coarse > 1 else size for size, coarse in zip(patch_shape, coarsest, strict=True)]
     if coarsest[-1] > 1:
         small[-1] *= 2
-    weight = network.get_submodule(run.stem).weight
+    weight = network.get_submodule(forward_pass.stem).weight
     generator = torch.Generator().manual_seed(0)  # its own, so that the caller's random numbers stay as they are
-    return torch.randn(1, first[1], *small, generator=generator, device="cpu").to(weight)
+    return torch.randn(1, input_shape[1], *small, generator=generator, device="cpu").to(weight)
 
 
 def _scale(values: Tensor) -> float:

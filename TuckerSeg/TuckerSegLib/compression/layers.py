@@ -17,7 +17,11 @@ CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
 
 
 def convolutions(network: nn.Module) -> dict[str, nn.Module]:
-    """Every 3D convolution and transposed convolution once, by the first of its paths in ``named_modules`` order."""
+    """Path to module of every 3D convolution and transposed convolution of a network, in the network's order.
+
+    A convolution that the network holds under several names is there once, under the first of them in
+    ``named_modules`` order.
+    """
     return {path: module for path, module in network.named_modules() if isinstance(module, CONVOLUTIONS)}
 
 

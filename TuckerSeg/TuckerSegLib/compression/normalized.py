@@ -8,36 +8,38 @@ from torch import Tensor, nn
 
 
 class NormalizedConvolutions:
-    """Finds them while a network runs; such a normalization takes away what is constant in a channel.
+    """Finds, while a network runs, the convolutions whose output is the input of an instance normalization.
+
+    Such a normalization takes away what is constant in a channel.
 
     Args:
-        network: Of which ``convs`` are part.
-        convs: Path to convolution.
+        network: That holds the convolutions; gets hooks until :meth:`close`.
+        convs: Path to convolution of those to look at.
 
     Attributes:
-        paths: Those found so far.
+        paths: Paths of the normalized ones among the convolutions that have run so far.
     """
 
     def __init__(self, network: nn.Module, convs: Mapping[str, nn.Module]):
         self.paths: set[str] = set()
-        self._newest: tuple[str, Tensor] | None = None
-        self._handles = [conv.register_forward_hook(self._noting(path)) for path, conv in convs.items()]
+        self._last_output: tuple[str, Tensor] | None = None
+        self._handles = [conv.register_forward_hook(self._forward_hook(path)) for path, conv in convs.items()]
         for module in network.modules():
             if isinstance(module, nn.modules.instancenorm._InstanceNorm):
-                self._handles.append(module.register_forward_pre_hook(self._look))
+                self._handles.append(module.register_forward_pre_hook(self._compare_input))
 
     def close(self) -> None:
-        """Take the hooks away."""
+        """Take the hooks off the network."""
         for handle in self._handles:
             handle.remove()
-        self._newest = None
+        self._last_output = None
 
-    def _noting(self, path: str):
-        def note(conv: nn.Module, inputs: tuple, output: Tensor) -> None:
-            self._newest = (path, output)
+    def _forward_hook(self, path: str):
+        def record(conv: nn.Module, inputs: tuple, output: Tensor) -> None:
+            self._last_output = (path, output)
 
-        return note
+        return record
 
-    def _look(self, module: nn.Module, inputs: tuple) -> None:
-        if self._newest is not None and inputs[0] is self._newest[1]:
-            self.paths.add(self._newest[0])
+    def _compare_input(self, module: nn.Module, inputs: tuple) -> None:
+        if self._last_output is not None and inputs[0] is self._last_output[1]:
+            self.paths.add(self._last_output[0])

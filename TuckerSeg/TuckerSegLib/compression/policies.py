@@ -9,12 +9,12 @@ from . import METHODS, method
 
 
 def policies() -> dict[str, str]:
-    """Every name to the method that has it. A method without a table has one policy, its own name."""
+    """Name of every policy to the name of its method; a method without ``POLICIES`` has one policy, its own name."""
     return {policy: name for name in METHODS for policy in getattr(method(name), "POLICIES", (name,))}
 
 
 def is_calibrated(policy: str) -> bool:
-    """Whether a policy is meant to be calibrated.
+    """Whether a policy, by its name in :func:`policies`, is meant to be used with a calibration.
 
     Raises:
         SpecError: There is no such policy.
@@ -29,6 +29,8 @@ def policy_spec(policy: str, strength: float, comparable: bool = False) -> tuple
     """The method that a policy belongs to, and the ``Spec`` that it stands for at a strength.
 
     Args:
+        policy: Name in :func:`policies`.
+        strength: In the method's own measure, above 0 up to 1; 1 keeps the network as it is.
         comparable: Layers that would get dearer stay as they are, so that all policies have one budget.
 
     Raises:
@@ -42,7 +44,7 @@ def policy_spec(policy: str, strength: float, comparable: bool = False) -> tuple
 
 
 def _method_of(policy: str) -> str:
-    known = policies()
-    if policy not in known:
-        raise SpecError(f"Unknown policy {policy}; known: {', '.join(known)}.")
-    return known[policy]
+    method_of_policy = policies()
+    if policy not in method_of_policy:
+        raise SpecError(f"Unknown policy {policy}; known: {', '.join(method_of_policy)}.")
+    return method_of_policy[policy]

@@ -11,7 +11,10 @@ POSITIONS = 8192  # per patch and layer; several times the largest moment matrix
 
 
 def output_shape(conv: nn.Module, values: Tensor) -> tuple[int, ...]:
-    """(Z, Y, X) at whose voxels a convolution's kernel is laid; a transposed one is laid at its input's voxels."""
+    """Shape (Z, Y, X) of the voxels at which a convolution's kernel is laid on an input (1, I, Z, Y, X).
+
+    That is the output's shape; a transposed convolution's kernel is laid at its input's voxels.
+    """
     if conv.transposed:
         return tuple(values.shape[2:])
     return tuple(
@@ -23,13 +26,20 @@ def output_shape(conv: nn.Module, values: Tensor) -> tuple[int, ...]:
 
 
 def sample_positions(conv: nn.Module, values: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Up to ``most`` different positions in the flattened shape that :func:`output_shape` gives."""
+    """Draw different positions, indices (N,) into the flattened shape that :func:`output_shape` gives.
+
+    Args:
+        conv: The convolution.
+        values: Its input for one patch, (1, I, Z, Y, X).
+        most: Largest N; where there are no more voxels than that, all are given, in order.
+        generator: On the CPU.
+    """
     count = math.prod(output_shape(conv, values))
     return torch.randperm(count, generator=generator)[:most] if count > most else torch.arange(count)
 
 
 def neighborhoods(conv: nn.Module, values: Tensor, positions: Tensor, taps: bool = True) -> Tensor:
-    """What the kernel is multiplied with at sampled positions.
+    """Rows of the values that a convolution's kernel is multiplied with at sampled positions.
 
     Args:
         conv: Three-dimensional, padded with zeros.
@@ -56,11 +66,12 @@ def neighborhoods(conv: nn.Module, values: Tensor, positions: Tensor, taps: bool
             for c in range(conv.kernel_size[2])
         ]
     )
-    found = padded.flatten(1)[:, corner[:, None] + offsets]  # (I, N, taps)
-    return found.transpose(0, 1).flatten(1)
+    taps_of_channels = padded.flatten(1)[:, corner[:, None] + offsets]  # (I, N, taps)
+    return taps_of_channels.transpose(0, 1).flatten(1)
 
 
 def _pointwise(conv: nn.Module, values: Tensor, positions: Tensor) -> Tensor:
+    """The input's channels at sampled positions, (N, I)."""
     flat = values[0].flatten(1)
     if conv.transposed:
         return flat[:, positions].T

@@ -40,7 +40,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a forward pass does.
+    """The record of a forward pass of one patch.
 
     Attributes:
         calls: Convolutions, linear and normalization layers in the order in which they run.
@@ -62,11 +62,15 @@ class Trace:
     output_shapes: tuple[tuple[int, ...], ...]
 
     def calls_of(self, path: str) -> list[Call]:
+        """The runs of one layer, in order; none where it takes no part in the pass."""
         return [call for call in self.calls if call.path == path]
 
 
 def structure_of(network: nn.Module) -> nn.Module:
-    """The same structure on the CPU, aliases included, whose weights occupy one number each. Copies no real weight."""
+    """A copy of a network's structure on the CPU, aliases included, whose weights occupy one number each.
+
+    Shapes and types are the network's; no real weight is copied.
+    """
     tensors = [*network.parameters(), *network.buffers()]
     # deepcopy takes what the memo holds for an object instead of copying the object.
     memo = {id(tensor): _without_memory(tensor) for tensor in tensors}
@@ -87,12 +91,12 @@ def trace(network: nn.Module, patch_shape: Sequence[int], input_channels: int | 
     structure = structure_of(network).eval()
     names = {module: path for path, module in structure.named_modules()}
     channels = input_channels or next(conv.in_channels for conv in convolutions(structure).values())
-    calls, made, parameters_in_use = [], [], _ParametersInUse()
+    calls, outputs_of_layers, parameters_in_use = [], [], _ParametersInUse()
 
     def record(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
         calls.append(Call(names[module], _of_one_patch(inputs[0]), _of_one_patch(output)))
-        made.append((module, output, output._version))
-        parameters_in_use.seen.update(map(id, module.parameters(recurse=False)))
+        outputs_of_layers.append((module, output, output._version))
+        parameters_in_use.identities.update(map(id, module.parameters(recurse=False)))
 
     for module in structure.modules():
         if isinstance(module, COUNTED):
@@ -106,9 +110,9 @@ def trace(network: nn.Module, patch_shape: Sequence[int], input_channels: int | 
         raise SpecError(
             f"the network cannot take a patch of shape {tuple(patch_shape)} with {channels} channels: {error}"
         ) from error
-    parameters, unused = _parameters_by_module(structure, parameters_in_use.seen)
-    counts = {path: sum(each.numel() for each in held) for path, held in parameters.items()}
-    bits = {path: sum(8 * each.numel() * each.element_size() for each in held) for path, held in parameters.items()}
+    parameters, unused = _parameters_by_module(structure, parameters_in_use.identities)
+    counts = {path: sum(each.numel() for each in in_use) for path, in_use in parameters.items()}
+    bits = {path: sum(8 * each.numel() * each.element_size() for each in in_use) for path, in_use in parameters.items()}
     convs = [call.path for call in calls if isinstance(structure.get_submodule(call.path), nn.modules.conv._ConvNd)]
     return Trace(
         calls=tuple(calls),
@@ -116,7 +120,9 @@ def trace(network: nn.Module, patch_shape: Sequence[int], input_channels: int | 
         weight_bits=bits,
         unused=unused,
         stem=convs[0] if convs else None,
-        heads=tuple(names[module] for module, output, version in made if _is_head(module, output, version, outputs)),
+        heads=tuple(
+            names[module] for module, output, version in outputs_of_layers if _is_head(module, output, version, outputs)
+        ),
         output_shapes=tuple(map(_of_one_patch, outputs)),
     )
 
@@ -126,12 +132,12 @@ class _ParametersInUse(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: set[int] = set()
+        self.identities: set[int] = set()
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") != "__get__":  # looking at a shape or dtype is no use
-            self.seen.update(id(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, nn.Parameter))
+            self.identities.update(id(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, nn.Parameter))
         return func(*args, **kwargs)
 
 
@@ -169,19 +175,19 @@ def _of_one_patch(values: torch.Tensor) -> tuple[int, ...]:
 
 
 def _parameters_by_module(
-    structure: nn.Module, seen: set[int]
+    structure: nn.Module, identities: set[int]
 ) -> tuple[dict[str, list[nn.Parameter]], tuple[str, ...]]:
-    """Module path to the parameters that were seen, each at the first module that holds it; paths of unused modules."""
-    found, unused, counted = {}, [], set()
+    """Module path to the parameters in use, each at the first module that holds it; and paths of unused modules."""
+    by_module, unused, counted = {}, [], set()
     for path, module in structure.named_modules():
         own = list(module.parameters(recurse=False))
-        used = [parameter for parameter in own if id(parameter) in seen]
+        used = [parameter for parameter in own if id(parameter) in identities]
         if own and not used:
             unused.append(path)
         if used:
-            found[path] = [parameter for parameter in used if id(parameter) not in counted]
+            by_module[path] = [parameter for parameter in used if id(parameter) not in counted]
             counted.update(id(parameter) for parameter in used)
-    return found, tuple(unused)
+    return by_module, tuple(unused)
 
 
 def _is_head(module: nn.Module, output: torch.Tensor, version: int, outputs: list[torch.Tensor]) -> bool:

@@ -47,11 +47,11 @@ class Measurements:
         return {int(macs): seconds for macs, (seconds, _) in self._entries("patch", setting).items()}
 
     def add_patch_seconds(self, setting: str, macs_per_patch: int, seconds: float) -> None:
-        """Store the time of a patch, in place of an earlier one of as many MACs."""
+        """Store the seconds of a patch, in place of an earlier measurement at as many MACs."""
         self._add("patch", setting, str(macs_per_patch), seconds)
 
     def voxel_seconds(self, setting: str) -> float | None:
-        """Seconds per million voxels (see ``timing.weighted_voxels``) beside the network; None where unknown."""
+        """Seconds of all work beside the network per million of ``timing.weighted_voxels``; None where unknown."""
         seconds, _ = self._entries("voxel", setting).get("", (None, None))
         return seconds
 
@@ -62,12 +62,15 @@ class Measurements:
     def agreement(self, model_key: str) -> tuple[float, str] | None:
         """The newest measured agreement of a compressed model with its original.
 
+        Args:
+            model_key: Of the compressed model, see ``SegmentationModel.key``.
+
         Returns:
             Mean Dice, and the name of the volume; None where it was not measured.
         """
         entries = self._entries("agreement", model_key)
-        measured = [(at, agreement, volume) for volume, (agreement, at) in entries.items()]
-        return max(measured)[1:] if measured else None
+        newest_last = sorted((time_s, agreement, volume) for volume, (agreement, time_s) in entries.items())
+        return newest_last[-1][1:] if newest_last else None
 
     def add_agreement(self, model_key: str, volume: str, agreement: float) -> None:
         """Store the mean Dice of a compressed model against its original on a volume."""
@@ -97,15 +100,15 @@ class Measurements:
         valid = [row for row in rows if _is_valid(row)] if isinstance(rows, list) else []
         if rows != valid:
             warnings.warn(f"{self._file} is damaged; what it lacks is measured again.", stacklevel=4)
-        return {(kind, key, detail): (value, at) for kind, key, detail, value, at in valid}
+        return {(kind, key, detail): (value, time_s) for kind, key, detail, value, time_s in valid}
 
 
 def _is_valid(row: Any) -> bool:
     """Whether a row has the form of its kind, and a value in its range."""
     if not isinstance(row, list) or len(row) != 5 or not all(isinstance(text, str) for text in row[:3]):
         return False
-    kind, _, detail, value, at = row
-    if any(type(number) not in (int, float) or not 0 <= number < LARGEST for number in (value, at)):  # nor NaN
+    kind, _, detail, value, time_s = row
+    if any(type(number) not in (int, float) or not 0 <= number < LARGEST for number in (value, time_s)):  # nor NaN
         return False
     if kind == "patch":
         return COUNT.fullmatch(detail) is not None

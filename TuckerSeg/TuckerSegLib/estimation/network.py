@@ -1,4 +1,4 @@
-"""What a run will cost and save, before it: counted exactly where it can be, foretold where it must be.
+"""Estimates what a run of one network will cost and save: counted where counting can tell, else predicted.
 
 Nothing is run here; the weights are not touched.
 """
@@ -30,38 +30,38 @@ from ..system_memory import system_memory_bytes
 from .measurements import Measurements
 from .memory import predicted_peak_memory_bytes
 from .shipped_agreement import shipped_agreement
-from .timing import ABOUT_COST, INTERPOLATED, SAME_COST, Timing, planned_setting
+from .timing import BOUND_COST_TOLERANCE, INTERPOLATED, SAME_COST_TOLERANCE, Timing, planned_setting
 
 NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True)
-class _Compressed:
-    """What a compression makes of a model.
+class _CompressedFacts:
+    """Facts of the model that a job runs.
 
     Attributes:
         cost: Of one fold.
-        key: Of the compressed model, see ``SegmentationModel.key``.
-        agreement: With the original network, and on what it was measured before; None where it was not.
-        about: Whether a method has yet to look at the network, so that the cost is what it may be at most, nearly.
-        material_share: Bytes that are kept of what is made of the weights for it, relative to the weights'.
+        key: See ``SegmentationModel.key``.
+        agreement: Shipped agreement with the original network, and on what it was measured; None where there is none.
+        is_bound: Whether a method has yet to look at the network, so that the cost is about what it may be at most.
+        material_share: Bytes of the materials that the compression will keep, relative to those of the weights.
     """
 
     cost: Cost
     key: str
     agreement: tuple[float, str] | None
-    about: bool = False
+    is_bound: bool = False
     material_share: float = 0.0
 
 
 class Estimator:
-    """Estimates for one model; what is slow to count is counted once per compression.
+    """Estimates runs of one model; compressions are planned once and remembered.
 
     Args:
         model: As it is on disk, with its weights or without.
-        measurements: What this computer was measured to need.
-        cache: Where calibrations are; None takes the user's.
-        load: Gives the model with its weights, for policies that look at them; None: it has them.
+        measurements: Times and agreements that were measured on this computer.
+        cache: Where calibrations and materials are; None takes the user's.
+        load: Gives the model with its weights, for policies that look at them; None: ``model`` has them.
     """
 
     def __init__(
@@ -73,20 +73,20 @@ class Estimator:
     ):
         self._model, self._measurements, self._cache = model, measurements, cache or Cache()
         self._load = load or (lambda: model)
-        self._known: dict[str, _Compressed] = {}
+        self._facts: dict[str, _CompressedFacts] = {}
 
     def estimate(
         self, volume: Geometry | Image, resolved: ResolvedJob, roi_finder: RoiFinder | None = None
     ) -> Estimate:
-        """Count and foretell a run.
+        """Estimate a run: what it costs, what the compression saves, whether memory is enough.
 
         Args:
-            volume: Or its geometry: then patches that a run will spare cannot be told from the others.
-            resolved: The job. Its model is this one; images and output are not looked at.
-            roi_finder: Which other networks of the run are estimated with; None makes one.
+            volume: An image, or its geometry alone: then patches that a run will skip cannot be told from the others.
+            resolved: The job; its compression and inference count, its model is this one.
+            roi_finder: Shared by the estimates of a run's networks, so that the body is found once; None makes one.
 
         Raises:
-            SpecError: A setting out of its range, or the model is compressed already.
+            SpecError: A setting out of its range, or the model is compressed already by a method of the job.
             BackendError: The device is not usable.
         """
         plans, folds, inference = self._model.plans, len(self._model.folds), resolved.inference
@@ -100,9 +100,9 @@ class Estimator:
         timing = Timing(self._measurements, planned_setting(plans, device, precision, inference))
         beside_s = timing.beside_network_seconds(geometry, plans)
         macs = {"original": original.macs * folds, "compressed": compressed.cost.macs * folds}
-        about = ABOUT_COST if compressed.about else SAME_COST
-        patch_s = {name: timing.patch_seconds(count, about) for name, count in macs.items()}
-        seconds = {name: None if each is None else each * passes + beside_s for name, each in patch_s.items()}
+        tolerance = BOUND_COST_TOLERANCE if compressed.is_bound else SAME_COST_TOLERANCE
+        patch_s = {name: timing.patch_seconds(count, tolerance) for name, count in macs.items()}
+        seconds = {name: None if one_s is None else one_s * passes + beside_s for name, one_s in patch_s.items()}
         interpolated = any(timing.interpolates(count) for count in macs.values())
         agreement, source = self._agreement(compressed)
         return Estimate(
@@ -121,7 +121,7 @@ class Estimator:
             agreement_source=source,
             device=device.id,
             precision=precision,
-            notes=tuple(_notes(interpolated, device, compressed.about)),
+            notes=tuple(_notes(interpolated, device, compressed.is_bound)),
             cache_bytes=self._cache_bytes(compressed, device, precision),
             patches_skipped=skipped,
             parts=(
@@ -136,7 +136,7 @@ class Estimator:
         )
 
     def key_of(self, resolved: ResolvedJob) -> str:
-        """Of the network that a job runs, see ``SegmentationModel.key``."""
+        """Key of the network that a job runs, see ``SegmentationModel.key``."""
         return self._compressed(resolved).key
 
     def is_original(self, resolved: ResolvedJob) -> bool:
@@ -149,11 +149,11 @@ class Estimator:
 
     @property
     def weight_bytes(self) -> int:
-        """Of the model as it is on disk."""
+        """Bytes of the weights of the model as it is on disk."""
         return self._model.weight_bytes
 
-    def _cache_bytes(self, compressed: _Compressed, device: hardware.Device, precision: str) -> int:
-        """What a run would add: the compressed network, what is kept of its making, its compiled form."""
+    def _cache_bytes(self, compressed: _CompressedFacts, device: hardware.Device, precision: str) -> int:
+        """Bytes that a run would add to the cache: compressed network, its materials, its compiled form."""
         weight_bytes, cache, stored = compressed.cost.weight_bytes * len(self._model.folds), self._cache, 0
         if not os.path.exists(cache.path("models", compressed.key)):
             stored = weight_bytes + round(compressed.material_share * self._model.weight_bytes)
@@ -164,7 +164,7 @@ class Estimator:
     def _patches(
         self, volume: Geometry | Image, resolved: ResolvedJob, roi_finder: RoiFinder
     ) -> tuple[int, int | None]:
-        """Patches to run and to spare; None where the latter is not known."""
+        """Numbers of patches to run and to skip; None for the latter where it is not known."""
         plans = self._model.plans
         convention = plans.resampling_convention
         boxed = resolved.roi_search is not None
@@ -176,51 +176,53 @@ class Estimator:
         count = patch_count(shape, StreamSpec(plans.patch_shape, resolved.inference.step_fraction))
         return count, None if boxed or roi_finder.may_skip(shape, plans) else 0
 
-    def _compressed(self, resolved: ResolvedJob) -> _Compressed:
+    def _compressed(self, resolved: ResolvedJob) -> _CompressedFacts:
+        """Facts of the model that a job runs, remembered until its calibration changes."""
         steps, calibrate = resolved.steps, resolved.job.calibrate
         if not steps:
-            return self._as_it_is()
+            return self._uncompressed()
         require_new_methods(self._model, resolved)
         stamp = (
             calibration_stamp(self._model, self._cache) if any(spec.needs_calibration for _, spec in steps) else None
         )
         name = f"{[(method, to_json(spec)) for method, spec in steps]} {calibrate} {stamp}"
-        known = self._known.get(name)
-        if known is None or known.about or len(steps) > 1:  # the stamp is that of the first step's calibration
-            self._known[name] = self._planned(steps, calibrate)
-        return self._known[name]
+        facts = self._facts.get(name)
+        if facts is None or facts.is_bound or len(steps) > 1:  # the stamp is that of the first step's calibration
+            self._facts[name] = self._planned(steps, calibrate)
+        return self._facts[name]
 
-    def _as_it_is(self) -> _Compressed:
+    def _uncompressed(self) -> _CompressedFacts:
+        """Facts of the model as it is on disk, where a job does not compress it."""
         model = self._model
         if not model.recipes:
-            return _Compressed(model.cost, model.key, (1.0, "this is the original network"))
+            return _CompressedFacts(model.cost, model.key, (1.0, "this is the original network"))
         recipe = model.recipes[0]
         if len(model.recipes) > 1 or recipe.spec.get("calibration") is None:
-            return _Compressed(model.cost, model.key, None)
+            return _CompressedFacts(model.cost, model.key, None)
         fields = {name: value for name, value in recipe.spec.items() if name != "version"}
-        return _Compressed(model.cost, model.key, self._shipped(recipe.method, spec_of(recipe.method, fields)))
+        return _CompressedFacts(model.cost, model.key, self._shipped(recipe.method, spec_of(recipe.method, fields)))
 
-    def _planned(self, steps: Sequence[tuple[str, Any]], calibrate: str) -> _Compressed:
-        """Plan each step on what the one before leaves, as far as that is known without anything slow."""
-        model, about, share, changed = self._model, False, 0.0, []
+    def _planned(self, steps: Sequence[tuple[str, Any]], calibrate: str) -> _CompressedFacts:
+        """Plan each step on the model that the one before leaves, by bounds where planning exactly would be slow."""
+        model, is_bound, share, changed = self._model, False, 0.0, []
         for method, spec in steps:
             spec, materials = self._materials(model, method, spec, calibrate)
-            about = about or materials is None
+            is_bound = is_bound or materials is None
             plan = plan_compression(model, spec, method, materials or (), bound=materials is None)
             if plan.changes_anything:
                 model = plan.model
                 share += getattr(spec, "material_share", 0.0)
                 changed.append((method, spec))
         if not changed:
-            return self._as_it_is()
+            return self._uncompressed()
         alone = len(model.recipes) == 1 and calibrate != "none"
         shipped = self._shipped(*changed[0]) if alone else None
-        return _Compressed(model.cost, model.key, shipped, about, 0.0 if about else share)
+        return _CompressedFacts(model.cost, model.key, shipped, is_bound, 0.0 if is_bound else share)
 
     def _materials(
         self, model: SegmentationModel, method: str, spec: Any, calibrate: str
     ) -> tuple[Any, tuple[Any, ...] | None]:
-        """The spec with its calibration, and what its method goes by; None where finding that out is slow."""
+        """The spec with its calibration named, and the materials to plan by; None where computing those is slow."""
         calibration = known_calibration(model, spec, calibrate, self._cache) if spec.needs_calibration else None
         spec = with_calibration(spec, calibration and calibration.sha256)
         if not spec.needs_weights:
@@ -232,26 +234,27 @@ class Estimator:
         return spec, kept_materials(model, spec, method, self._cache, calibration)
 
     def _shipped(self, method: str, spec: Any) -> tuple[float, str] | None:
-        """What was measured before; of the method's default policy only, calibrated."""
+        """The shipped agreement of a compression; there are such of the method's default policy only."""
         strength = getattr(spec, "strength", None)
         if strength is None or strength >= 1:
             return None
         plain = replace(spec, calibration=None) if hasattr(spec, "calibration") else spec
         if plain != type(spec).at(strength):
             return None
-        found = shipped_agreement(self._model, method, strength, self._cache)
-        return found and (found[0], f"measured on {found[1]}")
+        shipped = shipped_agreement(self._model, method, strength, self._cache)
+        return shipped and (shipped[0], f"measured on {shipped[1]}")
 
-    def _agreement(self, compressed: _Compressed) -> tuple[float | None, str]:
-        """The user's own measurement is nearer to the user's volumes than a shipped one."""
+    def _agreement(self, compressed: _CompressedFacts) -> tuple[float | None, str]:
+        """Agreement and its source: measured on the user's own volumes, else shipped."""
         own = self._measurements.agreement(compressed.key)
         if own is not None:
             return own[0], f"measured on {own[1]} with Compare strengths"
         return compressed.agreement or (None, NOT_MEASURED)
 
 
-def _notes(interpolated: bool, device: hardware.Device, about: bool) -> Iterator[str]:
-    if about:
+def _notes(interpolated: bool, device: hardware.Device, is_bound: bool) -> Iterator[str]:
+    """What the user should know of an estimate."""
+    if is_bound:
         yield "Layers are settled when the model is first calibrated; until then operations and parameters are bounds."
     if interpolated:
         yield INTERPOLATED
@@ -260,6 +263,6 @@ def _notes(interpolated: bool, device: hardware.Device, about: bool) -> Iterator
 
 
 def _free_memory_bytes() -> int | None:
-    """What this process may have in all: what is free, and what it holds already."""
+    """Bytes that this process may have in all: those that are free, and those that it holds already."""
     _, free = system_memory_bytes()
     return None if free is None else free + hardware.held_memory_bytes()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..image import Geometry, Image
-from ..models.model import together
+from ..models.model import joint_key
 from ..models.resolved_job import ResolvedJob
 from ..models.task import SegmentationTask, TaskPart
 from ..preprocessing.roi_finder import RoiFinder
@@ -35,15 +35,25 @@ class TaskEstimator:
         self._estimators = [estimator_of(part) for part in task.parts]
 
     def estimate(self, volume: Geometry | Image, resolved: ResolvedJob) -> Estimate:
-        """Predict the cost of a run on a volume, or on its grid alone; see ``Estimator.estimate``."""
+        """Estimate a run of all networks.
+
+        Args:
+            volume: An image, or its geometry alone: then patches that a run will skip cannot be told from the others.
+            resolved: The job; its compression and inference count, its model is this task.
+
+        Raises:
+            SpecError, BackendError: As ``Estimator.estimate``.
+        """
         geometry = volume.geometry if isinstance(volume, Image) else volume
         roi_finder = RoiFinder(resolved.inference)
         estimates = [estimator.estimate(volume, resolved, roi_finder) for estimator in self._estimators]
-        named = [
+        estimates_of_parts = [
             replace(estimate, parts=tuple(replace(own, name=part.name) for own in estimate.parts))
             for estimate, part in zip(estimates, self._task.parts)
         ]
-        return named[0] if len(named) == 1 else self._sum(named, geometry, resolved)
+        if len(estimates_of_parts) == 1:
+            return estimates_of_parts[0]
+        return self._sum(estimates_of_parts, geometry, resolved)
 
     def unmeasured(self, geometry: Geometry, resolved: ResolvedJob) -> TaskPart | None:
         """The first network whose time has not been measured for a job; None where all are known."""
@@ -58,8 +68,8 @@ class TaskEstimator:
         beside += math.prod(geometry.shape) * LABEL_BYTES + on_grid * SHARED_BYTES
         return replace(
             estimates[0],
-            **{name: sum(getattr(estimate, name) for estimate in estimates) for name in SUMMED},
-            **{name: _total([getattr(estimate, name) for estimate in estimates]) for name in KNOWN_OR_NOT},
+            **{name: sum(getattr(estimate, name) for estimate in estimates) for name in SUMMED_FIELDS},
+            **{name: _total([getattr(estimate, name) for estimate in estimates]) for name in OPTIONAL_FIELDS},
             peak_memory_bytes=max(estimate.peak_memory_bytes for estimate in estimates) + beside,
             agreement=agreement,
             agreement_source=source,
@@ -68,14 +78,15 @@ class TaskEstimator:
         )
 
     def _agreement(self, resolved: ResolvedJob) -> tuple[float | None, str]:
+        """Agreement with the original networks, and its source."""
         keys = [estimator.key_of(resolved) for estimator in self._estimators]
         if all(estimator.is_original(resolved) for estimator in self._estimators):
             return 1.0, "these are the original networks"
-        own = self._measurements.agreement(together(keys))
+        own = self._measurements.agreement(joint_key(keys))
         return (None, NOT_MEASURED) if own is None else (own[0], f"measured on {own[1]} with Compare strengths")
 
 
-SUMMED = (
+SUMMED_FIELDS = (
     "original_parameters",
     "parameters",
     "original_macs_per_patch",
@@ -87,7 +98,7 @@ SUMMED = (
 )
 
 
-KNOWN_OR_NOT = ("seconds", "original_seconds", "patches_skipped")
+OPTIONAL_FIELDS = ("seconds", "original_seconds", "patches_skipped")
 
 
 def _total(values: Sequence[float | None]) -> float | None:

@@ -37,7 +37,7 @@ def image_from_array(
 
     Example:
         >>> ct = image_from_array(hounsfield_units, spacing_mm=(3.0, 1.5, 1.5))
-        >>> labels = segment(load_model("demo"), ct).labels
+        >>> labels = segment(ct, load_model("demo")).labels
     """
     array = np.asarray(array)
     if array.ndim not in (3, 4) or array.dtype.kind not in "iuf":

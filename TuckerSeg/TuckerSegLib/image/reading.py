@@ -56,7 +56,7 @@ def read_image(
             segmented. The message names the file, the problem and what to do.
 
     Example:
-        >>> ct = read_image("ct.nii.gz")
+        >>> ct = read_image("CT.nii.gz")
         >>> ct.array.shape, ct.geometry.spacing_mm
         ((1, 210, 512, 512), (3.0, 0.8, 0.8))
     """

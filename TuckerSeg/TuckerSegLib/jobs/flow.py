@@ -64,7 +64,7 @@ class Flow:
             with contextlib.closing(self._models.prepared(task, monitor, volume)) as ready:
                 first_network = ready.begin()
                 geometry = volume.lend().geometry
-                tracker.expect_finish(self._beside_network_s(first_network.ready, inference, geometry))
+                tracker.expect_finish(self._beside_network_s(first_network.prepared_model, inference, geometry))
                 del first_network  # its memory is needed by those that follow
                 monitor.check()
                 if output:

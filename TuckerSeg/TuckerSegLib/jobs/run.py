@@ -30,6 +30,7 @@ def run_job(
     """Do a job: download networks that are missing, read the image while the first network is loaded and prepared.
 
     Args:
+        job: Image, model, output and settings.
         on_event: Receives ``stage``, ``progress`` and ``log`` events.
         cancelled: Asked between steps and patches; a run that is cancelled leaves no file behind.
         cache: None takes the user's.
@@ -38,6 +39,9 @@ def run_job(
     Raises:
         TuckerSegError: With a message for the user.
         Cancelled: ``cancelled`` said so.
+
+    Example:
+        >>> result = run_job(Job(images=("CT.nii.gz",), output="labels.nii.gz", model="demo"), on_event=print)
     """
     if not job.images:
         raise SpecError("The job names no image; one file per channel, or a folder of DICOM slices, is needed.")

@@ -19,7 +19,7 @@ from ..estimation.network import Estimator
 from ..estimation.task import TaskEstimator
 from ..estimation.timing import planned_setting
 from ..image import Box, Geometry, Image
-from ..models.model import together
+from ..models.model import joint_key
 from ..models.resolved_job import ResolvedJob
 from ..models.task import SegmentationTask, TaskPart
 from ..monitor import Monitor
@@ -65,12 +65,12 @@ class Runs:
             Cancelled: The monitor said so.
         """
         try:
-            return self._flow.run(resolved, lambda monitor: Lent.of(volume), monitor)
+            return self._flow.run(resolved, lambda monitor: Lent.holding(volume), monitor)
         except OutOfMemoryError:
             if not self._models.close_unused():
                 raise
             # What was kept warm may have been what filled the device.
-            return self._flow.run(resolved, lambda monitor: Lent.of(volume), monitor)
+            return self._flow.run(resolved, lambda monitor: Lent.holding(volume), monitor)
 
     def preview(
         self, resolved: ResolvedJob, volume: Image, point_mm: Sequence[float], monitor: Monitor
@@ -79,7 +79,7 @@ class Runs:
         monitor = monitor.through(ProgressTracker(monitor.on_event))
         with monitor.stage("load"):
             task = self._models.described(resolved.without_refit())
-        with contextlib.closing(self._models.prepared(task, monitor, Lent.of(volume))) as ready:
+        with contextlib.closing(self._models.prepared(task, monitor, Lent.holding(volume))) as ready:
             monitor.check()
             return preview(volume, ready, resolved.inference, point_mm, monitor)
 
@@ -96,12 +96,12 @@ class Runs:
         numbers = iter(range(len(strengths) + 1))
 
         def run(strength: float) -> SegmentationResult:
-            part = monitor.of(next(numbers), len(strengths) + 1)
+            part = monitor.share(next(numbers), len(strengths) + 1)
             return self.segment(resolved.at_strength(strength), volume, part)
 
         for row in comparison.compare(strengths, run):
             if remember and row.agreement is not None and resolved.job.structures is None:
-                key = together([part.key for part in row.result.statistics.parts])
+                key = joint_key([part.key for part in row.result.statistics.parts])
                 self._measurements.add_agreement(key, volume.source, row.agreement)
             yield row
 
@@ -140,7 +140,7 @@ class Runs:
             measure_patch(self._models.ready(task.resolved, monitor), inference, self._measurements)
             return
         with contextlib.closing(prepare_task(task, inference, self._cache, monitor)) as alone:
-            measure_patch(alone.begin().ready, inference, self._measurements)
+            measure_patch(alone.begin().prepared_model, inference, self._measurements)
 
     def close(self) -> None:
         """Give all devices' memory back."""

@@ -11,7 +11,7 @@ from ..cache import Cache
 from ..errors import OutOfMemoryError
 from ..image import Image
 from ..models.calibration import calibration_stamp, volume_id
-from ..models.job_compression import compress_as_asked
+from ..models.job_compression import compress_for_job
 from ..models.loading import files_stamp, load_model
 from ..models.model import SegmentationModel
 from ..models.resolved_job import ResolvedJob
@@ -84,7 +84,7 @@ class WarmModels:
         compressed_key = self._compressed_keys.get(question) if len(resolved.steps) < 2 else None
         key = (compressed_key, settings)
         if key not in self._ready:
-            model = compress_as_asked(model, resolved, self._cache, monitor, volume and volume.lend)
+            model = compress_for_job(model, resolved, self._cache, monitor, volume and volume.lend)
             self._compressed_keys[question] = model.key
             _keep_newest(self._compressed_keys, question, MOST_REMEMBERED)
             key = (model.key, settings)

@@ -36,7 +36,7 @@ class ModelCalibration:
     Attributes:
         folds: Fold to its calibration; all on the same patches.
         volumes: Names of the volumes, the oldest first.
-        volume_ids: What tells these volumes from others of the same names.
+        volume_ids: Of the same volumes, see :func:`volume_id`.
     """
 
     folds: dict[str, Calibration]
@@ -45,21 +45,22 @@ class ModelCalibration:
 
     @property
     def sha256(self) -> str:
-        """Changes with every number."""
+        """SHA-256 over all numbers of all folds, as a hexadecimal string."""
         return hashlib.sha256("".join(self.folds[fold].sha256 for fold in sorted(self.folds)).encode()).hexdigest()
 
     @property
     def built_in_alone(self) -> bool:
-        """Whether no volume of the user's is in it."""
+        """Whether the calibration was made on the built-in volume alone, and on none of the user's."""
         return self.volumes == (catalog.DEMO_VOLUME.name,)
 
     @property
     def patches(self) -> int:
+        """Number of patches of all volumes together, per fold."""
         return next(iter(self.folds.values())).patches
 
 
 def has_built_in_volumes(model: SegmentationModel) -> bool:
-    """Whether a model's calibration begins with the synthetic torso: it does for models of one CT."""
+    """Whether a model's calibrations and trainings use the built-in synthetic torso: those of models of one CT do."""
     return model.plans.expects_hounsfield and model.plans.input_channels == 1
 
 
@@ -70,7 +71,9 @@ def calibrate_model(
     threads: int | None = None,
     monitor: Monitor | None = None,
 ) -> ModelCalibration:
-    """Run a few patches of a volume through a network and gather what its convolutions see.
+    """Run a few patches of a volume through a model and keep the moments of its convolutions. Needs no labels.
+
+    A compression that has them loses less accuracy. For a model of CTs a built-in synthetic torso is used too.
 
     Args:
         model: The original, or what is to be compressed further.
@@ -82,6 +85,12 @@ def calibrate_model(
     Raises:
         SpecError: There is no volume.
         ImageError: The volume does not fit the model.
+        Cancelled: The monitor said so.
+
+    Example:
+        >>> model = load_model("demo")
+        >>> calibration = calibrate_model(model, read_image("CT.nii.gz"))
+        >>> smaller = compress(model, TuckerSpec.at(0.5), calibration=calibration)
     """
     from ..compression.calibration import calibrate
 
@@ -90,28 +99,37 @@ def calibrate_model(
     if not volumes:
         raise SpecError(f"{model.name}: a calibration needs a volume; found none.")
     patches = [patch for each in volumes for patch in calibration_patches(model, each, PATCHES_PER_VOLUME)]
-    found: dict[str, Calibration] = {}
+    calibrations: dict[str, Calibration] = {}
     monitor = monitor or Monitor()
     with hardware.torch_threads(threads or hardware.default_threads()), hardware.freed_memory_kept():
         for number, fold in enumerate(model.folds):
-            share = monitor.of(number, len(model.folds))
-            calibration = calibrate(model.network(fold), patches, progress=share.fraction)
-            found[fold] = earlier.folds[fold].merged(calibration).rounded() if earlier else calibration
+            share = monitor.share(number, len(model.folds))
+            calibration = calibrate(model.network(fold), patches, monitor=share)
+            calibrations[fold] = earlier.folds[fold].merged(calibration).rounded() if earlier else calibration
     names, ids = (earlier.volumes, earlier.volume_ids) if earlier else ((), ())
     names, ids = (*names, *(Path(each.source).name for each in volumes)), (*ids, *map(volume_id, volumes))
-    return ModelCalibration(found, names, ids)
+    return ModelCalibration(calibrations, names, ids)
 
 
 def volume_id(volume: Image) -> str:
-    """Short hash of a volume's voxels and of where they lie."""
+    """Sixteen hexadecimal digits that tell a volume from all others: a hash of its voxels and its affine."""
     return volume.sha256[:16]
 
 
 def calibration_patches(model: SegmentationModel, volume: Image, count: int, seed: int = 0) -> list[torch.Tensor]:
-    """Crops (1, C, Z, Y, X) of a volume as the network sees it; the same seed gives the same crops.
+    """Cut crops (1, C, Z, Y, X) out of a volume as the network sees it: resampled and normalized.
 
-    Crops lie where most of the image's contrast is among several random places, so that few are air. A volume
+    Each lies where most of the image's contrast is among several random places, so that few are air. A volume
     smaller than a crop is padded as for inference.
+
+    Args:
+        model: Whose plans say how to resample and normalize, and by what sizes are divisible.
+        volume: Any that the model can segment.
+        count: How many crops.
+        seed: The same seed gives the same crops.
+
+    Raises:
+        ImageError: The volume does not fit the model.
     """
     import torch
 
@@ -123,18 +141,18 @@ def calibration_patches(model: SegmentationModel, volume: Image, count: int, see
     generator = torch.Generator().manual_seed(seed)
     crops = []
     for _ in range(count):
-        tried = [random_crop(data, sizes, generator) for _ in range(3)]
-        crops.append(max(tried, key=lambda crop: float(crop.var())))
+        candidates = [random_crop(data, sizes, generator) for _ in range(3)]
+        crops.append(max(candidates, key=lambda crop: float(crop.var())))
     return [padded(crop, sizes)[None].clone() for crop in crops]
 
 
 def crop_shape(model: SegmentationModel) -> tuple[int, int, int]:
-    """(Z, Y, X) of a crop: about CROP_VOXELS along each axis, divisible as the network's strides ask."""
+    """Shape (Z, Y, X) of a model's crops, in voxels: near CROP_VOXELS along each axis, divisible by its strides."""
     from ..compression.trace import trace
 
     plans = model.plans
-    run = trace(model.structure(), plans.patch_shape, plans.input_channels)
-    shapes = [call.output_shape[2:] for call in run.calls if len(call.output_shape) == 5]
+    forward_pass = trace(model.structure(), plans.patch_shape, plans.input_channels)
+    shapes = [call.output_shape[2:] for call in forward_pass.calls if len(call.output_shape) == 5]
     sizes = []
     for axis, patch in enumerate(plans.patch_shape):
         stride = patch // min(shape[axis] for shape in shapes)
@@ -143,7 +161,10 @@ def crop_shape(model: SegmentationModel) -> tuple[int, int, int]:
 
 
 def stored_calibration(model: SegmentationModel, cache: Cache) -> ModelCalibration | None:
-    """What was kept for a model; None where it was never calibrated here."""
+    """The calibration that the cache keeps for a model; None where there is none.
+
+    One that is damaged is discarded with a warning, and counts as none.
+    """
     from ..compression.calibration import Calibration
 
     key = _key(model)
@@ -158,9 +179,9 @@ def stored_calibration(model: SegmentationModel, cache: Cache) -> ModelCalibrati
             )
             for fold in model.folds
         }
-        found = ModelCalibration(folds, tuple(document["volumes"]), tuple(document["volume_ids"]))
-        _check(found, tensors)
-        return found
+        calibration = ModelCalibration(folds, tuple(document["volumes"]), tuple(document["volume_ids"]))
+        _check(calibration, tensors)
+        return calibration
     except (ModelFileError, KeyError, ValueError, TypeError) as error:
         cache.discard("calibrations", key)
         warnings.warn(f"The stored calibration could not be used and is made again: {error}", stacklevel=2)
@@ -179,7 +200,7 @@ def _check(calibration: ModelCalibration, tensors: dict[str, torch.Tensor]) -> N
 
 
 def store_calibration(model: SegmentationModel, calibration: ModelCalibration, cache: Cache) -> None:
-    """Keep a calibration in place of the model's former one."""
+    """Keep a model's calibration in the cache, in place of a former one."""
     tensors = {
         f"{fold}:{name}": tensor
         for fold, each in calibration.folds.items()
@@ -192,7 +213,7 @@ def store_calibration(model: SegmentationModel, calibration: ModelCalibration, c
 
 
 def calibration_stamp(model: SegmentationModel, cache: Cache) -> str | None:
-    """Changes whenever what is kept for a model does; None where there is nothing."""
+    """Checksum of the calibration that the cache keeps for a model; None where there is none."""
     path = cache.find("calibrations", _key(model))
     return path and tensor_file.checksum_of(path)
 

@@ -1,4 +1,4 @@
-"""Whether a model that was read from a file is one: names and numbers in their ranges, tensors those of its network."""
+"""Checks of a model that was read from a file: names and numbers in their ranges, tensors those of its network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGEST_COST = 10**18
 
 
 def check_model(model: SegmentationModel) -> None:
-    """Compare a model's parts with one another. Its network is built without memory.
+    """Check a model's facts for their ranges, and its tensors against its network, which is built without memory.
 
     Args:
         model: As a file describes it, with weights or without.
@@ -53,7 +53,7 @@ def _check_facts(model: SegmentationModel) -> None:
 
 
 def _check_recipe(recipe: CompressionRecipe) -> None:
-    """What was asked for, as its method wants it; that the changes fit the network shows when it is built."""
+    """Raises where a recipe's spec or costs are out of range; that its changes fit shows when the network is built."""
     text(recipe.method, "recipes: method")
     if recipe.method in compression.METHODS:
         from_json(compression.method(recipe.method).Spec, recipe.spec)
@@ -70,6 +70,7 @@ def _check_recipe(recipe: CompressionRecipe) -> None:
 
 
 def _check_costs(costs: Iterable[Cost]) -> None:
+    """Raises ModelFolderError where a cost is not a whole number in its range."""
     for cost in costs:
         for name, value in vars(cost).items():
             whole_number(value, f"cost: {name}", 0, LARGEST_COST)
@@ -78,15 +79,15 @@ def _check_costs(costs: Iterable[Cost]) -> None:
 def _check_weights(model: SegmentationModel) -> None:
     """Raises ModelFileError unless the tensors are those of the network that the header describes, and numbers."""
     network, plans = model.structure(), model.plans
-    expected = {name: each for name, each in (*network.named_parameters(), *network.named_buffers())}
-    wanted = {f"{fold}/{name}": each for fold in model.folds for name, each in expected.items()}
-    if wanted.keys() != model.weights.keys():
-        odd = sorted(wanted.keys() ^ model.weights.keys())[0]
-        raise ModelFileError(f"its tensors are not those of its network: {shown(odd)} is missing or unknown.")
+    of_one_fold = dict((*network.named_parameters(), *network.named_buffers()))
+    expected = {f"{fold}/{name}": tensor for fold in model.folds for name, tensor in of_one_fold.items()}
+    if expected.keys() != model.weights.keys():
+        name = sorted(expected.keys() ^ model.weights.keys())[0]
+        raise ModelFileError(f"its tensors are not those of its network: {shown(name)} is missing or unknown.")
     for name, tensor in model.weights.items():
-        if tensor.shape != wanted[name].shape or tensor.is_floating_point() != wanted[name].is_floating_point():
-            found = f"expected {tuple(wanted[name].shape)}, found {tensor.dtype} {tuple(tensor.shape)}"
-            raise ModelFileError(f"its tensors are not those of its network: {name}: {found}.")
+        if tensor.shape != expected[name].shape or tensor.is_floating_point() != expected[name].is_floating_point():
+            shapes = f"expected {tuple(expected[name].shape)}, found {tensor.dtype} {tuple(tensor.shape)}"
+            raise ModelFileError(f"its tensors are not those of its network: {name}: {shapes}.")
     output = count(network, plans.patch_shape, plans.input_channels).output_shape
     if output != (plans.logit_channels, *plans.patch_shape):
         raise ModelFileError(f"its network gives {output} of a patch of {plans.patch_shape}.")

@@ -1,4 +1,4 @@
-"""Compresses a model by one step, keeping what was dear in the cache."""
+"""Compresses a model by one step, and keeps the result in the cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..records.job import DEFAULT_METHOD
 from .file import Read, cached_model, read_model_file, store_model
 from .material import prepare_fold, prepare_folds
 from .model import SegmentationModel, weights_of
-from .planning import plan_compression, require_new_method, to_be_compressed, with_calibration
+from .planning import plan_compression, planned_model, require_new_method, with_calibration
 
 if TYPE_CHECKING:
     import torch
@@ -30,13 +30,13 @@ def compress(
     monitor: Monitor | None = None,
     calibration: ModelCalibration | None = None,
 ) -> SegmentationModel:
-    """Compress a model; every fold alike.
+    """Compress a model by one method; every fold gets the same structure.
 
     Args:
-        model: The original, or what another method has left of it.
+        model: The original, or a model that another method has compressed.
         spec: The method's ``Spec``, as ``TuckerSpec(rank_ratio=0.33)``.
         method: Name in ``compression.METHODS``.
-        cache: Keeps the result and what was slow about it.
+        cache: Keeps the result and the decompositions that it is made of; None takes the user's.
         monitor: Hears what fraction is done, and is asked now and then whether to stop.
         calibration: Of this model, for a spec that needs one; it is the one that the spec names, or gets its name
             there.
@@ -46,16 +46,21 @@ def compress(
 
     Raises:
         SpecError: The model is compressed already by this method, or the spec names another calibration.
+        Cancelled: The monitor said so.
+
+    Example:
+        >>> smaller = compress(load_model("demo"), TuckerSpec.at(0.5))
+        >>> smaller.save("smaller.tuckerseg")
     """
     require_new_method(model, method)
     module, cache, monitor = compression.method(method), cache or Cache(), monitor or Monitor()
-    given = calibration and calibration.sha256
-    if getattr(spec, "calibration", given) is None:
-        spec = with_calibration(spec, given)
-    named = getattr(spec, "calibration", None)
-    if named != given:
-        raise SpecError(f"the compression names the calibration {named}, but {given} was given")
-    if cached := cached_model(cache, to_be_compressed(model, spec, method)):
+    calibration_sha256 = calibration and calibration.sha256
+    if getattr(spec, "calibration", calibration_sha256) is None:
+        spec = with_calibration(spec, calibration_sha256)
+    expected_sha256 = getattr(spec, "calibration", None)
+    if expected_sha256 != calibration_sha256:
+        raise SpecError(f"the compression names the calibration {expected_sha256}, but {calibration_sha256} was given")
+    if cached := cached_model(cache, planned_model(model, spec, method)):
         return cached
     materials = prepare_folds(model, spec, method, cache, calibration, monitor) if spec.needs_weights else ()
     plan = plan_compression(model, spec, method, materials)
@@ -63,7 +68,7 @@ def compress(
         return model
     weights: dict[str, torch.Tensor] = {}
     for number, fold in enumerate(model.folds):
-        share = monitor.of(number, len(model.folds))
+        share = monitor.share(number, len(model.folds))
         material = (
             materials[number] if materials else prepare_fold(model, fold, spec, method, cache, calibration, share)
         )
@@ -73,7 +78,7 @@ def compress(
     patch_shape, channels = model.plans.patch_shape, model.plans.input_channels
     cost = count(network, patch_shape, channels).total
     head_path = find_head(network, patch_shape, channels)  # a compressed head may be several layers
-    compressed = plan.model.made(weights, cost=cost, head_path=head_path)
+    compressed = plan.model.with_weights(weights, cost=cost, head_path=head_path)
     store_model(cache, compressed.key, compressed)
     return compressed
 
@@ -81,10 +86,12 @@ def compress(
 def cached_compression(
     model: SegmentationModel, spec: Any, method: str, cache: Cache, read: Read = read_model_file
 ) -> SegmentationModel | None:
-    """What :func:`compress` made earlier; None where it did not.
+    """The compressed model that an earlier :func:`compress` has left in the cache; None where there is none.
 
     Args:
-        model: What was compressed, or its facts.
-        read: See :func:`cached_model`.
+        model: The model before the compression, or its facts.
+        spec, method: As :func:`compress` was given them, a calibration already named in the spec.
+        cache: Where it is looked for.
+        read: Reads the whole file, or its facts alone, see :func:`cached_model`.
     """
-    return cached_model(cache, to_be_compressed(model, spec, method), read)
+    return cached_model(cache, planned_model(model, spec, method), read)

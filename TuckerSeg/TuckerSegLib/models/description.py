@@ -1,4 +1,4 @@
-"""What was done to a model, in words."""
+"""A model's compression and training in words."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from .model import SegmentationModel
 
 
 def describe(model: SegmentationModel) -> str:
-    """What was done to the original, in words, step after step."""
+    """The compressions and trainings of a model in words, in their order; ``original network`` where there are none."""
     return "; ".join(map(_words, model.recipes)) or "original network"
 
 
 def _words(recipe: CompressionRecipe) -> str:
+    """The words for one step."""
     if recipe.method not in compression.METHODS:
         return _training(recipe.method, recipe.spec)
     method = compression.method(recipe.method)
@@ -23,7 +24,7 @@ def _words(recipe: CompressionRecipe) -> str:
 
 
 def _training(name: str, spec: dict[str, Any]) -> str:
-    """Of a step that has changed weights alone."""
+    """The words for a step that changes weights alone: fine-tuning, repair, refit."""
     if "epochs" in spec and "dataset" in spec:
         return f"fine-tuning of {spec['epochs']} epochs on {spec['dataset']}"
     return f"{name} of {spec['steps']} steps" if "steps" in spec else name

@@ -16,7 +16,7 @@ from ..preprocessing.preprocess import preprocess
 from ..records.compression import CompressionRecipe
 from ..records.serialization import to_json
 from ..training.distillation.examples import Examples
-from ..training.distillation.loop import Pupil, repair_network
+from ..training.distillation.loop import SplitNetwork, repair_network
 from ..training.distillation.settings import RepairRecord, RepairSettings
 from .calibration import calibration_patches, crop_shape, has_built_in_volumes, volume_id
 from .model import SegmentationModel, require_pair, uses_features
@@ -37,7 +37,7 @@ def repair_model(
     device: str = "cpu",
     monitor: Monitor | None = None,
 ) -> tuple[SegmentationModel, dict[str, RepairRecord]]:
-    """Train a compressed model to give its original's outputs on volumes without labels.
+    """Train every fold of a compressed model to give its original's outputs on volumes without labels.
 
     With several volumes the last one is held back to measure on; crops of a single one overlap with what is trained on.
     A model of CTs learns from the built-in synthetic torso too, so that it stays good on other volumes than these.
@@ -61,16 +61,16 @@ def repair_model(
     require_pair(compressed, original)
     if not volumes:
         raise SpecError("A repair needs at least one volume.")
-    shown, measured = (volumes[:-1], volumes[-1]) if len(volumes) > 1 else (volumes, volumes[0])
-    examples = _examples(original, shown)
-    held_back = calibration_patches(original, measured, HELD_BACK_CROPS, seed=HELD_BACK_SEED)
+    training, validation = (volumes[:-1], volumes[-1]) if len(volumes) > 1 else (volumes, volumes[0])
+    examples = _examples(original, training)
+    held_back = calibration_patches(original, validation, HELD_BACK_CROPS, seed=HELD_BACK_SEED)
     state = key_of(model=compressed.key, original=original.key, volumes=[volume_id(volume) for volume in volumes])
     weights, records = {}, {}
     with hardware.torch_threads(threads or hardware.default_threads()), hardware.freed_memory_kept():
         for fold in original.folds:
-            found = repair_network(
-                _pupil(compressed, fold),
-                _pupil(original, fold),
+            repaired_fold = repair_network(
+                _split_network(compressed, fold),
+                _split_network(original, fold),
                 examples.draw,
                 held_back,
                 settings,
@@ -79,22 +79,23 @@ def repair_model(
                 monitor=monitor,
             )
             weights |= {name: value for name, value in compressed.weights.items() if name.startswith(f"{fold}/")}
-            trained = dict(found.network.named_parameters())
-            weights |= {f"{fold}/{name}": value.detach() for name, value in trained.items()}
-            records[fold] = found.record
-    repaired = replace(to_be_repaired(compressed, original, volumes, settings), weights=weights)
+            parameters = dict(repaired_fold.network.named_parameters())
+            weights |= {f"{fold}/{name}": value.detach() for name, value in parameters.items()}
+            records[fold] = repaired_fold.record
+    repaired = replace(planned_repair(compressed, original, volumes, settings), weights=weights)
     return repaired, records
 
 
-def to_be_repaired(
+def planned_repair(
     compressed: SegmentationModel, original: SegmentationModel, volumes: Sequence[Image], settings: RepairSettings
 ) -> SegmentationModel:
-    """What a repair makes, without its weights; see ``SegmentationModel.to_be_made``."""
+    """The model that :func:`repair_model` will give for these arguments, without weights."""
     spec = {**to_json(settings), "volumes": [volume_id(volume) for volume in volumes]}
-    return compressed.to_be_made(CompressionRecipe("repair", spec, ()), original=original.key)
+    return compressed.planned(CompressionRecipe("repair", spec, ()), original=original.key)
 
 
 def _examples(model: SegmentationModel, volumes: Sequence[Image]) -> Examples:
+    """Crops of volumes, and of the synthetic torso where the model uses it."""
     convention = model.plans.resampling_convention
     shares = [1 / len(volumes)] * len(volumes)
     if has_built_in_volumes(model):
@@ -104,6 +105,7 @@ def _examples(model: SegmentationModel, volumes: Sequence[Image]) -> Examples:
     return Examples(prepared, shares, crop_shape(model))
 
 
-def _pupil(model: SegmentationModel, fold: str) -> Pupil:
+def _split_network(model: SegmentationModel, fold: str) -> SplitNetwork:
+    """A fold's network, its head apart where accumulating features is cheaper than logits."""
     features = uses_features(model)
-    return Pupil(model.network(fold, features), model.head(fold) if features else None)
+    return SplitNetwork(model.network(fold, features), model.head(fold) if features else None)

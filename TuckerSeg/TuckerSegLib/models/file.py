@@ -1,6 +1,6 @@
 """A model as a ``.tuckerseg`` file, and in the cache.
 
-A model is looked for in the cache by what decides it (see ``model.py``), and what is found there must say the same of
+A model is looked for in the cache under its key (see ``model.py``), and the file that lies there must say the same of
 itself: under which key it was stored, with which plans, folds and recipes. Else it is discarded with a warning.
 """
 
@@ -23,10 +23,11 @@ from .model import SegmentationModel, Weights
 
 
 def read_model_file(path: str | Path, entry: str | None = None) -> SegmentationModel:
-    """Read a ``.tuckerseg`` file.
+    """Read a model with its weights from a ``.tuckerseg`` file.
 
     Args:
-        entry: Of a cache, which one the file must be; None: any file.
+        path: Of the file.
+        entry: Name of the cache's entry that the file must be (``cache.entry_name``); None: any file.
 
     Raises:
         ModelFileError: Damaged, newer, not such a file, or another entry.
@@ -37,12 +38,13 @@ def read_model_file(path: str | Path, entry: str | None = None) -> SegmentationM
 
 
 def read_model_facts(path: str | Path, entry: str | None = None) -> SegmentationModel:
-    """Read a ``.tuckerseg`` file but for its weights; see :meth:`SegmentationModel.without_weights`.
+    """Read a model without its weights from a ``.tuckerseg`` file; see :meth:`SegmentationModel.without_weights`.
 
-    What identifies the weights is then a mere claim, and no model of checked weights has this one's key;
-    ``loading.load_facts`` checks it.
+    The checksum of the weights is then a mere claim of the file, so the model's key is another than that of the model
+    with checked weights; ``loading.load_facts`` checks it.
 
     Args:
+        path: Of the file.
         entry: As for :func:`read_model_file`.
 
     Raises:
@@ -53,10 +55,11 @@ def read_model_facts(path: str | Path, entry: str | None = None) -> Segmentation
 
 
 def read_checked_facts(path: str | Path, sha256: str) -> SegmentationModel:
-    """Read a file but for its weights, which ``tensor_file.checked_sha256`` has looked at.
+    """Read a model without its weights from a ``.tuckerseg`` file whose weights have been checked already.
 
     Args:
-        sha256: What that gave.
+        path: Of the file.
+        sha256: The file's checksum, as ``tensor_file.checked_sha256`` gave it.
 
     Raises:
         ModelFileError, UnsupportedModelError: See :func:`read_model_file`; or the file was changed meanwhile.
@@ -69,7 +72,7 @@ def read_checked_facts(path: str | Path, sha256: str) -> SegmentationModel:
 
 @dataclass(frozen=True)
 class _Header:
-    """What a file's document holds of a :class:`SegmentationModel`."""
+    """Fields of a :class:`SegmentationModel` that a file's JSON document holds."""
 
     name: str
     plans: ModelPlans
@@ -82,6 +85,7 @@ class _Header:
 
 
 def _model_of(path: str | Path, weights: Weights, document: dict[str, Any]) -> SegmentationModel:
+    """The checked model of a file's document and tensors."""
     try:
         model = SegmentationModel(**vars(from_json(_Header, document)), weights=weights)
         check_model(model)
@@ -95,37 +99,44 @@ def _model_of(path: str | Path, weights: Weights, document: dict[str, Any]) -> S
 Read = Callable[[Path, str], SegmentationModel]
 
 
-def cached_model(cache: Cache, asked: SegmentationModel, read: Read = read_model_file) -> SegmentationModel | None:
-    """A model from the cache; one that cannot be read, or is another than was asked for, is discarded with a warning.
+def cached_model(cache: Cache, planned: SegmentationModel, read: Read = read_model_file) -> SegmentationModel | None:
+    """A planned model, with its weights or facts, from the cache; None where it is not there.
+
+    A file that cannot be read, or holds another model than the planned one, is discarded with a warning.
 
     Args:
-        asked: What was to be made, see ``SegmentationModel.to_be_made``.
-        read: The whole file, or its facts alone.
+        cache: Where it is looked for.
+        planned: The model without weights, see ``SegmentationModel.planned``.
+        read: Reads the whole file (``read_model_file``), or its facts alone (``read_model_facts``).
     """
 
-    def known(found: SegmentationModel) -> SegmentationModel:
-        return replace(found, name=asked.name, weights=Weights(found.weights, asked.weights.identity))
+    def identified(stored: SegmentationModel) -> SegmentationModel:
+        return replace(stored, name=planned.name, weights=Weights(stored.weights, planned.weights.identity))
 
-    found = stored_model(cache, asked.key, lambda found: known(found).key == asked.key, read)
-    return found and replace(known(found), plans=asked.plans)
+    stored = stored_model(cache, planned.key, lambda stored: identified(stored).key == planned.key, read)
+    return stored and replace(identified(stored), plans=planned.plans)
 
 
 def stored_model(
     cache: Cache, key: str, belongs: Callable[[SegmentationModel], bool], read: Read = read_model_file
 ) -> SegmentationModel | None:
-    """What lies under a key; one that cannot be read, or does not belong there, is discarded with a warning.
+    """The model that the cache keeps under a key; None where there is none.
+
+    A file that cannot be read, or does not belong there, is discarded with a warning.
 
     Args:
-        belongs: Whether a model is what the key means.
-        read: See :func:`cached_model`.
+        cache: Where it is looked for.
+        key: Of the model.
+        belongs: Tells whether a model that was read is the one that the key stands for.
+        read: Reads the whole file, or its facts alone.
     """
     path = cache.find("models", key)
     if path is None:
         return None
     try:
-        found = read(path, entry_name("models", key))
-        if belongs(found):
-            return found
+        model = read(path, entry_name("models", key))
+        if belongs(model):
+            return model
         reason = f"{path} holds another model than its name says."
     except (ModelFileError, UnsupportedModelError) as error:
         reason = str(error)
@@ -135,5 +146,5 @@ def stored_model(
 
 
 def store_model(cache: Cache, key: str, model: SegmentationModel) -> None:
-    """Keep a model under a key."""
+    """Keep a model with its weights in the cache, under a key."""
     cache.store("models", key, lambda path: model.save(path, entry_name("models", key)))

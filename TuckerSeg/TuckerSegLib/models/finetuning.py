@@ -23,7 +23,7 @@ from .model import SegmentationModel
 
 @dataclass(frozen=True)
 class TrainingPlace:
-    """Where a fine-tuning runs and keeps its files; nothing here is part of what it is.
+    """Where a fine-tuning runs and keeps its files; none of it is written into the model's recipes.
 
     Attributes:
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
@@ -39,7 +39,7 @@ class TrainingPlace:
     state_path: Path | None = None
 
     def state_file(self, fold: str) -> Path | None:
-        """Where the state of a fold is kept."""
+        """Path of the file that keeps the state of a fold; None where none is kept."""
         path = self.state_path
         return None if path is None else path.with_name(safe_name(f"{path.name}.{fold}.state"))
 
@@ -87,7 +87,7 @@ def finetune_model(
         for number, fold in enumerate(compressed.folds, 1):
             if len(compressed.folds) > 1:
                 monitor.log(f"Fold {fold}, {number} of {len(compressed.folds)}:")
-            found = fine_tune(
+            result = fine_tune(
                 compressed.network(fold),
                 plans,
                 prepared,
@@ -96,8 +96,8 @@ def finetune_model(
                 device=place.device,
                 monitor=monitor,
             )
-            weights |= {f"{fold}/{name}": tensor for name, tensor in tensors_of(found.network).items()}
-            records[fold] = found.record
+            weights |= {f"{fold}/{name}": tensor for name, tensor in tensors_of(result.network).items()}
+            records[fold] = result.record
     spec = {
         **to_json(settings),
         "dataset": dataset.folder.resolve().name,

@@ -31,24 +31,31 @@ WEIGHTS_ONLY = (
 )
 
 
-def compress_as_asked(
+def compress_for_job(
     model: SegmentationModel,
     resolved: ResolvedJob,
     cache: Cache,
     monitor: Monitor,
     volume: Callable[[], Image] | None,
 ) -> SegmentationModel:
-    """The model as a job wants it, step after step, each on what the one before left.
+    """Compress a model by all steps of a job, each on the model that the one before left; calibrate where due.
 
     Args:
-        model: As it is on disk.
+        model: As it is on disk, with its weights.
+        resolved: The job; its steps, ``calibrate`` and ``refit`` count.
+        cache: Keeps calibrations and compressed models.
         monitor: Times the stages, and is asked within them whether to stop.
-        volume: Gives the volume at hand; None where there is none, so that at best the built-in ones are calibrated on.
+        volume: Gives the volume to be segmented; None where there is none, so that at best the built-in ones are
+            calibrated on.
+
+    Returns:
+        The compressed model; the model itself where the job has no steps.
 
     Raises:
         SpecError: A method is applied a second time, the job names a calibration that is not here, or a refit is asked
             for where nothing is calibrated.
         ImageError: The volume does not fit the model.
+        Cancelled: The monitor said so.
     """
     require_new_methods(model, resolved)
     job, before, calibration = resolved.job, model, None
@@ -58,8 +65,8 @@ def compress_as_asked(
         if spec.needs_calibration:
             if spec.calibration is None and _is_due(model, calibration, job.calibrate, volume):
                 with monitor.stage("calibrate") as stage:
-                    seen = volume() if volume is not None else None
-                    calibration = calibrate_model(model, seen, calibration, monitor=stage)
+                    image = volume() if volume is not None else None
+                    calibration = calibrate_model(model, image, calibration, monitor=stage)
                     store_calibration(model, calibration, cache)
             spec = with_calibration(spec, calibration and calibration.sha256)
             if calibration is None:
@@ -74,21 +81,24 @@ def compress_as_asked(
             shell="That is --policy auto, and not --calibrate none.",
         )
     with monitor.stage("refit") as stage:
-        seen = [volume()] if volume is not None else []
-        return refit_model(model, before, seen, calibration, cache, monitor=stage)
+        images = [volume()] if volume is not None else []
+        return refit_model(model, before, images, calibration, cache, monitor=stage)
 
 
-def facts_as_asked(
+def facts_for_job(
     facts: SegmentationModel, resolved: ResolvedJob, cache: Cache, volume: Callable[[], Image] | None
 ) -> SegmentationModel | None:
-    """What :func:`compress_as_asked` gives, but for its weights; None where something is left to be computed for that.
+    """The model that :func:`compress_for_job` gives, without weights, where the cache has it.
 
     Args:
-        facts: Of the model as it is on disk.
-        volume: As there.
+        facts: The model as it is on disk, without weights.
+        resolved, cache, volume: As for :func:`compress_for_job`.
+
+    Returns:
+        None where the model, or a calibration for it, has yet to be computed.
 
     Raises:
-        SpecError: As there.
+        SpecError: As for :func:`compress_for_job`.
     """
     require_new_methods(facts, resolved)
     job = resolved.job
@@ -108,13 +118,15 @@ def facts_as_asked(
 
 
 def planned_steps(model: SegmentationModel, resolved: ResolvedJob, cache: Cache) -> Iterator[CompressionPlan]:
-    """What each step of a job would do to each layer with the calibration that is known; nothing is calibrated.
+    """Plan each step of a job with the calibrations that the cache has; nothing is calibrated.
 
     Args:
         model: As it is on disk, with its weights.
+        resolved: The job; its steps and ``calibrate`` count.
+        cache: Where calibrations are, and materials are kept.
 
     Raises:
-        SpecError: See :func:`compress_as_asked`.
+        SpecError: See :func:`compress_for_job`.
     """
     require_new_methods(model, resolved)
     steps, calibrate = resolved.steps, resolved.job.calibrate
@@ -137,9 +149,11 @@ def require_new_methods(model: SegmentationModel, resolved: ResolvedJob) -> None
 
 
 def known_calibration(model: SegmentationModel, spec: Any, calibrate: str, cache: Cache) -> ModelCalibration | None:
-    """What is stored for a model and fits a compression that wants a calibration.
+    """The calibration that the cache has for the compression of a model; None where none is there, or to be used.
 
     Args:
+        model: With its weights or without.
+        spec: A method's ``Spec`` that needs a calibration; where it names one, that one must be there.
         calibrate: See ``Job.calibrate``.
 
     Raises:
@@ -147,13 +161,13 @@ def known_calibration(model: SegmentationModel, spec: Any, calibrate: str, cache
     """
     if calibrate == "none" and spec.calibration is None:
         return None
-    found = stored_calibration(model, cache)
-    if spec.calibration is not None and (found is None or found.sha256 != spec.calibration):
+    stored = stored_calibration(model, cache)
+    if spec.calibration is not None and (stored is None or stored.sha256 != spec.calibration):
         raise SpecError(
             f"The calibration {spec.calibration[:12]} that the compression names is not on this computer. "
             "Calibrate on the same volumes first, or leave it out and another one is made."
         )
-    return found
+    return stored
 
 
 def _is_due(

@@ -1,7 +1,4 @@
-"""Loads models and compresses them, keeping what was dear in the cache.
-
-Ties nnU-Net's files, the compression methods and the cache together; the result is a SegmentationModel.
-"""
+"""Loads models from disk: nnU-Net's folders and zips, which are converted once and kept in the cache, and own files."""
 
 from __future__ import annotations
 
@@ -30,29 +27,35 @@ if TYPE_CHECKING:
 
 
 def load_model(path: str | Path, folds: tuple[str, ...] | None = None, cache: Cache | None = None) -> SegmentationModel:
-    """Load a model as it is on disk.
+    """Load a model as it is on disk, with its weights.
 
     Args:
         path: Name of a model that is installed, nnU-Net v2 results folder, ``DatasetXXX`` folder, zip of either, or a
             ``.tuckerseg`` file.
-        folds: Folds to use; None takes all. Of a ``.tuckerseg`` file, all that it holds.
-        cache: Keeps the converted model, so that the next load needs neither nnunetv2's plans nor the checkpoint.
+        folds: Folds to use, as ``("0", "1")``; None takes all. A ``.tuckerseg`` file is used with all that it holds.
+        cache: Keeps the converted model, so that the next load needs no conversion; None takes the user's.
 
     Raises:
-        ModelFolderError, UnsupportedModelError, ModelFileError: See there.
+        ModelFolderError: No such model, files are missing, or a field or a weight of it is damaged.
+        UnsupportedModelError: 2D, a cascade, or a network or normalization that is not nnU-Net's own.
+        ModelFileError: A ``.tuckerseg`` file that is damaged or of a newer version.
         SpecError: Not the folds of a ``.tuckerseg`` file.
+
+    Example:
+        >>> model = load_model("MODEL_FOLDER_OR_ZIP", folds=("0",))
+        >>> demonstration = load_model("demo")
     """
     return _loaded(path, folds, cache or Cache(), read_model_file)
 
 
 def load_facts(path: str | Path, folds: tuple[str, ...] | None = None, cache: Cache | None = None) -> SegmentationModel:
-    """A model without its weights: little is read, and little memory taken, where it was loaded here before.
+    """Load a model without its weights. Little is read, and little memory taken, where it was loaded here before.
 
     Args:
         path, folds, cache: As for :func:`load_model`.
 
     Raises:
-        ModelFolderError, UnsupportedModelError, ModelFileError, SpecError: See there.
+        ModelFolderError, UnsupportedModelError, ModelFileError, SpecError: As :func:`load_model`.
     """
     return _loaded(path, folds, cache or Cache(), read_model_facts).without_weights()
 
@@ -65,7 +68,8 @@ def _loaded(path: str | Path, folds: tuple[str, ...] | None, cache: Cache, read:
     stamp = files_stamp(path, folds)
     sha256 = cache.sha256_of_files(_stamped_files(folder), folder.sha256)
     key = key_of(engine=ENGINE_VERSION, source=sha256, folds=folder.folds, recipes=[])
-    model = stored_model(cache, key, lambda found: (found.source_sha256, found.folds) == (sha256, folder.folds), read)
+    source = (sha256, folder.folds)
+    model = stored_model(cache, key, lambda stored: (stored.source_sha256, stored.folds) == source, read)
     if model is None:
         model = _convert(folder, sha256)
         if files_stamp(path, folds) != stamp:
@@ -77,13 +81,13 @@ def _loaded(path: str | Path, folds: tuple[str, ...] | None, cache: Cache, read:
 
 
 def files_stamp(path: str | Path, folds: tuple[str, ...] | None = None) -> str:
-    """What changes whenever a model's files do, see ``file_digests.stamp_of``. Reads nothing large.
+    """A digest that changes whenever a model's files do, by ``file_digests.stamp_of``. Reads nothing large.
 
     Args:
         path, folds: As for :func:`load_model`.
 
     Raises:
-        ModelFolderError, UnsupportedModelError: See there.
+        ModelFolderError, UnsupportedModelError: As :func:`load_model`.
     """
     path, folds = locate(str(path), folds)
     files = [path] if path.suffix == ".tuckerseg" else _stamped_files(find_model_folder(path, folds))
@@ -91,6 +95,7 @@ def files_stamp(path: str | Path, folds: tuple[str, ...] | None = None) -> str:
 
 
 def _model_of_file(path: Path, folds: tuple[str, ...] | None, read: Read, cache: Cache) -> SegmentationModel:
+    """The model of a ``.tuckerseg`` file."""
     if read is read_model_facts:
         model = read_checked_facts(path, cache.sha256_of_files([path], lambda: tensor_file.checked_sha256(path)))
     else:
@@ -104,6 +109,7 @@ def _model_of_file(path: Path, folds: tuple[str, ...] | None, read: Read, cache:
 
 
 def _convert(folder: ModelFolder, sha256: str) -> SegmentationModel:
+    """The model of an nnU-Net folder, its unused heads dropped."""
     checkpoints = {fold: folder.read_checkpoint(fold) for fold in folder.folds}
     first = checkpoints[folder.folds[0]]
     built = read_plans(folder.read_json("plans.json"), folder.read_json("dataset.json"), first, str(folder.container))
@@ -142,6 +148,7 @@ def _convert(folder: ModelFolder, sha256: str) -> SegmentationModel:
 
 
 def _stamped_files(folder: ModelFolder) -> list[Path]:
+    """Files on disk that a model's stamp covers: the zip, or all files that decide what it computes."""
     return [folder.container] if os.path.isfile(folder.container) else [Path(str(file)) for file in folder.files()]
 
 

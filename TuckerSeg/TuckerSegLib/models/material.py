@@ -1,4 +1,4 @@
-"""What compression methods find out about a model's networks before they compress them, kept in the cache."""
+"""Materials: what compression methods compute of a model's networks before they compress them, kept in the cache."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from .calibration import ModelCalibration
 
-Found = TypeVar("Found")
+Content = TypeVar("Content")
 
 
 class _NotKept(Exception):
-    """What was asked for would have to be made."""
+    """A material is not in the cache, and must not be computed."""
 
 
 def prepare_fold(
@@ -33,15 +33,25 @@ def prepare_fold(
     calibration: ModelCalibration | None,
     monitor: Monitor | None = None,
 ) -> Any:
-    """A method's material of one fold, as far as it was kept from there, else made now.
+    """A method's material of one fold, read from the cache as far as it is there, else computed and kept.
 
     Args:
-        model: What is to be compressed.
-        spec: The method's.
+        model: What is to be compressed, with its weights.
+        fold: One of the model's.
+        spec: The method's ``Spec``.
+        method: Name in ``compression.METHODS``.
+        cache: Keeps what the method's ``prepare`` asks to keep.
         calibration: The one that the spec names; None for none.
         monitor: Hears what fraction is done, and is asked now and then whether to stop.
+
+    Returns:
+        What the method's ``prepare`` gives.
+
+    Raises:
+        SpecError, UnsupportedModelError: See the method's ``prepare``.
+        Cancelled: The monitor said so.
     """
-    keep = _keeper(model, fold, method, cache)
+    keep = _cache_keep(model, fold, method, cache)
     return _prepared(model, fold, spec, method, keep, calibration, monitor)
 
 
@@ -53,10 +63,10 @@ def prepare_folds(
     calibration: ModelCalibration | None,
     monitor: Monitor | None = None,
 ) -> tuple[Any, ...]:
-    """The same of all folds, in their order."""
+    """The materials of all folds of a model, in their order; arguments and errors as for :func:`prepare_fold`."""
     monitor, count = monitor or Monitor(), len(model.folds)
     return tuple(
-        prepare_fold(model, fold, spec, method, cache, calibration, monitor.of(number, count))
+        prepare_fold(model, fold, spec, method, cache, calibration, monitor.share(number, count))
         for number, fold in enumerate(model.folds)
     )
 
@@ -64,10 +74,10 @@ def prepare_folds(
 def kept_materials(
     model: SegmentationModel, spec: Any, method: str, cache: Cache, calibration: ModelCalibration | None
 ) -> tuple[Any, ...] | None:
-    """What :func:`prepare_folds` gives, where all of it is in the cache; None where not. Needs no weights."""
+    """The materials of all folds of a model where all of them are in the cache, else None. Needs no weights."""
     try:
         return tuple(
-            _prepared(model, fold, spec, method, _keeper(model, fold, method, cache, make=False), calibration)
+            _prepared(model, fold, spec, method, _cache_keep(model, fold, method, cache, make=False), calibration)
             for fold in model.folds
         )
     except _NotKept:
@@ -75,10 +85,13 @@ def kept_materials(
 
 
 def material_key(model: SegmentationModel, fold: str, method: str, facts: Mapping[str, Any]) -> str:
-    """Key under which something of a method's material is kept.
+    """The cache's key of a part of a method's material.
 
     Args:
-        facts: What the method says that it depends on, beside the network and the method's version.
+        model: Of which the material is.
+        fold: One of the model's.
+        method: Name in ``compression.METHODS``; its ``VERSION`` counts, too.
+        facts: All that the part depends on beside the network and the method's version, in JSON types.
     """
     version = getattr(compression.method(method), "VERSION", 1)
     return key_of(source=model.key, fold=fold, method=method, method_version=version, facts=dict(facts))
@@ -94,21 +107,21 @@ def _prepared(
     monitor: Monitor | None = None,
 ) -> Any:
     moments = None if calibration is None else calibration.folds[fold]
-    return compression.method(method).prepare(model.network(fold), spec, moments, keep, (monitor or Monitor()).fraction)
+    return compression.method(method).prepare(model.network(fold), spec, moments, keep, monitor or Monitor())
 
 
-def _keeper(model: SegmentationModel, fold: str, method: str, cache: Cache, make: bool = True) -> Callable:
-    """The ``keep`` of a method's ``prepare`` for one fold.
+def _cache_keep(model: SegmentationModel, fold: str, method: str, cache: Cache, make: bool = True) -> Callable:
+    """The ``keep`` of a method's ``prepare`` for one fold: in the cache.
 
     Args:
-        make: False raises _NotKept instead of making anything.
+        make: False raises _NotKept instead of computing anything.
     """
 
     def keep(
         facts: Mapping[str, Any],
-        made: Callable[[], dict[str, torch.Tensor]],
-        read: Callable[[dict[str, torch.Tensor]], Found] = dict,
-    ) -> Found:
+        compute: Callable[[], dict[str, torch.Tensor]],
+        read: Callable[[dict[str, torch.Tensor]], Content] = dict,
+    ) -> Content:
         key = material_key(model, fold, method, facts)
         entry = entry_name("bases", key)
         if path := cache.find("bases", key):
@@ -122,7 +135,7 @@ def _keeper(model: SegmentationModel, fold: str, method: str, cache: Cache, make
                 warnings.warn(f"A cached file could not be used and is made again: {error}", stacklevel=3)
         if not make:
             raise _NotKept
-        tensors = made()
+        tensors = compute()
         note = {"of": model.name}
         cache.store("bases", key, lambda path: tensor_file.write_tensors(path, tensors, note, entry))
         return read(tensors)

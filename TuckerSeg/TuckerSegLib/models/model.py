@@ -4,11 +4,13 @@ One type for both (``recipes`` empty = original), so both run through the same c
 where models come from (``models/loading.py``).
 
 What a model is told from others by is its ``key``; everything that is kept of it, in files or in memory, hangs on that.
-It is made of the plans, the recipes and the identity of the weights. That identity is never what a file says of itself
-(``source_sha256`` is such a claim, on which no key hangs): it is the checksum of the file that they were read from,
-checked with it; the digest of the nnU-Net files that they were converted from; the key of the model that they were
-computed from together with how (its last recipe); or, for weights that came in another way, a digest of the tensors.
-So the key of a compressed model is known before it is made, and no weights are hashed that were hashed on reading.
+It is made of the plans, the folds, the recipes and the identity of the weights. That identity is never what a file says
+of itself (``source_sha256`` is such a claim, on which no key hangs): it is the checksum of the file that they were read
+from, checked with it; the digest of the nnU-Net files that they were converted from; the key of the model that they
+were computed from together with how (its last recipe); or, for weights that came in another way, a digest of the
+tensors.
+So the key of a compressed model is known before its weights are computed (:meth:`SegmentationModel.planned`), and no
+weights are hashed that were hashed on reading.
 """
 
 from __future__ import annotations
@@ -38,13 +40,14 @@ ENGINE_VERSION = 1  # raise when the same source and settings give other weights
 
 
 class Weights(dict):
-    """``fold/parameter`` (or buffer) to tensor, and what these tensors are told from others by.
+    """Weights of a model, ``fold/parameter`` (or buffer) to tensor, with the identity that tells them from others.
 
     Not to be changed; a plain dictionary in its place is identified by its tensors.
 
     Args:
         tensors: By name.
-        identity: See the head of this file; None: a digest of the tensors, taken when it is asked for.
+        identity: Text that no other weights have, see the head of this file; None: a digest of the tensors, computed
+            when it is first read.
     """
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], identity: str | None = None):
@@ -53,6 +56,7 @@ class Weights(dict):
 
     @property
     def identity(self) -> str:
+        """Text that no other weights have; part of the model's key."""
         if self._identity is None:
             on_cpu = ((name, self[name].detach().cpu()) for name in sorted(self))
             self._identity = f"tensors {tensor_file.content_sha256(on_cpu, None)}"
@@ -90,7 +94,10 @@ class SegmentationModel:
 
     @functools.cached_property
     def key(self) -> str:
-        """Changes with anything that changes the output of the network, and with nothing that a file merely claims."""
+        """32 hexadecimal digits that change with anything that changes the model's output.
+
+        Nothing that a file merely claims is part of them.
+        """
         return key_of(
             engine=ENGINE_VERSION,
             weights=self.weights.identity,
@@ -99,34 +106,37 @@ class SegmentationModel:
             recipes=[[recipe.method, recipe.spec] for recipe in self.recipes],
         )
 
-    def to_be_made(self, recipe: CompressionRecipe, **of: Any) -> SegmentationModel:
-        """What another recipe makes of this model, but for its weights: it has the key of what will be made.
+    def planned(self, recipe: CompressionRecipe, **facts: Any) -> SegmentationModel:
+        """This model after one more recipe, before its weights are computed: it has the key of the result, no weights.
 
         Args:
-            of: What else decides the result, as JSON.
+            recipe: What will be done to this model; its changes do not count for the key.
+            facts: All else that decides the result, in JSON types.
         """
-        identity = f"made of {key_of(model=self.key, by=[recipe.method, recipe.spec], of=of)}"
+        identity = f"made of {key_of(model=self.key, by=[recipe.method, recipe.spec], of=facts)}"
         return replace(self, recipes=(*self.recipes, recipe), weights=Weights({}, identity))
 
-    def made(self, weights: Mapping[str, torch.Tensor], **fields: Any) -> SegmentationModel:
-        """What was :meth:`to_be_made`, with its weights.
+    def with_weights(self, weights: Mapping[str, torch.Tensor], **fields: Any) -> SegmentationModel:
+        """A :meth:`planned` model with the weights that were computed for it; its key stays.
 
         Args:
-            fields: Of this class that became known with them.
+            weights: ``fold/parameter`` (or buffer) to tensor.
+            fields: Other fields of this class that became known with the weights, as ``cost``.
         """
         return replace(self, weights=Weights(weights, self.weights.identity), **fields)
 
     @property
     def weight_bytes(self) -> int:
+        """Bytes of the weights of all folds."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.weights.values())
 
     @property
     def has_weights(self) -> bool:
-        """Whether it can be run; see :meth:`without_weights`."""
+        """Whether the model can be run; one :meth:`without_weights` cannot."""
         return not any(tensor.is_meta for tensor in self.weights.values())
 
     def without_weights(self) -> SegmentationModel:
-        """The same facts and shapes, no memory: it can be told of and planned, not run."""
+        """This model with the shapes of its weights alone, which take no memory: it can be planned on, not run."""
         import torch
 
         shapes = {name: torch.empty_like(each, device="meta") for name, each in self.weights.items()}
@@ -140,7 +150,10 @@ class SegmentationModel:
             features: Leave the head out: the network then ends with the last stage's features.
 
         Returns:
-            Module from (B, C, Z, Y, X) to logits (B, L, Z, Y, X), or features (B, F, Z, Y, X).
+            Module from (B, C, Z, Y, X) to logits (B, L, Z, Y, X), or features (B, F, Z, Y, X); in evaluation mode.
+
+        Raises:
+            SpecError: Features are asked for of a network that does not end in a 1x1x1 convolution.
         """
         import torch
 
@@ -162,16 +175,17 @@ class SegmentationModel:
         return network.eval()
 
     def head(self, fold: str) -> Head:
-        """The last 1x1x1 convolution of a fold's network, in float32."""
+        """The last 1x1x1 convolution of a fold's network, in float32; only where ``head_path`` is not None."""
         weight = self.weights[f"{fold}/{self.head_path}.weight"].float()
         bias = self.weights.get(f"{fold}/{self.head_path}.bias")
         return Head(weight.flatten(1), None if bias is None else bias.float(), self.head_path)
 
     def save(self, path: str | Path, entry: str | None = None) -> None:
-        """Write a ``.tuckerseg`` file.
+        """Write the model as a ``.tuckerseg`` file.
 
         Args:
-            entry: Of a cache, which one it becomes, see ``cache.entry_name``.
+            path: Of the file; one that is there is replaced.
+            entry: Name of the cache's entry that the file becomes (``cache.entry_name``); None: of none.
 
         Raises:
             OutputError: It cannot be written.
@@ -190,7 +204,7 @@ class SegmentationModel:
         tensor_file.write_tensors(Path(path), self.weights, document, entry)
 
     def structure(self) -> torch.nn.Module:
-        """The network without weights, on the meta device."""
+        """The network of one fold without weights, on the meta device, with all changes of the recipes."""
         import torch
 
         with torch.device("meta"):
@@ -210,13 +224,13 @@ def _type_of(parameter: torch.nn.Parameter | None) -> torch.dtype:
 
 
 def require_original(model: SegmentationModel) -> None:
-    """Raise SpecError where a model is compressed already."""
+    """Raise SpecError where a model has been compressed already."""
     if model.recipes:
         raise SpecError(f"{model.name} is compressed already; start from the original model.")
 
 
 def require_pair(compressed: SegmentationModel, original: SegmentationModel) -> None:
-    """Raise SpecError unless the one was made of the other, which may be what earlier steps have left."""
+    """Raise SpecError unless a compressed model was made of the other one, which may be compressed in fewer steps."""
     if not compressed.recipes:
         raise SpecError(
             f"{compressed.name} is not compressed: there is nothing to gain. Compress it first.",
@@ -229,30 +243,30 @@ def require_pair(compressed: SegmentationModel, original: SegmentationModel) -> 
 
 
 def weights_of(network: torch.nn.Module, fold: str) -> dict[str, torch.Tensor]:
-    """Parameters, and buffers such as the statistics of batch normalization; aliases once."""
-    named = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    return {f"{fold}/{name}": tensor.detach() for name, tensor in named.items()}
+    """Parameters and buffers of a network as a model holds them, ``fold/name`` to tensor; aliases once."""
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    return {f"{fold}/{name}": tensor.detach() for name, tensor in tensors.items()}
 
 
 def uses_features(model: SegmentationModel) -> bool:
-    """Whether accumulating the features of all folds is cheaper than accumulating logits."""
+    """Whether all folds of a model together have fewer features than logits, so that features are accumulated."""
     return accumulated_channels(model) < model.plans.logit_channels
 
 
 def accumulated_channels(model: SegmentationModel) -> int:
-    """Channels per voxel that are summed over patches: features of all folds, or logits where these are fewer."""
+    """Channels per voxel that a run of a model sums over patches: features of all folds, or logits where fewer."""
     if model.head_path is None:
         return model.plans.logit_channels
     features = sum(model.head(fold).weight.shape[1] for fold in model.folds)
     return min(features, model.plans.logit_channels)
 
 
-def together(keys: Sequence[str]) -> str:
-    """One key of several networks; a single network's own."""
+def joint_key(keys: Sequence[str]) -> str:
+    """One key for several networks from theirs; that of a single network is its own."""
     return keys[0] if len(keys) == 1 else key_of(parts=list(keys))
 
 
 def architecture_key(plans: ModelPlans) -> str:
-    """Same for networks that are built alike, and so take equal time: the weights and the labels do not matter."""
+    """Key of an architecture and its patch shape: the same for networks that take equal time, whatever the weights."""
     architecture = plans.architecture
     return key_of(network=architecture.class_name, kwargs=architecture.kwargs, patch=plans.patch_shape)[:16]

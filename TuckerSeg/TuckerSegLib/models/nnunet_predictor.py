@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import compression
 from ..errors import SpecError
+from ..monitor import Monitor
 from ..records.job import DEFAULT_METHOD
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ def compress_predictor(predictor: nnUNetPredictor, spec: Any, method: str = DEFA
 
     Raises:
         SpecError: The predictor is not initialized.
+
+    Example:
+        >>> compress_predictor(predictor, TuckerSpec(rank_ratio=0.5))
     """
     if getattr(predictor, "network", None) is None or not predictor.list_of_parameters:
         raise SpecError("The predictor has no network yet: call initialize_from_trained_model_folder first.")
@@ -35,7 +39,7 @@ def compress_predictor(predictor: nnUNetPredictor, spec: Any, method: str = DEFA
     for parameters in predictor.list_of_parameters:
         networks.append(copy.deepcopy(predictor.network).cpu())
         networks[-1].load_state_dict(parameters)
-    materials = [module.prepare(network, spec, None, _keeper()) for network in networks]
+    materials = [module.prepare(network, spec, None, _memory_keep(), Monitor()) for network in networks]
     changes = module.plan(networks[0], spec, patch_shape, None, materials)
     states = []
     for network, material in zip(networks, materials):
@@ -46,14 +50,14 @@ def compress_predictor(predictor: nnUNetPredictor, spec: Any, method: str = DEFA
     predictor.list_of_parameters = states
 
 
-def _keeper() -> Callable:
+def _memory_keep() -> Callable:
     """The ``keep`` of a method's ``prepare`` for one network: in memory."""
-    kept: dict[str, Any] = {}
+    kept_tensors: dict[str, Any] = {}
 
     def keep(facts: Mapping[str, Any], make: Callable[[], Any], read: Callable[[Any], Any] = dict) -> Any:
         name = json.dumps(facts, sort_keys=True)
-        if name not in kept:
-            kept[name] = make()
-        return read(kept[name])
+        if name not in kept_tensors:
+            kept_tensors[name] = make()
+        return read(kept_tensors[name])
 
     return keep

@@ -1,4 +1,4 @@
-"""What a step of a compression will do to a model, before it is done: changes, cost and recipe, worked out once."""
+"""Plans the steps of a compression: changes, cost and recipe of a compressed model before it is computed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .model import SegmentationModel
 
 @dataclass(frozen=True)
 class CompressionPlan:
-    """One step.
+    """One step of a compression, planned.
 
     Attributes:
-        model: What the step leaves, without weights: its recipes, its key, the cost of one fold.
-        recipe: The step's entry there; its changes are what is decided for each layer.
-        changes_anything: False where every layer stays as it is; ``model`` is the one before then.
+        model: The model after the step, without weights: its recipes, its key, the cost of one fold.
+        recipe: The step's entry in that model's recipes; its changes say what happens to each layer.
+        changes_anything: False where every layer stays as it is; ``model`` is then the model before the step.
     """
 
     model: SegmentationModel
@@ -30,12 +30,12 @@ class CompressionPlan:
 
     @property
     def changes(self) -> tuple[LayerChange, ...]:
-        """What is decided for each layer."""
+        """One entry per layer that was looked at, those that stay as they are included."""
         return self.recipe.changes
 
     @property
     def cost(self) -> Cost:
-        """Of one fold, afterwards."""
+        """Cost of one fold for one patch, after the step."""
         return self.model.cost
 
 
@@ -49,31 +49,37 @@ def plan_compression(
     """Decide what a compression does to each layer of a model; touches no weights.
 
     Args:
-        model: The original, or what earlier steps have left; with its weights or without.
+        model: The original, or the model after earlier steps; with its weights or without.
         spec: The method's ``Spec``.
         method: Name in ``compression.METHODS``.
         materials: What the method's ``prepare`` gave for each fold; only for a spec that needs weights.
-        bound: Plan without materials what costs at most about as much.
+        bound: Plan without materials a compression that costs at most about as much, where the method has one.
 
     Raises:
         SpecError: The network cannot be compressed so, or materials are needed and missing.
     """
     plans = model.plans
-    planned = spec.bound() if bound and hasattr(spec, "bound") else spec
+    planned_spec = spec.bound() if bound and hasattr(spec, "bound") else spec
     changes = compression.method(method).plan(
-        model.structure(), planned, plans.patch_shape, plans.input_channels, materials
+        model.structure(), planned_spec, plans.patch_shape, plans.input_channels, materials
     )
     recipe = CompressionRecipe(method, to_json(spec), tuple(changes))
     if all(change.skipped_because is not None for change in changes):
         return CompressionPlan(model, recipe, False)
     cost = sum((change.after - change.before for change in changes), model.cost)
-    after = replace(to_be_compressed(model, spec, method), recipes=(*model.recipes, recipe), cost=cost)
-    return CompressionPlan(after, recipe, True)
+    compressed = replace(planned_model(model, spec, method), recipes=(*model.recipes, recipe), cost=cost)
+    return CompressionPlan(compressed, recipe, True)
 
 
-def to_be_compressed(model: SegmentationModel, spec: Any, method: str) -> SegmentationModel:
-    """What a compression will make, but for its changes and weights; see ``SegmentationModel.to_be_made``."""
-    return model.to_be_made(CompressionRecipe(method, to_json(spec), ()))
+def planned_model(model: SegmentationModel, spec: Any, method: str) -> SegmentationModel:
+    """The model that a compression will give: it has its key, but neither changes nor weights.
+
+    Args:
+        model: What is to be compressed, with its weights or without.
+        spec: The method's ``Spec``, with its calibration named.
+        method: Name in ``compression.METHODS``.
+    """
+    return model.planned(CompressionRecipe(method, to_json(spec), ()))
 
 
 def spec_of_step(step: Step) -> Any:
@@ -91,12 +97,12 @@ def spec_of_step(step: Step) -> Any:
 
 
 def with_calibration(spec: Any, sha256: str | None) -> Any:
-    """The spec with its calibration named; None leaves it as it is."""
+    """A method's ``Spec`` that names a calibration by its SHA-256; None leaves the spec as it is."""
     return spec if sha256 is None else replace(spec, calibration=sha256)
 
 
 def require_new_method(model: SegmentationModel, method: str) -> None:
-    """Raise SpecError where a method has been applied to a model before: it has nothing to say of its own layers."""
+    """Raise SpecError where a method has been applied to a model before: none can be applied to its own layers."""
     if any(recipe.method == method for recipe in model.recipes):
         raise SpecError(
             f"{model.name} is compressed already by the method {method}; start from the original model, or from what "

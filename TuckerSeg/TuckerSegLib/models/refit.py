@@ -30,40 +30,42 @@ def refit_model(
     threads: int | None = None,
     monitor: Monitor | None = None,
 ) -> SegmentationModel:
-    """Fit a compressed model's layers once more, behind the inputs that they really get. No labels, no gradients.
+    """Fit a compressed model's layers once more, to the inputs that compressed layers before them give.
 
-    A fold whose outputs do not come nearer to the original's on held-back crops stays as it is.
+    Needs neither labels nor gradients. A fold whose outputs do not come nearer to the original's on held-back
+    crops stays as it is.
 
     Args:
         compressed: Made of ``original`` with this calibration, as its last step.
-        original: What that step began with.
+        original: The model before that step.
         volumes: Any that the model can segment. For a model of CTs the built-in synthetic torso is added.
         calibration: Of the original.
-        cache: Where the result is kept, and taken from.
+        cache: Where the result is kept, and read from where it is there already.
         threads: Of the processor; None leaves a core free where there are more than two.
         monitor: Hears what fraction is done, and is asked after each layer whether to stop.
 
     Raises:
         SpecError: The models do not belong together, or there is no volume.
         ImageError: A volume does not fit the model.
+        Cancelled: The monitor said so.
     """
     require_pair(compressed, original)
     monitor = monitor or Monitor()
     recipe = compressed.recipes[-1]
     if recipe.spec.get("calibration") != calibration.sha256:
         raise SpecError(f"{compressed.name} was not compressed with this calibration; a refit goes on from it.")
-    fit = getattr(compression.method(recipe.method), "refit_network", None)
-    if fit is None:
+    refit_network = getattr(compression.method(recipe.method), "refit_network", None)
+    if refit_network is None:
         raise SpecError(f"The compression {recipe.method} knows no refit; leave it out.")
     volumes = list(volumes) + ([read_image(catalog.DEMO_VOLUME)] if has_built_in_volumes(original) else [])
     if not volumes:
         raise SpecError("A refit needs at least one volume.")
     spec = {"volumes": [volume_id(volume) for volume in volumes], "crops": FITTED, "held_back": HELD_BACK, "seed": SEED}
-    asked = compressed.to_be_made(
+    planned = compressed.planned(
         CompressionRecipe("refit", spec, ()), original=original.key, calibration=calibration.sha256
     )
-    if known := cached_model(cache, asked):
-        return known
+    if cached := cached_model(cache, planned):
+        return cached
     crops = [calibration_patches(original, volume, FITTED + HELD_BACK, SEED) for volume in volumes]
     held_back = [crop for each in crops for crop in each[FITTED:]]
     patches = [crop for each in crops for crop in each[:FITTED]] + held_back
@@ -72,10 +74,10 @@ def refit_model(
         for number, fold in enumerate(original.folds):
             network, fitted = original.network(fold), copy.deepcopy(compressed.network(fold))
             before = distance(network, fitted, held_back)
-            moments, share = calibration.folds[fold], monitor.of(number, len(original.folds)).fraction
-            fit(network, fitted, recipe.changes, moments, patches, len(held_back), progress=share)
+            moments, share = calibration.folds[fold], monitor.share(number, len(original.folds))
+            refit_network(network, fitted, recipe.changes, moments, patches, len(held_back), monitor=share)
             if distance(network, fitted, held_back) < before:
                 weights |= {f"{fold}/{name}": value.detach() for name, value in fitted.named_parameters()}
-    refitted = asked.made(weights)
+    refitted = planned.with_weights(weights)
     store_model(cache, refitted.key, refitted)
     return refitted

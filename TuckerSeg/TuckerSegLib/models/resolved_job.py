@@ -21,7 +21,7 @@ Steps = tuple[tuple[str, Any], ...]  # method and Spec of each step of a compres
 
 @dataclass(frozen=True)
 class ResolvedJob:
-    """A job, and what follows from it.
+    """A job with all that follows from it: settings, networks, structures, steps of the compression.
 
     Attributes:
         job: As it was asked for.
@@ -32,7 +32,7 @@ class ResolvedJob:
         structures: Names of the task's structures that are wanted; None for all. Also None where ``networks`` is
             empty: which structures such a model has is known when it is read, see ``task.task_of``.
         steps: Method and ``Spec`` of each step of the compression; none where the model runs as it is.
-        roi_search: What the box that is computed is to be found by; None where the whole volume is meant.
+        roi_search: How the box that is computed is found; None where the whole volume is computed.
     """
 
     job: Job
@@ -44,7 +44,7 @@ class ResolvedJob:
     roi_search: RoiSearch | None = None
 
     def at_strength(self, strength: float) -> ResolvedJob:
-        """The same at another strength of the compression's last step; see ``records.job.at_strength``.
+        """This job at another strength of the compression's last step, see ``records.job.at_strength``.
 
         Raises:
             SpecError: The method cannot be asked for so.
@@ -53,9 +53,9 @@ class ResolvedJob:
         return replace(self, job=job, steps=_steps_of(job))
 
     def without_refit(self) -> ResolvedJob:
-        """The same without the fit to the volume, which takes a minute and changes nothing of what a run costs.
+        """This job without the fit to the volume, for previews and measurements of speed.
 
-        For previews and for measurements of speed.
+        The fit takes a minute, and changes nothing of what a run costs.
         """
         return replace(self, job=replace(self.job, refit=False))
 
@@ -102,6 +102,7 @@ def wanted_structures(job: Job, names: Mapping[int, str], where: str) -> tuple[s
     """Names of the labels that a job asks for; None for all.
 
     Args:
+        job: With names or groups of structures, or None for all.
         names: Every label value of the model to its name.
         where: The model or task that has these labels, for messages.
 
@@ -112,6 +113,7 @@ def wanted_structures(job: Job, names: Mapping[int, str], where: str) -> tuple[s
 
 
 def _steps_of(job: Job) -> Steps:
+    """Method and ``Spec`` of every step of a job, each method once."""
     steps = tuple((step.method, spec_of_step(step)) for step in job.recipe)
     methods = [method for method, _ in steps]
     for number, method in enumerate(methods):
@@ -121,6 +123,7 @@ def _steps_of(job: Job) -> Steps:
 
 
 def _roi_search_of(job: Job, task: catalog.Task | None) -> RoiSearch | None:
+    """How the box of a job is found; None where the whole volume is computed."""
     cut = bool(task and task.crop_structures)
     if job.crop == "none" or (job.crop is None and not cut):
         return None
@@ -135,12 +138,12 @@ def _roi_search_of(job: Job, task: catalog.Task | None) -> RoiSearch | None:
             f"No fast network is known that finds structures for {job.model}; there is one for {with_fast_task}."
         )
     structures = task.crop_structures if cut else wanted_structures(job, dict(task.structures), task.name)
-    fast = resolve(Job(images=(), model=task.crop_task, inference=_fast(job.inference)))
+    fast = resolve(Job(images=(), model=task.crop_task, inference=_search_inference(job.inference)))
     return RoiSearch(fast, structures, task.crop_margin_mm, cut)
 
 
-def _fast(inference: InferenceSpec) -> InferenceSpec:
-    """As the job's own run, but in the fast task's steps, and with what is quick where nobody sees the result."""
+def _search_inference(inference: InferenceSpec) -> InferenceSpec:
+    """Settings of the fast task's run: the job's device and precision, the task's own steps, the quick output grid."""
     return InferenceSpec(
         device=inference.device,
         precision=inference.precision,

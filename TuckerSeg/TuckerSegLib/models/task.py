@@ -1,4 +1,4 @@
-"""What gives one label map: a network, or several whose structures go together, as those of ``total``.
+"""Tasks: a network, or several whose structures make one label map, as those of ``total``.
 
 One type for both, so that whoever runs a task need not know of how many networks it consists. Of several networks no
 weights are held: they are loaded when a network's turn comes.
@@ -24,7 +24,7 @@ from .resolved_job import ResolvedJob, resolve, wanted_structures
 
 Load = Callable[[str | Path, tuple[str, ...] | None], SegmentationModel]
 
-AS_IT_IS = ResolvedJob(Job(images=()), InferenceSpec().with_step())
+UNCOMPRESSED = ResolvedJob(Job(images=()), InferenceSpec().with_step())
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class TaskPart:
 
     Attributes:
         name: For people.
-        load: Gives the model as it is on disk.
-        facts: Gives the same without weights, see ``loading.load_facts``.
-        values: Network's label value to the task's, of every structure; None: they are the same.
+        load: Gives the model as it is on disk, with its weights.
+        facts: Gives the same model without weights, see ``loading.load_facts``.
+        values: Label value of the network to that of the task, for every structure; None: they are the same.
     """
 
     name: str
@@ -52,15 +52,15 @@ class SegmentationTask:
         name: For people.
         parts: In the order in which they run; later ones overwrite.
         label_names: Every label value to its name.
-        resolved: The job that the task is of. A model by itself is of one that says nothing.
-        step_fraction: Where a run does not say; None: nnU-Net's.
+        resolved: The job, which says how the networks are compressed; that of a mere model compresses nothing.
+        step_fraction: Patch step / patch size where a run leaves it open; None: nnU-Net's.
         structures: Names of the structures that are wanted; None: all.
     """
 
     name: str
     parts: tuple[TaskPart, ...]
     label_names: Mapping[int, str]
-    resolved: ResolvedJob = AS_IT_IS
+    resolved: ResolvedJob = UNCOMPRESSED
     step_fraction: float | None = None
     structures: tuple[str, ...] | None = None
 
@@ -72,22 +72,29 @@ def load_task(
     folds: tuple[str, ...] | None = None,
     cache: Cache | None = None,
 ) -> SegmentationTask:
-    """A task for ``segment``.
+    """Load a task: one or several networks that make one label map, or some structures of it.
+
+    The networks of the catalog's tasks are read one after the other, when ``segment`` comes to them.
 
     Args:
         name: A task of the catalog that is installed, or name or path of a model.
-        structures: Names or groups of what is wanted, see ``structure_selection.select``; None takes all.
+        structures: Names or groups of the structures that are wanted, as ``liver``; None takes all.
         rank_ratio: Strength by which every network is compressed; 1 runs the originals.
         folds: Of every network; None takes all.
         cache: None takes the user's.
 
     Raises:
-        ModelFolderError, UnsupportedModelError, ModelFileError: See ``loading.load_model``.
+        ModelFolderError, UnsupportedModelError, ModelFileError: A model is not there, damaged, or not handled; as
+            :func:`load_model`.
         DownloadError: A network is not on this computer.
         SpecError: No such structure, or a strength out of its range.
+
+    Example:
+        >>> task = load_task("total_fast", structures=("liver", "spleen"), rank_ratio=0.5)
+        >>> result = segment("CT.nii.gz", task)
     """
-    wanted = None if structures is None else tuple(structures)
-    job = Job(images=(), model=name, folds=folds, structures=wanted, steps=steps_at(rank_ratio))
+    names = None if structures is None else tuple(structures)
+    job = Job(images=(), model=name, folds=folds, structures=names, steps=steps_at(rank_ratio))
     return task_of(resolve(job), cache or Cache())
 
 
@@ -95,10 +102,12 @@ def task_of(resolved: ResolvedJob, cache: Cache, load: Load | None = None) -> Se
     """The task of a job. A model of the user's is loaded at once, networks of the catalog when their turn comes.
 
     Args:
-        load: Loads a model that is to stay in memory; None reads it.
+        resolved: The job; its model, folds, structures and steps count.
+        cache: Keeps converted models.
+        load: Loads a model by path and folds, as one that stays in memory between jobs; None reads it from disk.
 
     Raises:
-        See :func:`load_task`.
+        ModelFolderError, UnsupportedModelError, ModelFileError, DownloadError, SpecError: As :func:`load_task`.
     """
     load = load or (lambda path, folds: load_model(path, folds, cache))
     job, parts = resolved.job, resolved.networks
@@ -118,6 +127,7 @@ def bring_networks(resolved: ResolvedJob, monitor: Monitor | None = None) -> Non
     """Download the networks of a job that are not on this computer.
 
     Args:
+        resolved: The job; its networks count.
         monitor: Hears of a download, and is asked whether to stop it.
 
     Raises:
@@ -131,17 +141,17 @@ def bring_networks(resolved: ResolvedJob, monitor: Monitor | None = None) -> Non
 
 
 def bring_all_networks(resolved: ResolvedJob, monitor: Monitor | None = None) -> None:
-    """Download the networks of a job, that which finds its box included; see :func:`bring_networks`."""
+    """Download the networks of a job, that which finds its box included; as :func:`bring_networks`."""
     bring_networks(resolved, monitor)
     if resolved.roi_search is not None:
         bring_networks(resolved.roi_search.fast, monitor)
 
 
 def _folders(task: catalog.Task, parts: Sequence[catalog.Part]) -> list[Path]:
-    """Where the networks of a task lie.
+    """Folders of a task's networks.
 
     Raises:
-        DownloadError: One of them is not here.
+        DownloadError: One of them is not on this computer.
     """
     if reason := installed_models.refusal(task):
         raise DownloadError(reason)
@@ -172,8 +182,8 @@ def _located(
     return TaskPart(part.title, lambda: load(folder, folds), facts, values)
 
 
-def single_task(model: SegmentationModel, resolved: ResolvedJob = AS_IT_IS) -> SegmentationTask:
-    """A model as a task of one network."""
+def single_task(model: SegmentationModel, resolved: ResolvedJob = UNCOMPRESSED) -> SegmentationTask:
+    """A model as a task of one network; ``resolved`` says how it is compressed."""
     names = {label.value: label.name for label in model.plans.labels}
     return SegmentationTask(model.name, (TaskPart(model.name, lambda: model, lambda: model),), names, resolved)
 

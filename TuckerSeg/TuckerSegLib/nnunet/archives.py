@@ -1,5 +1,5 @@
-"""Zip files from elsewhere, looked at before anything of them is read: no entry leaves the folder, none is a link, and
-what comes out is not out of proportion."""
+"""Checks of zip files from elsewhere before anything is unpacked: no entry leaves the folder, none is a link, and the
+unpacked size is not out of proportion."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ DAMAGES = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, OSError, Runtim
 
 
 def check_archive(path: Path) -> list[zipfile.ZipInfo]:
-    """Look at a zip's table of contents without unpacking anything.
+    """Check a zip's table of contents without unpacking anything.
+
+    Args:
+        path: Of the zip.
 
     Returns:
-        Its files; folders and what file managers leave are left out.
+        Its files; folders and the files that file managers add are left out.
 
     Raises:
         ModelFolderError: Not a zip, or one that must not be unpacked.
@@ -41,10 +44,10 @@ def check_archive(path: Path) -> list[zipfile.ZipInfo]:
     for entry in entries:
         if reason := _danger(entry):
             raise ModelFolderError(f"{path}: the entry {shown(entry.filename)} {reason}; nothing was unpacked.")
-    wanted = [entry for entry in entries if not set(JUNK) & set(parts_of(entry))]
-    if reason := _bad_name(wanted):
+    of_the_model = [entry for entry in entries if not set(JUNK) & set(parts_of(entry))]
+    if reason := _bad_name(of_the_model):
         raise ModelFolderError(f"{path}: {reason}; nothing was unpacked.")
-    files = [entry for entry in wanted if not entry.is_dir()]
+    files = [entry for entry in of_the_model if not entry.is_dir()]
     total, packed = sum(entry.file_size for entry in files), path.stat().st_size
     if total > min(LARGEST_BYTES, max(FREE_BYTES, LARGEST_RATIO * packed)):
         raise ModelFolderError(
@@ -55,7 +58,7 @@ def check_archive(path: Path) -> list[zipfile.ZipInfo]:
 
 
 def parts_of(entry: zipfile.ZipInfo) -> tuple[str, ...]:
-    """The folders and the name of an entry."""
+    """The folders and the name of a zip's entry, outermost first."""
     return PurePosixPath(entry.filename).parts
 
 

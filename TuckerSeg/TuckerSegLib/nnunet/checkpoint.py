@@ -44,10 +44,11 @@ class _NoWeights:
 
 
 def read_checkpoint(file: Path | zipfile.Path, where: str) -> dict[str, Any]:
-    """Read a checkpoint.
+    """Read the weights of an nnU-Net checkpoint, without running any code that it may hold.
 
     Args:
-        where: Names it in error messages.
+        file: On disk, or inside a zip.
+        where: Names the file in error messages.
 
     Returns:
         nnU-Net's checkpoint dictionary; ``network_weights`` has plain parameter names (``module.`` and ``_orig_mod.``
@@ -69,8 +70,8 @@ def read_checkpoint(file: Path | zipfile.Path, where: str) -> dict[str, Any]:
             f"{where} cannot be read as an nnU-Net checkpoint ({_reason(error)}). Copy or download the model again."
         ) from error
     if not isinstance(checkpoint, dict) or "network_weights" not in checkpoint:
-        found = shown([*map(str, checkpoint)] if isinstance(checkpoint, dict) else type(checkpoint).__name__)
-        raise ModelFolderError(f"{where}: the key 'network_weights' is missing; found {found}.")
+        content = shown([*map(str, checkpoint)] if isinstance(checkpoint, dict) else type(checkpoint).__name__)
+        raise ModelFolderError(f"{where}: the key 'network_weights' is missing; found {content}.")
     weights = checkpoint["network_weights"]
     _check_tensors(weights, size, where)
     checkpoint["network_weights"] = {
@@ -80,7 +81,7 @@ def read_checkpoint(file: Path | zipfile.Path, where: str) -> dict[str, Any]:
 
 
 def _check_contents(source: Path | io.BytesIO, size: int) -> None:
-    """A checkpoint is a zip with a checksum per tensor, which torch does not look at; nor does it doubt sizes.
+    """Check sizes and checksums of a checkpoint's entries, which torch believes as they are.
 
     Raises:
         zipfile.BadZipFile: With the reason.
@@ -105,7 +106,10 @@ def _check_contents(source: Path | io.BytesIO, size: int) -> None:
 
 
 def _check_tensors(weights: object, size: int, where: str) -> None:
-    """Every entry is a tensor whose values are in the file: one value, repeated, can look as large as one likes."""
+    """Raises ModelFolderError unless every entry is a tensor whose values are in the file, and none is repeated.
+
+    One value, repeated, can look as large as one likes.
+    """
     import torch
 
     place = f"{where}: network_weights"
@@ -130,18 +134,20 @@ def _check_tensors(weights: object, size: int, where: str) -> None:
 
 
 def _kind(value: object) -> str:
+    """A value's type in words, for messages."""
     return f"{len(value)} entries" if isinstance(value, dict) else f"a {type(value).__name__}"
 
 
 def _reason(error: BaseException) -> str:
-    """One line, without what torch advises: to trust the file."""
+    """The reason of an error in one line, without torch's advice to trust the file."""
     message = str(error)
-    if found := re.search(r"GLOBAL ([\w.]+)", message):
-        return f"it holds a {found.group(1)}, which is not a weight and might run code"
+    if match := re.search(r"GLOBAL ([\w.]+)", message):
+        return f"it holds a {match.group(1)}, which is not a weight and might run code"
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     named = [line for line in lines if "WeightsUnpickler error" in line]
     return shown((named or lines or [type(error).__name__])[0], 200).strip("'\"")
 
 
 def _safe_globals() -> list[Any]:
+    """Names that torch may find in a pickle, all replaced by a class that keeps nothing."""
     return [(_NoWeights, name) for name in _PASSED_OVER]

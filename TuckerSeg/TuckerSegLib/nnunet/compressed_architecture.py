@@ -26,7 +26,7 @@ MOVED_CLASSES = {
 def compressed_architecture(
     architecture: Architecture, recipes: tuple[CompressionRecipe, ...], unused_heads: tuple[str, ...]
 ) -> Architecture:
-    """What nnU-Net must be told to build a compressed network.
+    """The architecture section from which nnU-Net builds a compressed network.
 
     Args:
         architecture: Of the original.
@@ -43,7 +43,9 @@ def compressed_architecture(
 
 
 def original_architecture(architecture: Architecture) -> tuple[Architecture, tuple[CompressionRecipe, ...]]:
-    """The original's architecture, and what was done to it; any other architecture is its own original.
+    """The architecture of the original network, and its recipes, from those of a compressed one.
+
+    Any other architecture is given as it is, with no recipes.
 
     Raises:
         ModelFileError: A recipe makes no sense, or was written by a newer version.

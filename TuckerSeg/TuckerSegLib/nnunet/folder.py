@@ -63,10 +63,11 @@ class ModelFolder:
         return parse_object(content, where, ModelFolderError)
 
     def checkpoint_file(self, fold: str) -> Path | zipfile.Path:
+        """The checkpoint of a fold; not read."""
         return self.root / f"fold_{fold}" / self.checkpoint
 
     def read_checkpoint(self, fold: str) -> dict[str, Any]:
-        """Read a checkpoint without running any code it may hold; see :func:`checkpoint.read_checkpoint`.
+        """Read the checkpoint of a fold without running any code it may hold; see :func:`checkpoint.read_checkpoint`.
 
         Raises:
             ModelFolderError: Not a checkpoint, damaged, or without weights.
@@ -112,40 +113,42 @@ def find_model_folder(path: str | Path, folds: tuple[str, ...] | None = None) ->
             raise ModelFolderError(
                 f"{container}: no such file or folder. Expected an nnU-Net v2 results folder or its zip."
             )
-        return _found(container, folds)
+        return _model_folder(container, folds)
     except OSError as error:  # folders that must not be read, names that are too long
         raise ModelFolderError(f"{container} cannot be read ({error}). Expected {EXPECTED}.") from error
 
 
-def _found(container: Path, folds: tuple[str, ...] | None) -> ModelFolder:
+def _model_folder(container: Path, folds: tuple[str, ...] | None) -> ModelFolder:
+    """The best model that a folder or zip holds, with the folds that are wanted."""
     root = _open(container)
     candidates = _folders_with("plans.json", root)
     if not candidates and _folders_with("plans.pkl", root):
         raise UnsupportedModelError(f"{container} holds a model of nnU-Net v1 (plans.pkl). Expected {EXPECTED}.")
     if not candidates:
         raise ModelFolderError(f"{container}: plans.json is missing. Expected {EXPECTED}.")
-    chosen = _choose(candidates, container)
-    if not (chosen / "dataset.json").is_file():
-        raise ModelFolderError(f"{container}: dataset.json is missing beside plans.json in {chosen}.")
-    available = _available_folds(chosen)
+    model_folder = _choose(candidates, container)
+    if not (model_folder / "dataset.json").is_file():
+        raise ModelFolderError(f"{container}: dataset.json is missing beside plans.json in {model_folder}.")
+    available = _available_folds(model_folder)
     if not available:
         raise ModelFolderError(
-            f"{container}: no checkpoint found. Expected {chosen}/fold_0/{CHECKPOINT_NAMES[0]} "
+            f"{container}: no checkpoint found. Expected {model_folder}/fold_0/{CHECKPOINT_NAMES[0]} "
             f"(or fold_1 ..., fold_all, or {CHECKPOINT_NAMES[1]})."
         )
-    wanted = folds or tuple(fold for fold in available if fold != "all") or ("all",)
-    if len(set(wanted)) < len(wanted):
-        raise ModelFolderError(f"{container}: each fold should be named once; found {shown(wanted)}.")
-    missing = [fold for fold in wanted if fold not in available]
+    used = folds or tuple(fold for fold in available if fold != "all") or ("all",)
+    if len(set(used)) < len(used):
+        raise ModelFolderError(f"{container}: each fold should be named once; found {shown(used)}.")
+    missing = [fold for fold in used if fold not in available]
     if missing:
         raise ModelFolderError(f"{container}: fold {', '.join(missing)} is missing; found {', '.join(available)}.")
-    names = {available[fold] for fold in wanted}
+    names = {available[fold] for fold in used}
     if len(names) > 1:
         raise ModelFolderError(f"{container}: the folds have different checkpoints ({', '.join(sorted(names))}).")
-    return ModelFolder(chosen, container, tuple(wanted), names.pop())
+    return ModelFolder(model_folder, container, tuple(used), names.pop())
 
 
 def _open(container: Path) -> Path | zipfile.Path:
+    """A folder as it is; a zip, checked, as a place to look into."""
     if os.path.isdir(container):
         return container
     if not os.path.isfile(container):  # which may have no end, or never begin
@@ -161,12 +164,13 @@ def _open(container: Path) -> Path | zipfile.Path:
 
 
 def _folders_with(name: str, root: Path | zipfile.Path, depth: int = 3) -> list[Path | zipfile.Path]:
+    """Folders that hold a file of some name, from ``root`` down; none below one that holds it."""
     if (root / name).is_file():
         return [root]
     if depth == 0:
         return []
     folders = sorted((entry for entry in root.iterdir() if entry.is_dir()), key=lambda entry: entry.name)
-    return [found for folder in folders for found in _folders_with(name, folder, depth - 1)]
+    return [match for folder in folders for match in _folders_with(name, folder, depth - 1)]
 
 
 def _choose(candidates: list[Path | zipfile.Path], container: Path) -> Path | zipfile.Path:
@@ -186,10 +190,11 @@ def _choose(candidates: list[Path | zipfile.Path], container: Path) -> Path | zi
 
 
 def _available_folds(root: Path | zipfile.Path) -> dict[str, str]:
-    found = {}
+    """Fold to the file name of its checkpoint, of every fold that has one."""
+    checkpoints = {}
     for entry in root.iterdir():
         if entry.is_dir() and entry.name.startswith("fold_"):
             name = next((name for name in CHECKPOINT_NAMES if (entry / name).is_file()), None)
             if name:
-                found[entry.name.removeprefix("fold_")] = name
-    return dict(sorted(found.items()))
+                checkpoints[entry.name.removeprefix("fold_")] = name
+    return dict(sorted(checkpoints.items()))

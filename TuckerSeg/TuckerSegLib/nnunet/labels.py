@@ -16,7 +16,10 @@ DIGITS = re.compile(r"[0-9]{1,9}")
 
 
 def read_labels(dataset: dict[str, Any]) -> tuple[tuple[Label, ...], tuple[int, ...] | None, int]:
-    """What a network's outputs mean.
+    """Read which structures a network segments, and which label value each of its output channels writes.
+
+    Args:
+        dataset: Contents of dataset.json.
 
     Returns:
         The structures; with regions, the value that each output writes, else None; and the number of outputs.
@@ -30,11 +33,11 @@ def read_labels(dataset: dict[str, Any]) -> tuple[tuple[Label, ...], tuple[int, 
         raise wrong(PLACE, "an object in which 'background' is 0", names)
     ignored = values.pop(IGNORE, None)
     _check_consecutive(values, ignored)
-    foreground = {name: value for name, value in values.items() if set(_several(value)) != {0}}
+    foreground = {name: value for name, value in values.items() if set(_as_list(value)) != {0}}
     if not foreground:
         raise wrong(PLACE, "an object with a structure besides the background", names)
-    if not any(len(_several(value)) > 1 for value in values.values()):
-        return tuple(Label(_several(value)[0], name) for name, value in foreground.items()), None, len(foreground) + 1
+    if not any(len(_as_list(value)) > 1 for value in values.values()):
+        return tuple(Label(_as_list(value)[0], name) for name, value in foreground.items()), None, len(foreground) + 1
     place = "dataset.json: regions_class_order"
     order = dataset.get("regions_class_order")
     regions = whole_numbers(order, place, (len(foreground),), 1, LARGEST_LABEL)
@@ -42,6 +45,7 @@ def read_labels(dataset: dict[str, Any]) -> tuple[tuple[Label, ...], tuple[int, 
 
 
 def _values(name: str, value: object) -> int | list[int]:
+    """The value of a label, or the values of a region."""
     place = f"dataset.json: the value of the label {shown(name)}"
     if isinstance(value, (list, tuple)):
         return [_value(item, place) for item in sequence(value, place, range(1, LARGEST_LABEL + 1))]
@@ -54,17 +58,18 @@ def _value(value: object, place: str) -> int:
     return whole_number(value, place, 0, LARGEST_LABEL)
 
 
-def _several(value: int | list[int]) -> list[int]:
+def _as_list(value: int | list[int]) -> list[int]:
     return value if isinstance(value, list) else [value]
 
 
 def _check_consecutive(values: dict[str, int | list[int]], ignored: int | list[int] | None) -> None:
-    found = sorted({0, *(each for value in values.values() for each in _several(value))})
-    if found != list(range(len(found))):
+    """Raises ModelFolderError unless values are 0, 1, 2, ... and that of the ignore label comes last."""
+    present = sorted({0, *(number for value in values.values() for number in _as_list(value))})
+    if present != list(range(len(present))):
         raise ModelFolderError(
-            f"{PLACE}: nnU-Net trains with the values 0, 1, 2, ... without a gap; found {shown(found)}."
+            f"{PLACE}: nnU-Net trains with the values 0, 1, 2, ... without a gap; found {shown(present)}."
         )
-    if ignored is not None and ignored != len(found):
+    if ignored is not None and ignored != len(present):
         raise ModelFolderError(
-            f"{PLACE}: the value of '{IGNORE}' should be the highest, {len(found)}; found {shown(ignored)}."
+            f"{PLACE}: the value of '{IGNORE}' should be the highest, {len(present)}; found {shown(ignored)}."
         )

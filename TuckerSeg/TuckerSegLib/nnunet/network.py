@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 def build_network(architecture: Architecture, input_channels: int, logit_channels: int) -> torch.nn.Module:
     """Build a network in evaluation mode on the current default device (``torch.device("meta")`` costs nothing).
 
+    Args:
+        architecture: Class and arguments, as plans name them; checked before anything is built.
+        input_channels: Of the image.
+        logit_channels: Of the output.
+
     Returns:
         Module from (B, C, Z, Y, X) to logits (B, L, Z, Y, X); deep supervision off.
 
@@ -36,10 +41,10 @@ def build_network(architecture: Architecture, input_channels: int, logit_channel
     try:
         if architecture.class_name == COMPRESSED_NETWORK:
             kwargs["network_class"] = network_class(kwargs["network_class"])
-            built = importlib.import_module("TuckerSegLib.compressed_network").CompressedUNet
+            network_type = importlib.import_module("TuckerSegLib.compressed_network").CompressedUNet
         else:
-            built = network_class(architecture.class_name)
-        network = built(input_channels=input_channels, num_classes=logit_channels, **kwargs)
+            network_type = network_class(architecture.class_name)
+        network = network_type(input_channels=input_channels, num_classes=logit_channels, **kwargs)
     except TuckerSegError as error:
         raise type(error)(f"plans.json: {error}") from error
     except TypeError as error:  # of an older version of the package

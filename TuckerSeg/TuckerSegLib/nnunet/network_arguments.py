@@ -96,7 +96,7 @@ _OWN_OPTIONAL = {
 
 
 def check_architecture(class_name: object, kwargs: object, requires_import: object, patch_shape: Sequence[int]) -> None:
-    """Look at all that plans say of a network, without importing or building anything.
+    """Check the architecture that plans describe, without importing or building anything.
 
     Args:
         class_name, kwargs, requires_import: As nnunetv2's ``get_network_from_plans`` takes them.
@@ -115,9 +115,9 @@ def check_architecture(class_name: object, kwargs: object, requires_import: obje
     name = network_name(class_name)
     required = (*_REQUIRED, *_OWN_REQUIRED[name])
     known = (*required, *_OPTIONAL, *_OWN_OPTIONAL[name])
-    if missing := [each for each in required if each not in arguments]:
+    if missing := [argument for argument in required if argument not in arguments]:
         raise wrong(ARGUMENTS_PLACE, f"an object with {', '.join(missing)}", sorted(arguments))
-    if unknown := [each for each in arguments if each not in known]:
+    if unknown := [argument for argument in arguments if argument not in known]:
         raise UnsupportedModelError(
             f"{ARGUMENTS_PLACE}: {shown(unknown[0])} is no argument of {name}; it takes {', '.join(known)}."
         )
@@ -126,7 +126,7 @@ def check_architecture(class_name: object, kwargs: object, requires_import: obje
 
 
 def _check_compressed(arguments: dict[str, Any]) -> object:
-    """Take the compressed network's own arguments out; the original's class is what is left to look at."""
+    """Check a compressed network's own arguments, take them out, and give the name of the original's class."""
     missing = [name for name in COMPRESSED_ARGUMENTS if name not in arguments]
     if missing:
         raise UnsupportedModelError(
@@ -142,6 +142,7 @@ def _check_compressed(arguments: dict[str, Any]) -> object:
 
 
 def _check_operations(arguments: Mapping[str, Any]) -> None:
+    """Raises where a convolution, norm, ... or one of its arguments is not known."""
     for role in OPERATIONS:
         name, options = arguments.get(role), arguments.get(f"{role}_kwargs")
         if name is None and role != "conv_op":
@@ -157,6 +158,7 @@ def _check_operations(arguments: Mapping[str, Any]) -> None:
 
 
 def _check_sizes(arguments: Mapping[str, Any], patch_shape: Sequence[int]) -> None:
+    """Raises ModelFolderError where a size is out of its range, or the patch does not fit the strides."""
     for name in SIZES:
         _refuse_fractions(arguments.get(name), f"{ARGUMENTS_PLACE}.{name}")
     stages = whole_number(arguments["n_stages"], f"{ARGUMENTS_PLACE}.n_stages", 2, MOST_STAGES)
@@ -184,7 +186,7 @@ def _check_sizes(arguments: Mapping[str, Any], patch_shape: Sequence[int]) -> No
 
 
 def _refuse_fractions(value: object, place: str) -> None:
-    """Of what is counted, 3.0 is refused as 3.5 is: networks take neither."""
+    """Raises ModelFolderError where a size, or one of a list, is a float: networks do not take 3.0 either."""
     if isinstance(value, float):
         raise wrong(place, "made of whole numbers", value)
     for item in value if isinstance(value, (list, tuple)) else ():
@@ -192,6 +194,7 @@ def _refuse_fractions(value: object, place: str) -> None:
 
 
 def _per_stage(arguments: Mapping[str, Any], name: str, stages: int, least: int, most: int) -> None:
+    """Raises ModelFolderError unless an argument is a whole number, or one for every stage."""
     value, place = arguments[name], f"{ARGUMENTS_PLACE}.{name}"
     if isinstance(value, (list, tuple)):
         whole_numbers(value, place, (stages,), least, most)
@@ -200,12 +203,12 @@ def _per_stage(arguments: Mapping[str, Any], name: str, stages: int, least: int,
 
 
 def _per_axis(arguments: Mapping[str, Any], name: str, stages: int, most: int) -> list[tuple[int, ...]]:
-    """(Z, Y, X) of every stage."""
+    """The sizes (Z, Y, X) of every stage, which plans may give once for all stages or axes."""
     value, place = arguments[name], f"{ARGUMENTS_PLACE}.{name}"
-    each = sequence(value, place, (stages,)) if isinstance(value, (list, tuple)) else [value] * stages
+    of_stages = sequence(value, place, (stages,)) if isinstance(value, (list, tuple)) else [value] * stages
     return [
         whole_numbers(item, place, (3,), 1, most)
         if isinstance(item, (list, tuple))
         else (whole_number(item, place, 1, most),) * 3
-        for item in each
+        for item in of_stages
     ]

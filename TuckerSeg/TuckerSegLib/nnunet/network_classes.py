@@ -1,4 +1,4 @@
-"""Which classes a model's files may name: whole names in tables, looked up by us.
+"""The classes that a model's files may name: whole names in tables, looked up here.
 
 A name from a file decides only which entry of a table is taken. Nothing is imported, and nothing is called, because a
 file names it: torch, for one, reaches the operating system in two steps.
@@ -50,10 +50,10 @@ OPERATIONS = {
 
 
 def network_name(name: object) -> str:
-    """The class's own name, as ``PlainConvUNet``.
+    """The own name of a network's class, as ``PlainConvUNet``, by the full name that a file gives.
 
     Raises:
-        UnsupportedModelError: No network that is known.
+        UnsupportedModelError: The name is not in ``NETWORKS``.
     """
     if not isinstance(name, str) or name not in NETWORKS:
         raise _unknown("the network", name, NETWORKS)
@@ -61,15 +61,15 @@ def network_name(name: object) -> str:
 
 
 def network_class(name: object) -> type[nn.Module]:
-    """The class of a network.
+    """The class of a network, by the full name that a file gives.
 
     Raises:
-        UnsupportedModelError: No network that is known, or the installed package lacks it.
+        UnsupportedModelError: The name is not in ``NETWORKS``, or the installed package lacks the class.
     """
-    wanted = network_name(name)
+    class_name = network_name(name)
     for home in _HOMES:
         try:
-            return _class_of(home, wanted)
+            return _class_of(home, class_name)
         except (ImportError, AttributeError):
             continue
     raise UnsupportedModelError(
@@ -81,10 +81,11 @@ def operation_name(role: str, name: object) -> str:
     """The own name of the class of a network's convolutions, norms, ..., as ``LeakyReLU``.
 
     Args:
-        role: One of ``OPERATIONS``.
+        role: Key of ``OPERATIONS``, as ``nonlin``.
+        name: Full name of the class, as a file gives it.
 
     Raises:
-        UnsupportedModelError: None that is known.
+        UnsupportedModelError: No class of that name may stand in the role.
     """
     if not isinstance(name, str) or name not in OPERATIONS[role]:
         if isinstance(name, str) and name.endswith(("1d", "2d")):
@@ -94,42 +95,46 @@ def operation_name(role: str, name: object) -> str:
 
 
 def operation_class(role: str, name: object) -> type[nn.Module]:
-    """The class of a network's convolutions, norms, ...
+    """The class of a network's convolutions, norms, ..., as ``torch.nn.LeakyReLU``.
 
     Args:
-        role: One of ``OPERATIONS``.
+        role: Key of ``OPERATIONS``, as ``nonlin``.
+        name: Full name of the class, as a file gives it.
 
     Raises:
-        UnsupportedModelError: None that is known.
+        UnsupportedModelError: No class of that name may stand in the role.
     """
     operation_name(role, name)
     return _class_of(*OPERATIONS[role][name])
 
 
-def is_network_class(found: object) -> bool:
-    """Whether a class, however it was found, is one of those that a file may name as a network."""
-    home, name = _place_of(found)
-    return isinstance(found, type) and home in _HOMES and name in NETWORKS.values()
+def is_network_class(candidate: object) -> bool:
+    """Whether an object is one of the classes that a file may name as a network."""
+    home, name = _place_of(candidate)
+    return isinstance(candidate, type) and home in _HOMES and name in NETWORKS.values()
 
 
-def is_operation_class(role: str, found: object) -> bool:
-    """Whether a class, however it was found, is one of those that a file may name in a role of ``OPERATIONS``."""
-    return isinstance(found, type) and _place_of(found) in OPERATIONS[role].values()
+def is_operation_class(role: str, candidate: object) -> bool:
+    """Whether an object is one of the classes that a file may name in a role of ``OPERATIONS``."""
+    return isinstance(candidate, type) and _place_of(candidate) in OPERATIONS[role].values()
 
 
-def _place_of(found: object) -> tuple[object, object]:
-    return getattr(found, "__module__", None), getattr(found, "__qualname__", None)
+def _place_of(candidate: object) -> tuple[object, object]:
+    """Module and name of a class, whatever the object is."""
+    return getattr(candidate, "__module__", None), getattr(candidate, "__qualname__", None)
 
 
 def _class_of(home: str, name: str) -> type[nn.Module]:
     from torch import nn
 
-    found = getattr(importlib.import_module(home), name)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+    candidate = getattr(importlib.import_module(home), name)
+    if not (isinstance(candidate, type) and issubclass(candidate, nn.Module)):
         raise UnsupportedModelError(f"{home}.{name} is not a class of networks in the installed packages.")
-    return found
+    return candidate
 
 
 def _unknown(role: str, name: object, table: dict) -> UnsupportedModelError:
-    known = ", ".join(sorted({each if isinstance(each, str) else each[1] for each in table.values()}))
-    return UnsupportedModelError(f"plans.json names {shown(name)} as {role}; a file may only name {known}.")
+    class_names = {entry if isinstance(entry, str) else entry[1] for entry in table.values()}
+    return UnsupportedModelError(
+        f"plans.json names {shown(name)} as {role}; a file may only name {', '.join(sorted(class_names))}."
+    )

@@ -17,7 +17,7 @@ EPSILON = 1e-8  # as nnU-Net for float32
 
 @dataclass(frozen=True)
 class IntensityMap:
-    """``(clip(x, lower, upper) - subtract) / divide``, in float32."""
+    """The normalization of one channel: ``(clip(x, lower, upper) - subtract) / divide``, in float32."""
 
     lower: float = -np.inf
     upper: float = np.inf
@@ -34,7 +34,7 @@ class IntensityMap:
 
 
 def intensity_map(channel: np.ndarray, plan: ChannelNormalization, mask: np.ndarray | None = None) -> IntensityMap:
-    """Find the map of one channel.
+    """The normalization that plans ask for, with the statistics of one channel of an image where it needs them.
 
     Args:
         channel: (Z, Y, X), the cropped image before resampling, any dtype.
@@ -64,7 +64,7 @@ def intensity_map(channel: np.ndarray, plan: ChannelNormalization, mask: np.ndar
 
 
 def _mean_and_std(values: np.ndarray) -> tuple[float, float]:
-    """In float64, one slice at a time, so that a large int16 volume is not copied as a whole."""
+    """Mean and standard deviation in float64, one slice at a time, so that a large volume is not copied as a whole."""
     slices = values if values.ndim > 1 else values[None]
     count = values.size
     mean = sum(float(part.sum(dtype=np.float64)) for part in slices) / count

@@ -1,4 +1,4 @@
-"""What the engine must know of a model, as a plain record: a compressed model needs no nnunetv2 to run.
+"""The facts of a model that the engine needs, as a plain record: a compressed model needs no nnunetv2 to run.
 
 Records check themselves, wherever they come from: nnU-Net's files (``reading.py``) or the header of a model file.
 """
@@ -61,7 +61,13 @@ class ChannelNormalization:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Arguments of nnunetv2's ``get_network_from_plans``."""
+    """A network's class and arguments, as nnunetv2's ``get_network_from_plans`` takes them.
+
+    Attributes:
+        class_name: Full name of the class.
+        kwargs: Its arguments, in JSON types.
+        requires_import: Arguments whose values are names of classes.
+    """
 
     class_name: str
     kwargs: dict[str, Any]
@@ -165,13 +171,15 @@ class ModelPlans:
 
     @property
     def input_channels(self) -> int:
+        """Number of channels of the images that the model takes."""
         return len(self.normalization)
 
     @property
     def resampling_convention(self) -> str:
-        """How the images of the model were resampled for its training; see ``catalog.resampling_convention``."""
+        """How images were resampled for the model's training, as ``nnunet``; see ``catalog.resampling_convention``."""
         return catalog.resampling_convention(self.dataset_name)
 
     @property
     def expects_hounsfield(self) -> bool:
+        """Whether the model takes CTs: all its channels are normalized as Hounsfield units."""
         return all(channel.scheme == "CTNormalization" for channel in self.normalization)

@@ -51,7 +51,7 @@ USUAL_CONFIGURATION = "3d_fullres"
 
 
 def read_plans(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[str, Any], where: str) -> ModelPlans:
-    """Take the facts from nnU-Net's own files.
+    """Read the facts of a model from nnU-Net's own files.
 
     Args:
         plans, dataset, checkpoint: Contents of ``plans.json``, ``dataset.json`` and one checkpoint.
@@ -68,13 +68,13 @@ def read_plans(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[
 
 
 def with_documents(facts: ModelPlans, plans: dict[str, Any], dataset: dict[str, Any]) -> ModelPlans:
-    """The facts together with the files that they were taken from, but for the names of training cases."""
+    """Facts that carry nnU-Net's plans and dataset.json along, but for the names of training cases."""
     dataset = {key: value for key, value in dataset.items() if key not in CASE_LISTS}
     return replace(facts, documents={"plans": plans, "dataset": dataset})
 
 
 def check_documents(facts: ModelPlans, where: str) -> None:
-    """Look at the files that facts carry along as at those of a folder.
+    """Check the nnU-Net files that facts carry along as if they were read from a folder; none are no error.
 
     Raises:
         ModelFolderError, UnsupportedModelError: See :func:`read_plans`.
@@ -85,37 +85,39 @@ def check_documents(facts: ModelPlans, where: str) -> None:
 
 
 def resolved_configuration(plans: dict[str, Any], name: str) -> dict[str, Any]:
-    """One configuration of ``plans.json`` that stands for itself: what it inherits written out, in today's form.
+    """One configuration of ``plans.json`` with all that it inherits written out, in the form of today's nnU-Net.
 
     Raises:
         ModelFolderError: There is no such configuration, or it inherits from none that is there.
     """
-    known = mapping(required(plans, "configurations", "plans.json"), "plans.json: configurations")
-    found: dict[str, Any] = {}
+    configurations = mapping(required(plans, "configurations", "plans.json"), "plans.json: configurations")
+    resolved: dict[str, Any] = {}
     child, chain = name, []
     while child is not None:
-        if child not in known or child in chain or len(chain) == MOST_PARENTS:
-            raise wrong("plans.json: the configuration", f"one of {shown(sorted(known))}, not its own parent", child)
-        own = mapping(known[child], f"plans.json: configurations.{child}")
-        found = {**own, **found}
+        if child not in configurations or child in chain or len(chain) == MOST_PARENTS:
+            names = shown(sorted(configurations))
+            raise wrong("plans.json: the configuration", f"one of {names}, not its own parent", child)
+        own = mapping(configurations[child], f"plans.json: configurations.{child}")
+        resolved = {**own, **resolved}
         chain.append(child)
         child = own.get("inherits_from")
         if child is not None:
             text(child, "plans.json: inherits_from")
-    found = copy.deepcopy({key: value for key, value in found.items() if key not in ("inherits_from", "next_stage")})
-    return found if "architecture" in found else _in_todays_form(found)
+    dropped = ("inherits_from", "next_stage")
+    resolved = copy.deepcopy({key: value for key, value in resolved.items() if key not in dropped})
+    return resolved if "architecture" in resolved else _in_todays_form(resolved)
 
 
 @contextlib.contextmanager
 def quiet_import():
-    """Keep nnunetv2's import-time remarks (training folders not set, old plans) off the user's screen."""
+    """Keep nnunetv2's remarks while it is imported (training folders not set, old plans) off the user's screen."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
 
 
 def _in_todays_form(configuration: dict[str, Any]) -> dict[str, Any]:
-    """Old plans have no section ``architecture``; nnunetv2 makes one of what they have."""
+    """A configuration of old plans with a section ``architecture``, which nnunetv2 makes of their other fields."""
     place = "plans.json: "
     name = required(configuration, "UNet_class_name", "plans.json")
     if name not in OLD_NETWORKS:
@@ -134,11 +136,12 @@ def _in_todays_form(configuration: dict[str, Any]) -> dict[str, Any]:
 
 
 def _facts(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[str, Any]) -> ModelPlans:
+    """See :func:`read_plans`; the model is not named in errors."""
     name = _configuration_name(checkpoint)
     mirror_axes = checkpoint.get("inference_allowed_mirroring_axes")
     configuration = resolved_configuration(plans, name)
     patch_shape = _patch_shape(configuration)
-    _refuse_other_work(plans, dataset, configuration)
+    _refuse_unknown_code(plans, dataset, configuration)
     labels, regions, outputs = read_labels(dataset)
     part_of_path(plans.get("plans_name", "nnUNetPlans"), "plans.json: plans_name")
     return ModelPlans(
@@ -177,8 +180,8 @@ def _patch_shape(configuration: dict[str, Any]) -> tuple[int, int, int]:
     return whole_numbers(size, "plans.json: patch_size", (3,), 1, 2**20)
 
 
-def _refuse_other_work(plans: dict[str, Any], dataset: dict[str, Any], configuration: dict[str, Any]) -> None:
-    """Refuse what nnU-Net would do with classes and functions that are not known here."""
+def _refuse_unknown_code(plans: dict[str, Any], dataset: dict[str, Any], configuration: dict[str, Any]) -> None:
+    """Raises UnsupportedModelError where plans name readers, preprocessors or functions that are not known here."""
     if configuration.get("previous_stage") is not None:
         raise UnsupportedModelError(
             f"a cascade's second stage, which needs the result of {shown(configuration['previous_stage'])}. "
@@ -200,7 +203,7 @@ def _refuse_other_work(plans: dict[str, Any], dataset: dict[str, Any], configura
 
 
 def _name(name: object, usual: str) -> object:
-    """A name, or the usual one where there is none; nnU-Net writes "None", too."""
+    """A name from a file; the usual one where there is none, for which nnU-Net writes "None", too."""
     return usual if name in (None, "None") else name if isinstance(name, str) else ""
 
 
@@ -239,6 +242,7 @@ def _normalization(plans: dict[str, Any], configuration: dict[str, Any]) -> tupl
 
 
 def _intensities(plans: dict[str, Any], channel: str, scheme: str) -> dict[str, float]:
+    """Intensity statistics of the training set for one channel, by the names in STATISTICS."""
     key = "foreground_intensity_properties_per_channel"
     if key not in plans and "foreground_intensity_properties_by_modality" in plans:  # of old plans
         key = "foreground_intensity_properties_by_modality"
@@ -249,8 +253,8 @@ def _intensities(plans: dict[str, Any], channel: str, scheme: str) -> dict[str, 
             name: number(required(properties, name, f"{place}.{channel}"), f"{place}.{channel}.{name}")
             for name in STATISTICS
         }
-    found = {name: properties[name] for name in STATISTICS if isinstance(properties.get(name), (int, float))}
-    return {name: float(value) for name, value in found.items() if abs(value) < 1e12}  # NaN is not
+    known = {name: properties[name] for name in STATISTICS if isinstance(properties.get(name), (int, float))}
+    return {name: float(value) for name, value in known.items() if abs(value) < 1e12}  # NaN is not
 
 
 def _resampling(configuration: dict[str, Any], key: str, usual_order: int) -> ResamplingPlan:

@@ -18,12 +18,13 @@ def network_with_weights(plans: ModelPlans, weights: Mapping[str, torch.Tensor],
     """Build the network that plans describe, with a checkpoint's weights in it.
 
     Args:
+        plans: Of the model.
         weights: By the names that the network gives them. Those of float32 are taken, not copied.
         where: Names model and fold in error messages, as ``model: fold_0``.
 
     Raises:
         ModelFolderError: Other names or shapes than the network's, or values that are no numbers.
-        UnsupportedModelError: See :func:`build_network`.
+        UnsupportedModelError: The architecture has a class or an argument that is not known.
     """
     import torch
 
@@ -43,7 +44,7 @@ def network_with_weights(plans: ModelPlans, weights: Mapping[str, torch.Tensor],
 
 
 def check_finite(weights: Mapping[str, torch.Tensor], where: str) -> None:
-    """Raises ModelFolderError where a weight is NaN or infinite."""
+    """Raises ModelFolderError where a weight is NaN or infinite; ``where`` names the file in the message."""
     for name, tensor in weights.items():
         values = tensor.float()  # as it is used: a float64 may be more than a float32 can hold
         if not values.isfinite().all():
@@ -53,13 +54,14 @@ def check_finite(weights: Mapping[str, torch.Tensor], where: str) -> None:
             )
 
 
-def _check_fit(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], where: str) -> None:
+def _check_fit(expected: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], where: str) -> None:
+    """Raises ModelFolderError where names, shapes or kinds of weights are not those that are expected."""
     begin = f"{where}: the weights do not fit the network in plans.json:"
-    if missing := [name for name in expected if name not in found]:
+    if missing := [name for name in expected if name not in weights]:
         raise ModelFolderError(f"{begin} {missing[0]} is missing, and {len(missing) - 1} more.")
-    if unknown := [name for name in found if name not in expected]:
+    if unknown := [name for name in weights if name not in expected]:
         raise ModelFolderError(f"{begin} {shown(unknown[0])} is not part of it, and {len(unknown) - 1} more are not.")
-    for name, tensor in found.items():
+    for name, tensor in weights.items():
         if tensor.shape != expected[name].shape:
             shapes = f"expected {tuple(expected[name].shape)}, found {tuple(tensor.shape)}"
             raise ModelFolderError(f"{begin} {name}: {shapes}.")
@@ -68,7 +70,7 @@ def _check_fit(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.T
 
 
 def _check_values(tensors: Sequence[torch.Tensor], where: str) -> None:
-    """Weights that share their values take memory only once they are copied."""
+    """Raises ModelFolderError where weights share values: in a network they would take more memory than in the file."""
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
     needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     if needed > sum(storages.values()):

@@ -1,1 +1,1 @@
-"""Features to labels on the output grid, and what is done to labels after."""
+"""Makes labels of features or logits, merges those of several networks, and removes small blobs."""

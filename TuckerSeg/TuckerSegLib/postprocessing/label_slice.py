@@ -1,4 +1,4 @@
-"""Labels of one slice of the output grid from the planes of features on both sides of it.
+"""Labels one slice of the output grid from the planes of features on both sides of it.
 
 ``label_volume`` says why only few voxels need the head. This file knows planes and the positions between their voxels;
 nothing of slabs, volumes and label values.
@@ -56,8 +56,8 @@ class SliceLabeler:
         self._top, self._bottom, self._left, self._right = top[:, 0], bottom[:, 0], left, right
         self._below, self._beside = down > 0, across > 0
         # Voxels of the plane, by number, around each point and what they count: of (Y', X) and of (Y', X').
-        every = torch.arange(self._width, device=plane.device)
-        self._pairs = _stack(top * self._width + every, bottom * self._width + every).int()
+        all_columns = torch.arange(self._width, device=plane.device)
+        self._pairs = _stack(top * self._width + all_columns, bottom * self._width + all_columns).int()
         self._pair_weights = _stack((1 - down).expand(-1, self._width), down.expand(-1, self._width))
         upper, lower = top * self._width, bottom * self._width
         self._corners = _stack(upper + left, upper + right, lower + left, lower + right).int()
@@ -66,7 +66,7 @@ class SliceLabeler:
         )
 
     def plane(self, plane: torch.Tensor, bare: torch.Tensor | None = None) -> Plane:
-        """Prepare a plane of features (F, Y, X); ``bare`` (Y, X) is True where they mean nothing."""
+        """Prepare a plane of features (F, Y, X) for :meth:`label`; ``bare`` (Y, X) is True where they mean nothing."""
         if bare is not None and bare.all():
             return Plane(None, torch.zeros_like(bare, dtype=self._classifier.dtype), bare)
         features = self._classifier.prepared(plane)
@@ -124,18 +124,19 @@ class SliceLabeler:
         """
         points = mixed.flatten().nonzero().squeeze(1)
         for chunk in points.split(_CHUNK_ROWS):
-            around, counts = corners.index_select(0, chunk), weights.index_select(0, chunk)
-            between = torch.nn.functional.embedding_bag(around, features, mode="sum", per_sample_weights=counts)
+            neighbors, shares = corners.index_select(0, chunk), weights.index_select(0, chunk)
+            between = torch.nn.functional.embedding_bag(neighbors, features, mode="sum", per_sample_weights=shares)
             candidates = classes.view(-1).index_select(0, chunk), ends.view(-1).index_select(0, chunk)
             classes.view(-1).index_copy_(0, chunk, self._classifier(between, candidates))
 
 
 def _stack(*tensors: torch.Tensor) -> torch.Tensor:
+    """Tensors (Y', X') as columns of one (Y' X', K)."""
     return torch.stack(tensors, dim=-1).flatten(0, 1)
 
 
 def class_type(count: int) -> torch.dtype:
-    """The smallest type for ``count`` classes that torch can compute with, which uint16 is not."""
+    """The smallest torch type for classes 0 to ``count - 1`` that torch can compute with, which uint16 is not."""
     if label_type(count - 1) == np.uint8:
         return torch.uint8
     return torch.int16 if count - 1 <= torch.iinfo(torch.int16).max else torch.int32
@@ -201,9 +202,9 @@ class Classifier:
         best = logits.amax(dim=1)
         first, second = (logits.gather(1, end.long()[:, None]).squeeze(1) for end in ends)
         classes = torch.where(first == best, *ends)
-        others = (torch.maximum(first, second) != best).nonzero().squeeze(1)
-        if len(others):
-            classes[others] = _argmax(logits[others]).to(self.dtype)
+        undecided = (torch.maximum(first, second) != best).nonzero().squeeze(1)
+        if len(undecided):
+            classes[undecided] = _argmax(logits[undecided]).to(self.dtype)
         return classes
 
 

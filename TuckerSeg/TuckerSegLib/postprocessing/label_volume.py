@@ -92,11 +92,11 @@ def _taps_inside(
 
 
 def fill_outside(output: np.ndarray, box: Sequence[slice], value: int) -> None:
-    """Write a value to every voxel of (Z, Y, X) that lies outside a box."""
+    """Write a value to every voxel of an array (Z, Y, X), in place, that lies outside a box."""
     for axis, part in enumerate(box):
-        rest = np.moveaxis(output, axis, 0)
-        rest[: part.start] = value
-        rest[part.stop :] = value
+        planes = np.moveaxis(output, axis, 0)
+        planes[: part.start] = value
+        planes[part.stop :] = value
 
 
 def _planes(slabs: Iterable[Slab], first: int) -> Iterator[tuple[int, torch.Tensor, torch.Tensor | None]]:

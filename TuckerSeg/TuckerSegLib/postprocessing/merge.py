@@ -24,7 +24,7 @@ class MergedLabels:
         self.labels: np.ndarray | None = None
 
     def add(self, labels: np.ndarray, values: Mapping[int, int] | None) -> int:
-        """Write a network's structures over those that are there.
+        """Write a network's structures over those of the networks before it.
 
         Args:
             labels: The network's labels, (Z, Y, X); the caller must not use them afterwards.

@@ -16,7 +16,7 @@ from ..monitor import Monitor
 
 @dataclass(frozen=True)
 class Removed:
-    """What :func:`remove_small_blobs` removed.
+    """Counts of a removal of small blobs.
 
     Attributes:
         blobs_before: Number of blobs of all structures before.
@@ -32,12 +32,15 @@ class Removed:
 
 
 def remove_small_blobs(labels: np.ndarray, largest_voxels: float, monitor: Monitor | None = None) -> Removed:
-    """Make small blobs background, in place.
+    """Make small separate blobs of all structures background, in place.
 
     Args:
         labels: (Z, Y, X), whole numbers.
         largest_voxels: Blobs of up to so many voxels are removed.
         monitor: Asked before each structure whether to stop.
+
+    Raises:
+        Cancelled: The monitor said so.
     """
     monitor = monitor or Monitor()
     blobs: dict[int, int] = {}

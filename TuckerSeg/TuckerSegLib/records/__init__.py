@@ -1,1 +1,1 @@
-"""What passes between parts and processes and into files: frozen dataclasses, and JSON of them."""
+"""Records that pass between parts and processes and into files: frozen dataclasses, and their JSON."""

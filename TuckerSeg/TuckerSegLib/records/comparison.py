@@ -1,4 +1,4 @@
-"""One strength of a comparison, as a record."""
+"""Records of a comparison of compressions of different strengths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .statistics import RunStatistics
 
 @dataclass(frozen=True)
 class StructureDice:
-    """How well one structure agrees with the original network's."""
+    """Dice of one structure against the original network's, 0 to 1."""
 
     name: str
     dice: float
@@ -19,13 +19,15 @@ class StructureDice:
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One strength of a comparison.
+    """The result of one strength in a comparison.
 
     Attributes:
         strength: Of the compression, in the method's own measure; 1 is the original network.
         agreement: Mean Dice against the original; None for the original itself.
-        structures: Every structure that either found, the worst first.
-        labels, differences: What it found, and a mask of where that differs from the original; None: nothing.
+        structures: Dice of every structure that this network or the original found, the lowest first.
+        labels, differences: The labels, and a mask of the voxels whose labels differ from the original's; None where
+            they are background alone.
+        statistics: Of the run.
     """
 
     VERSION: ClassVar[int] = 2
@@ -39,11 +41,11 @@ class ComparisonRow:
 
     @classmethod
     def upgraded(cls, document: dict[str, Any]) -> dict[str, Any]:
-        """Version 1 had the strength under the name that it has for Tucker compression."""
+        """The JSON of this version from that of version 1, which had the strength under the name ``rank_ratio``."""
         former = document.get("rank_ratio")
         return document if former is None else {"strength": former, **document}
 
     @property
     def seconds(self) -> float:
-        """Of the work on the volume alone: loading and compiling are done once, and would blur the comparison."""
+        """Seconds of the work on the volume alone; loading and compiling are done once for many volumes."""
         return sum(self.statistics.seconds.get(stage, 0.0) for stage in ("preprocess", "network", "finish"))

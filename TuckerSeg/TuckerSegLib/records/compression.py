@@ -1,4 +1,4 @@
-"""Records of what a compression did. They know no method: what is a method's own stands in plain dictionaries."""
+"""Records of a compression: costs, changes of layers, recipes. A method's own fields stand in plain dictionaries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BITS = 32  # of a weight where nothing else is said
 
 @dataclass(frozen=True)
 class Cost:
-    """What a layer or a network costs for one patch. Costs can be added and subtracted.
+    """The cost of a layer or a network for one patch. Costs can be added and subtracted.
 
     Attributes:
         parameters: Number of values that are stored.
@@ -57,7 +57,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class LayerChange:
-    """What a method decided for one layer.
+    """The decision of a method for one layer.
 
     Attributes:
         path: Name of the module in the network, the first of its aliases.
@@ -65,7 +65,7 @@ class LayerChange:
         shape: Weight shape, (O, I, kz, ky, kx); transposed (I, O, ...).
         before, after: Cost for one patch.
         skipped_because: Why the layer stays as it is; None where it is changed.
-        details: What its method needs beside that to build the layer again, in JSON types.
+        details: All else that the method needs to build the changed layer, in JSON types.
     """
 
     VERSION: ClassVar[int] = 3
@@ -80,7 +80,7 @@ class LayerChange:
 
     @classmethod
     def upgraded(cls, document: dict[str, Any]) -> dict[str, Any]:
-        """Until version 2 the details stood beside the other fields."""
+        """The JSON of this version from that of versions 1 and 2, whose details stood beside the other fields."""
         if document.get("version", 1) > 2 or "details" in document:
             return document
         common = {"version", *(each.name for each in dataclasses.fields(cls))}
@@ -90,7 +90,7 @@ class LayerChange:
 
 @dataclass(frozen=True)
 class CompressionRecipe:
-    """One step of what was done to a network: enough to rebuild the structure that it left, without weights.
+    """One step of a network's compression or training: enough to rebuild the structure after it, without weights.
 
     Attributes:
         method: Name in ``compression.METHODS``, or of a training where no layer was changed.

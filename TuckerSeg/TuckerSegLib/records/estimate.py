@@ -1,4 +1,4 @@
-"""What a run is expected to cost, as a record."""
+"""Records of what a run is expected to cost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class PartEstimate:
-    """What one network of a run would cost; see :class:`Estimate`."""
+    """The expected cost of one network of a run; see :class:`Estimate` for its fields."""
 
     VERSION: ClassVar[int] = 1
 
@@ -21,7 +21,7 @@ class PartEstimate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would cost and save; ``original_*`` is the network before compression. 1 MAC = 2 FLOPs.
+    """The expected cost of a run; ``original_*`` is the network before compression. 1 MAC = 2 FLOPs.
 
     Of a task of several networks, parameters, operations, patches and seconds are those of all of them together, and
     memory that of the largest: they run one after the other.
@@ -31,7 +31,7 @@ class Estimate:
         peak_memory_bytes: Of the worker, predicted.
         free_memory_bytes: What the worker may take of that memory, what it holds already included; None where unknown.
         agreement: Mean Dice against the original network; None where it was not measured.
-        agreement_source: On what it was measured.
+        agreement_source: In words, on which volume it was measured, or that it was not.
         notes: What the user should know.
         patches_skipped: Patches of the volume that will be spared; None: not known without its voxels, so that patches,
             operations and seconds are those at most.
@@ -63,4 +63,5 @@ class Estimate:
 
     @property
     def fits(self) -> bool:
+        """Whether memory is enough, or nothing is known of it."""
         return self.free_memory_bytes is None or self.peak_memory_bytes <= self.free_memory_bytes

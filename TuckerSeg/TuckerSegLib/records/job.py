@@ -1,4 +1,4 @@
-"""What one run is asked to do, as records that go through JSON. Standard library only."""
+"""Records of what one run is to do, which go through JSON. Standard library only."""
 
 from __future__ import annotations
 
@@ -55,6 +55,10 @@ class InferenceSpec:
         remove_blobs_mm3: Separate blobs of a structure of up to this volume are removed; 0 keeps all.
         skip_empty: Lay the patches over the body of a CT, where this takes fewer of them than the whole volume, and do
             not run those that hold nothing but air.
+
+    Example:
+        >>> careful = InferenceSpec(device="torch:cpu", precision="fp32", mirroring=True)
+        >>> result = segment("CT.nii.gz", load_model("demo"), careful)
     """
 
     VERSION: ClassVar[int] = 1
@@ -84,7 +88,7 @@ class InferenceSpec:
             _check_count("number of threads", self.threads, MOST_THREADS)
 
     def with_step(self, usual: float | None = None) -> InferenceSpec:
-        """The same with a step fraction: the one asked for, else the task's usual one, else nnU-Net's."""
+        """These settings with a step fraction: their own, else the task's usual one, else nnU-Net's 0.5."""
         if self.step_fraction is not None:
             return self
         return replace(self, step_fraction=DEFAULT_STEP_FRACTION if usual is None else usual)
@@ -114,7 +118,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Job:
-    """One volume, one model, one result.
+    """One run from files to a file: a volume, a model, how it is compressed and run.
 
     Attributes:
         images: Files, one per channel, or one DICOM folder.
@@ -123,8 +127,8 @@ class Job:
         method: Compression method; with ``compression`` the short form of ``steps`` for a single one. None: ``steps``
             say it, and where there are none, the model runs as it is.
         compression: Fields of the method's ``Spec``.
-        calibrate: Which calibration a compression that wants one uses: ``auto`` takes what was found on earlier
-            volumes, else calibrates on this one; ``volume`` adds this volume to it; ``none`` does without.
+        calibrate: Which calibration a compression that needs one uses: ``auto`` takes that of earlier volumes, else
+            calibrates on this one; ``volume`` adds this volume to it; ``none`` does without.
         refit: Whether a calibrated compression is fitted once more, to the volume at hand: a minute, and nearer to the
             original on it.
         folds: Folds of the model; None takes all.
@@ -134,6 +138,10 @@ class Job:
         crop: ``auto``: a fast network finds the box of the structures, and only that is computed. None: so where the
             task's networks are made for such a box. ``none``: never.
         steps: How the model is compressed, each step on what the one before left.
+
+    Example:
+        >>> job = Job(images=("CT.nii.gz",), output="labels.nii.gz", model="demo", inference=InferenceSpec(threads=2))
+        >>> result = run_job(job)
     """
 
     VERSION: ClassVar[int] = 1
@@ -177,12 +185,12 @@ class Job:
 
 
 def steps_at(strength: float, method: str = DEFAULT_METHOD) -> tuple[Step, ...]:
-    """The compression of a job by a mere strength; none at 1, which is the original network."""
+    """The steps of a job that compresses by one method at a strength, above 0; none at 1, the original network."""
     return () if strength >= 1 else (Step(method, strength=round(strength, 4)),)
 
 
 def at_strength(job: Job, strength: float) -> Job:
-    """The same job at a strength, the other settings of its last step kept; 1 is the original network."""
+    """A job whose last step has another strength and its other settings; at 1 it runs the original network."""
     if strength >= 1:
         return replace(job, method=None, compression={}, steps=())
     *before, last = job.recipe or steps_at(strength)

@@ -71,20 +71,34 @@ class BoxFile:
 
 
 def request_line(number: int, request: str, /, **fields: Any) -> str:
-    """A request as a line of text."""
+    """A request as a line of JSON with its line break.
+
+    Args:
+        number: Of the request; its events have it as ``id``.
+        request: One of ``REQUESTS``, ``cancel`` or ``shutdown``.
+        fields: In JSON types.
+    """
     return json.dumps({"id": number, "request": request, **fields}) + "\n"
 
 
 def event_line(number: int | None, event: str, /, **fields: Any) -> str:
-    """An event as a line of text."""
+    """An event as a line of JSON with its line break.
+
+    Args:
+        number: Of the request that it belongs to; None: to none.
+        event: Its kind, as ``progress``.
+        fields: In JSON types.
+    """
     return json.dumps({"id": number, "event": event, **fields}) + "\n"
 
 
 def parse_event(line: str) -> dict[str, Any] | None:
-    """The event of a line, with an ``id`` that is a number or None, and with the fields that its kind always has.
+    """Parse a line that the worker wrote.
 
-    An event that lacks one becomes the ``error`` of its request; text that is none, a ``log`` event of no request; an
-    empty line None.
+    Returns:
+        An event whose ``id`` is a number or None, with all fields that its kind always has. One that lacks a field is
+        replaced by the ``error`` of its request; a line that is no event, by a ``log`` event of no request. None for an
+        empty line.
     """
     if not line.strip():
         return None
@@ -97,16 +111,23 @@ def parse_event(line: str) -> dict[str, Any] | None:
     number = event.get("id")
     event["id"] = number if type(number) is int else None
     if event["event"] == "error":
-        no_words = [name for name in ("message", "advice", "details") if not isinstance(event.get(name, ""), str)]
-        sound = {name: value for name, value in event.items() if name not in no_words}
-        return {"message": "The worker told of an error, and not of which.", **sound}
-    wrong = [name for name, kind in EVENT_FIELDS.get(event["event"], {}).items() if not _is(event.get(name), kind)]
-    wrong += [name for name in OPTIONAL_NUMBERS if event.get(name) is not None and not _is(event[name], float)]
-    return unusable(event, f"its {wrong[0]} is {excerpt(repr(event.get(wrong[0])))}") if wrong else event
+        no_text = [name for name in ("message", "advice", "details") if not isinstance(event.get(name, ""), str)]
+        fields = {name: value for name, value in event.items() if name not in no_text}
+        return {"message": "The worker told of an error, and not of which.", **fields}
+    kinds = EVENT_FIELDS.get(event["event"], {})
+    faulty = [name for name, kind in kinds.items() if not _is_of_kind(event.get(name), kind)]
+    numbers = [name for name in OPTIONAL_NUMBERS if event.get(name) is not None]
+    faulty += [name for name in numbers if not _is_of_kind(event[name], float)]
+    return unusable(event, f"its {faulty[0]} is {excerpt(repr(event.get(faulty[0])))}") if faulty else event
 
 
 def unusable(event: dict[str, Any], why: str) -> dict[str, Any]:
-    """What takes the place of an event that cannot be used: the end of its request."""
+    """The event that replaces one that cannot be used: the error that ends its request, else a log entry.
+
+    Args:
+        event: With ``id`` and ``event``.
+        why: The reason, as a clause.
+    """
     message = f"The worker sent '{excerpt(event['event'])}', which cannot be used: {why}."
     if event["id"] is None:
         return {"id": None, "event": "log", "message": message}
@@ -114,8 +135,8 @@ def unusable(event: dict[str, Any], why: str) -> dict[str, Any]:
     return {"id": event["id"], "event": "error", "kind": "ProtocolError", "message": message, "advice": advice}
 
 
-def _is(value: Any, kind: type) -> bool:
-    """Whether a value of JSON is of a kind; a number has an end."""
+def _is_of_kind(value: Any, kind: type) -> bool:
+    """Whether a value of JSON is of a type; float stands for any finite number."""
     if kind is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
     return isinstance(value, kind) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""What a check of an image and its labels found: the record, and the record as text. Standard library only.
+"""The record of a check of an image and its labels, and that record as text. Standard library only.
 
 A finding warns or informs; it never refuses a run.
 """
@@ -57,7 +57,7 @@ class BodyPart:
 
 @dataclass(frozen=True)
 class QualityReport:
-    """Everything that was found.
+    """All findings of a check of an image and its labels.
 
     Attributes:
         findings: Warnings first.
@@ -77,14 +77,14 @@ class QualityReport:
         return tuple(finding.words for finding in self.findings if finding.severity == WARNING)
 
     def joined_by(self, findings: Iterable[Finding]) -> QualityReport:
-        """The same report with further findings; where a code is in both, the report's own stays."""
-        own = {finding.code for finding in self.findings}
-        every = [*self.findings, *(finding for finding in findings if finding.code not in own)]
-        return replace(self, findings=tuple(sorted(every, key=lambda finding: finding.severity != WARNING)))
+        """This report with further findings, warnings first; where a code is in both, the report's own stays."""
+        own_codes = {finding.code for finding in self.findings}
+        all_findings = [*self.findings, *(finding for finding in findings if finding.code not in own_codes)]
+        return replace(self, findings=tuple(sorted(all_findings, key=lambda finding: finding.severity != WARNING)))
 
 
 def as_text(report: QualityReport) -> str:
-    """The report for a terminal."""
+    """A report as lines of text for a terminal."""
     lines = [_line(finding.severity, f"{finding.words} [{finding.code}]") for finding in report.findings]
     if report.body_parts:
         lines.append(_line("body parts", ", ".join(map(part_in_words, report.body_parts))))
@@ -94,7 +94,7 @@ def as_text(report: QualityReport) -> str:
 
 
 def part_in_words(part: BodyPart) -> str:
-    """A body part, and how much of it there is."""
+    """A body part in words, as ``chest (75% of its structures whole)``."""
     return f"{part.name} ({part.share:.0%} of its structures whole)"
 
 

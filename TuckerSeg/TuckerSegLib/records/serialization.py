@@ -1,4 +1,4 @@
-"""Frozen dataclasses to JSON and back, and the records of what a compression did.
+"""Turns frozen dataclasses into JSON and back.
 
 A record carries ``VERSION`` as a class attribute; reading a newer one is an error, never a guess. A record whose
 fields were others in an earlier version has a class method ``upgraded(document)``, which gives today's.
@@ -34,16 +34,20 @@ def from_json(kind: type[Record], document: dict[str, Any]) -> Record:
 
     Unknown keys are ignored (an older program may read a file whose newer fields have defaults).
 
+    Args:
+        kind: The dataclass.
+        document: Its fields as JSON types, and ``version``.
+
     Raises:
         ModelFileError: A newer version, or a field that is missing or of another type than the record's.
     """
     if not isinstance(document, dict):
         raise _wrong(kind.__name__, "an object", document)
-    known = getattr(kind, "VERSION", 1)
-    found = _typed(int, document.get("version", 1), f"{kind.__name__}.version")
-    if found > known:
+    newest = getattr(kind, "VERSION", 1)
+    version = _typed(int, document.get("version", 1), f"{kind.__name__}.version")
+    if version > newest:
         raise ModelFileError(
-            f"{kind.__name__}: version {found} was written by a newer TuckerSeg; this one reads up to {known}. "
+            f"{kind.__name__}: version {version} was written by a newer TuckerSeg; this one reads up to {newest}. "
             "Update TuckerSeg, or make the file again with this one."
         )
     if hasattr(kind, "upgraded"):
@@ -61,6 +65,7 @@ def from_json(kind: type[Record], document: dict[str, Any]) -> Record:
 
 
 def _plain(value: Any) -> Any:
+    """A field's value in JSON types."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return to_json(value)
     if isinstance(value, dict):
@@ -100,11 +105,13 @@ def _typed_tuple(arguments: tuple[Any, ...], value: Any, place: str) -> tuple[An
 
 
 def _key(kind: type, key: str, place: str) -> Any:
+    """The key of a JSON object as the annotated type."""
     try:
         return kind(key)
     except ValueError:
         raise _wrong(place, f"an object whose keys are {_PLAIN[kind][1]}", key) from None
 
 
-def _wrong(place: str, expected: str, found: Any) -> ModelFileError:
-    return ModelFileError(f"{place} should be {expected}; found {excerpt(repr(found))}.")
+def _wrong(place: str, expected: str, value: Any) -> ModelFileError:
+    """The error of a field whose value is of another type than the record's."""
+    return ModelFileError(f"{place} should be {expected}; found {excerpt(repr(value))}.")

@@ -1,4 +1,4 @@
-"""What a run cost and what it found: the record, and the record as a table for people."""
+"""Statistics of a run: the record, and the record as tables for people."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STAGE_TITLES = {
 
 @dataclass(frozen=True)
 class Structure:
-    """One structure that was found."""
+    """One structure that was found: its label value, name, and volume in ml."""
 
     value: int
     name: str
@@ -45,12 +45,12 @@ class Structure:
 
 @dataclass(frozen=True)
 class PartStatistics:
-    """What one network of a run cost and found; see :class:`RunStatistics`.
+    """Statistics of one network of a run; see :class:`RunStatistics` for fields of the same names.
 
     Attributes:
         name: Of the part of the task; of the model where it is alone.
         key: Changes with anything that changes the network's output.
-        architecture: Key of what the original network is built like, see ``timing.architecture_key``.
+        architecture: Key of the original network's architecture, see ``model.architecture_key``.
         grid_voxels: Of the volume on the network's grid.
         patches_skipped: Patches of the volume that were spared.
         seconds: Wall-clock seconds per stage that were spent on this network.
@@ -79,7 +79,7 @@ class PartStatistics:
 
 @dataclass(frozen=True)
 class RunStatistics:
-    """Attributes say units. ``original_*`` is the model before compression; 1 MAC = 2 FLOPs.
+    """Statistics of a run. Names say units; ``original_*`` is the model before compression; 1 MAC = 2 FLOPs.
 
     Of a task of several networks, parameters, multiply-accumulates and patches are those of all of them together.
 
@@ -138,22 +138,23 @@ class RunStatistics:
 
     @property
     def voxels_per_second(self) -> float:
+        """Voxels of the input volume per second of the whole run."""
         return self.voxels / max(self.seconds["total"], 1e-9)
 
 
 def versions() -> dict[str, str]:
     """Versions of Python, the system, and the packages that decide a result."""
-    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    version_of = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            version_of[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            version_of[package] = "not installed"
+    return version_of
 
 
 def cost_rows(statistics: RunStatistics) -> list[tuple[str, str, str, str]]:
-    """What the compression saved: measure, original, this run, ratio."""
+    """Rows of a table of costs as text: measure, original network, this run, ratio."""
     s = statistics
     return [
         _row("parameters, million", s.original_parameters / 1e6, s.parameters / 1e6),
@@ -164,7 +165,7 @@ def cost_rows(statistics: RunStatistics) -> list[tuple[str, str, str, str]]:
 
 
 def run_rows(statistics: RunStatistics) -> list[tuple[str, str]]:
-    """What the run took: measure and value."""
+    """Rows of a table of a run as text: measure and value."""
     s = statistics
     rows = [(f"seconds, {stage}", f"{s.seconds[stage]:.2f}") for stage in STAGE_TITLES if stage in s.seconds]
     return [
@@ -183,9 +184,9 @@ def run_rows(statistics: RunStatistics) -> list[tuple[str, str]]:
 
 
 def part_rows(statistics: RunStatistics) -> list[tuple[str, str, str, str]]:
-    """The networks of a task that has several: measure, original, this run, ratio."""
+    """Rows of a table of the networks of a task: measure, original, this run, ratio; none for a single network."""
     rows = []
-    for part in _several(statistics):
+    for part in _parts_of_several(statistics):
         gflops = part.original_macs_per_volume * 2e-9, part.macs_per_volume * 2e-9
         rows.append(_row(f"{part.name}: GFLOPs", *gflops))
         rows.append((f"{part.name}: seconds", "", f"{sum(part.seconds.values()):.2f}", ""))
@@ -194,7 +195,7 @@ def part_rows(statistics: RunStatistics) -> list[tuple[str, str, str, str]]:
 
 
 def part_words(part: PartStatistics) -> str:
-    """One network of a run in a line."""
+    """The statistics of one network of a run in a line of text."""
     ratio = part.original_macs_per_volume / max(part.macs_per_volume, 1)
     total_s, network_s = sum(part.seconds.values()), part.seconds.get("network", 0.0)
     return (
@@ -204,13 +205,17 @@ def part_words(part: PartStatistics) -> str:
     )
 
 
-def _several(statistics: RunStatistics) -> tuple[PartStatistics, ...]:
-    """The networks of a task that has more than one."""
+def _parts_of_several(statistics: RunStatistics) -> tuple[PartStatistics, ...]:
+    """The networks of a run that has more than one; else none."""
     return statistics.parts if len(statistics.parts) > 1 else ()
 
 
 def as_table(statistics: RunStatistics) -> str:
-    """The record as text for a terminal."""
+    """The statistics of a run as text for a terminal.
+
+    Example:
+        >>> print(as_table(segment("CT.nii.gz", load_model("demo")).statistics))
+    """
     s = statistics
     lines = [
         f"Model        {s.model}, {s.compression}",
@@ -224,8 +229,8 @@ def as_table(statistics: RunStatistics) -> str:
         "Seconds      " + ", ".join(f"{stage} {s.seconds[stage]:.2f}" for stage in STAGE_TITLES if stage in s.seconds),
         f"Total        {s.seconds['total']:.2f} s, {s.patches} patches ({s.patches_skipped} skipped), "
         f"{s.voxels_per_second / 1e6:.2f} million voxels/s, peak memory {s.peak_memory_bytes / 1e9:.2f} GB",
-        f"Structures   {len(s.structures)} found, {sum(found.volume_ml for found in s.structures):.0f} ml in all",
-        *(f"Part         {part.name}: {part_words(part)}" for part in _several(s)),
+        f"Structures   {len(s.structures)} found, {sum(each.volume_ml for each in s.structures):.0f} ml in all",
+        *(f"Part         {part.name}: {part_words(part)}" for part in _parts_of_several(s)),
     ]
     if s.quality is not None and s.quality.body_parts:
         lines.append(f"Body parts   {', '.join(map(part_in_words, s.quality.body_parts))}")
@@ -235,13 +240,18 @@ def as_table(statistics: RunStatistics) -> str:
 
 
 def structure_table(statistics: RunStatistics, most: int | None = None) -> str:
-    """Volumes of the structures found, largest first; at most ``most`` of them."""
-    found = sorted(statistics.structures, key=lambda structure: -structure.volume_ml)
+    """Lines of text with volume, label value and name of the structures found, the largest first.
+
+    Args:
+        statistics: Of the run.
+        most: Number of structures to list; None lists all.
+    """
+    largest_first = sorted(statistics.structures, key=lambda structure: -structure.volume_ml)
     partial = statistics.quality.partial if statistics.quality is not None else ()
-    names = [f"{each.name} (cut by the border)" if each.name in partial else each.name for each in found]
-    lines = [f"{each.volume_ml:12.1f} ml  {each.value:4d}  {name}" for each, name in zip(found[:most], names)]
-    rest = len(found) - len(lines)
-    lines += [f"{'':12} and {rest} smaller ones"] if rest else []
+    names = [f"{each.name} (cut by the border)" if each.name in partial else each.name for each in largest_first]
+    lines = [f"{each.volume_ml:12.1f} ml  {each.value:4d}  {name}" for each, name in zip(largest_first[:most], names)]
+    unlisted = len(largest_first) - len(lines)
+    lines += [f"{'':12} and {unlisted} smaller ones"] if unlisted else []
     return "\n".join(map(one_line, lines))
 
 

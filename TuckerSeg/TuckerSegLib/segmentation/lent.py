@@ -1,46 +1,50 @@
-"""Something large that several parts of a run look at, and whose memory is free as soon as the last one has."""
+"""A holder of a large object that several parts of a run use, and whose memory is free as soon as the last one has."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-Thing = TypeVar("Thing")
+Value = TypeVar("Value")
 
 
-class Lent(Generic[Thing]):
-    """The one place that holds a thing, as a large CT, while others look at it. ``lend`` can be passed on for later.
+class Lent(Generic[Value]):
+    """The one holder of a large object, as a CT, that others use for a while. ``lend`` can be passed on for later.
 
-    Whoever keeps what it was lent keeps its memory, too: look at it where it is needed, and let it go.
+    Whoever keeps a reference to the object keeps its memory, too: call :meth:`lend` where it is needed.
 
     Args:
-        thing: Gives it; asked again and again, until the thing is not held any more.
+        load: Gives the object; called by every :meth:`lend`, until the object is released.
     """
 
-    def __init__(self, thing: Callable[[], Thing]):
-        self._thing: Callable[[], Thing] | None = thing
+    def __init__(self, load: Callable[[], Value]):
+        self._load: Callable[[], Value] | None = load
 
     @classmethod
-    def of(cls, thing: Thing) -> Lent[Thing]:
-        """A holder of something that is there."""
-        return cls(lambda: thing)
+    def holding(cls, value: Value) -> Lent[Value]:
+        """A holder of an object that is in memory already."""
+        return cls(lambda: value)
 
-    def lend(self) -> Thing:
-        """What is held, to look at.
+    def lend(self) -> Value:
+        """The object, which stays held here.
 
         Raises:
-            LookupError: It is not held any more.
+            LookupError: It was taken or released.
         """
-        if self._thing is None:
+        if self._load is None:
             raise LookupError("What was lent has been taken, and is not held any more.")
-        return self._thing()
+        return self._load()
 
-    def take(self) -> Thing:
-        """What is held, for the last one who needs it: it is not held here any more."""
-        thing = self.lend()
+    def take(self) -> Value:
+        """The object, for the last part that needs it: it is not held here any more.
+
+        Raises:
+            LookupError: It was taken or released before.
+        """
+        value = self.lend()
         self.release()
-        return thing
+        return value
 
     def release(self) -> None:
-        """Hold it no longer."""
-        self._thing = None
+        """Hold the object no longer; its memory is free once nobody else refers to it."""
+        self._load = None

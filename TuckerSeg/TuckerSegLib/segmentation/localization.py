@@ -18,7 +18,7 @@ from ..monitor import Monitor
 from ..preprocessing.roi import Crop
 from .segment import Segmentable, segment
 
-NAMED = 3  # structures that a note names
+MOST_NAMES = 3  # of structures, in a note
 
 
 def find_crop(
@@ -28,26 +28,34 @@ def find_crop(
     monitor: Monitor | None = None,
     cache: Cache | None = None,
 ) -> Crop:
-    """Look for the box of a job.
+    """Find the box of a volume that a task computes, by segmenting the volume with a fast network.
 
     Args:
-        fast: The network of ``search.fast``.
+        volume: The image.
+        fast: The network of ``search.fast``, or its task.
+        search: Which structures the box holds, and how wide a margin it has.
         monitor: Asked whether to stop; hears nothing.
-        cache: None takes the user's.
+        cache: Where compiled networks are kept; None takes the user's.
 
     Returns:
-        Its ``box`` is None where a structure was not found, so that the whole volume is meant; ``note`` says why.
+        The box, and a note about it for the user. ``box`` is None where a structure was not found: the whole volume is
+        to be computed then, and ``note`` says why.
+
+    Raises:
+        ImageError: The image does not fit the fast network.
+        BackendError, OutOfMemoryError: The device is not usable, or too small.
+        Cancelled: The monitor said so.
     """
     result = segment(volume, fast, search.fast.inference, (monitor or Monitor()).quiet(), cache)
     names = {name: value for value, name in result.label_names.items()}
     box = find_box(result.labels, [names[name] for name in search.structures if name in names])
-    found = {structure.name for structure in result.statistics.structures}
-    missing = [name for name in search.structures if name not in found]
+    visible = {structure.name for structure in result.statistics.structures}
+    missing = [name for name in search.structures if name not in visible]
     if box is None or (missing and not search.cut):
-        words = f"{_some(missing)} not found by {result.statistics.model}"
-        return Crop(None, search.cut, f"The whole volume was computed, because a box needs to be found: {words}.")
+        reason = f"{_first_names(missing)} not found by {result.statistics.model}"
+        return Crop(None, search.cut, f"The whole volume was computed, because a box needs to be found: {reason}.")
     box = grown(box, volume.geometry, search.margin_mm)
-    return Crop(box, search.cut, _told(box, volume.geometry, search, result.statistics.model))
+    return Crop(box, search.cut, _box_note(box, volume.geometry, search, result.statistics.model))
 
 
 def find_box(labels: np.ndarray, values: Sequence[int]) -> Box | None:
@@ -64,7 +72,7 @@ def find_box(labels: np.ndarray, values: Sequence[int]) -> Box | None:
 
 
 def grown(box: Box, geometry: Geometry, margin_mm: float) -> Box:
-    """A box with a margin around it, cut at the volume's edges."""
+    """A box (Z, Y, X) in voxels with a margin around it, cut at the edges of the volume on whose grid it lies."""
     margins = [int(np.ceil(margin_mm / spacing)) for spacing in geometry.spacing_mm]
     return tuple(
         slice(max(part.start - margin, 0), min(part.stop + margin, size))
@@ -72,14 +80,16 @@ def grown(box: Box, geometry: Geometry, margin_mm: float) -> Box:
     )
 
 
-def _told(box: Box, geometry: Geometry, search: RoiSearch, by: str) -> str:
+def _box_note(box: Box, geometry: Geometry, search: RoiSearch, fast_name: str) -> str:
+    """What the user is told of a box that was found."""
     sizes = " x ".join(f"{(part.stop - part.start) * mm:.0f}" for part, mm in zip(box, geometry.spacing_mm))
     return (
-        f"Only a box of {sizes} mm (Z Y X) was computed: {search.margin_mm:g} mm around {_some(search.structures)}, "
-        f"found by {by}."
+        f"Only a box of {sizes} mm (Z Y X) was computed: {search.margin_mm:g} mm around "
+        f"{_first_names(search.structures)}, found by {fast_name}."
     )
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+def _first_names(names: Sequence[str]) -> str:
+    """Names in words, at most MOST_NAMES of them."""
+    unnamed = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {unnamed} more" if unnamed > 0 else "")

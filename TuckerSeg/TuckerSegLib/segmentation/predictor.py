@@ -49,9 +49,14 @@ class Network:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Labels (Z, Y, X) on the input's grid, seconds of its two stages, patches run, and what happened on the way.
+    """The labels that a model gives to a volume, and what they took.
 
     Attributes:
+        labels: (Z, Y, X) uint8 or uint16, on the input's grid.
+        network_s: Seconds in the network.
+        finish_s: Seconds of making labels of its outputs.
+        patches: Patches that were run.
+        notes: What the user should know, as that memory ran out and smaller steps were taken.
         patches_skipped: Patches of the grid that were not run.
     """
 
@@ -64,10 +69,12 @@ class Prediction:
 
 
 def combine(model: SegmentationModel, predictors: dict[str, PatchFunction], is_out_of_memory: Any) -> Network:
-    """Make one network of all folds: the mean of their logits, written on features where that is cheaper.
+    """Make one network of all folds of a model: the mean of their logits, or of their features where these are fewer.
 
     Args:
+        model: With its heads.
         predictors: Per fold, what ``hardware.prepare`` gave for ``model.network(fold, features=uses_features(model))``.
+        is_out_of_memory: The backend's test of an error.
     """
     import torch
 
@@ -91,11 +98,15 @@ def predict(
     spec: InferenceSpec,
     monitor: Monitor | None = None,
 ) -> Prediction:
-    """Segment a prepared volume.
+    """Run a network over the patches of a prepared volume, and make labels on the input's grid.
 
-    Out of memory steps down: first one patch at a time, then the accumulator in main memory.
+    Where memory runs out, it begins again: first with one patch at a time, then with the accumulator in main memory.
 
     Args:
+        volume: From ``preprocess``, with the region to compute.
+        model: Whose network it is; its plans and labels count.
+        network: From :func:`combine`.
+        spec: Step fraction, mirroring, batch size and output grid count.
         monitor: Hears of the progress of ``network``, in patches, and of ``finish``, in planes of the model's grid
             that are labeled; the two take turns, and what is skipped does not count. Asked before every patch and
             every plane whether to stop.
@@ -106,8 +117,8 @@ def predict(
     """
     plans, spec, monitor = model.plans, spec.with_step(), monitor or Monitor()
     notes: list[str] = []
-    wanted = volume.roi.mask_within(*volume.grid)
-    selection = select_patches(volume.data.shape[1:], plans.patch_shape, spec.step_fraction, wanted)
+    mask = volume.roi.mask_within(*volume.grid)
+    selection = select_patches(volume.data.shape[1:], plans.patch_shape, spec.step_fraction, mask)
     for batch_size, accumulator, words in _steps_down(spec.batch_size, network.output_device):
         if words:
             notes.append(f"The device ran out of memory; went on with {words}.")
@@ -175,7 +186,7 @@ def _label(
 
 
 def _steps_down(batch_size: int, output_device: str) -> list[tuple[int, str | None, str]]:
-    """Batch size, accumulator's device (None: the predictor's own), and how to tell of it."""
+    """Settings to try one after the other: batch size, accumulator's device (None: the network's), words for a note."""
     steps: list[tuple[int, str | None, str]] = [(batch_size, None, "")]
     if batch_size > 1:
         steps.append((1, None, "one patch at a time"))
@@ -185,7 +196,7 @@ def _steps_down(batch_size: int, output_device: str) -> list[tuple[int, str | No
 
 
 class _Timer:
-    """Passes items on and adds up the time that making them took."""
+    """Passes the items of an iterable on, and adds up the seconds that computing them took."""
 
     def __init__(self, items: Iterable[Any]):
         self._items = iter(items)

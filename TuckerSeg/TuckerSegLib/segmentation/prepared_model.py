@@ -18,11 +18,16 @@ from .predictor import Network, combine
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """A model that is ready for volumes.
+    """A model on its device, ready to segment any number of volumes.
 
     Attributes:
+        model: Its facts, and its weights where they were needed.
+        network: All its folds, as they run.
+        device: The device that was chosen.
         reason: Why this device and this precision.
-        close: Gives the device's memory back.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        threads: Of the processor.
+        close: Gives the device's memory back; the model cannot be used afterwards.
     """
 
     model: SegmentationModel
@@ -40,7 +45,7 @@ def prepare(
     cache: Cache | None = None,
     whole: Callable[[], SegmentationModel] | None = None,
 ) -> PreparedModel:
-    """Bring a model to a device.
+    """Bring a model to a device once, for any number of images.
 
     Args:
         model: With its weights, unless ``whole`` is given.
@@ -51,6 +56,12 @@ def prepare(
     Raises:
         BackendError: The device or precision asked for is not usable here; the message says why.
         OutOfMemoryError: The device is too small for the model.
+
+    Example:
+        >>> prepared = prepare(load_model("demo"), InferenceSpec(device="auto"))
+        >>> for name in ("A", "B"):
+        ...     segment(f"{name}.nii.gz", prepared).save(f"{name}.seg.nrrd")
+        >>> prepared.close()
     """
     inference = inference or InferenceSpec()
     cache = cache or Cache()

@@ -1,7 +1,7 @@
 """The networks of a task on their device, one after the other.
 
-While one runs, the weights of the next are read, unless all that is to be computed of them is in the cache; before the
-next is prepared, the one before is closed. So a task of five networks needs hardly more memory than its largest one.
+While one runs, the weights of the next are read, unless the cache has its compiled form; before the next is prepared,
+the one before is closed. So a task of five networks needs hardly more memory than its largest one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .. import hardware
 from ..cache import Cache
 from ..errors import ModelFolderError
 from ..image import Image
-from ..models.job_compression import compress_as_asked, facts_as_asked
+from ..models.job_compression import compress_for_job, facts_for_job
 from ..models.model import SegmentationModel
 from ..models.resolved_job import ResolvedJob
 from ..models.task import SegmentationTask, TaskPart
@@ -26,7 +26,7 @@ from ..monitor import Monitor
 from ..records.job import InferenceSpec
 from .prepared_model import PreparedModel, prepare
 
-ASK_S = 0.2  # how often a wait asks whether the run is still wanted
+POLL_S = 0.2  # how often a wait asks the monitor whether to stop
 
 
 @dataclass(frozen=True)
@@ -34,47 +34,52 @@ class PreparedPart:
     """One network of a task, ready for a volume.
 
     Attributes:
-        values: See ``TaskPart``.
+        name: For people.
+        prepared_model: The network on its device.
+        values: Label value of the network to that of the task; None: they are the same.
     """
 
     name: str
-    ready: PreparedModel
+    prepared_model: PreparedModel
     values: Mapping[int, int] | None
 
 
 class PreparedTask:
-    """A task whose networks become ready one after the other; to be iterated once, and closed.
+    """A task whose networks are prepared one after the other: iterate over it once, and close it.
 
     Args:
-        count: Of the networks.
-        parts: Gives them; closes each before it makes the next.
+        task: Its name, labels, structures and step fraction are this one's attributes, too.
+        parts: Gives the prepared networks; closes each before it prepares the next.
+
+    Attributes:
+        count: Number of networks.
     """
 
     def __init__(self, task: SegmentationTask, parts: Iterator[PreparedPart]):
         self.name, self.count = task.name, len(task.parts)
         self.label_names, self.structures = task.label_names, task.structures
         self.step_fraction = task.step_fraction
-        self._parts = self._rest = parts
+        self._parts = self._remaining = parts
 
     def __iter__(self) -> Iterator[PreparedPart]:
-        return self._rest
+        return self._remaining
 
     def begin(self) -> PreparedPart:
-        """Make the first network ready now; it comes again when the task is iterated."""
-        first = next(self._rest)
-        self._rest = itertools.chain([first], self._rest)
+        """Prepare the first network now, and give it; iteration begins with it all the same."""
+        first = next(self._remaining)
+        self._remaining = itertools.chain([first], self._remaining)
         return first
 
     def close(self) -> None:
-        """Give the device's memory back."""
+        """Close the network that is on its device, and give its memory back."""
         close = getattr(self._parts, "close", None)
         if close is not None:
             close()
 
 
-def prepared_single(ready: PreparedModel, task: SegmentationTask) -> PreparedTask:
-    """A task of one network that is ready already, and stays so when the task is closed."""
-    return PreparedTask(task, iter([PreparedPart(task.parts[0].name, ready, task.parts[0].values)]))
+def prepared_single(prepared_model: PreparedModel, task: SegmentationTask) -> PreparedTask:
+    """A task of one network from its prepared model, which stays open when the task is closed."""
+    return PreparedTask(task, iter([PreparedPart(task.parts[0].name, prepared_model, task.parts[0].values)]))
 
 
 def prepare_task(
@@ -84,14 +89,20 @@ def prepare_task(
     monitor: Monitor,
     volume: Callable[[], Image] | None = None,
 ) -> PreparedTask:
-    """A task whose networks are loaded, compressed and prepared when their turn comes.
+    """A task whose networks are loaded, compressed and prepared when iteration comes to them.
 
     Args:
+        task: From ``load_task`` or ``task_of``; its job says how the networks are compressed.
         inference: Device, precision, threads and batch size.
+        cache: Keeps calibrations, compressed models and compiled networks.
         monitor: Times the stages, hears before each of several networks whose turn it is, and is asked between the
             steps whether to stop.
-        volume: Gives the volume that compressions are calibrated on. It is kept, and asked until the last network is
-            compressed: to have the volume's memory back before, pass ``Lent.lend``.
+        volume: Gives the volume that compressions are calibrated on; None: there is none. It is called until the last
+            network is compressed: to have the volume's memory back before, pass ``Lent.lend``.
+
+    Raises:
+        While it is iterated, the errors of ``load_model``, ``compress_for_job`` and ``prepare``; ``ModelFolderError``
+        where a network lacks structures that the task names; ``Cancelled`` where the monitor said so.
     """
     return PreparedTask(task, _prepare_parts(task, inference, cache, monitor, volume))
 
@@ -114,21 +125,21 @@ def _prepare_parts(
             with monitor.stage("load"):
                 model = _wait_for(loading, monitor)
             loading = None if last else loader.submit(load, task.parts[number + 1])
-            compress = functools.partial(compress_as_asked, resolved=task.resolved, cache=cache, monitor=monitor)
-            whole = None
+            compress = functools.partial(compress_for_job, resolved=task.resolved, cache=cache, monitor=monitor)
+            load_weights = None
             if model.has_weights:
                 model = compress(model, volume=volume)
             else:
-                whole = functools.partial(_late, part, compress, volume)
+                load_weights = functools.partial(_load_and_compress, part, compress, volume)
             monitor.check()
             with monitor.stage("prepare"):
-                ready = prepare(model, inference, cache, whole)
-            with contextlib.closing(ready):
+                prepared = prepare(model, inference, cache, load_weights)
+            with contextlib.closing(prepared):
                 if count > 1:
-                    ready = replace(ready, model=model.without_weights())
+                    prepared = replace(prepared, model=model.without_weights())
                 del model
-                yield PreparedPart(part.name, ready, part.values)
-            del ready
+                yield PreparedPart(part.name, prepared, part.values)
+            del prepared
             if not last:
                 hardware.trim_memory()
     finally:
@@ -138,36 +149,37 @@ def _prepare_parts(
 def _load(
     part: TaskPart, resolved: ResolvedJob, cache: Cache, volume: Callable[[], Image] | None, several: bool
 ) -> SegmentationModel:
-    """A part's model, after a look at whether it is the one that the task means.
+    """A part's model as it is on disk, checked for the structures that the task names.
 
     Returns:
-        Of one of several networks, the facts of what the job makes of it, where that is in the cache in compiled form.
+        For one of several networks whose compressed form is compiled in the cache: that form, without weights.
 
     Raises:
-        ModelFolderError: It has not the structures that the task names.
+        ModelFolderError: The model lacks structures that the task names.
     """
     model = part.facts() if several else part.load()
     if part.values is not None:
-        known = {label.value for label in model.plans.labels}
-        if not set(part.values) <= known:
+        label_values = {label.value for label in model.plans.labels}
+        if not set(part.values) <= label_values:
             raise ModelFolderError(
                 f"{part.name}: a network of {len(part.values)} structures is expected; {model.name} has "
-                f"{len(known)}. Another model lies in its folder: remove it, and get the right one."
+                f"{len(label_values)}. Another model lies in its folder: remove it, and get the right one."
             )
     if not several:
         return model
-    facts = facts_as_asked(model, resolved, cache, volume)
+    facts = facts_for_job(model, resolved, cache, volume)
     if facts is None or not any(cache.compiled_folder(facts.key).glob("*")):
         return part.load()
     return facts.without_weights()
 
 
-def _late(part: TaskPart, compress: Callable, volume: Callable[[], Image] | None) -> SegmentationModel:
-    """The model whose facts alone were read, with its weights."""
+def _load_and_compress(part: TaskPart, compress: Callable, volume: Callable[[], Image] | None) -> SegmentationModel:
+    """A part's compressed model with its weights, of which facts alone were read before."""
     return compress(part.load(), volume=volume)
 
 
 def _wait_for(loading: Future, monitor: Monitor) -> Any:
-    while not wait([loading], timeout=ASK_S).done:
+    """The result of a thread, unless the monitor says stop before."""
+    while not wait([loading], timeout=POLL_S).done:
         monitor.check()
     return loading.result()

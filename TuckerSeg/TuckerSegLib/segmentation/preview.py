@@ -1,4 +1,4 @@
-"""One patch of a volume, around a point: what a setting would give there, long before a whole run.
+"""Segments one patch of a volume, around a point, to show what a setting would give there before a whole run.
 
 The patch is cut out of the image and goes through the same steps as a whole volume. A whole run averages several
 patches where they overlap; a preview has only the one.
@@ -31,18 +31,20 @@ def preview(
     """Segment the one patch around a point, once, whatever ``inference`` says of mirroring.
 
     Args:
-        model: Of a task of several networks, the patch of the first counts.
-        point_mm: RAS.
+        volume: The whole image.
+        model: Ready to run; of a task of several networks, the first one's patch shape counts.
+        inference: How; mirroring and the removal of blobs do not count.
+        point_mm: (R, A, S) in mm, inside the image.
         monitor: Asked whether to stop; hears nothing.
 
     Returns:
-        Labels of the patch's part of the image, and that part (Z, Y, X).
+        Labels of the patch's part of the image, and the slices (Z, Y, X) of that part.
 
     Raises:
         ImageError: The point lies outside the image.
         Cancelled: The monitor said so.
     """
-    first = model.begin().ready if isinstance(model, PreparedTask) else model
+    first = model.begin().prepared_model if isinstance(model, PreparedTask) else model
     box = patch_box(volume.geometry, first.model.plans, point_mm)
     quick = replace(inference, mirroring=False, remove_blobs_mm3=0.0)  # a patch cuts structures
     return segment(cropped(volume, box), model, quick, (monitor or Monitor()).quiet()), box
@@ -51,8 +53,13 @@ def preview(
 def patch_box(geometry: Geometry, plans: ModelPlans, point_mm: Sequence[float]) -> Box:
     """The part of an image that is one patch on the model's grid, as near to a point as the image's edges allow.
 
+    Args:
+        geometry: Of the image.
+        plans: Of the model.
+        point_mm: (R, A, S) in mm.
+
     Returns:
-        Slices of (Z, Y, X); shorter than a patch where the image is.
+        Slices of the image's voxels (Z, Y, X); shorter than a patch where the image is.
 
     Raises:
         ImageError: The point lies outside the image.

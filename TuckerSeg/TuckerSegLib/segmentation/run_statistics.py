@@ -1,4 +1,4 @@
-"""What a run says of itself: the statistics of its networks and of all together, and what the user should know."""
+"""The statistics of a run, of each network and of all together, and the notes that the user should read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .. import hardware, image
 from ..models.description import describe
-from ..models.model import architecture_key, together
+from ..models.model import architecture_key, joint_key
 from ..monitor import Monitor
 from ..nnunet.plans import ModelPlans
 from ..postprocessing.small_blobs import Removed
@@ -21,7 +21,7 @@ from .prepared_task import PreparedPart
 
 @dataclass(frozen=True)
 class VolumeFacts:
-    """What the statistics say of a volume whose voxels are no longer held."""
+    """Name and geometry of a volume, kept for the statistics when its voxels are no longer held."""
 
     source: str
     geometry: image.Geometry
@@ -29,7 +29,7 @@ class VolumeFacts:
 
 @dataclass(frozen=True)
 class PartRun:
-    """What one network took, and where it ran; the network itself is not held."""
+    """The statistics of one network of a run, and where it ran; the network itself is not held."""
 
     statistics: PartStatistics
     device: hardware.Device
@@ -38,7 +38,7 @@ class PartRun:
     threads: int
 
     @classmethod
-    def of(
+    def from_prediction(
         cls,
         part: PreparedPart,
         facts: VolumeFacts,
@@ -47,8 +47,17 @@ class PartRun:
         seconds: dict[str, float],
         structures: int,
     ) -> PartRun:
-        """Count what a network did with the patches of a volume."""
-        ready, model = part.ready, part.ready.model
+        """Count what a network did with the patches of a volume.
+
+        Args:
+            part: The network.
+            facts: Of the volume that it saw.
+            inference: How it ran.
+            prediction: What it gave.
+            seconds: Wall-clock seconds per stage that were spent on it.
+            structures: Number of structures that it found.
+        """
+        prepared, model = part.prepared_model, part.prepared_model.model
         folds = len(model.folds)
         runs = prediction.patches * folds * (2 ** len(model.plans.mirror_axes) if inference.mirroring else 1)
         record = PartStatistics(
@@ -66,10 +75,10 @@ class PartRun:
             macs_per_volume=model.cost.macs * runs,
             patches=prediction.patches,
             patches_skipped=prediction.patches_skipped,
-            seconds={stage: taken for stage, taken in seconds.items() if taken},
+            seconds={stage: stage_s for stage, stage_s in seconds.items() if stage_s},
             structures=structures,
         )
-        return cls(record, ready.device, ready.reason, ready.precision, ready.threads)
+        return cls(record, prepared.device, prepared.reason, prepared.precision, prepared.threads)
 
 
 def statistics_of(
@@ -85,15 +94,19 @@ def statistics_of(
 
     Args:
         name: Of the model or the task.
-        runs: Of all its networks.
-        notes: Repeated ones count once.
+        runs: Of all its networks, in their order; at least one.
+        inference: How they ran, its step fraction settled.
+        facts: Of the volume.
+        structures: Those that were found.
+        notes: What the user should know; repeated ones count once.
+        monitor: With the seconds of all stages.
     """
     parts, first = tuple(run.statistics for run in runs), runs[0]
     parameters = sum(part.parameters for part in parts)
     original_parameters = sum(part.original_parameters for part in parts)
     return RunStatistics(
         model=name,
-        source_sha256=together([part.source_sha256 for part in parts]),
+        source_sha256=joint_key([part.source_sha256 for part in parts]),
         compression=_compression(parts),
         volume=facts.source,
         volume_shape=facts.geometry.shape,
@@ -127,8 +140,14 @@ def statistics_of(
     )
 
 
-def limits_of(shape: Sequence[int], plans: ModelPlans, inference: InferenceSpec) -> Iterator[str]:
-    """What of the request the model cannot do, or does badly."""
+def limitation_notes(shape: Sequence[int], plans: ModelPlans, inference: InferenceSpec) -> Iterator[str]:
+    """Notes on what of a request a model cannot do, or does badly.
+
+    Args:
+        shape: (Z, Y, X) of the image on the model's grid.
+        plans: Of the model.
+        inference: What was asked for.
+    """
     if inference.mirroring and not plans.mirror_axes:
         yield "The model allows no mirroring, so none was done."
     if any(size < patch / 2 for size, patch in zip(shape, plans.patch_shape)):
@@ -139,8 +158,8 @@ def limits_of(shape: Sequence[int], plans: ModelPlans, inference: InferenceSpec)
         )
 
 
-def why_nothing(facts: VolumeFacts, doubts: Sequence[str]) -> str:
-    """That nothing was found, and what may be the reason."""
+def nothing_found_note(facts: VolumeFacts, doubts: Sequence[str]) -> str:
+    """The note that no structure was found, with its likely reason: the last of the doubts about image and settings."""
     extent = " x ".join(
         f"{size * spacing:.0f}" for size, spacing in zip(facts.geometry.shape, facts.geometry.spacing_mm)
     )
@@ -149,7 +168,14 @@ def why_nothing(facts: VolumeFacts, doubts: Sequence[str]) -> str:
 
 
 def blobs_note(removed: Removed, largest_mm3: float, geometry: image.Geometry, names: Mapping[int, str]) -> str:
-    """What the removal of small blobs took away."""
+    """The note on a removal of small blobs.
+
+    Args:
+        removed: What was removed.
+        largest_mm3: Volume up to which blobs were removed.
+        geometry: Of the labels.
+        names: Label value to name.
+    """
     count, ml = sum(removed.blobs.values()), removed.voxels * geometry.voxel_volume_ml
     gone = f"; nothing is left of {', '.join(names[value] for value in removed.gone)}" if removed.gone else ""
     return (
@@ -159,7 +185,7 @@ def blobs_note(removed: Removed, largest_mm3: float, geometry: image.Geometry, n
 
 
 def _compression(parts: Sequence[PartStatistics]) -> str:
-    """What was done to the networks, in words; what they have in common once."""
+    """The compression of the networks of a run in words; said once where it is the same for all."""
     words = dict.fromkeys(part.compression for part in parts)
     if len(words) == 1:
         return next(iter(words))

@@ -32,20 +32,20 @@ from .lent import Lent
 from .predictor import predict
 from .prepared_model import PreparedModel
 from .prepared_task import PreparedPart, PreparedTask, prepare_task, prepared_single
-from .run_statistics import PartRun, VolumeFacts, blobs_note, limits_of, statistics_of, why_nothing
+from .run_statistics import PartRun, VolumeFacts, blobs_note, limitation_notes, nothing_found_note, statistics_of
 
 Segmentable = SegmentationModel | PreparedModel | SegmentationTask | PreparedTask
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentationResult:
-    """What a run found.
+    """Labels of an image, and the statistics of the run that gave them.
 
     Attributes:
         labels: (Z, Y, X) uint8 or uint16 on the input's grid, in the input's orientation.
         geometry: Of the input.
         label_names: Every label value of the model to its name, found or not.
-        statistics: What it cost.
+        statistics: What the run cost, and which structures it found.
     """
 
     labels: np.ndarray
@@ -60,21 +60,26 @@ class SegmentationResult:
         its tags.
 
         Raises:
-            OutputError: See ``image.write_labels``.
+            OutputError: The file cannot be written, or its ending names no format that is known.
         """
         segments = [
             image.Segment(
-                found.value,
-                structures.title_of(found.name),
-                structures.color_of(found.value, found.name),
-                structures.segment_tags(found.name),
+                structure.value,
+                structures.title_of(structure.name),
+                structures.color_of(structure.value, structure.name),
+                structures.segment_tags(structure.name),
             )
-            for found in self.statistics.structures
+            for structure in self.statistics.structures
         ]
         image.write_labels(path, self.labels, self.geometry, segments)
 
     def placed(self, geometry: image.Geometry, box: image.Box | None) -> SegmentationResult:
-        """The result of a part of an image, cut out of it or not, in the whole of it."""
+        """This result, of which a box alone was computed, on the grid of the whole image.
+
+        Args:
+            geometry: Of the whole image.
+            box: Slices (Z, Y, X) of the part that was computed; None: all of it, and the result is given as it is.
+        """
         if box is None:
             return self
         labels = self.labels
@@ -87,7 +92,7 @@ class SegmentationResult:
         return replace(self, labels=labels, geometry=geometry, statistics=record)
 
     def timed(self, monitor: Monitor) -> SegmentationResult:
-        """The same result, its statistics brought up to date with stages that came after them."""
+        """This result with the seconds of a monitor, stages after the segmentation included, and the memory so far."""
         record = replace(self.statistics, seconds=monitor.with_total(), peak_memory_bytes=hardware.peak_memory_bytes())
         return replace(self, statistics=record)
 
@@ -100,7 +105,7 @@ def segment(
     cache: Cache | None = None,
     crop: Crop | None = None,
 ) -> SegmentationResult:
-    """Segment an image.
+    """Segment an image with a model or a task of several networks.
 
     Args:
         volume_image: From ``read_image`` or ``image_from_array``, or a path. One that is lent is released before the
@@ -118,6 +123,11 @@ def segment(
         ImageError: The image cannot be read, or does not fit the model.
         BackendError, OutOfMemoryError: The device is not usable, or too small.
         Cancelled: The monitor said so.
+
+    Example:
+        >>> result = segment("CT.nii.gz", load_model("demo"))
+        >>> print(as_table(result.statistics))
+        >>> result.save("labels.seg.nrrd")
     """
     monitor = monitor or Monitor()
     inference = inference or InferenceSpec()
@@ -126,23 +136,23 @@ def segment(
         with monitor.stage("read"):
             volume_image = image.read_image(volume_image)
     if not isinstance(volume_image, Lent):
-        volume_image = Lent.of(volume_image)
-    seen = volume_image
+        volume_image = Lent.holding(volume_image)
+    network_image = volume_image
     if crop.cut and crop.box is not None:
-        seen = Lent.of(image.cropped(volume_image.lend(), crop.box))
-    with contextlib.closing(_ready(model, inference, cache, monitor, seen)) as task:
+        network_image = Lent.holding(image.cropped(volume_image.lend(), crop.box))
+    with contextlib.closing(_prepared_task(model, inference, cache, monitor, network_image)) as task:
         settings = inference.with_step(task.step_fraction)
-        return _Run(task, settings, monitor, crop).over(volume_image, seen)
+        return _SegmentationRun(task, settings, monitor, crop).over(volume_image, network_image)
 
 
-def _ready(
+def _prepared_task(
     model: Segmentable,
     inference: InferenceSpec,
     cache: Cache | None,
     monitor: Monitor,
     volume: Lent[image.Image],
 ) -> PreparedTask:
-    """Whatever can be segmented with, as networks that become ready one after the other."""
+    """A model or task, prepared or not, as a task whose networks are prepared one after the other."""
     if isinstance(model, PreparedTask):
         return model
     if isinstance(model, PreparedModel):
@@ -151,7 +161,7 @@ def _ready(
     return prepare_task(task, inference, cache or Cache(), monitor, volume.lend)
 
 
-class _Run:
+class _SegmentationRun:
     """One image through the networks of a task."""
 
     def __init__(self, task: PreparedTask, inference: InferenceSpec, monitor: Monitor, crop: Crop):
@@ -159,17 +169,17 @@ class _Run:
         self._resampling = SharedResampling()
         self._roi_finder = RoiFinder(inference, None if crop.cut else crop.box)
         self._merged = MergedLabels(max(task.label_names, default=0))
-        self._done: list[PartRun] = []
+        self._part_runs: list[PartRun] = []
         self._image_check: quality.ImageCheck | None = None
         self._doubts: list[str] = []
         self._events: list[str] = []
 
     def over(self, whole: Lent[image.Image], volume: Lent[image.Image]) -> SegmentationResult:
-        """Run all networks.
+        """Run all networks on an image.
 
         Args:
             whole: The image.
-            volume: What the networks see of it. Both are released before the patches of the last network.
+            volume: The part of it that the networks see. Both are released before the patches of the last network.
         """
         geometry = whole.lend().geometry
         facts = VolumeFacts(volume.lend().source, volume.lend().geometry)
@@ -188,31 +198,33 @@ class _Run:
         return self._result(facts).placed(geometry, self._crop.box)
 
     def _preprocessed(self, part: PreparedPart, volume: Lent[image.Image]) -> PreparedVolume:
-        """The image as a network sees it, with the part of it that is computed."""
-        plans = part.ready.model.plans
-        with hardware.torch_threads(part.ready.threads), self._monitor.stage("preprocess"):
+        """The image as a network sees it, with the region that is computed."""
+        plans = part.prepared_model.model.plans
+        with hardware.torch_threads(part.prepared_model.threads), self._monitor.stage("preprocess"):
             if self._image_check is None:
                 self._image_check = quality.check_image(volume.lend(), plans.expects_hounsfield)
             convention = plans.resampling_convention
             prepared = preprocess(volume.lend(), plans, convention, self._resampling)
             roi, doubts = self._roi_finder.find(volume.lend(), prepared.data.shape[1:], plans, convention)
-        self._doubts.extend([*doubts, *limits_of(prepared.data.shape[1:], plans, self._inference)])
+        self._doubts.extend([*doubts, *limitation_notes(prepared.data.shape[1:], plans, self._inference)])
         return replace(prepared, roi=roi)
 
     def _run(self, part: PreparedPart, volume: PreparedVolume, facts: VolumeFacts, before: dict[str, float]) -> None:
-        """One network; its labels go over those that are there."""
-        model, monitor = part.ready.model, self._monitor
+        """Run one network, and write its labels over those of the networks before it."""
+        model, monitor = part.prepared_model.model, self._monitor
         monitor.begin("network")
-        with hardware.torch_threads(part.ready.threads):
-            prediction = predict(volume, model, part.ready.network, self._inference, monitor)
+        with hardware.torch_threads(part.prepared_model.threads):
+            prediction = predict(volume, model, part.prepared_model.network, self._inference, monitor)
         monitor.add("network", prediction.network_s)
         monitor.add("finish", prediction.finish_s)
-        found = self._merged.add(prediction.labels, part.values)
+        structure_count = self._merged.add(prediction.labels, part.values)
         self._events.extend(prediction.notes)
-        seconds = {stage: taken - before.get(stage, 0.0) for stage, taken in monitor.seconds.items()}
-        self._done.append(PartRun.of(part, facts, self._inference, prediction, seconds, found))
+        seconds = {stage: so_far - before.get(stage, 0.0) for stage, so_far in monitor.seconds.items()}
+        run = PartRun.from_prediction(part, facts, self._inference, prediction, seconds, structure_count)
+        self._part_runs.append(run)
 
     def _result(self, facts: VolumeFacts) -> SegmentationResult:
+        """The merged labels, checked and cleaned, with the statistics of the run."""
         started = time.perf_counter()
         names, labels = dict(self._task.label_names), self._merged.labels
         wanted = names.values() if self._task.structures is None else self._task.structures
@@ -224,14 +236,17 @@ class _Run:
         self._remove_blobs(labels, facts, names)
         if self._task.structures is not None or self._inference.remove_blobs_mm3:
             volumes = image.segment_volumes_ml(labels, facts.geometry, sorted(names))
-        found = tuple(Structure(value, names[value], volume) for value, volume in volumes.items() if volume)
-        if not found:
-            self._doubts.append(why_nothing(facts, [*report.warnings, *self._doubts]))
-        told = (*report.warnings, *self._monitor.notes, *self._doubts, *self._events)
-        record = statistics_of(self._task.name, self._done, self._inference, facts, found, told, self._monitor)
+        found_structures = tuple(Structure(value, names[value], volume) for value, volume in volumes.items() if volume)
+        if not found_structures:
+            self._doubts.append(nothing_found_note(facts, [*report.warnings, *self._doubts]))
+        notes = (*report.warnings, *self._monitor.notes, *self._doubts, *self._events)
+        record = statistics_of(
+            self._task.name, self._part_runs, self._inference, facts, found_structures, notes, self._monitor
+        )
         return SegmentationResult(labels, facts.geometry, names, replace(record, quality=report))
 
     def _remove_blobs(self, labels: np.ndarray, facts: VolumeFacts, names: Mapping[int, str]) -> None:
+        """Remove small blobs from the labels in place, where the settings ask for it."""
         largest_mm3 = self._inference.remove_blobs_mm3
         if not largest_mm3:
             return

@@ -9,15 +9,21 @@ from torch import Tensor
 
 
 def random_crop(data: Tensor, sizes: Sequence[int], generator: torch.Generator) -> Tensor:
-    """A crop of (C, Z, Y, X); smaller than asked for where the data are."""
+    """A random box of data (C, Z, Y, X), as a view.
+
+    Args:
+        data: To cut from.
+        sizes: (Z, Y, X) of the crop; where the data are smaller along an axis, it has their size there.
+        generator: On the CPU; decides where the crop lies.
+    """
     box = [slice(None)]
-    for size, wanted in zip(data.shape[1:], sizes, strict=True):
-        start = int(torch.randint(0, max(1, size - wanted + 1), (1,), generator=generator))
-        box.append(slice(start, start + wanted))
+    for size, length in zip(data.shape[1:], sizes, strict=True):
+        start = int(torch.randint(0, max(1, size - length + 1), (1,), generator=generator))
+        box.append(slice(start, start + length))
     return data[tuple(box)]
 
 
 def padded(crop: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Zeros around a crop that is too small, as before inference."""
-    missing = [wanted - size for wanted, size in zip(sizes, crop.shape[1:], strict=True)]
+    """A crop (C, Z, Y, X) with zeros around it up to sizes (Z, Y, X), as images are padded before inference."""
+    missing = [length - size for length, size in zip(sizes, crop.shape[1:], strict=True)]
     return torch.nn.functional.pad(crop, [n for gap in reversed(missing) for n in (gap // 2, gap - gap // 2)])

@@ -27,7 +27,7 @@ def training_device(name: str) -> torch.device:
 
 
 def training_precision(device: torch.device) -> str:
-    """``bf16`` where the device has instructions that multiply such numbers; elsewhere ``fp32`` is faster."""
+    """The fastest precision to train with on a device: ``bf16`` where it has instructions for it, else ``fp32``."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # newer than the oldest PyTorch that we support

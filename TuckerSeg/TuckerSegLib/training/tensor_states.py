@@ -16,8 +16,8 @@ from ..printable import excerpt
 
 
 @contextlib.contextmanager
-def taking_state_of(path: Path) -> Iterator[None]:
-    """Tell of whatever a state's file lacks or holds wrongly as damage of that file.
+def reporting_damage_of(path: Path) -> Iterator[None]:
+    """Turn errors of reading a state out of a file into one that names the file and calls it damaged.
 
     Raises:
         ModelFileError: Something in it is missing, unknown, or of another kind or shape.
@@ -32,26 +32,39 @@ def taking_state_of(path: Path) -> Iterator[None]:
 
 
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:
-    """Copies on the CPU of all parameters and buffers, aliases once."""
-    named = [*network.named_parameters(), *network.named_buffers()]
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in named}
+    """Copies on the CPU of all parameters and buffers of a network by name, aliases once."""
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors}
 
 
 @torch.no_grad()
 def put_tensors(network: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Overwrite parameters and buffers in place."""
+    """Overwrite all parameters and buffers of a network, in place, by tensors of the same names.
+
+    Raises:
+        KeyError, RuntimeError: One is missing, or of another shape.
+    """
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
         tensor.copy_(tensors[name])
 
 
 def moments_of(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str, Tensor]:
-    """What an optimizer remembers, ``parameter/key`` to tensor; ``names`` in the order of its parameters."""
-    remembered = optimizer.state_dict()["state"]
-    return {f"{names[place]}/{key}": value for place, entry in remembered.items() for key, value in entry.items()}
+    """The moments that an optimizer keeps of its parameters, ``parameter/key`` to tensor.
+
+    Args:
+        optimizer: As Adam.
+        names: Of its parameters, in their order.
+    """
+    states = optimizer.state_dict()["state"]
+    return {f"{names[place]}/{key}": value for place, state in states.items() for key, value in state.items()}
 
 
 def put_moments(optimizer: torch.optim.Optimizer, names: Sequence[str], moments: dict[str, Tensor]) -> None:
-    """Give an optimizer back what :func:`moments_of` took."""
+    """Set the moments of an optimizer, in place, to those that :func:`moments_of` gave.
+
+    Raises:
+        KeyError: They are of a parameter that is not in ``names``.
+    """
     places = {name: place for place, name in enumerate(names)}
     document = optimizer.state_dict()
     for path, value in moments.items():

@@ -14,7 +14,7 @@ from ...errors import OutputError, SpecError
 from ...image import Image, read_image
 from ...jobs.progress import ProgressTracker
 from ...models.calibration import calibrate_model, store_calibration, stored_calibration, volume_id
-from ...models.job_compression import compress_as_asked, planned_steps
+from ...models.job_compression import compress_for_job, planned_steps
 from ...models.loading import load_model
 from ...models.model import SegmentationModel
 from ...models.resolved_job import resolve
@@ -73,7 +73,8 @@ def _compress_into_cache(options: argparse.Namespace) -> None:
         with contextlib.closing(task):
             for part in task:
                 reporter.close()
-                say(f"{part.name}: {cost_words(part.ready.model)} [{part.ready.device.id}, {part.ready.precision}]")
+                prepared = part.prepared_model
+                say(f"{part.name}: {cost_words(prepared.model)} [{prepared.device.id}, {prepared.precision}]")
     added = sum(entry.size_bytes for entry in cache.entries()) - before
     count = "1 network" if task.count == 1 else f"{task.count} networks"
     say(f"{task.name}: {count} ready in {cache.folder}, {added / 1e6:.0f} MB more")
@@ -143,9 +144,9 @@ def compressed(
     """A model compressed as the options ask, or as it is where they ask for nothing.
 
     Args:
-        volume: See ``compress_as_asked``.
+        volume: See ``compress_for_job``.
     """
-    return compress_as_asked(model, resolve(compression_job(options)), Cache(), options.monitor.quiet(), volume)
+    return compress_for_job(model, resolve(compression_job(options)), Cache(), options.monitor.quiet(), volume)
 
 
 def model_output(path: str) -> Path:

@@ -7,7 +7,7 @@ higher-order SVD of De Lathauwer et al. 2000, SIAM J. Matrix Anal. Appl. 21(4).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ModelFileError, SpecError, UnsupportedModelError
+from ...monitor import Monitor
 from ..layers import convolutions
 
 
@@ -45,6 +46,10 @@ class LayerBasis:
         squared singular values of both spectra. Each sweep of higher-order orthogonal iteration lowers it a little;
         there are none where one rank is all that the other leaves of the weight, for then little is discarded.
 
+        Args:
+            ranks: (output rank r, input rank s).
+            sweeps: Sweeps of higher-order orthogonal iteration.
+
         Raises:
             SpecError: A rank lies outside 1 to the number of channels.
         """
@@ -67,8 +72,8 @@ class LayerBasis:
         """
         self._check(ranks)
         r, s = ranks
-        whole = self.core.double().square().sum()
-        return float(self.core[:r, :s].double().square().sum() / whole) if whole > 0 else 1.0
+        energy = self.core.double().square().sum()
+        return float(self.core[:r, :s].double().square().sum() / energy) if energy > 0 else 1.0
 
     def _check(self, ranks: tuple[int, int]) -> None:
         for rank, channels in zip(ranks, self.core.shape, strict=False):
@@ -78,7 +83,7 @@ class LayerBasis:
 
 @dataclass(frozen=True, eq=False)
 class RankEvidence:
-    """What a decomposition says of the ranks, for policies that look at it.
+    """Errors of all rank pairs and spectra of all layers: what policies that look at weights choose ranks by.
 
     Attributes:
         errors: Path of the layer to input rank to errors (O + 1,), index = output rank; in one unit for all layers.
@@ -90,7 +95,7 @@ class RankEvidence:
     spectra: dict[str, tuple[np.ndarray, np.ndarray]]
 
     def plus(self, other: RankEvidence) -> RankEvidence:
-        """Of two networks of one structure that share their ranks: errors add up; spectra are the first one's."""
+        """The evidence of two networks of one structure that get the same ranks: errors added, this one's spectra."""
         errors = {
             path: {rank: row + other.errors[path][rank] for rank, row in rows.items()}
             for path, rows in self.errors.items()
@@ -98,7 +103,7 @@ class RankEvidence:
         return RankEvidence(errors, self.spectra)
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """The errors under flat names, ready for a safetensors file; spectra are the basis's own."""
+        """The errors under flat names, ready for a safetensors file. Spectra are left out: a basis holds them."""
         tensors = {}
         for path, rows in self.errors.items():
             tensors[f"{path}/input_ranks"] = torch.tensor(list(rows))
@@ -107,7 +112,7 @@ class RankEvidence:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> RankEvidence:
-        """Rebuild what :meth:`to_tensors` gave.
+        """Rebuild evidence, without spectra, from the tensors of :meth:`to_tensors`.
 
         Raises:
             KeyError: A tensor is missing.
@@ -139,13 +144,13 @@ class Basis:
         return self.layers[path].truncated(ranks, sweeps)
 
     def evidence(self) -> RankEvidence:
-        """Errors relative to each layer's squared norm, for all ranks: weights know no other unit."""
+        """Errors of all rank pairs, relative to each layer's squared weight norm; and the spectra."""
         errors, spectra = {}, {}
         for path, layer in self.layers.items():
             energy = layer.core.double().square().flatten(2).sum(dim=2)
-            kept = energy.cumsum(dim=0).cumsum(dim=1) / energy.sum().clamp(min=1e-300)
-            lost = torch.cat([torch.ones_like(kept[:1]), (1 - kept).clamp(min=0)]).numpy()
-            errors[path] = {rank + 1: lost[:, rank] for rank in range(lost.shape[1])}
+            kept_energy = energy.cumsum(dim=0).cumsum(dim=1) / energy.sum().clamp(min=1e-300)
+            lost_energy = torch.cat([torch.ones_like(kept_energy[:1]), (1 - kept_energy).clamp(min=0)]).numpy()
+            errors[path] = {rank + 1: lost_energy[:, rank] for rank in range(lost_energy.shape[1])}
             spectra[path] = (layer.output_spectrum.numpy(), layer.input_spectrum.numpy())
         return RankEvidence(errors, spectra)
 
@@ -163,7 +168,7 @@ class Basis:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Basis:
-        """Rebuild what :meth:`to_tensors` gave.
+        """Rebuild a basis from the tensors of :meth:`to_tensors`.
 
         Raises:
             ModelFileError: A tensor is missing or has a shape that does not fit the others.
@@ -178,13 +183,13 @@ class Basis:
             raise ModelFileError(f"the stored decomposition lacks {error}; make it again") from error
         for path, layer in layers.items():
             o, i = layer.core.shape[:2]
-            found = [tuple(getattr(layer, field.name).shape) for field in fields(LayerBasis)][1:]
-            if found != [(o, o), (i, i), (o,), (i,)]:
+            shapes = [tuple(getattr(layer, field.name).shape) for field in fields(LayerBasis)][1:]
+            if shapes != [(o, o), (i, i), (o,), (i,)]:
                 raise ModelFileError(f"the stored decomposition of {path} has shapes that do not fit; make it again")
         return cls(layers)
 
 
-def decompose(network: nn.Module, progress: Callable[[float], None] | None = None) -> Basis:
+def decompose(network: nn.Module, monitor: Monitor | None = None) -> Basis:
     """Decompose every 3D convolution and transposed convolution with ``groups == 1`` at full rank.
 
     Works in float64 on the CPU and leaves the network, tensorly's backend and torch's settings as they are. tensorly
@@ -192,12 +197,14 @@ def decompose(network: nn.Module, progress: Callable[[float], None] | None = Non
 
     Args:
         network: Read only. Its weights must be real.
-        progress: Called with the fraction of the layers done, up to 1, after each layer; may raise to stop.
+        monitor: Hears the fraction of the layers done, and is asked after each whether to stop.
 
     Raises:
         SpecError: The network is on the meta device and has no weights.
         UnsupportedModelError: A weight is NaN or infinite.
+        Cancelled: The monitor said so.
     """
+    monitor = monitor or Monitor()
     convs = {path: conv for path, conv in convolutions(network).items() if conv.groups == 1}
     layers = {}
     for path, conv in convs.items():
@@ -206,12 +213,12 @@ def decompose(network: nn.Module, progress: Callable[[float], None] | None = Non
         if not torch.isfinite(conv.weight).all():
             raise UnsupportedModelError(f"{path}: weights contain NaN or infinity; the checkpoint is damaged")
         layers[path] = _decompose_layer(conv)
-        if progress is not None:
-            progress(len(layers) / len(convs))
+        monitor.fraction(len(layers) / len(convs))
     return Basis(layers)
 
 
 def _decompose_layer(conv: nn.Module) -> LayerBasis:
+    """The full decomposition of one convolution's weight."""
     weight = conv.weight.detach().to("cpu", torch.float64)
     if conv.transposed:
         weight = weight.transpose(0, 1)  # stored (I, O, ...)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import SpecError
+from ...monitor import Monitor
 from ..allocation import rank_steps
 from ..calibration import Calibration
 from ..layers import convolutions
@@ -18,10 +18,10 @@ from .whitening import SWEEPS, WhitenedLayer
 
 @dataclass(frozen=True, eq=False)
 class CalibratedBasis:
-    """Weights and moments of a network.
+    """Weights and moments of a network's convolutions, from which any rank can be solved for.
 
     Attributes:
-        weights: Path to the weight, output channels first.
+        weights: Path to the weight, output channels first, (O, I, kz, ky, kx).
         calibration: The moments behind the norm.
     """
 
@@ -29,8 +29,8 @@ class CalibratedBasis:
     calibration: Calibration
 
     @classmethod
-    def of(cls, network: nn.Module, calibration: Calibration) -> CalibratedBasis:
-        """Take a network's weights.
+    def from_network(cls, network: nn.Module, calibration: Calibration) -> CalibratedBasis:
+        """The basis of a network's convolutions that a calibration has moments of. Weights are shared, not copied.
 
         Raises:
             SpecError: The calibration belongs to another network.
@@ -51,30 +51,34 @@ class CalibratedBasis:
         return {path: weight.shape for path, weight in self.weights.items()}
 
     def layer(self, path: str) -> WhitenedLayer:
-        """A layer in its norm; made anew with every call."""
+        """The weight of a layer, by its path, in its calibrated norm; made anew with every call."""
         return WhitenedLayer(self.weights[path], self.calibration.layers[path])
 
     def truncated(self, path: str, ranks: tuple[int, int], sweeps: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-        """Core (r, s, kz, ky, kx), output factor (O, r) and input factor (I, s), float32.
+        """Core (r, s, kz, ky, kx), output factor (O, r) and input factor (I, s) of a layer, float32.
 
         Args:
+            path: Of the layer.
+            ranks: (output rank r, input rank s).
             sweeps: Alternations; 0 takes the usual number, for without any the norm is not minimized.
         """
         factors = self.layer(path).truncated(ranks, sweeps or SWEEPS)
         core = factors.core.reshape(*factors.core.shape[:2], *self.weights[path].shape[2:])
         return core.float(), factors.output_factor.float(), factors.input_factor.float()
 
-    def evidence(self, multiple: int, progress: Callable[[float], None] | None = None) -> RankEvidence:
-        """Errors in the logits, relative to their energy, at all ranks that are multiples.
+    def evidence(self, multiple: int, monitor: Monitor | None = None) -> RankEvidence:
+        """Errors of all layers in the logits, relative to the logits' energy.
 
         Args:
-            multiple: Step of the ranks.
-            progress: Called with the fraction done; may raise to stop.
+            multiple: Step of the input ranks that are looked at; output ranks are all looked at.
+            monitor: Hears the fraction of the layers done, and is asked after each whether to stop.
+
+        Raises:
+            Cancelled: The monitor said so.
         """
-        errors = {}
+        monitor, errors = monitor or Monitor(), {}
         for number, (path, weight) in enumerate(self.weights.items(), start=1):
-            found = self.layer(path).errors(rank_steps(weight.shape[1], multiple))
-            errors[path] = {rank: (row / self.calibration.logit_energy).numpy() for rank, row in found.items()}
-            if progress is not None:
-                progress(number / len(self.weights))
+            rows = self.layer(path).errors(rank_steps(weight.shape[1], multiple))
+            errors[path] = {rank: (row / self.calibration.logit_energy).numpy() for rank, row in rows.items()}
+            monitor.fraction(number / len(self.weights))
         return RankEvidence(errors, {})

@@ -8,9 +8,16 @@ from collections.abc import Sequence
 from torch import nn
 
 from ...records.compression import Cost
+from ..trace import Call
 
 
-def dense_cost(conv: nn.Module, calls: Sequence) -> Cost:
+def dense_cost(conv: nn.Module, calls: Sequence[Call]) -> Cost:
+    """Cost of a convolution as it is, for one patch.
+
+    Args:
+        conv: ``Conv3d`` or ``ConvTranspose3d``.
+        calls: Its runs in one forward pass, see ``Trace.calls_of``; without any it costs nothing.
+    """
     if not calls:
         return Cost(0, 0)
     voxels_in, voxels_out = _voxels(calls)
@@ -18,8 +25,15 @@ def dense_cost(conv: nn.Module, calls: Sequence) -> Cost:
     return _cost(conv, sum(parameter.numel() for parameter in conv.parameters()), macs)
 
 
-def tucker_cost(conv: nn.Module, ranks: tuple[int, int], calls: Sequence, merged: bool = False) -> Cost:
-    """Cost of the three layers; with ``merged`` a factor at full rank is part of the core and costs nothing."""
+def tucker_cost(conv: nn.Module, ranks: tuple[int, int], calls: Sequence[Call], merged: bool = False) -> Cost:
+    """Cost of the up to three layers in a convolution's place, for one patch.
+
+    Args:
+        conv: ``Conv3d`` or ``ConvTranspose3d``.
+        ranks: (output rank r, input rank s).
+        calls: Its runs in one forward pass, see ``Trace.calls_of``.
+        merged: A factor at full rank is part of the core and costs nothing.
+    """
     r, s = ranks
     voxels_in, voxels_out = _voxels(calls)
     squeeze = 0 if merged and s == conv.in_channels else conv.in_channels * s
@@ -32,11 +46,11 @@ def tucker_cost(conv: nn.Module, ranks: tuple[int, int], calls: Sequence, merged
 
 
 def _cost(conv: nn.Module, parameters: int, macs: int) -> Cost:
-    """The type of the weights stays."""
+    """The cost of layers whose weights keep the convolution's type."""
     return Cost(parameters, macs, weight_bits=8 * conv.weight.element_size() * parameters)
 
 
-def _voxels(calls: Sequence) -> tuple[int, int]:
+def _voxels(calls: Sequence[Call]) -> tuple[int, int]:
     """Input and output voxels over all calls of a layer."""
     return (
         sum(math.prod(call.input_shape[2:]) for call in calls),

@@ -26,26 +26,26 @@ class TuckerDetails:
     merged: bool = False
 
     @classmethod
-    def of(cls, change: LayerChange) -> TuckerDetails:
-        """What a change says.
+    def from_change(cls, change: LayerChange) -> TuckerDetails:
+        """Read the ``details`` of a change that this method has planned.
 
         Raises:
-            ModelFileError: It says something else than this method writes.
+            ModelFileError: The details are not those of a Tucker compression.
         """
-        found = {**change.details}
-        ranks, sweeps, merged = found.get("ranks"), found.get("sweeps", 0), found.get("merged", False)
-        whole = isinstance(ranks, (list, tuple)) and len(ranks) == 2 and all(_is_count(rank, 1) for rank in ranks)
+        details = {**change.details}
+        ranks, sweeps, merged = details.get("ranks"), details.get("sweeps", 0), details.get("merged", False)
+        is_pair = isinstance(ranks, (list, tuple)) and len(ranks) == 2 and all(_is_count(rank, 1) for rank in ranks)
         if not (
-            (ranks is None or whole) and _is_count(sweeps, 0) and sweeps <= MOST_SWEEPS and isinstance(merged, bool)
+            (ranks is None or is_pair) and _is_count(sweeps, 0) and sweeps <= MOST_SWEEPS and isinstance(merged, bool)
         ):
             raise ModelFileError(
                 f"{excerpt(change.path)}: details of a Tucker compression are ranks (two whole numbers of at least 1, "
-                f"or null), sweeps (a whole number) and merged (true or false); found {excerpt(repr(found))}."
+                f"or null), sweeps (a whole number) and merged (true or false); found {excerpt(repr(details))}."
             )
         return cls(None if ranks is None else tuple(ranks), sweeps, merged)
 
     def to_json(self) -> dict[str, Any]:
-        """The same for ``LayerChange.details``."""
+        """These details in JSON types, for ``LayerChange.details``."""
         return {
             "ranks": None if self.ranks is None else list(self.ranks),
             "sweeps": self.sweeps,
@@ -54,9 +54,10 @@ class TuckerDetails:
 
 
 def layer_words(change: LayerChange) -> str:
-    """Its ranks, as ``8 x 16``: outputs, inputs."""
-    return " x ".join(map(str, TuckerDetails.of(change).ranks))
+    """The ranks of a compressed layer, as ``8 x 16``: output rank, input rank."""
+    return " x ".join(map(str, TuckerDetails.from_change(change).ranks))
 
 
 def _is_count(value: Any, least: int) -> bool:
+    """Whether a value of JSON is a whole number of at least ``least``."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -10,7 +10,14 @@ from .details import TuckerDetails
 
 
 def build(conv: nn.Module, details: TuckerDetails) -> nn.Sequential:
-    """The layers with uninitialized weights; skip_init also leaves the random generator alone."""
+    """The up to three layers that take a convolution's place, with uninitialized weights.
+
+    They are on the device and of the type of its weight, and have its bias; torch's random generators stay as they are.
+
+    Args:
+        conv: ``Conv3d`` or ``ConvTranspose3d``; not changed.
+        details: Ranks, and whether factors at full rank are merged into the core.
+    """
     r, s = details.ranks
     squeezes, expands = outer_layers(conv, details)
     like = {"device": conv.weight.device, "dtype": conv.weight.dtype}
@@ -27,7 +34,7 @@ def build(conv: nn.Module, details: TuckerDetails) -> nn.Sequential:
 
 
 def outer_layers(conv: nn.Module, details: TuckerDetails) -> tuple[bool, bool]:
-    """Whether there is a layer before the core, and one behind it."""
+    """Whether the layers in a convolution's place have a 1x1x1 layer before the core, and one behind it."""
     r, s = details.ranks
     return not (details.merged and s == conv.in_channels), not (details.merged and r == conv.out_channels)
 
@@ -41,9 +48,12 @@ def fill(
     output_factor: torch.Tensor,
     input_factor: torch.Tensor,
 ) -> None:
-    """Write factors into the layers that take a convolution's place.
+    """Write factors into the layers that take a convolution's place, in place.
 
     Args:
+        layers: From :func:`build`, with the same details.
+        conv: The convolution that they replace.
+        details: Its ranks (r, s), and whether factors at full rank are merged.
         core: (r, s, kz, ky, kx).
         output_factor: (O, r).
         input_factor: (I, s).

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ...monitor import Monitor
 from ..calibration import Calibration
 from .basis import Basis, RankEvidence, decompose
 from .calibrated_basis import CalibratedBasis
@@ -21,11 +22,11 @@ Keep = Callable[[Mapping[str, Any], Callable[[], Tensors], Callable[[Tensors], A
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What a plan and its application need of one network.
+    """Evidence and decompositions of one network, by which ranks are planned and factors cut.
 
     Attributes:
-        evidence: What the ranks are decided by; None where the spec does not look at weights.
-        basis: Gives the decompositions, which are too large to be held for several networks at once.
+        evidence: Errors and spectra that the ranks are chosen by; None where the spec does not look at weights.
+        basis: Reads or makes the decompositions, which are too large to be held for several networks at once.
     """
 
     evidence: RankEvidence | None
@@ -37,30 +38,32 @@ def prepare(
     spec: Spec,
     moments: Calibration | None,
     keep: Keep,
-    progress: Callable[[float], None] | None = None,
+    monitor: Monitor | None = None,
 ) -> Material:
     """Decompose a network, as far as a spec asks for it.
 
     Args:
         network: Read only, and held by the material.
+        spec: How far to compress, and by which ranks.
         moments: Of the calibration that the spec names; None: errors are those of the weights alone.
         keep: ``keep(facts, make, read)`` gives ``read(tensors)`` of the tensors that were stored for this network under
             some facts (JSON types), else of what ``make()`` gives, which is stored then.
-        progress: Called with the fraction done; may raise to stop.
+        monitor: Hears the fraction done, and is asked after each layer whether to stop.
 
     Raises:
         SpecError: The network has no weights, or the moments are those of another one.
         UnsupportedModelError: A weight is NaN or infinite.
+        Cancelled: The monitor said so.
     """
     if moments is not None:
-        basis = CalibratedBasis.of(network, moments)
+        basis = CalibratedBasis.from_network(network, moments)
         facts = {"of": "evidence", "calibration": spec.calibration, "rank_multiple": spec.rank_multiple}
         evidence = keep(
-            facts, lambda: basis.evidence(spec.rank_multiple, progress).to_tensors(), RankEvidence.from_tensors
+            facts, lambda: basis.evidence(spec.rank_multiple, monitor).to_tensors(), RankEvidence.from_tensors
         )
         return Material(evidence, lambda: basis)
 
     def plain_basis() -> Basis:
-        return keep({"of": "basis"}, lambda: decompose(network, progress).to_tensors(), Basis.from_tensors)
+        return keep({"of": "basis"}, lambda: decompose(network, monitor).to_tensors(), Basis.from_tensors)
 
     return Material(plain_basis().evidence() if spec.needs_weights else None, plain_basis)

@@ -61,11 +61,13 @@ def plan(
     evidence = _evidence(materials)
     if spec.needs_weights and evidence is None:
         raise SpecError(f"the rank mode {spec.rank_mode!r} looks at the weights: it needs their decomposition")
-    run = trace(network, patch_shape, input_channels)
+    forward_pass = trace(network, patch_shape, input_channels)
     convs = convolutions(network)
     if spec.needs_calibration:
-        return _plan_together(convs, spec, run, evidence)
-    return tuple(_plan_layer(path, conv, spec, run, _ranks(path, conv, spec, evidence)) for path, conv in convs.items())
+        return _plan_together(convs, spec, forward_pass, evidence)
+    return tuple(
+        _plan_layer(path, conv, spec, forward_pass, _ranks(path, conv, spec, evidence)) for path, conv in convs.items()
+    )
 
 
 def apply(
@@ -91,11 +93,11 @@ def apply(
     for change in changes:
         conv = convs.get(change.path)
         if conv is None or type(conv).__name__ != change.kind or tuple(conv.weight.shape) != tuple(change.shape):
-            found = "no such layer" if conv is None else f"{type(conv).__name__} {tuple(conv.weight.shape)}"
+            actual = "no such layer" if conv is None else f"{type(conv).__name__} {tuple(conv.weight.shape)}"
             raise SpecError(
-                f"{shown(change.path)}: planned for a {shown(change.kind)} {shown(change.shape)}, found {found}"
+                f"{shown(change.path)}: planned for a {shown(change.kind)} {shown(change.shape)}, found {actual}"
             )
-        details = TuckerDetails.of(change)
+        details = TuckerDetails.from_change(change)
         if details.ranks is None:
             continue
         if conv.groups != 1 or details.ranks[0] > conv.out_channels or details.ranks[1] > conv.in_channels:
@@ -109,46 +111,46 @@ def apply(
 
 
 def _evidence(materials: Sequence[Material]) -> RankEvidence | None:
-    """What all networks together say of the ranks that they share."""
-    found = [material.evidence for material in materials if material.evidence is not None]
-    return functools.reduce(RankEvidence.plus, found) if found else None
+    """The evidence of all networks that share their ranks, added up; None without any."""
+    evidence = [material.evidence for material in materials if material.evidence is not None]
+    return functools.reduce(RankEvidence.plus, evidence) if evidence else None
 
 
 def _ranks(path: str, conv: nn.Module, spec: Spec, evidence: RankEvidence | None) -> tuple[int, int]:
-    """Ranks of a layer that is looked at alone."""
+    """Ranks (output, input) of one layer by a policy that looks at each layer alone."""
     channels = (conv.out_channels, conv.in_channels)
     if spec.rank_mode not in ("energy", "evbmf") or path not in evidence.spectra:
         return tuple(map(spec.rank, channels))
     taps = math.prod(conv.kernel_size)
-    found = []
+    ranks = []
     for spectrum, size, other in zip(evidence.spectra[path], channels, reversed(channels), strict=True):
         if spec.rank_mode == "energy":
             rank = rank_of_energy(spectrum, spec.rank_ratio)
         else:
             rank = rank_of_evbmf(spectrum, other * taps) if size <= other * taps else size
-        found.append(spec.rounded(max(rank, spec.minimum_rank), size))
-    return tuple(found)
+        ranks.append(spec.rounded(max(rank, spec.minimum_rank), size))
+    return tuple(ranks)
 
 
-def _plan_layer(path: str, conv: nn.Module, spec: Spec, run: Trace, ranks: tuple[int, int]) -> LayerChange:
-    before, after = dense_cost(conv, run.calls_of(path)), tucker_cost(conv, ranks, run.calls_of(path))
-    reason = _why_dense(path, conv, spec, run)
+def _plan_layer(path: str, conv: nn.Module, spec: Spec, forward_pass: Trace, ranks: tuple[int, int]) -> LayerChange:
+    before, after = dense_cost(conv, forward_pass.calls_of(path)), tucker_cost(conv, ranks, forward_pass.calls_of(path))
+    reason = _why_dense(path, conv, spec, forward_pass)
     if reason is None and spec.keep_if_not_cheaper and after.macs >= before.macs:
         reason = f"not cheaper: {after.macs} MACs at ranks {ranks}, {before.macs} dense"
     return _change(path, conv, before, None if reason else (ranks, after), reason, 0 if reason else spec.sweeps)
 
 
-def _why_dense(path: str, conv: nn.Module, spec: Spec, run: Trace) -> str | None:
-    """What keeps a layer from being compressed at any rank."""
-    if not run.calls_of(path):
+def _why_dense(path: str, conv: nn.Module, spec: Spec, forward_pass: Trace) -> str | None:
+    """Why a layer stays dense at any rank; None where it may be compressed."""
+    if not forward_pass.calls_of(path):
         return "takes no part in the forward pass"
     if not conv.weight.is_floating_point():
         return f"its weights are {str(conv.weight.dtype).removeprefix('torch.')}"
     if conv.groups != 1:
         return f"grouped convolution (groups = {conv.groups})"
-    if spec.keep_stem_and_head and path == run.stem:
+    if spec.keep_stem_and_head and path == forward_pass.stem:
         return "first layer"
-    if spec.keep_stem_and_head and path in run.heads:
+    if spec.keep_stem_and_head and path in forward_pass.heads:
         return "output layer"
     if spec.keep_pointwise and math.prod(conv.kernel_size) == 1:
         return "1x1x1 convolution"
@@ -156,45 +158,46 @@ def _why_dense(path: str, conv: nn.Module, spec: Spec, run: Trace) -> str | None
 
 
 def _plan_together(
-    convs: dict[str, nn.Module], spec: Spec, run: Trace, evidence: RankEvidence
+    convs: dict[str, nn.Module], spec: Spec, forward_pass: Trace, evidence: RankEvidence
 ) -> tuple[LayerChange, ...]:
-    """Spread the budget over the layers."""
-    dense = {path: dense_cost(conv, run.calls_of(path)) for path, conv in convs.items()}
-    reasons = {path: _why_dense(path, conv, spec, run) for path, conv in convs.items()}
+    """Changes of all layers, the budget spread over them so that their errors' sum is smallest."""
+    dense = {path: dense_cost(conv, forward_pass.calls_of(path)) for path, conv in convs.items()}
+    reasons = {path: _why_dense(path, conv, spec, forward_pass) for path, conv in convs.items()}
     counted = operator.attrgetter(spec.budget)
     choices = {
         path: [Choice(None, counted(dense[path]), 0.0)]
-        + ([] if reasons[path] else _choices(path, conv, spec, run, evidence))
+        + ([] if reasons[path] else _choices(path, conv, spec, forward_pass, evidence))
         for path, conv in convs.items()
     }
-    picked = allocate(choices, _budget(convs, spec, run))
+    picked = allocate(choices, _budget(convs, spec, forward_pass))
     uniform = _uniform_choices(convs, choices, spec)
-    if total_cost(uniform) <= _budget(convs, spec, run) and total_error(uniform) < total_error(picked):
+    if total_cost(uniform) <= _budget(convs, spec, forward_pass) and total_error(uniform) < total_error(picked):
         picked = uniform
     changes = []
     for path, conv in convs.items():
         ranks = picked[path].ranks
         reason = reasons[path] or (None if ranks else "an error here costs more than what it saves")
-        cost = ranks and (ranks, tucker_cost(conv, ranks, run.calls_of(path), merged=True))
+        cost = ranks and (ranks, tucker_cost(conv, ranks, forward_pass.calls_of(path), merged=True))
         changes.append(_change(path, conv, dense[path], cost, reason, 0, merged=ranks is not None))
     return tuple(changes)
 
 
-def _choices(path: str, conv: nn.Module, spec: Spec, run: Trace, evidence: RankEvidence) -> list[Choice]:
+def _choices(path: str, conv: nn.Module, spec: Spec, forward_pass: Trace, evidence: RankEvidence) -> list[Choice]:
+    """Every rank pair of a layer that costs less than the layer as it is."""
     counted = operator.attrgetter(spec.budget)
-    calls, most = run.calls_of(path), counted(dense_cost(conv, run.calls_of(path)))
-    found = []
+    calls, most = forward_pass.calls_of(path), counted(dense_cost(conv, forward_pass.calls_of(path)))
+    choices = []
     for input_rank in rank_steps(conv.in_channels, spec.rank_multiple):
         for output_rank in rank_steps(conv.out_channels, spec.rank_multiple):
             ranks = (output_rank, input_rank)
             cost = counted(tucker_cost(conv, ranks, calls, merged=True))
             if cost < most:
-                found.append(Choice(ranks, cost, float(evidence.errors[path][input_rank][output_rank])))
-    return found
+                choices.append(Choice(ranks, cost, float(evidence.errors[path][input_rank][output_rank])))
+    return choices
 
 
 def _uniform_choices(convs: dict[str, nn.Module], choices: dict[str, list[Choice]], spec: Spec) -> dict[str, Choice]:
-    """What the same ratio in every layer would pick of the same choices."""
+    """The choices that the same rank ratio in every layer amounts to."""
     relative = dataclasses.replace(spec, rank_mode="relative", calibration=None)
     picked = {}
     for path, conv in convs.items():
@@ -203,13 +206,13 @@ def _uniform_choices(convs: dict[str, nn.Module], choices: dict[str, list[Choice
     return picked
 
 
-def _budget(convs: dict[str, nn.Module], spec: Spec, run: Trace) -> int:
+def _budget(convs: dict[str, nn.Module], spec: Spec, forward_pass: Trace) -> int:
     """MACs or parameters of the paper's ranks at this ratio, layers that would get dearer dense."""
     paper = Spec.paper(spec.rank_ratio, spec.minimum_rank)
     counted = operator.attrgetter(spec.budget)
     total = 0
     for path, conv in convs.items():
-        calls = run.calls_of(path)
+        calls = forward_pass.calls_of(path)
         dense = counted(dense_cost(conv, calls))
         ranks = (paper.rank(conv.out_channels), paper.rank(conv.in_channels))
         possible = calls and conv.groups == 1

@@ -16,19 +16,20 @@ RANK_HELP = (
 
 
 def add_options(parser: argparse.ArgumentParser, strength: bool = True) -> None:
-    """Add them to a command.
+    """Add the options of Tucker compression to a command.
 
     Args:
-        strength: False leaves out how far to compress, for a command that tries several.
+        parser: Of the command; changed in place.
+        strength: False leaves out how far to compress, for a command that tries several strengths.
     """
     if strength:
         parser.add_argument("--rank", type=real, metavar="RATIO", help=RANK_HELP)
-    known = {name: policy.words for name, policy in POLICIES.items() if policy.of_options}
+    explanations = {name: policy.explanation for name, policy in POLICIES.items() if policy.is_option}
     parser.add_argument(
         "--policy",
-        choices=tuple(known),
+        choices=tuple(explanations),
         default="auto",
-        help=f"where the ranks come from. {'; '.join(f'{name}: {words}' for name, words in known.items())} "
+        help=f"where the ranks come from. {'; '.join(f'{name}: {text}' for name, text in explanations.items())} "
         "(default: %(default)s)",
     )
     parser.add_argument(
@@ -44,9 +45,10 @@ def add_options(parser: argparse.ArgumentParser, strength: bool = True) -> None:
 
 
 def spec_of(options: argparse.Namespace, strength: float | None = None) -> Spec | None:
-    """The compression that was typed; None where none was asked for.
+    """The compression that options of the command line ask for; None where they ask for none.
 
     Args:
+        options: As the parser that :func:`add_options` changed has read them.
         strength: Rank ratio; None takes the one of the options.
 
     Raises:

@@ -11,21 +11,21 @@ from .spec import AUTO, PAPER, Spec
 
 @dataclass(frozen=True)
 class Policy:
-    """One way.
+    """One named way to choose the ranks.
 
     Attributes:
-        words: What it does, for people.
+        explanation: What it does, for people.
         settings: Fields of ``Spec`` beside the ratio.
         calibrated: Whether it is meant to be calibrated.
         default_strength: Rank ratio where none is named; None: there is no compression then.
-        of_options: Whether the option ``--policy`` has it; what lacks it is said by another option.
+        is_option: Whether the option ``--policy`` offers it; the others are chosen by other options.
     """
 
-    words: str
+    explanation: str
     settings: dict[str, Any] = field(default_factory=dict)
     calibrated: bool = False
     default_strength: float | None = None
-    of_options: bool = True
+    is_option: bool = True
 
 
 PAPER_RATIO = 0.3  # the Tucker paper's recommendation
@@ -36,7 +36,7 @@ POLICIES = {
         default_strength=PAPER_RATIO,
     ),
     "uniform": Policy("the same ratio in every layer, multiples of 8"),
-    "weights": Policy("the ratio's budget spread by the weights alone", AUTO, of_options=False),  # --calibrate none
+    "weights": Policy("the ratio's budget spread by the weights alone", AUTO, is_option=False),  # --calibrate none
     "auto": Policy(
         "the ratio's budget, spread over the layers so that the output changes least, by a calibration on the volume "
         "where there is one",
@@ -64,5 +64,5 @@ def policy_spec(name: str, strength: float, comparable: bool = False, **settings
     """
     if name not in POLICIES:
         raise SpecError(f"Unknown policy {name!r}; known: {', '.join(POLICIES)}.")
-    more = {"keep_if_not_cheaper": True} if comparable else {}
-    return Spec(strength, **{**POLICIES[name].settings, **more, **settings})
+    budget = {"keep_if_not_cheaper": True} if comparable else {}
+    return Spec(strength, **{**POLICIES[name].settings, **budget, **settings})

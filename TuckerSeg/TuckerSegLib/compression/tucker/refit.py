@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import SpecError
+from ...monitor import Monitor
 from ...records.compression import LayerChange
 from ..calibration import Calibration, LayerMoments, tells_taps_apart
 from ..layers import convolutions
@@ -31,7 +32,7 @@ MOST_UNKNOWNS = 3456  # of a regression per output channel: 128 channels of a 3x
 
 @dataclass(frozen=True, eq=False)
 class _Target:
-    """What the original network gives at sampled positions of one layer.
+    """Outputs of one layer of the original network at sampled positions.
 
     Attributes:
         positions: One tensor (N,) per patch.
@@ -53,48 +54,48 @@ def refit_network(
     patches: Sequence[Tensor],
     held_back: int,
     seed: int = 0,
-    progress: Callable[[float], None] | None = None,
+    monitor: Monitor | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Fit the compressed layers of a network anew, in place.
 
     Needs the memory of all patches in one pass without gradients.
 
     Args:
-        original: What is to be like; in evaluation mode, not changed.
+        original: The network whose outputs are to be matched; in evaluation mode, not changed.
         compressed: Made of it by ``tucker.apply`` with these changes.
         changes: Of ``tucker.plan``.
         calibration: Of the original: how much an error of each output matters.
         patches: (1, C, Z, Y, X) each, all of one shape.
         held_back: How many of the last patches are measured on and not fitted to.
         seed: Of the sampled positions.
-        progress: Called with the fraction of the layers done; may raise to stop.
+        monitor: Hears the fraction of the layers done, and is asked after each whether to stop.
 
     Returns:
         Path of a layer to its relative squared output error on the held-back patches, before and after.
 
     Raises:
         SpecError: Fewer than one patch to fit to or to measure on.
+        Cancelled: The monitor said so.
     """
     if not 0 < held_back < len(patches):
         raise SpecError(
             f"a refit fits to some patches and measures on others; found {len(patches)}, {held_back} of them held back"
         )
-    convs = convolutions(original)
-    details = {change.path: TuckerDetails.of(change) for change in changes}
-    wanted = {path: each for path, each in details.items() if each.ranks is not None}
-    targets = _targets({path: convs[path] for path in wanted}, original, patches, seed)
-    found: dict[str, tuple[float, float]] = {}
+    monitor, convs = monitor or Monitor(), convolutions(original)
+    planned = {change.path: TuckerDetails.from_change(change) for change in changes}
+    compressed_layers = {path: details for path, details in planned.items() if details.ranks is not None}
+    targets = _targets({path: convs[path] for path in compressed_layers}, original, patches, seed)
+    errors: dict[str, tuple[float, float]] = {}
     handles = []
-    for path, details in wanted.items():
+    for path, details in compressed_layers.items():
         layers = compressed.get_submodule(path)
 
         def visit(module, inputs, path=path, details=details, layers=layers):
-            if path in found:
+            if path in errors:
                 return
             fitting = _Fitting(convs[path], layers, details, calibration.layers[path], targets.pop(path))
-            found[path] = fitting.improve(inputs[0], held_back)
-            if progress is not None:
-                progress(len(found) / len(wanted))
+            errors[path] = fitting.improve(inputs[0], held_back)
+            monitor.fraction(len(errors) / len(compressed_layers))
 
         handles.append(layers.register_forward_pre_hook(visit))
     try:
@@ -102,11 +103,11 @@ def refit_network(
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return errors
 
 
 class _Fitting:
-    """One layer whose inputs have arrived."""
+    """The fit of one compressed layer to a target, behind inputs that have arrived."""
 
     def __init__(
         self, conv: nn.Module, layers: nn.Sequential, details: TuckerDetails, moments: LayerMoments, target: _Target
@@ -125,7 +126,7 @@ class _Fitting:
         if self._target.centered:
             read = [values - values.mean(dim=0) for values in read]
             expected = [values - values.mean(dim=0) for values in expected]
-        kept = [parameter.clone() for parameter in self._layers.parameters()]
+        former_values = [parameter.clone() for parameter in self._layers.parameters()]
         before = self._error(read[-held_back:], expected[-held_back:])
         factors = self._factors(torch.cat(read[:-held_back]).double(), torch.cat(expected[:-held_back]).double())
         if factors is None:
@@ -134,7 +135,7 @@ class _Fitting:
         after = self._error(read[-held_back:], expected[-held_back:])
         if after < before:
             return before, after
-        for parameter, value in zip(self._layers.parameters(), kept, strict=True):
+        for parameter, value in zip(self._layers.parameters(), former_values, strict=True):
             parameter.copy_(value)
         return before, before
 
@@ -146,8 +147,8 @@ class _Fitting:
             moment, solution = _ridge(read, expected, self._as_regression(self._weight))
             weight = self._from_regression(solution)
             layer = WhitenedLayer(weight, LayerMoments(moment, self._outputs_moment, None))
-            found = layer.truncated(ranks)
-            return found.core.reshape(*ranks, *kernel), found.output_factor, found.input_factor
+            factors = layer.truncated(ranks)
+            return factors.core.reshape(*ranks, *kernel), factors.output_factor, factors.input_factor
         # Too many taps to tell apart: behind the input factor as it is, there are fewer
         input_factor = self._input_factor()
         s = input_factor.shape[1]
@@ -158,11 +159,11 @@ class _Fitting:
         moment, solution = _ridge(behind, expected, anchor)
         weight = solution.reshape(len(solution), s, *kernel)
         layer = WhitenedLayer(weight, LayerMoments(moment, self._outputs_moment, None))
-        found = layer.truncated((ranks[0], s))
-        return found.core.reshape(*ranks, *kernel), found.output_factor, input_factor @ found.input_factor
+        factors = layer.truncated((ranks[0], s))
+        return factors.core.reshape(*ranks, *kernel), factors.output_factor, input_factor @ factors.input_factor
 
     def _input_factor(self) -> Tensor:
-        """(I, s) of the layers as they are."""
+        """The input factor (I, s) of the layers as they are."""
         if not outer_layers(self._conv, self._details)[0]:
             return torch.eye(self._conv.in_channels, dtype=torch.float64)
         return self._layers[0].weight.flatten(1).T.double()
@@ -170,22 +171,24 @@ class _Fitting:
     def _error(self, read: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
         """Squared error of the outputs in the calibrated norm, relative to theirs."""
         weight = self._as_regression(composed(self._layers, self._conv, self._details)).float()
-        lost = total = 0.0
-        for values, wanted in zip(read, expected, strict=True):
-            lost += self._energy(values @ weight.T - wanted)
-            total += self._energy(wanted)
-        return lost / total if total else 0.0
+        error = total = 0.0
+        for values, outputs in zip(read, expected, strict=True):
+            error += self._energy(values @ weight.T - outputs)
+            total += self._energy(outputs)
+        return error / total if total else 0.0
 
     def _energy(self, outputs: Tensor) -> float:
+        """Squared norm of outputs (N, O) or (N, O taps) in the calibrated norm."""
         outputs = outputs.double().reshape(len(outputs), self._conv.out_channels, -1).transpose(1, 2).flatten(0, 1)
         return float(((outputs.T @ outputs) * self._outputs_moment).sum())
 
     def _as_regression(self, weight: Tensor) -> Tensor:
-        """(O, I, kz, ky, kx) as rows of outputs: (O, I taps), or (O taps, I) where taps make outputs of their own."""
+        """A weight as rows of outputs: (O, I taps), or (O taps, I) where taps make outputs of their own."""
         weight = weight.double()
         return weight.flatten(2).transpose(1, 2).flatten(0, 1) if self._conv.transposed else weight.flatten(1)
 
     def _from_regression(self, rows: Tensor) -> Tensor:
+        """The weight (O, I, kz, ky, kx) of rows that :meth:`_as_regression` gives."""
         conv = self._conv
         if conv.transposed:
             rows = rows.reshape(conv.out_channels, -1, conv.in_channels).transpose(1, 2)
@@ -202,13 +205,14 @@ def _ridge(read: Tensor, expected: Tensor, anchor: Tensor) -> tuple[Tensor, Tens
 
 
 def _output_first(weight: Tensor, conv: nn.Module) -> Tensor:
+    """A convolution's weight with the output channels first."""
     return weight.transpose(0, 1) if conv.transposed else weight
 
 
 def _targets(
     convs: dict[str, nn.Module], network: nn.Module, patches: Sequence[Tensor], seed: int
 ) -> dict[str, _Target]:
-    """One pass per patch through the original, sampling."""
+    """Path to the outputs that one pass per patch through the original gives at sampled positions."""
     generator = torch.Generator().manual_seed(seed)
     targets = {path: _Target([], []) for path in convs}
 
@@ -233,11 +237,11 @@ def _targets(
 
 
 def _outputs_at(conv: nn.Module, output: Tensor, positions: Tensor) -> Tensor:
-    """(N, O), or (N, O taps) of a transposed convolution; without bias."""
-    found = output[0] if conv.bias is None else output[0] - conv.bias[:, None, None, None]
+    """Outputs at sampled positions, (N, O), or (N, O taps) of a transposed convolution; without bias."""
+    values = output[0] if conv.bias is None else output[0] - conv.bias[:, None, None, None]
     if conv.transposed:
-        channels, *sizes = found.shape
+        channels, *sizes = values.shape
         kz, ky, kx = conv.kernel_size
-        found = found.reshape(channels, sizes[0] // kz, kz, sizes[1] // ky, ky, sizes[2] // kx, kx)
-        found = found.permute(0, 2, 4, 6, 1, 3, 5).reshape(channels * kz * ky * kx, -1)
-    return found.flatten(1)[:, positions].T
+        values = values.reshape(channels, sizes[0] // kz, kz, sizes[1] // ky, ky, sizes[2] // kx, kx)
+        values = values.permute(0, 2, 4, 6, 1, 3, 5).reshape(channels * kz * ky * kx, -1)
+    return values.flatten(1)[:, positions].T

@@ -25,7 +25,7 @@ PAPER = {
 
 @dataclass(frozen=True)
 class Spec:
-    """How far to compress.
+    """How far to compress by Tucker-2 decomposition: ranks of all layers, and which layers stay dense.
 
     Attributes:
         rank_ratio: Rank / channels, above 0 up to 1. With the default policy 1 keeps the network as it is.
@@ -42,6 +42,11 @@ class Spec:
         keep_pointwise: Leave other 1x1x1 convolutions (projections of residual blocks) dense.
         keep_if_not_cheaper: Leave a layer dense whose compressed form takes no fewer MACs.
         sweeps: Sweeps of higher-order orthogonal iteration after truncation.
+
+    Example:
+        >>> TuckerSpec(rank_ratio=0.33)
+        >>> TuckerSpec.at(0.5)  # as --rank 0.5
+        >>> TuckerSpec.paper(0.3)
     """
 
     VERSION: ClassVar[int] = 1
@@ -82,17 +87,23 @@ class Spec:
 
     @classmethod
     def at(cls, strength: float) -> Spec:
-        """What a mere rank ratio stands for; at 1 the network stays as it is."""
+        """The spec that a rank ratio alone stands for: its budget, spread over the layers; 1 keeps the network."""
         return cls(strength, **AUTO)
 
     @classmethod
     def paper(cls, rank_ratio: float, minimum_rank: int = 8, rank_mode: str = "relative") -> Spec:
-        """The Tucker paper's policy (arXiv:2404.09683): every convolution replaced, ranks not rounded."""
+        """The Tucker paper's policy (arXiv:2404.09683): every convolution replaced, ranks not rounded.
+
+        Args:
+            rank_ratio: Rank / channels, above 0 up to 1; the paper recommends 0.3.
+            minimum_rank: No rank falls below it.
+            rank_mode: ``relative``, or ``fixed``: minimum_rank in every layer.
+        """
         return cls(rank_ratio, rank_mode=rank_mode, minimum_rank=minimum_rank, **PAPER)
 
     @property
     def strength(self) -> float:
-        """The rank ratio."""
+        """What a slider shows: the rank ratio."""
         return self.rank_ratio
 
     def with_strength(self, strength: float) -> Spec:
@@ -101,7 +112,7 @@ class Spec:
 
     @property
     def needs_weights(self) -> bool:
-        """Whether the ranks are decided by what decompositions say."""
+        """Whether the ranks are chosen by decompositions of the weights."""
         return self.rank_mode in ("energy", "evbmf") or self.needs_calibration
 
     @property
@@ -119,22 +130,21 @@ class Spec:
         return replace(self, rank_mode="relative", calibration=None, rank_multiple=1)
 
     def rank(self, channels: int) -> int:
-        """The rank of a mode with so many channels."""
+        """The rank, by rank_ratio or minimum_rank, of a mode with a number of channels."""
         # The small number keeps 100 * 0.55 = 55.00000000000001 from rising to 56.
-        wanted = self.minimum_rank if self.rank_mode == "fixed" else math.ceil(channels * self.rank_ratio - 1e-9)
-        wanted = max(self.minimum_rank, wanted)
-        return self.rounded(wanted, channels)
+        rank = self.minimum_rank if self.rank_mode == "fixed" else math.ceil(channels * self.rank_ratio - 1e-9)
+        return self.rounded(max(self.minimum_rank, rank), channels)
 
-    def rounded(self, wanted: int, channels: int) -> int:
-        """The nearest multiple of rank_multiple, at least one; all channels where that many are wanted."""
-        if wanted >= channels:
+    def rounded(self, rank: int, channels: int) -> int:
+        """A rank rounded to the nearest multiple of rank_multiple, at least one multiple and at most all channels."""
+        if rank >= channels:
             return channels
-        nearest = math.floor(wanted / self.rank_multiple + 0.5) * self.rank_multiple
+        nearest = math.floor(rank / self.rank_multiple + 0.5) * self.rank_multiple
         return min(channels, max(self.rank_multiple, nearest))
 
 
 def describe(spec: Spec, changes: Sequence[LayerChange]) -> str:
-    """What was done, in words."""
+    """A compression in a few words: rank, how the ranks were chosen, and how many layers were changed."""
     fixed = spec.rank_mode == "fixed"
     rank = f"at fixed rank {spec.minimum_rank}" if fixed else f"at rank {spec.rank_ratio:.2f}"
     how = {"auto": "calibrated" if spec.calibration else "by weights alone"}.get(spec.rank_mode, spec.rank_mode)

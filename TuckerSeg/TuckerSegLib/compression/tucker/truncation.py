@@ -18,25 +18,25 @@ from .whitening import INPUT_RIDGE, OUTPUT_RIDGE
 def truncation_errors(
     layer: LayerBasis, output_ranks: Sequence[int], input_ranks: Sequence[int]
 ) -> tuple[Tensor, float]:
-    """Squared Frobenius errors: the energy of the core's entries that are cut away.
+    """Squared Frobenius errors of a layer's weight at all pairs of ranks: the energy of the core that is cut away.
 
     Args:
         layer: The decomposition.
         output_ranks, input_ranks: Each 1 to the number of channels.
 
     Returns:
-        (output ranks, input ranks), and the weight's squared norm; float64.
+        Errors (output ranks, input ranks) and the weight's squared norm in the same unit; float64.
     """
-    kept = layer.core.double().square().flatten(2).sum(dim=2).cumsum(0).cumsum(1)
-    energy = kept[-1, -1]
-    lost = (energy - kept).clamp(min=0)
-    return lost[_places(output_ranks)][:, _places(input_ranks)], float(energy)
+    kept_energy = layer.core.double().square().flatten(2).sum(dim=2).cumsum(0).cumsum(1)
+    energy = kept_energy[-1, -1]
+    errors = (energy - kept_energy).clamp(min=0)
+    return errors[_places(output_ranks)][:, _places(input_ranks)], float(energy)
 
 
 def calibrated_truncation_errors(
     layer: LayerBasis, moments: LayerMoments, output_ranks: Sequence[int], input_ranks: Sequence[int]
 ) -> tuple[Tensor, float]:
-    """The same in the norm of a calibration, that of ``WhitenedLayer.error_of``.
+    """Squared errors of a layer's weight at all pairs of ranks in a calibration's norm, as ``WhitenedLayer.error_of``.
 
     The norm mixes what is kept with what is cut away. For one input rank its sums over all leading blocks are
     cumulative sums of one matrix.
@@ -47,7 +47,7 @@ def calibrated_truncation_errors(
         output_ranks, input_ranks: Each 1 to the number of channels.
 
     Returns:
-        (output ranks, input ranks), and the weight's squared norm; float64.
+        Errors (output ranks, input ranks) and the weight's squared norm in the same unit; float64.
     """
     core, factor = layer.core.double().flatten(2), layer.input_factor.double()
     outputs = layer.output_factor.double()
@@ -80,4 +80,5 @@ def _ridged(moment: Tensor, ridge: float) -> Tensor:
 
 
 def _places(ranks: Sequence[int]) -> Tensor:
+    """Indices of ranks, which begin at 1."""
     return torch.tensor(ranks) - 1

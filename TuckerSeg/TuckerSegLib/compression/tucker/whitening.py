@@ -27,7 +27,7 @@ _TINY = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """``W[o, i] = sum over r, s of output_factor[o, r] core[r, s] input_factor[i, s]``.
+    """Tucker-2 factors of a weight: ``W[o, i] = sum over r, s of output_factor[o, r] core[r, s] input_factor[i, s]``.
 
     Attributes:
         core: (r, s, taps).
@@ -42,7 +42,7 @@ class Factors:
     error: float
 
     def rebuilt(self) -> Tensor:
-        """(O, I, taps)."""
+        """The weight (O, I, taps) that the factors stand for."""
         return torch.einsum("or,rsk,is->oik", self.output_factor, self.core, self.input_factor)
 
 
@@ -66,7 +66,7 @@ class WhitenedLayer:
         self._whitened_factor = self._leading_inputs()
 
     def errors(self, input_ranks: Sequence[int]) -> dict[int, Tensor]:
-        """Squared error for every output rank, without sweeps.
+        """Squared errors of the weight at every output rank, in the calibrated norm, without sweeps.
 
         Args:
             input_ranks: Each 1 to I.
@@ -74,21 +74,25 @@ class WhitenedLayer:
         Returns:
             Input rank to errors (O + 1,), index = output rank; rank 0 costs the whole layer.
         """
-        found = {}
+        errors = {}
         for rank in input_ranks:
             _, whitened, _ = self._regression(self._whitened_factor[:, :rank])
-            kept = torch.linalg.eigvalsh(whitened @ whitened.T).flip(0).clamp(min=0).cumsum(0)
-            found[rank] = torch.cat([kept.new_zeros(1), kept]).neg().add(self.energy).clamp(min=0)
-        return found
+            kept_energy = torch.linalg.eigvalsh(whitened @ whitened.T).flip(0).clamp(min=0).cumsum(0)
+            errors[rank] = torch.cat([kept_energy.new_zeros(1), kept_energy]).neg().add(self.energy).clamp(min=0)
+        return errors
 
     def error_of(self, weight: Tensor) -> float:
-        """Squared error of a weight (O, I, ...) that takes the place of this one."""
+        """Squared error, in the calibrated norm, of another weight (O, I, ...) in the place of this one."""
         return self._norm(torch.einsum("ab,bik->aik", self._out, self.weight - weight.double().flatten(2)))
 
     def truncated(self, ranks: tuple[int, int], sweeps: int = SWEEPS) -> Factors:
         """The best factors found at these ranks.
 
         Starts from the whitened and from the plain decomposition, so that it is never worse than either.
+
+        Args:
+            ranks: (output rank r, input rank s).
+            sweeps: How often output and input factors are solved for in turn after the start.
 
         Raises:
             SpecError: A rank lies outside 1 to the number of channels.
@@ -100,10 +104,11 @@ class WhitenedLayer:
         starts = [self._whitened_factor[:, :s]]
         if s < self.inputs:
             starts.append(_leading(self.weight.transpose(0, 1).flatten(1))[:, :s])
-        found = [self._alternate(start, r, sweeps if self._tells_taps else 0) for start in starts]
-        return min(found, key=lambda factors: factors.error)
+        candidates = [self._alternate(start, r, sweeps if self._tells_taps else 0) for start in starts]
+        return min(candidates, key=lambda factors: factors.error)
 
     def _alternate(self, input_factor: Tensor, r: int, sweeps: int) -> Factors:
+        """Factors at output rank r, solved for in turn from an input factor (I, s) on."""
         for sweep in range(sweeps + 1):
             solution, whitened, _ = self._regression(input_factor)
             output_factor = torch.linalg.eigh(whitened @ whitened.T)[1].flip(1)[:, :r]
@@ -122,7 +127,7 @@ class WhitenedLayer:
         return Factors(core, output_factor, input_factor, self.error_of(rebuilt))
 
     def _regression(self, input_factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What is best behind an input factor (I, s).
+        """The weight behind an input factor (I, s) that is best without a restriction of its output rank.
 
         Returns:
             The unrestricted solution (O, s, taps); the same in whitened coordinates, flattened to a matrix of O
@@ -160,12 +165,14 @@ class WhitenedLayer:
         return torch.linalg.solve_triangular(self._lower.T, _leading(whitened), upper=True)
 
     def _channel_moment(self) -> Tensor:
+        """The input moment over channels alone, (I, I)."""
         if not self._tells_taps:
             return self._moment
         blocks = self._moment.reshape(self.inputs, self.taps, self.inputs, self.taps)
         return torch.einsum("ikjk->ij", blocks) / self.taps
 
     def _norm(self, scaled: Tensor) -> float:
+        """Squared calibrated norm of a weight (O, I, taps) that the output moment's root was applied to."""
         if self._tells_taps:
             flat = scaled.flatten(1)
             return float(((flat @ self._moment) * flat).sum())
@@ -186,5 +193,5 @@ def _root(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _leading(rows: Tensor) -> Tensor:
-    """Left singular vectors, the largest first."""
+    """Left singular vectors of a matrix as columns, that of the largest singular value first."""
     return torch.linalg.eigh(rows @ rows.T)[1].flip(1)

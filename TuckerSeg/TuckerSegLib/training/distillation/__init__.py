@@ -1,4 +1,5 @@
 """Label-free repair: a compressed network learns its original's outputs on crops of unlabeled volumes.
 
-``settings.py`` is what is asked and what came of it, ``loss.py`` what is minimized, ``distillation.py`` the loop.
+``settings.py`` has the settings and the record of a repair, ``examples.py`` the crops, ``loss.py`` the loss, and
+``loop.py`` the training loop.
 """

@@ -23,7 +23,7 @@ NOISE = (0.0, 0.1)
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Where crops come from.
+    """Volumes that training crops are drawn from.
 
     Attributes:
         volumes: Normalized and resampled, (C, Z, Y, X) each.
@@ -36,7 +36,7 @@ class Examples:
     sizes: Sequence[int]
 
     def draw(self, generator: torch.Generator) -> Tensor:
-        """One crop, (1, C, Z, Y, X); zeros where the volume ends."""
+        """Draw one crop (1, C, Z, Y, X), changed at random or not; zeros where the volume ends."""
         shares = torch.tensor(self.shares, dtype=torch.float64)
         data = self.volumes[int(torch.multinomial(shares, 1, generator=generator))]
         if _between((0, 1), generator) < CHANGED:
@@ -44,12 +44,14 @@ class Examples:
         return padded(random_crop(data, self.sizes, generator), self.sizes)[None].clone()
 
     def _changed(self, data: Tensor, generator: torch.Generator) -> Tensor:
+        """A crop with random zoom, contrast, brightness and noise."""
         zooms = [_between(ZOOM, generator) for _ in range(3)]
         if _between((0, 1), generator) < 0.5:
             zooms = zooms[:1] * 3
-        wanted = [max(1, round(size / zoom)) for size, zoom in zip(self.sizes, zooms)]
-        crop = random_crop(data, wanted, generator)
-        sizes = [min(size, max(1, round(had * zoom))) for size, had, zoom in zip(self.sizes, crop.shape[1:], zooms)]
+        source_sizes = [max(1, round(size / zoom)) for size, zoom in zip(self.sizes, zooms)]
+        crop = random_crop(data, source_sizes, generator)
+        zoomed = [max(1, round(length * zoom)) for length, zoom in zip(crop.shape[1:], zooms)]
+        sizes = [min(size, length) for size, length in zip(self.sizes, zoomed)]
         crop = torch.nn.functional.interpolate(crop[None], size=sizes, mode="trilinear")[0]
         crop = crop * _between(CONTRAST, generator) + _between(BRIGHTNESS, generator)
         if _between((0, 1), generator) < NOISY:
@@ -58,5 +60,6 @@ class Examples:
 
 
 def _between(limits: tuple[float, float], generator: torch.Generator) -> float:
+    """A random number, equally distributed."""
     low, high = limits
     return low + (high - low) * float(torch.rand((), generator=generator))

@@ -1,4 +1,4 @@
-"""The loop: a compressed network is trained on its original's outputs (Hinton et al. 2015, arXiv:1503.02531).
+"""The training loop of a repair: a network learns its original's outputs (Hinton et al. 2015, arXiv:1503.02531).
 
 Crops are drawn by step number and seed, so an interrupted repair goes on exactly where it was.
 """
@@ -25,7 +25,7 @@ from ...monitor import Monitor
 from ...records.serialization import from_json, to_json
 from ...tensor_file import read_tensors, write_tensors
 from ..device import training_device
-from ..tensor_states import moments_of, put_moments, put_tensors, sha256_of, taking_state_of, tensors_of
+from ..tensor_states import moments_of, put_moments, put_tensors, reporting_damage_of, sha256_of, tensors_of
 from .loss import balanced_voxels, distillation_loss
 from .settings import RepairRecord, RepairSettings
 
@@ -39,8 +39,8 @@ DrawCrop = Callable[[torch.Generator], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Pupil:
-    """A network without its head, and its head.
+class SplitNetwork:
+    """A network in two parts: all but its head, and its head, which is linear.
 
     Attributes:
         network: From (1, C, Z, Y, X) to features (1, F, Z, Y, X), or to logits.
@@ -54,22 +54,22 @@ class Pupil:
         """Logits (L, N) of what the network gives in N voxels, (F, N)."""
         return features if self.head is None else self.head(features)
 
-    def to(self, device: torch.device) -> Pupil:
-        """A copy on another device; this one stays as it is."""
-        return Pupil(_copied(self.network, device), None if self.head is None else self.head.to(device))
+    def to(self, device: torch.device) -> SplitNetwork:
+        """A copy of both parts on a device; this one stays as it is."""
+        return SplitNetwork(_copied(self.network, device), None if self.head is None else self.head.to(device))
 
 
 @dataclass(frozen=True, eq=False)
 class Repaired:
-    """The network with the best weights, in evaluation mode and without gradients; and what was done."""
+    """A repaired network with the best weights, in evaluation mode and without gradients; and the record."""
 
     network: nn.Module
     record: RepairRecord
 
 
 def repair_network(
-    compressed: Pupil,
-    original: Pupil,
+    compressed: SplitNetwork,
+    original: SplitNetwork,
     draw_crop: DrawCrop,
     held_back: Sequence[Tensor],
     settings: RepairSettings,
@@ -85,7 +85,7 @@ def repair_network(
 
     Args:
         compressed: A copy of its network is trained; its head stays as it is.
-        original: What it is to be like; not changed.
+        original: Whose outputs it learns; not changed.
         draw_crop: Gives a crop (1, C, Z, Y, X) for a generator.
         held_back: Crops to measure on, never trained on.
         settings: How.
@@ -101,7 +101,7 @@ def repair_network(
         Cancelled: The monitor said so.
     """
     monitor = (monitor or Monitor()).begin(STAGE)
-    run = _Run(compressed, original, draw_crop, held_back, settings, device)
+    run = _RepairRun(compressed, original, draw_crop, held_back, settings, device)
     run.begin(state_file)
     started, first = time.perf_counter(), run.record.steps_done
     while run.record.steps_done < settings.steps:
@@ -119,13 +119,13 @@ def repair_network(
     return Repaired(run.best_network(), run.record)
 
 
-class _Run:
-    """One repair on its way."""
+class _RepairRun:
+    """One repair: networks, optimizer, the best weights and the record so far."""
 
     def __init__(
         self,
-        compressed: Pupil,
-        original: Pupil,
+        compressed: SplitNetwork,
+        original: SplitNetwork,
         draw_crop: DrawCrop,
         held_back: Sequence[Tensor],
         settings: RepairSettings,
@@ -142,6 +142,7 @@ class _Run:
             self._held_back = [(crop, _labels(self._original, crop)) for crop in moved]
 
     def begin(self, state_file: Path | None) -> None:
+        """Go on from the state file where it is there, else measure the start."""
         self._start = tensors_of(self._network)
         self._best = self._start
         if state_file is not None and os.path.exists(state_file):
@@ -150,6 +151,7 @@ class _Run:
             self.record = RepairRecord(self._settings, (self._agreement(),))
 
     def step(self, number: int) -> float:
+        """One step of the optimizer, by its number; its loss."""
         settings = self._settings
         for group in self._optimizer.param_groups:
             group["lr"] = settings.learning_rate * _schedule(number, settings.steps)
@@ -157,18 +159,19 @@ class _Run:
         crop = self._draw(generator).to(self._device, memory_format=LAYOUT)
         with torch.no_grad():
             with self._precision():
-                wanted = self._original.network(crop)[0].flatten(1).float()
-            expected = self._original.logits(wanted)
-            chosen = balanced_voxels(expected, settings.voxels, generator)
+                original_features = self._original.network(crop)[0].flatten(1).float()
+            expected = self._original.logits(original_features)
+            voxels = balanced_voxels(expected, settings.voxels, generator)
         self._optimizer.zero_grad(set_to_none=True)
         with self._precision():
-            features = self._network(crop)[0].flatten(1)[:, chosen].float()
-        loss = distillation_loss(self._compressed.logits(features), expected[:, chosen])
+            features = self._network(crop)[0].flatten(1)[:, voxels].float()
+        loss = distillation_loss(self._compressed.logits(features), expected[:, voxels])
         loss.backward()
         self._optimizer.step()
         return float(loss.detach())
 
     def check(self, losses: list[float]) -> None:
+        """Measure the agreement, and remember the weights where they are the best so far."""
         mean = sum(losses) / len(losses)
         if not math.isfinite(mean):
             raise SpecError(
@@ -185,25 +188,31 @@ class _Run:
             self._best = tensors_of(self._network)
 
     def write(self, path: Path) -> None:
-        groups = {
+        """Write the state file."""
+        tensor_groups = {
             "weights": tensors_of(self._network),
             "best": self._best,
             "moments": moments_of(self._optimizer, self._names),
         }
-        tensors = {f"{group}/{name}": tensor for group, each in groups.items() for name, tensor in each.items()}
+        tensors = {
+            f"{group}/{name}": tensor
+            for group, tensors_of_group in tensor_groups.items()
+            for name, tensor in tensors_of_group.items()
+        }
         document = {"kind": KIND, "start_sha256": sha256_of(self._start), "record": to_json(self.record)}
         write_tensors(path, tensors, document)
 
     def best_network(self) -> nn.Module:
+        """The network with the best weights, on the CPU."""
         put_tensors(self._network, self._best)
         return self._network.requires_grad_(False).eval().to("cpu", memory_format=torch.contiguous_format)
 
     def _read(self, path: Path) -> None:
         tensors, document = read_tensors(path)
-        with taking_state_of(path):
-            self._take(path, tensors, document)
+        with reporting_damage_of(path):
+            self._restore(path, tensors, document)
 
-    def _take(self, path: Path, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
+    def _restore(self, path: Path, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
         if document.get("kind") != KIND or document["start_sha256"] != sha256_of(self._start):
             raise ModelFileError(f"{path} is not the state of this repair. Name another file, or remove it.")
         record = from_json(RepairRecord, document["record"])
@@ -214,8 +223,8 @@ class _Run:
             )
         groups: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "moments": {}}
         for name, tensor in tensors.items():
-            group, _, rest = name.partition("/")
-            groups[group][rest] = tensor
+            group, _, leaf = name.partition("/")
+            groups[group][leaf] = tensor
         put_tensors(self._network, groups["weights"])
         put_moments(self._optimizer, self._names, groups["moments"])
         self.record, self._best = record, groups["best"]
@@ -225,21 +234,25 @@ class _Run:
 
     @torch.no_grad()
     def _agreement(self) -> float:
-        scores = [mean_dice(_labels(self._compressed, crop), wanted) for crop, wanted in self._held_back]
-        known = [score for score in scores if not math.isnan(score)]
-        return sum(known) / len(known) if known else 0.0
+        """Mean Dice with the original on the held-back crops."""
+        scores = [mean_dice(_labels(self._compressed, crop), labels) for crop, labels in self._held_back]
+        defined = [score for score in scores if not math.isnan(score)]  # NaN where neither shows a structure
+        return sum(defined) / len(defined) if defined else 0.0
 
 
 def _copied(network: nn.Module, device: torch.device) -> nn.Module:
+    """A copy of a network on a device, in the memory layout that is fast there."""
     return copy.deepcopy(network).to(device, memory_format=LAYOUT)
 
 
-def _labels(pupil: Pupil, crop: Tensor) -> np.ndarray:
-    features = pupil.network(crop)[0]
-    labels = pupil.logits(features.flatten(1)).argmax(dim=0)
+def _labels(network: SplitNetwork, crop: Tensor) -> np.ndarray:
+    """Labels (Z, Y, X) that a network gives to a crop (1, C, Z, Y, X)."""
+    features = network.network(crop)[0]
+    labels = network.logits(features.flatten(1)).argmax(dim=0)
     return labels.reshape(features.shape[1:]).cpu().numpy()
 
 
 def _schedule(step: int, steps: int) -> float:
+    """Share of the highest learning rate at a step: a linear warm-up, then half a cosine."""
     warm_up = max(1, round(WARM_UP * steps))
     return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))

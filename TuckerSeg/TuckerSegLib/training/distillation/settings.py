@@ -1,4 +1,4 @@
-"""What a repair is asked to do and what came of it, as records that go through JSON. Standard library only."""
+"""Settings and record of a repair, as dataclasses that go through JSON. Standard library only."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class RepairSettings:
 
 @dataclass(frozen=True)
 class RepairRecord:
-    """What a repair did.
+    """The record of a repair.
 
     Attributes:
-        settings: What was asked.
+        settings: How it was done.
         agreement: Mean Dice with the original on the held-back crops: first the start's, then one per check.
         losses: Mean loss between two checks.
         steps_done: Steps so far.
@@ -67,5 +67,5 @@ class RepairRecord:
 
     @property
     def best_check(self) -> int:
-        """Check whose weights are kept, the first of the best; 0 where none was better than the start."""
+        """Number of the check whose weights are kept: the first of the best, 0 where none was better than the start."""
         return self.agreement.index(max(self.agreement))

@@ -43,12 +43,13 @@ class Augmentation:
             self._transform = _transform(plans.patch_shape, self._flat, masked)
 
     def __call__(self, image: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cut image (C, Z, Y, X) and labels (1, Z, Y, X), which may be overwritten, to a patch of each."""
+        """Augment a cut of image (C, Z, Y, X) and labels (1, Z, Y, X), both perhaps overwritten, to a patch of each."""
         result = self._transform(image=image, segmentation=labels)
         return result["image"], result["segmentation"]
 
 
 def _cut_shape(patch_shape: Sequence[int], flat: bool) -> tuple[int, ...]:
+    """Shape (Z, Y, X) of a cut that holds every rotated and scaled patch."""
     from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
 
     rotation = FLAT_ROTATION if flat else ROTATION
@@ -57,6 +58,7 @@ def _cut_shape(patch_shape: Sequence[int], flat: bool) -> tuple[int, ...]:
 
 
 def _transform(patch_shape: Sequence[int], flat: bool, masked: list[int]) -> Any:
+    """All transforms in nnU-Net's order; ``masked`` are the channels that a mask sets to zero outside."""
     from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
     from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 
@@ -67,6 +69,7 @@ def _transform(patch_shape: Sequence[int], flat: bool, masked: list[int]) -> Any
 
 
 def _spatial(patch_shape: Sequence[int], flat: bool) -> list[Any]:
+    """Rotation and scaling; of flat patches within their slices."""
     from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
     from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform, Convert3DTo2DTransform
 
@@ -87,6 +90,7 @@ def _spatial(patch_shape: Sequence[int], flat: bool) -> list[Any]:
 
 
 def _intensity(flat: bool) -> list[Any]:
+    """Noise, blur, brightness, contrast, low resolution and gamma, each with nnU-Net's probability."""
     from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
     from batchgeneratorsv2.transforms.intensity.contrast import BGContrast, ContrastTransform
     from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
@@ -95,17 +99,21 @@ def _intensity(flat: bool) -> list[Any]:
     from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
     from batchgeneratorsv2.transforms.utils.random import RandomTransform
 
-    each = {"synchronize_channels": False, "p_per_channel": 1}
-    some = {"synchronize_channels": False, "p_per_channel": 0.5}
-    gamma = {"gamma": BGContrast((0.7, 1.5)), "p_retain_stats": 1, **each}
+    all_channels = {"synchronize_channels": False, "p_per_channel": 1}
+    half_of_channels = {"synchronize_channels": False, "p_per_channel": 0.5}
+    gamma = {"gamma": BGContrast((0.7, 1.5)), "p_retain_stats": 1, **all_channels}
     low_resolution = SimulateLowResolutionTransform(
-        scale=(0.5, 1), synchronize_axes=True, ignore_axes=(0,) if flat else None, allowed_channels=None, **some
+        scale=(0.5, 1),
+        synchronize_axes=True,
+        ignore_axes=(0,) if flat else None,
+        allowed_channels=None,
+        **half_of_channels,
     )
     steps = [
         (0.1, GaussianNoiseTransform(noise_variance=(0, 0.1), p_per_channel=1, synchronize_channels=True)),
-        (0.2, GaussianBlurTransform(blur_sigma=(0.5, 1.0), synchronize_axes=False, **some)),
-        (0.15, MultiplicativeBrightnessTransform(multiplier_range=BGContrast((0.75, 1.25)), **each)),
-        (0.15, ContrastTransform(contrast_range=BGContrast((0.75, 1.25)), preserve_range=True, **each)),
+        (0.2, GaussianBlurTransform(blur_sigma=(0.5, 1.0), synchronize_axes=False, **half_of_channels)),
+        (0.15, MultiplicativeBrightnessTransform(multiplier_range=BGContrast((0.75, 1.25)), **all_channels)),
+        (0.15, ContrastTransform(contrast_range=BGContrast((0.75, 1.25)), preserve_range=True, **all_channels)),
         (0.25, low_resolution),
         (0.1, GammaTransform(p_invert_image=1, **gamma)),
         (0.3, GammaTransform(p_invert_image=0, **gamma)),

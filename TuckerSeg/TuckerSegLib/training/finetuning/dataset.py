@@ -35,7 +35,7 @@ class RawCase:
     labels: Path
 
     def content_id(self) -> str:
-        """Short hash of what the files hold.
+        """Sixteen hexadecimal digits: a hash of the contents of the case's files.
 
         Raises:
             DatasetError: One cannot be read.
@@ -87,7 +87,7 @@ def read_raw_dataset(folder: str | Path, plans: ModelPlans) -> RawDataset:
     document = _read_document(folder)
     _check_channels(folder, document, plans)
     ignore_label = _check_labels(folder, document["labels"], plans)
-    cases = tuple(_named_cases(folder, document) if "dataset" in document else _found_cases(folder, document))
+    cases = tuple(_listed_cases(folder, document) if "dataset" in document else _cases_in_folder(folder, document))
     if not cases:
         raise DatasetError(f"{folder}/dataset.json: dataset names no case. Expected {EXPECTED}.")
     _check_files(folder, cases, plans)
@@ -95,6 +95,7 @@ def read_raw_dataset(folder: str | Path, plans: ModelPlans) -> RawDataset:
 
 
 def _read_document(folder: Path) -> dict[str, Any]:
+    """The dataset.json of a folder, its needed fields there and of the right types."""
     path = folder / "dataset.json"
     try:
         document = read_json(path)
@@ -103,48 +104,51 @@ def _read_document(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DatasetError(f"{path} cannot be read: {error}. Expected {EXPECTED}.") from error
     document = document if isinstance(document, dict) else {}
-    wrong = [key for key in ("labels", "file_ending") if key not in document]
-    wrong += [key for key in ("labels", "channel_names", "modality") if not isinstance(document.get(key, {}), dict)]
+    faulty = [key for key in ("labels", "file_ending") if key not in document]
+    faulty += [key for key in ("labels", "channel_names", "modality") if not isinstance(document.get(key, {}), dict)]
     if not ENDING.fullmatch(str(document.get("file_ending", ".nii.gz"))):
-        wrong.append("file_ending")
-    if wrong:
-        raise DatasetError(f"{path}: {' and '.join(wrong)} missing or malformed. Expected {EXPECTED}.")
+        faulty.append("file_ending")
+    if faulty:
+        raise DatasetError(f"{path}: {' and '.join(faulty)} missing or malformed. Expected {EXPECTED}.")
     return document
 
 
 def _check_channels(folder: Path, document: dict[str, Any], plans: ModelPlans) -> None:
-    found = document.get("channel_names") or document.get("modality") or {}
-    if len(found) != plans.input_channels:
+    """Raises DatasetError unless there are as many channels as the model takes."""
+    channels = document.get("channel_names") or document.get("modality") or {}
+    if len(channels) != plans.input_channels:
+        names = excerpt(", ".join(map(str, channels.values())))
         raise DatasetError(
             f"{folder}/dataset.json: the model expects {plans.input_channels} channel(s) "
-            f"({', '.join(plans.channel_names)}); found {len(found)} ({excerpt(', '.join(map(str, found.values())))})."
+            f"({', '.join(plans.channel_names)}); found {len(channels)} ({names})."
         )
 
 
 def _check_labels(folder: Path, labels: dict[str, Any], plans: ModelPlans) -> int | None:
-    """Value of the ignore label, once all others are the model's."""
-    wrong = {name: value for name, value in labels.items() if type(value) is not int}
-    if wrong:
-        found = excerpt(repr(wrong))
+    """Raises DatasetError unless labels are the model's; the value of the ignore label, None where there is none."""
+    not_numbers = {name: value for name, value in labels.items() if type(value) is not int}
+    if not_numbers:
         raise DatasetError(
-            f'{folder}/dataset.json: labels should be "name": whole number, as "liver": 5; found {found}. '
+            f'{folder}/dataset.json: labels should be "name": whole number, as "liver": 5; '
+            f"found {excerpt(repr(not_numbers))}. "
             'Regions (lists) and nnU-Net v1\'s "number": name are not handled.'
         )
     ignore_label = labels.get(IGNORE)
-    found = {value: name for name, value in labels.items() if name != IGNORE and value != 0}
+    names = {value: name for name, value in labels.items() if name != IGNORE and value != 0}
     expected = {label.value: label.name for label in plans.labels}
-    if found == expected and ignore_label not in (0, *expected):
+    if names == expected and ignore_label not in (0, *expected):
         return ignore_label
     differences = [
-        f"{value}: expected {_quoted(expected.get(value))}, found {_quoted(found.get(value))}"
-        for value in sorted(expected.keys() | found.keys())
-        if expected.get(value) != found.get(value)
+        f"{value}: expected {_quoted(expected.get(value))}, found {_quoted(names.get(value))}"
+        for value in sorted(expected.keys() | names.keys())
+        if expected.get(value) != names.get(value)
     ] or [f"{ignore_label}: expected {_quoted(expected.get(ignore_label, 'background'))}, found '{IGNORE}'"]
-    shown, more = "; ".join(differences[:SHOWN_DIFFERENCES]), len(differences) - SHOWN_DIFFERENCES
+    listed, unlisted = "; ".join(differences[:SHOWN_DIFFERENCES]), len(differences) - SHOWN_DIFFERENCES
     raise DatasetError(
         f"{folder}/dataset.json: its labels are not those of the model {plans.dataset_name}. By value, "
-        f"{shown}{f'; and {more} more' if more > 0 else ''}. Fine-tuning keeps the model's structures: renumber and "
-        "rename the dataset's labels to the model's, or choose the model that was trained on such a dataset."
+        f"{listed}{f'; and {unlisted} more' if unlisted > 0 else ''}. Fine-tuning keeps the model's structures: "
+        "renumber and rename the dataset's labels to the model's, or choose the model that was trained on such a "
+        "dataset."
     )
 
 
@@ -152,7 +156,7 @@ def _quoted(name: str | None) -> str:
     return "nothing" if name is None else f"'{name}'"
 
 
-def _found_cases(folder: Path, document: dict[str, Any]) -> list[RawCase]:
+def _cases_in_folder(folder: Path, document: dict[str, Any]) -> list[RawCase]:
     ending = document["file_ending"]
     images = folder / "imagesTr"
     first = f"_0000{ending}"
@@ -170,11 +174,11 @@ def _found_cases(folder: Path, document: dict[str, Any]) -> list[RawCase]:
 
 
 def _literal(name: str) -> str:
-    """A file name in which glob's signs mean themselves."""
+    """A pattern for glob that matches a file name itself."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
-def _named_cases(folder: Path, document: dict[str, Any]) -> list[RawCase]:
+def _listed_cases(folder: Path, document: dict[str, Any]) -> list[RawCase]:
     def place(path: str) -> Path:
         return folder / os.path.expandvars(path)
 

@@ -1,4 +1,4 @@
-"""Labels on a model's grid: turned, cropped and resampled as the image was. Knows arrays, not files or cases.
+"""Brings labels to a model's grid: turned, cropped and resampled as the image was. Knows arrays, not files or cases.
 
 Source: nnunetv2 2.x ``DefaultPreprocessor`` (each label is resampled linearly on its own, the largest wins, the
 nearest among equals; the ``nnunet`` convention); TotalSegmentator 2.x (nearest voxel; ``aligned``).
@@ -45,6 +45,7 @@ def labels_on_grid(
 
 
 def _per_label(view: np.ndarray, shape: tuple[int, ...], axis: int | None) -> np.ndarray:
+    """Labels resampled as nnU-Net does: each linearly on its own, then the largest wins."""
     winner = _whole(resample(view[None], shape, ResamplingSpec(0, separate_axis=axis)))
     nearest = winner.copy()
     best, score_of_nearest = (np.full(shape, -np.inf, np.float32) for _ in range(2))
@@ -62,22 +63,24 @@ def _boxes(view: np.ndarray, shape: tuple[int, ...]) -> dict[int, tuple[slice, .
     from scipy.ndimage import find_objects
 
     boxes = {value: (slice(None),) * 3 for value in (OUTSIDE, 0) if (view == value).any()}
-    for value, found in enumerate(find_objects(view.astype(np.int32)), 1):
-        if found is None:
+    for value, bounds in enumerate(find_objects(view.astype(np.int32)), 1):
+        if bounds is None:
             continue
         ratios = [new / old for new, old in zip(shape, view.shape, strict=True)]
         boxes[value] = tuple(
             slice(max(0, int((part.start - 1) * ratio) - 1), int((part.stop + 1) * ratio) + 2)  # a voxel to spare
-            for part, ratio in zip(found, ratios, strict=True)
+            for part, ratio in zip(bounds, ratios, strict=True)
         )
     return boxes
 
 
 def _equal_to(value: int):
+    """A function that replaces an array by where it equals a value, in place."""
     return lambda values: np.equal(values, value, out=values)
 
 
 def _marked_outside(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Labels (Z, Y, X) with ``OUTSIDE`` for the background around the body of an image (C, Z, Y, X)."""
     from scipy.ndimage import binary_fill_holes
 
     outside = ~binary_fill_holes((image != 0).any(axis=0))
@@ -85,6 +88,7 @@ def _marked_outside(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def _whole(resampled) -> np.ndarray:
+    """Resampled labels (1, Z, Y, X) as int16 (Z, Y, X)."""
     return resampled[0].numpy().astype(np.int16)
 
 

@@ -1,4 +1,4 @@
-"""The training loop: a network, prepared cases and settings to a fine-tuned network and its record.
+"""The training loop of a fine-tuning: a network, prepared cases and settings to a fine-tuned network and its record.
 
 Source: Tucker-CNN's fine-tuning on nnunetv2 2.x (``nnUNetTrainerNoMirroring``): Dice plus cross-entropy, AdamW with a
 constant learning rate and torch's default weight decay, gradients clipped at 12, half precision on a GPU. Without deep
@@ -23,7 +23,7 @@ from ...monitor import Monitor
 from ...nnunet.plans import ModelPlans
 from ...nnunet.reading import quiet_import
 from ..device import training_device
-from ..tensor_states import moments_of, put_moments, put_tensors, sha256_of, taking_state_of, tensors_of
+from ..tensor_states import moments_of, put_moments, put_tensors, reporting_damage_of, sha256_of, tensors_of
 from .augmentation import Augmentation
 from .patches import Batch, PatchSampler, batches
 from .preparation import TrainingSet
@@ -37,7 +37,7 @@ STAGE = "fine-tune"
 
 @dataclass(frozen=True, eq=False)
 class FineTuneResult:
-    """The network with the best weights, on the CPU, in evaluation mode and without gradients; and what was done."""
+    """A fine-tuned network with the best weights, on the CPU, in evaluation mode, without gradients; and the record."""
 
     network: nn.Module
     record: FineTuningRecord
@@ -79,7 +79,7 @@ def fine_tune(
     place = training_device(device)
     monitor = (monitor or Monitor()).begin(STAGE)
     try:
-        run = _Run(network, plans, dataset, settings, place, monitor)
+        run = _FineTuningRun(network, plans, dataset, settings, place, monitor)
         run.begin(state_file)
         monitor.log(f"Validation Dice before: {run.record.dice_before:.4f}.")
         if state_file is not None:
@@ -96,8 +96,8 @@ def fine_tune(
     return FineTuneResult(run.best_network(), run.record)
 
 
-class _Run:
-    """One fine-tuning on its way: network, optimizer, samplers and the record so far."""
+class _FineTuningRun:
+    """One fine-tuning: network, optimizer, samplers and the record so far."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class _Run:
             self.record = replace(planned, validation_dice=(self._dice(),))
             return
         self.record, self._best = state.record, state.best_weights
-        with taking_state_of(state_file):
+        with reporting_damage_of(state_file):
             put_tensors(self._network, state.best_weights)  # a look at them: they are needed only in the end
             put_tensors(self._network, state.weights)
             put_moments(self._optimizer, self._names, state.moments)
@@ -163,6 +163,7 @@ class _Run:
         self._monitor.log(message + (", the best so far." if is_best else "."))
 
     def state(self) -> TrainingState:
+        """All that is needed to go on from here."""
         return TrainingState(
             self._start_sha256,
             self.record,
@@ -173,6 +174,7 @@ class _Run:
         )
 
     def best_network(self) -> nn.Module:
+        """The network with the best weights, on the CPU."""
         put_tensors(self._network, self._best)
         return self._network.to("cpu").requires_grad_(False).eval()
 
@@ -203,10 +205,12 @@ class _Run:
         return loss.detach().float()
 
     def _dice(self) -> float:
-        drawn = self._batches(self._validation.batch, self._settings.validation_iterations)
-        return mean_patch_dice(self._network, drawn, self._ignore_label)
+        """Mean Dice on the validation batches."""
+        validation_batches = self._batches(self._validation.batch, self._settings.validation_iterations)
+        return mean_patch_dice(self._network, validation_batches, self._ignore_label)
 
     def _batches(self, make: Callable[[int], Batch], count: int):
+        """Batches by their numbers, the monitor asked before each whether to stop."""
         for batch in batches(make, count, ahead=self._device.type == "cuda"):
             self._monitor.check("The fine-tuning")
             yield batch

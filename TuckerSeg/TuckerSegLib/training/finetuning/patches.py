@@ -43,7 +43,7 @@ class PatchSampler:
     augmentation: Augmentation | None = None
 
     def batch(self, *number: int) -> Batch:
-        """The batch of a number, or of several as epoch and iteration; always the same one."""
+        """The batch with a number, or with several numbers as epoch and iteration: always the same patches."""
         sequence = np.random.SeedSequence([self.seed, *number])
         random = np.random.default_rng(sequence)
         with _global_generators(sequence):
@@ -52,9 +52,11 @@ class PatchSampler:
         return torch.stack(images), torch.stack(labels).clamp_(min=0)
 
     def _is_centered(self, place: int) -> bool:
+        """Whether the patch at a place of a batch is centered on foreground, as nnU-Net decides it."""
         return place >= round(self.batch_size * (1 - FOREGROUND_SHARE))
 
     def _patch(self, random: np.random.Generator, centered: bool) -> Batch:
+        """One patch of a random case: image (C, Z, Y, X) and labels (1, Z, Y, X)."""
         case = self.cases[random.integers(len(self.cases))]
         cut_shape = self.augmentation.cut_shape if self.augmentation else self.patch_shape
         start = self._start(case, cut_shape, _center(case, random, centered), random)
@@ -76,10 +78,11 @@ class PatchSampler:
 
 
 def batches(make: Callable[[int], Batch], count: int, ahead: bool) -> Iterator[Batch]:
-    """``make(0)`` to ``make(count - 1)``.
+    """The batches 0 to ``count - 1``, in order.
 
     Args:
-        make: A batch of its number.
+        make: Makes a batch by its number.
+        count: Number of batches.
         ahead: Make the next batch in a thread while the caller works with one: on a GPU the processor is free.
     """
     if not ahead:
@@ -95,7 +98,7 @@ def batches(make: Callable[[int], Batch], count: int, ahead: bool) -> Iterator[B
 
 
 def _center(case: PreparedCase, random: np.random.Generator, foreground: bool) -> np.ndarray | None:
-    """A voxel of a random structure, or of what is annotated; None: anywhere."""
+    """A voxel (3,) to center a patch on: of a random structure, else of the annotated part; None: anywhere."""
     if foreground and case.voxels:
         places = case.voxels[list(case.voxels)[random.integers(len(case.voxels))]]
     else:
@@ -104,7 +107,7 @@ def _center(case: PreparedCase, random: np.random.Generator, foreground: bool) -
 
 
 def _cut(array: np.ndarray, start: Sequence[int], shape: Sequence[int], fill: int) -> np.ndarray:
-    """A copy of (C, Z, Y, X) from a first voxel on; ``fill`` where the array ends."""
+    """A copy of a box of an array (C, Z, Y, X), from a first voxel on; ``fill`` where the array ends."""
     patch = np.full((len(array), *shape), fill, dtype=array.dtype)
     inside = [
         slice(max(first, 0), min(first + length, size))

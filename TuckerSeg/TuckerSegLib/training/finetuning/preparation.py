@@ -59,7 +59,12 @@ class TrainingSet:
 
 
 def held_back(count: int, validation_fraction: float, seed: int) -> frozenset[int]:
-    """Numbers of the cases to validate with, of ``count`` in the order of the dataset.
+    """Numbers of the cases to validate with, counted from 0 in the order of the dataset.
+
+    Args:
+        count: Number of cases.
+        validation_fraction: Share of them, in (0, 1); at least one case is held back, and at least one is not.
+        seed: The same seed gives the same cases.
 
     Raises:
         DatasetError: Fewer than two cases.
@@ -68,8 +73,8 @@ def held_back(count: int, validation_fraction: float, seed: int) -> frozenset[in
         raise DatasetError(
             f"Fine-tuning needs at least 2 labeled cases, as one is held back to see whether it helps; found {count}."
         )
-    wanted = min(max(1, round(validation_fraction * count)), count - 1)
-    return frozenset(np.random.default_rng(seed).permutation(count)[:wanted].tolist())
+    validation_count = min(max(1, round(validation_fraction * count)), count - 1)
+    return frozenset(np.random.default_rng(seed).permutation(count)[:validation_count].tolist())
 
 
 def prepare_dataset(
@@ -98,12 +103,13 @@ def prepare_dataset(
     for number, raw in enumerate(dataset.cases):
         monitor.check("The fine-tuning")
         case = _prepare(raw, plans, dataset.ignore_label, np.random.default_rng(number))
-        cases.append(case if store is None else _stored(case, store, number))
+        cases.append(case if store is None else _moved_to_files(case, store, number))
         monitor.progress(number + 1, len(dataset.cases))
     return TrainingSet(tuple(cases), dataset.ignore_label)
 
 
 def _prepare(raw: RawCase, plans: ModelPlans, ignore_label: int | None, random: np.random.Generator) -> PreparedCase:
+    """One case, read, checked and brought to the model's grid."""
     image, labels = read_image(raw.images), read_image(raw.labels, missing_value=0.0)
     if not image.geometry.same_grid(labels.geometry):
         raise DatasetError(
@@ -122,9 +128,9 @@ def _prepare(raw: RawCase, plans: ModelPlans, ignore_label: int | None, random: 
     convention = plans.resampling_convention
     volume = preprocess(image, plans, convention)
     grid = labels_on_grid(labels.array[0], image.array, volume, plans, convention)
-    annotated = None if ignore_label is None else _some_voxels((grid != ignore_label) & (grid != OUTSIDE), random)
+    annotated = None if ignore_label is None else _sample_voxels((grid != ignore_label) & (grid != OUTSIDE), random)
     voxels = {
-        int(value): _some_voxels(grid == value, random)
+        int(value): _sample_voxels(grid == value, random)
         for value in _present(grid)
         if value > 0 and value != ignore_label
     }
@@ -136,14 +142,16 @@ def _present(labels: np.ndarray) -> np.ndarray:
     return np.unique(np.concatenate([np.unique(slab) for slab in labels]))
 
 
-def _some_voxels(mask: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _sample_voxels(mask: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Positions (N, 3) of voxels of a mask, at most VOXELS_PER_LABEL of them."""
     places = np.flatnonzero(mask)
     if len(places) > VOXELS_PER_LABEL:
         places = random.choice(places, VOXELS_PER_LABEL, replace=False)
     return np.stack(np.unravel_index(places, mask.shape), axis=1).astype(np.int32)
 
 
-def _stored(case: PreparedCase, store: Path, number: int) -> PreparedCase:
+def _moved_to_files(case: PreparedCase, store: Path, number: int) -> PreparedCase:
+    """A case whose arrays lie in files of a folder, read as they are needed."""
     arrays = {}
     try:
         for kind in ("image", "labels"):

@@ -1,4 +1,4 @@
-"""What a fine-tuning is asked to do and what came of it, as records that go through JSON. Standard library only.
+"""Settings and record of a fine-tuning, as dataclasses that go through JSON. Standard library only.
 
 Source of the defaults: Tucker-CNN's fine-tuning script (50 epochs of 250 iterations, AdamW, constant learning rate
 1e-5); what it leaves to nnU-Net is nnU-Net 2.x's (batches of 2, 50 validation batches, one case of five held back).
@@ -61,10 +61,10 @@ class FineTuningSettings:
 
 @dataclass(frozen=True)
 class FineTuningRecord:
-    """What a fine-tuning did.
+    """The record of a fine-tuning.
 
     Attributes:
-        settings: What was asked.
+        settings: How it was done.
         training_cases, validation_cases: Identifiers of the cases.
         validation_dice: Mean Dice on the held-back patches; first the start's, then one per epoch.
         losses: Mean training loss, one per epoch.
@@ -80,18 +80,20 @@ class FineTuningRecord:
 
     @property
     def epochs_done(self) -> int:
+        """Number of epochs so far."""
         return len(self.losses)
 
     @property
     def best_epoch(self) -> int:
-        """Epoch whose weights are kept, the first of the best; 0 where no epoch was better than the start."""
+        """Number of the epoch whose weights are kept: the first of the best, 0 where none was better than the start."""
         return self.validation_dice.index(max(self.validation_dice))
 
     @property
     def dice_before(self) -> float:
+        """Validation Dice of the weights at the start."""
         return self.validation_dice[0]
 
     @property
     def dice_after(self) -> float:
-        """Of the weights that are kept."""
+        """Validation Dice of the weights that are kept."""
         return max(self.validation_dice)

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...errors import ModelFileError
 from ...records.serialization import from_json, to_json
 from ...tensor_file import read_tensors, write_tensors
-from ..tensor_states import taking_state_of
+from ..tensor_states import reporting_damage_of
 from .settings import FineTuningRecord
 
 KIND = "fine-tuning"
@@ -43,7 +43,7 @@ class TrainingState:
 
 
 def write_state(path: Path, state: TrainingState) -> None:
-    """Write a file whole or not at all.
+    """Write the state of a fine-tuning to a file, whole or not at all.
 
     Raises:
         OutputError: It cannot be written.
@@ -63,7 +63,7 @@ def write_state(path: Path, state: TrainingState) -> None:
 
 
 def read_state(path: Path, start_sha256: str, planned: FineTuningRecord) -> TrainingState | None:
-    """Read the state of a run that began as this one does.
+    """Read the state of a fine-tuning, and check that it belongs to the run that is to go on from it.
 
     Args:
         path: Of the file.
@@ -79,13 +79,14 @@ def read_state(path: Path, start_sha256: str, planned: FineTuningRecord) -> Trai
     if not os.path.exists(path):
         return None
     tensors, document = read_tensors(path)
-    with taking_state_of(path):
+    with reporting_damage_of(path):
         return _state_of(path, tensors, document, start_sha256, planned)
 
 
 def _state_of(
     path: Path, tensors: dict[str, Tensor], document: dict[str, Any], start_sha256: str, planned: FineTuningRecord
 ) -> TrainingState:
+    """The state of a file's tensors and document; raises where it is of another run."""
     if document.get("kind") != KIND:
         raise ModelFileError(f"{path} is not the state of a fine-tuning. Name another file, or remove this one.")
     record = from_json(FineTuningRecord, document["record"])
@@ -101,17 +102,18 @@ def _state_of(
         )
     groups: dict[str, dict[str, Tensor]] = {"weights": {}, "best_weights": {}, "moments": {}}
     for name, tensor in tensors.items():
-        group, _, rest = name.partition("/")
-        groups[group][rest] = tensor
+        group, _, leaf = name.partition("/")
+        groups[group][leaf] = tensor
     return TrainingState(
         start_sha256, replace(record, settings=planned.settings), **groups, loss_scale=document["loss_scale"]
     )
 
 
-def _differences(found: FineTuningRecord, planned: FineTuningRecord) -> list[str]:
-    same_epochs = replace(found.settings, epochs=planned.settings.epochs)
+def _differences(stored: FineTuningRecord, planned: FineTuningRecord) -> list[str]:
+    """In words, how settings (but for the number of epochs) and cases of a stored run differ from the planned ones."""
+    same_epochs = replace(stored.settings, epochs=planned.settings.epochs)
     then, now = to_json(same_epochs), to_json(planned.settings)
     differences = [f"{name}: expected {now[name]}, found {then[name]}" for name in now if now[name] != then[name]]
-    if (found.training_cases, found.validation_cases) != (planned.training_cases, planned.validation_cases):
+    if (stored.training_cases, stored.validation_cases) != (planned.training_cases, planned.validation_cases):
         differences.append("cases: expected those of the dataset given now, found others")
     return differences

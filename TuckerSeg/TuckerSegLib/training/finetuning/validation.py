@@ -16,15 +16,15 @@ def mean_patch_dice(network: torch.nn.Module, batches: Iterable[Batch], ignore_l
 
     Args:
         network: From (B, C, Z, Y, X) to logits (B, L, Z, Y, X); its device is used. Left in evaluation mode.
-        batches: Images and labels.
-        ignore_label: Of voxels that do not count.
+        batches: Images (B, C, Z, Y, X) and labels (B, 1, Z, Y, X).
+        ignore_label: Of voxels that do not count; None: all count.
 
     Raises:
         DatasetError: The labels show no structure.
     """
     device = next(network.parameters()).device
     network.eval()
-    found, wanted, common = 0, 0, 0
+    predicted_voxels, true_voxels, common_voxels = 0, 0, 0
     for images, labels in batches:
         with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
             logits = network(images.to(device))
@@ -32,13 +32,14 @@ def mean_patch_dice(network: torch.nn.Module, batches: Iterable[Batch], ignore_l
         counted = torch.ones_like(truth, dtype=torch.bool) if ignore_label is None else truth != ignore_label
         truth, prediction = truth[counted], logits.argmax(1)[counted]
         count = logits.shape[1]
-        found = found + torch.bincount(prediction, minlength=count)
-        wanted = wanted + torch.bincount(truth, minlength=count)
-        common = common + torch.bincount(truth[truth == prediction], minlength=count)
-    shown = [value for value in range(1, len(wanted)) if wanted[value]]
-    if not shown:
+        predicted_voxels = predicted_voxels + torch.bincount(prediction, minlength=count)
+        true_voxels = true_voxels + torch.bincount(truth, minlength=count)
+        common_voxels = common_voxels + torch.bincount(truth[truth == prediction], minlength=count)
+    structures = [value for value in range(1, len(true_voxels)) if true_voxels[value]]
+    if not structures:
         raise DatasetError(
             "The held-back cases show none of the model's structures where patches were drawn, so nothing tells "
             "whether training helps. Expected at least one; hold back more cases, or choose another seed."
         )
-    return float((2 * common[shown] / (found[shown] + wanted[shown])).mean())
+    counted_voxels = predicted_voxels[structures] + true_voxels[structures]
+    return float((2 * common_voxels[structures] / counted_voxels).mean())
