@@ -30,7 +30,7 @@ class TuckerSeg(ScriptedLoadableModule):
         parent.title = _("TuckerSeg")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.dependencies = []
-        parent.contributors = ["TuckerSeg developers"]
+        parent.contributors = ["TuckerSeg contributors (https://github.com/TuckerSeg/SlicerTuckerSeg)"]
         parent.helpText = _(
             "Segments a CT with a Tucker-compressed nnU-Net on the hardware that you choose, and shows what the "
             "compression saved and what it cost. Everything runs on this computer; nothing is sent anywhere. "

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 MODULE = ROOT / "TuckerSeg"
 RAW_URL = "https://raw.githubusercontent.com/TuckerSeg/SlicerTuckerSeg/main/"
+CONTRIBUTORS = "TuckerSeg contributors (https://github.com/TuckerSeg/SlicerTuckerSeg)"
 S4EXT_FIELDS = [
     "scm",
     "scmurl",
@@ -31,8 +32,8 @@ S4EXT_FIELDS = [
 CATALOG_SCHEMA = (
     "https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/slicer-extension-catalog-entry-schema-v1.0.1.json#"
 )
-# The keys that schema allows, and their types
-CATALOG_TYPES = {
+CATALOG_REQUIRED = {"$schema", "category", "scm_url"}
+CATALOG_TYPES = {  # the keys that the schema allows, and their types
     "$schema": str,
     "category": str,
     "scm_url": str,
@@ -43,6 +44,24 @@ CATALOG_TYPES = {
     "enabled": bool,
     "tier": int,
 }
+
+
+def faults(entry: dict) -> list[str]:
+    """What the schema would have against a catalog entry."""
+    told = [f"{key} is missing" for key in CATALOG_REQUIRED - set(entry)]
+    told += [f"{key} is unknown" for key in set(entry) - set(CATALOG_TYPES)]
+    told += [
+        f"{key} has another type" for key, kind in CATALOG_TYPES.items() if type(entry.get(key, kind())) is not kind
+    ]
+    if entry.get("$schema", CATALOG_SCHEMA) != CATALOG_SCHEMA:
+        told.append("$schema is another one")
+    if entry.get("scm_type", "git") not in ("git", "local"):
+        told.append("scm_type is neither git nor local")
+    if type(entry.get("tier", 1)) is int and not 1 <= entry.get("tier", 1) <= 5:
+        told.append("tier is not from 1 to 5")
+    if not all(type(name) is str for name in entry.get("build_dependencies", [])):
+        told.append("build_dependencies are not all names")
+    return told
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +147,8 @@ def test_description_and_homepage_agree(cmake, s4ext, catalog_entry, project):
 def test_the_other_fields_agree(cmake, s4ext, catalog_entry):
     assert cmake["EXTENSION_CATEGORY"] == s4ext["category"] == catalog_entry["category"]
     assert cmake["EXTENSION_DEPENDS"].split() == s4ext["depends"].split() == catalog_entry["build_dependencies"]
-    assert cmake["EXTENSION_CONTRIBUTORS"] == s4ext["contributors"]
+    assert cmake["EXTENSION_CONTRIBUTORS"] == s4ext["contributors"] == CONTRIBUTORS
+    assert f'parent.contributors = ["{CONTRIBUTORS}"]' in (MODULE / "TuckerSeg.py").read_text(encoding="utf-8")
     assert cmake["EXTENSION_ICONURL"] == s4ext["iconurl"]
     assert cmake["EXTENSION_SCREENSHOTURLS"] == s4ext["screenshoturls"]
     assert s4ext["scmrevision"] == catalog_entry["scm_revision"]
@@ -142,13 +162,25 @@ def test_the_classic_description_has_all_fields_filled(s4ext):
 
 
 def test_the_catalog_entry_follows_its_schema(catalog_entry):
-    assert catalog_entry["$schema"] == CATALOG_SCHEMA
-    assert {"$schema", "category", "scm_url"} <= set(catalog_entry) <= set(CATALOG_TYPES)
-    for key, value in catalog_entry.items():
-        assert type(value) is CATALOG_TYPES[key], key
-    assert catalog_entry["scm_type"] in ("git", "local")
-    assert 1 <= catalog_entry["tier"] <= 5
-    assert all(isinstance(name, str) for name in catalog_entry["build_dependencies"])
+    assert faults(catalog_entry) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"category": None}, "category is missing"),
+        ({"contributors": "somebody"}, "contributors is unknown"),
+        ({"enabled": 1}, "enabled has another type"),
+        ({"tier": 6}, "tier is not from 1 to 5"),
+        ({"tier": True}, "tier has another type"),
+        ({"scm_type": "svn"}, "scm_type is neither git nor local"),
+        ({"build_dependencies": [1]}, "build_dependencies are not all names"),
+        ({"$schema": "schema-v1.0.0"}, "$schema is another one"),
+    ],
+)
+def test_an_entry_that_breaks_the_schema_is_seen(catalog_entry, change, fault):
+    entry = {key: value for key, value in {**catalog_entry, **change}.items() if value is not None}
+    assert faults(entry) == [fault]
 
 
 def test_the_catalog_entry_passes_the_catalogs_own_checks(catalog_entry):
