@@ -15,6 +15,7 @@ from ...records.job import CALIBRATE, OUTPUT_GRIDS, PRECISIONS
 from ..words import bytes_in_words
 from .context import PanelContext
 from .labels import show_words
+from .section import Section
 
 GRID_TITLES = {"native": "Smooth, on the volume's voxels", "nearest": "Nearest voxel (blocky)"}
 PRECISION_TITLES = {"auto": "Automatic"}
@@ -30,7 +31,7 @@ def unfinished_files() -> list[Leftover]:
     return [*Cache().unfinished(), *(each for place in other_places() for each in leftovers(place))]
 
 
-class AdvancedSection:
+class AdvancedSection(Section):
     """Choices that few need."""
 
     def __init__(self, context: PanelContext):
@@ -66,9 +67,6 @@ class AdvancedSection:
 
     def enter(self) -> None:
         self._show_cache()
-
-    def close(self) -> None:
-        """Nothing of it is temporary."""
 
     def _show_methods(self, chosen: str) -> None:
         """The methods that the worker knows, where there is a choice."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .context import PanelContext
+from .section import Section
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ ACCESS = {
 }
 
 
-class BoundWidgets:
+class BoundWidgets(Section):
     """Keeps them and the parameter node equal, both ways."""
 
     def __init__(self, context: PanelContext):
@@ -51,12 +52,6 @@ class BoundWidgets:
     def refresh(self) -> None:
         for name, (widget, access) in self._widgets.items():
             access.write(widget, getattr(self._context.parameters, name))
-
-    def enter(self) -> None:
-        """Nothing to do."""
-
-    def close(self) -> None:
-        """Nothing of it is temporary."""
 
     def _writer(self, name: str, widget: Any, access: Access) -> Callable[..., None]:
         return lambda *_: self._context.change(**{name: access.read(widget)})

@@ -20,6 +20,7 @@ from ..words import amount, plain, seconds_in_words
 from .context import PanelContext
 from .item_views import make_rows_compact
 from .labels import show_if_any, show_words
+from .section import Section
 
 REGIONS_MM = (None, 200.0, 120.0)
 LOWEST_STRENGTH = 0.05
@@ -27,7 +28,7 @@ TITLES = ("strength", "agreement", "FLOPs", "seconds", "worst structures")
 WORST_SHOWN = 3
 
 
-class ComparingSection:
+class ComparingSection(Section):
     """The table of strengths. A click on a row shows that segmentation."""
 
     def __init__(self, context: PanelContext):
@@ -64,9 +65,6 @@ class ComparingSection:
         has_rows = self.comparison is not None and bool(self.comparison.rows)
         for button in (ui.comparePlotButton, ui.compareClearButton):
             button.enabled = has_rows
-
-    def enter(self) -> None:
-        """Nothing to do."""
 
     def close(self) -> None:
         self.remove()

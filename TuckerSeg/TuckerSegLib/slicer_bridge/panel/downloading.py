@@ -8,11 +8,12 @@ from ...model_zoo.pending import PendingDownload
 from ..words import bytes_in_words
 from .context import PanelContext
 from .labels import show_words
+from .section import Section
 
 SMALLEST_TOLD_BYTES = 10**6
 
 
-class DownloadingSection:
+class DownloadingSection(Section):
     """Tells of a download; the run itself brings it."""
 
     def __init__(self, context: PanelContext):
@@ -28,9 +29,6 @@ class DownloadingSection:
 
     def enter(self) -> None:
         self._context.choice.forget_pending()
-
-    def close(self) -> None:
-        """Nothing of it is temporary."""
 
 
 def pending_words(pending: PendingDownload) -> str:

@@ -11,11 +11,12 @@ from ... import catalog
 from ... import model_zoo as installed_models
 from ..client.worker_process import Event
 from .context import PanelContext
+from .section import Section
 
 FILE_SUFFIX = ".tuckerseg"  # is one file already, and is not imported
 
 
-class ImportingSection:
+class ImportingSection(Section):
     """A name and a button."""
 
     def __init__(self, context: PanelContext):
@@ -31,9 +32,6 @@ class ImportingSection:
             self._suggested = model
             self._ui.importNameEdit.text = suggested_name(model)
         self._ui.importButton.text = _("Import") if self._request is None else _("Cancel")
-
-    def enter(self) -> None:
-        """Nothing to do."""
 
     def close(self) -> None:
         if self._request is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import slicer
 import vtk
@@ -25,19 +25,7 @@ from .output import OutputSection
 from .previewing import PreviewingSection
 from .results import ResultsSection
 from .running import RunningSection
-
-
-class Section(Protocol):
-    """A part of the panel."""
-
-    def refresh(self) -> None:
-        """Show what the parameter node says."""
-
-    def enter(self) -> None:
-        """The module was opened."""
-
-    def close(self) -> None:
-        """The module or the scene is closed: stop what runs, take temporary nodes away."""
+from .section import Section
 
 
 class Panel(VTKObservationMixin):

@@ -12,9 +12,10 @@ from ..client.preview import Preview, Wanted
 from ..scene.crosshair import crosshair_position
 from .context import PanelContext
 from .labels import show_if_any
+from .section import Section
 
 
-class PreviewingSection(VTKObservationMixin):
+class PreviewingSection(VTKObservationMixin, Section):
     """Turns the preview on and off."""
 
     def __init__(self, context: PanelContext):
@@ -46,9 +47,6 @@ class PreviewingSection(VTKObservationMixin):
         if wanted != self._shown and self._context.session.active is None:
             self._shown = wanted
             self.preview.show(Wanted(volume_node, settings, wanted[2]))
-
-    def enter(self) -> None:
-        """Nothing to do: the preview is off until it is asked for."""
 
     def close(self) -> None:
         self._ui.previewCheckBox.checked = False

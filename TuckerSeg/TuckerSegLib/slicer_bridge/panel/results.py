@@ -25,12 +25,13 @@ from ..words import plain, seconds_in_words
 from .context import PanelContext
 from .item_views import make_rows_compact
 from .labels import paragraph
+from .section import Section
 
 STANDARD, SHORT = "standard", "short"
 WIDEST_COLUMN = 150
 
 
-class ResultsSection:
+class ResultsSection(Section):
     """Tables of the segmentation that the output selector shows."""
 
     def __init__(self, context: PanelContext):
@@ -59,12 +60,6 @@ class ResultsSection:
         label.text = _summary(statistics, label) if statistics else _("No run yet.")
         for button in (self._ui.copyResultsButton, self._ui.saveResultsButton):
             button.enabled = statistics is not None
-
-    def enter(self) -> None:
-        """Nothing to do."""
-
-    def close(self) -> None:
-        """Nothing of it is temporary."""
 
     def _on_segmented(self, statistics: RunStatistics, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         self._tell(statistics, node)

@@ -14,9 +14,10 @@ from ..words import plain
 from .context import PanelContext
 from .labels import show_if_any
 from .question import Question
+from .section import Section
 
 
-class RunningSection:
+class RunningSection(Section):
     """Segment and Cancel."""
 
     def __init__(self, context: PanelContext):
@@ -42,9 +43,6 @@ class RunningSection:
         button.toolTip = plain(problem or _("Segment the volume"))
         show_if_any(self._ui.problemLabel, problem or "", "bad")
         show_if_any(self._ui.cautionLabel, "\n".join(self._context.choice.cautions()), "warning")
-
-    def enter(self) -> None:
-        """Nothing to do."""
 
     def close(self) -> None:
         self.question.withdraw()
