@@ -137,8 +137,8 @@ class Cache:
 
     def entries(self) -> list[CacheEntry]:
         """All entries, the most recently used first."""
-        found = [_entry(kind, path) for kind in KINDS for path in _paths(self.folder / kind) if _is_entry(kind, path)]
-        return sorted((entry for entry in found if entry), key=lambda entry: -entry.used_at)
+        entries = [_entry(kind, path) for kind in KINDS for path in _paths(self.folder / kind) if _is_entry(kind, path)]
+        return sorted((entry for entry in entries if entry), key=lambda entry: -entry.used_at)
 
     def clear(self) -> int:
         """Remove everything but what another process is writing; returns the bytes that were freed."""
@@ -172,7 +172,7 @@ class Cache:
 
     def unfinished(self) -> list[Leftover]:
         """What is being written, or was when its process was killed."""
-        return [found for place in self._places() for found in leftovers(place)]
+        return [leftover for place in self._places() for leftover in leftovers(place)]
 
     def _places(self) -> list[Path]:
         """Folders in which files are written."""
@@ -185,13 +185,13 @@ class Cache:
 
     def leftovers(self) -> list[CacheEntry]:
         """Half-written files under names of earlier versions."""
-        found = [_entry(kind, path) for kind in KINDS for path in _paths(self.folder / kind) if _is_hidden(path)]
+        entries = [_entry(kind, path) for kind in KINDS for path in _paths(self.folder / kind) if _is_hidden(path)]
         for folder in _paths(self.folder / "compiled"):
             if os.path.isdir(folder) and not _is_hidden(folder):
-                found += [_entry("compiled", path) for path in _paths(folder) if _is_hidden(path)]
+                entries += [_entry("compiled", path) for path in _paths(folder) if _is_hidden(path)]
         notes = [path for path in _paths(self.folder) if _is_hidden(path) or path.suffix[1:].isdigit()]
-        found += [_entry("notes", path) for path in notes if os.path.isfile(path)]
-        return [entry for entry in found if entry]
+        entries += [_entry("notes", path) for path in notes if os.path.isfile(path)]
+        return [entry for entry in entries if entry]
 
 
 def _paths(folder: Path) -> list[Path]:

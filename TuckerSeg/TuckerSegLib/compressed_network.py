@@ -72,9 +72,9 @@ def _check_classes(network_class: object, arguments: dict[str, Any]) -> None:
     if not is_network_class(network_class):
         raise UnsupportedModelError(f"network_class should be a U-Net of nnU-Net's; found {shown(network_class)}.")
     for role in OPERATIONS:
-        found = arguments.get(role)
-        if found is not None and not is_operation_class(role, found):
-            raise UnsupportedModelError(f"{role} should be a class for it of torch.nn; found {shown(found)}.")
+        operation = arguments.get(role)
+        if operation is not None and not is_operation_class(role, operation):
+            raise UnsupportedModelError(f"{role} should be a class for it of torch.nn; found {shown(operation)}.")
 
 
 def _head(network: nn.Module, path: str) -> nn.Module:

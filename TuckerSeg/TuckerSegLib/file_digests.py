@@ -48,11 +48,11 @@ class DigestMemo:
         known = self._read().get(name)
         if known is not None:
             return known["sha256"]
-        found = compute()
+        digest = compute()
         if stamps == [stamp_of(file) for file in files]:  # they stayed so while it was read
-            entry = {"sha256": found, "files": [stamp[0] for stamp in stamps], "at": time.time()}
-            self._write(self._read() | {name: {**entry, "check": _check_of(name, found)}})
-        return found
+            entry = {"sha256": digest, "files": [stamp[0] for stamp in stamps], "at": time.time()}
+            self._write(self._read() | {name: {**entry, "check": _check_of(name, digest)}})
+        return digest
 
     def _read(self) -> dict[str, dict[str, Any]]:
         """Every entry that is whole; that others are not is told."""

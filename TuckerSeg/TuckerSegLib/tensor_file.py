@@ -122,10 +122,10 @@ def checked_sha256(path: Path) -> str:
     def digest(file: Any) -> str:
         return _sha256(((name, file.get_tensor(name)) for name in sorted(_names(file))), _document_of(path, file))
 
-    found, document = _read(path, None, digest)
-    if found != document.get("sha256"):
+    actual_sha256, document = _read(path, None, digest)
+    if actual_sha256 != document.get("sha256"):
         raise ModelFileError(f"{path} is damaged: its checksum does not match. Make it again.")
-    return found
+    return actual_sha256
 
 
 def _read(path: Path, entry: str | None, read: Callable[[Any], Content]) -> tuple[Content, dict[str, Any]]:
@@ -135,8 +135,10 @@ def _read(path: Path, entry: str | None, read: Callable[[Any], Content]) -> tupl
     try:
         with safe_open(path, framework="pt") as file:
             document = _document_of(path, file)
-            if entry is not None and (found := file.metadata().get(ENTRY_KEY)) != entry:
-                raise ModelFileError(f"{path} should be the entry {entry}; it was stored as {excerpt(repr(found))}.")
+            if entry is not None and (stored_entry := file.metadata().get(ENTRY_KEY)) != entry:
+                raise ModelFileError(
+                    f"{path} should be the entry {entry}; it was stored as {excerpt(repr(stored_entry))}."
+                )
             return read(file), document
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelFileError(f"{path} is damaged or not a .tuckerseg file ({error}). Make it again.") from error
@@ -203,12 +205,12 @@ def checksum_of(path: Path) -> str | None:
 
 
 def _check_format(path: Path, document: dict[str, Any]) -> None:
-    found = document.get("format")
-    if type(found) is not int or found < 1:
-        raise ModelFileError(f"{path}: the header should have a format version; found {shown(found)}.")
-    if found > FORMAT_VERSION:
+    version = document.get("format")
+    if type(version) is not int or version < 1:
+        raise ModelFileError(f"{path}: the header should have a format version; found {shown(version)}.")
+    if version > FORMAT_VERSION:
         raise ModelFileError(
-            f"{path}: format {shown(found)} was written by a newer TuckerSeg; this one reads up to {FORMAT_VERSION}. "
+            f"{path}: format {shown(version)} was written by a newer TuckerSeg; this one reads up to {FORMAT_VERSION}. "
             "Update TuckerSeg, or make the file again with this one."
         )
 

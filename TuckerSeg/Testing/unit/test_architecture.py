@@ -148,6 +148,25 @@ def test_only_one_function_swaps_modules():
     assert users == {"compression/layers.py"}
 
 
+def named_things(file: Path) -> set[str]:
+    """Names of the variables, parameters and private functions of a file, without leading underscores."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.FunctionDef) and node.name.startswith("_"):
+            names.add(node.name)
+    return {name.strip("_") for name in names}
+
+
+def test_every_name_says_its_thing():
+    vague = {"found", "asked", "told", "some", "tried", "of", "it", "these", "those", "got", "what", "which"}
+    users = {f"{file.relative_to(LIBRARY)}: {name}" for file in FILES for name in named_things(file) & vague}
+    assert users == set()
+
+
 def test_what_a_job_means_is_worked_out_in_one_place():
     """Below the command line, which also lists and downloads by name, nobody looks a job's task up a second time."""
     rooms = ("models", "segmentation", "estimation", "jobs", "worker")

@@ -106,7 +106,7 @@ def measure_curve(
     for policy in policies:
         _require_policy(policy)
     originals = list(_run_all(model, cases, inference, cache, monitor))
-    yield from (_point(case, "original", 1.0, found, found, False) for case, found in zip(cases, originals))
+    yield from (_point(case, "original", 1.0, result, result, False) for case, result in zip(cases, originals))
     source = calibrate_on or cases[0].volume
     calibrates = any(is_calibrated(_base(policy)) for policy in policies)
     calibration = calibrate_model(model, source, monitor=monitor) if calibrates else None
@@ -116,9 +116,9 @@ def measure_curve(
             used = calibration if is_calibrated(_base(policy)) and spec.needs_calibration else None
             smaller = compress(model, spec, method, cache, monitor, used)
             smaller = _improved(smaller, model, policy, source, calibration, cache, repair or RepairSettings(), monitor)
-            for case, original, found in zip(cases, originals, _run_all(smaller, cases, inference, cache, monitor)):
+            for case, original, result in zip(cases, originals, _run_all(smaller, cases, inference, cache, monitor)):
                 seen = used is not None and case.volume.source == source.source
-                yield _point(case, policy, factor, found, original, seen)
+                yield _point(case, policy, factor, result, original, seen)
 
 
 def _base(policy: str) -> str:
@@ -175,28 +175,28 @@ def _repaired(
     monitor: Monitor,
 ) -> SegmentationModel:
     """A repaired model, kept: an exploration that was stopped does not train anew."""
-    asked = planned_repair(model, original, [volume], settings)
-    if known := cached_model(cache, asked):
-        return replace(known, weights=dict(known.weights))  # told by its tensors: a GPU trains no two times alike
+    planned = planned_repair(model, original, [volume], settings)
+    if cached := cached_model(cache, planned):
+        return replace(cached, weights=dict(cached.weights))  # told by its tensors: a GPU trains no two times alike
     repaired = repair_model(model, original, [volume], settings, device="auto", monitor=monitor)[0]
-    store_model(cache, asked.key, repaired)
+    store_model(cache, planned.key, repaired)
     return repaired
 
 
 def _point(
-    case: Case, policy: str, factor: float, found: SegmentationResult, original: SegmentationResult, seen: bool
+    case: Case, policy: str, factor: float, result: SegmentationResult, original: SegmentationResult, seen: bool
 ) -> CurvePoint:
-    dice = sorted((score, value) for value, score in dice_per_label(found.labels, original.labels).items())
-    worst = ", ".join(f"{found.label_names[value]} {score:.2f}" for score, value in dice[:WORST] if score < 1)
-    statistics = found.statistics
+    dice = sorted((score, value) for value, score in dice_per_label(result.labels, original.labels).items())
+    worst = ", ".join(f"{result.label_names[value]} {score:.2f}" for score, value in dice[:WORST] if score < 1)
+    statistics = result.statistics
     return CurvePoint(
         volume=case.name,
         calibrated=seen,
         policy=policy,
         factor=factor,
-        agreement=mean_dice(found.labels, original.labels),
+        agreement=mean_dice(result.labels, original.labels),
         worst=worst,
-        dice=None if case.reference is None else mean_dice(found.labels, case.reference),
+        dice=None if case.reference is None else mean_dice(result.labels, case.reference),
         macs_per_patch=statistics.macs_per_patch,
         parameters=statistics.parameters,
         network_seconds=statistics.seconds["network"],

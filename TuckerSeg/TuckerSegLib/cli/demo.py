@@ -78,10 +78,10 @@ def _report(rows: list[DemoRow], folder: Path) -> None:
     say("")
     say(f"{'rank':>6}{'M parameters':>15}{'GFLOPs':>10}{'network s':>11}{'total s':>9}{'agreement':>11}")
     for row in rows:
-        found = row.result.statistics
+        statistics = row.result.statistics
         say(
-            f"{row.rank_ratio:6.2f}{found.parameters / 1e6:15.3f}{found.macs_per_volume * 2e-9:10.1f}"
-            f"{found.seconds['network']:11.2f}{found.seconds['total']:9.2f}{row.agreement:11.3f}"
+            f"{row.rank_ratio:6.2f}{statistics.parameters / 1e6:15.3f}{statistics.macs_per_volume * 2e-9:10.1f}"
+            f"{statistics.seconds['network']:11.2f}{statistics.seconds['total']:9.2f}{row.agreement:11.3f}"
         )
     say("agreement: mean Dice against the original network, structures of 20 voxels or more")
     documents = [

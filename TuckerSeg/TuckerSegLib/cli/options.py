@@ -94,11 +94,11 @@ def steps_of(options: argparse.Namespace, strength: float | None = None) -> tupl
         SpecError: Options that contradict each other, or a method of which is not said how far it goes.
     """
     named = [] if options.method is None else options.method.split(",")
-    asked = [_method_and_strength(each) for each in named] or [(DEFAULT_METHOD, None)]
+    methods = [_method_and_strength(each) for each in named] or [(DEFAULT_METHOD, None)]
     if strength is not None:
-        asked[-1] = (asked[-1][0], strength)
+        methods[-1] = (methods[-1][0], strength)
     steps = []
-    for name, own_strength in asked:
+    for name, own_strength in methods:
         spec = spec_of_options(name, options, own_strength)
         if spec is not None:
             fields = to_json(spec)

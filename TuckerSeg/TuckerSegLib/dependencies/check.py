@@ -118,7 +118,7 @@ def _installed() -> dict[str, str]:
     """Version of every installed distribution, by canonical name."""
     versions: dict[str, str] = {}
     for distribution in metadata.distributions():
-        name, version = _quietly(lambda it=distribution: it.metadata["Name"]), _version(distribution)
+        name, version = _quietly(lambda installed=distribution: installed.metadata["Name"]), _version(distribution)
         if name and version:
             versions.setdefault(canonical(name), version)  # the first on the path is the one that is imported
     return versions

@@ -124,7 +124,7 @@ def _check_written(network: nn.Module, patch: Tensor, path: Path) -> float | Non
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    found = session.run([OUTPUT_NAME], {INPUT_NAME: patch.numpy()})[0]
+    logits = session.run([OUTPUT_NAME], {INPUT_NAME: patch.numpy()})[0]
     with torch.inference_mode():
         expected = network(patch).numpy()
-    return require_agreement(found, expected, "fp32", "onnxruntime")
+    return require_agreement(logits, expected, "fp32", "onnxruntime")

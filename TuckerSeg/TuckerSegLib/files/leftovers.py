@@ -105,11 +105,11 @@ def holds(path: Path) -> bool:
 
 def leftovers(folder: Path) -> list[Leftover]:
     """Temporary folders in a folder, those of living processes too."""
-    found = []
+    temporary_folders = []
     for path in _temporary_folders(folder):
         with contextlib.suppress(OSError):  # gone meanwhile
-            found.append(_described(path))
-    return found
+            temporary_folders.append(_described(path))
+    return temporary_folders
 
 
 def temporary_places() -> list[Path]:
@@ -123,16 +123,16 @@ def sweep(folder: Path) -> int:
     freed = 0
     for path in _temporary_folders(folder):
         with contextlib.suppress(OSError):
-            found = _described(path)
-            if found.removable and _remove(path):
-                freed += found.size_bytes
+            leftover = _described(path)
+            if leftover.removable and _remove(path):
+                freed += leftover.size_bytes
     return freed
 
 
 def _temporary_folders(folder: Path) -> Iterator[Path]:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        found = [Path(entry) for entry in entries if _NAME.fullmatch(entry.name) and not entry.is_symlink()]
-        yield from sorted(path for path in found if os.path.isdir(path))
+        paths = [Path(entry) for entry in entries if _NAME.fullmatch(entry.name) and not entry.is_symlink()]
+        yield from sorted(path for path in paths if os.path.isdir(path))
 
 
 def _described(path: Path) -> Leftover:
@@ -140,8 +140,8 @@ def _described(path: Path) -> Leftover:
     for parent, _, names in os.walk(path):
         for name in names:
             with contextlib.suppress(OSError):
-                found = os.lstat(os.path.join(parent, name))
-                size, newest = size + found.st_size, max(newest, found.st_mtime)
+                status = os.lstat(os.path.join(parent, name))
+                size, newest = size + status.st_size, max(newest, status.st_mtime)
     return Leftover(path, size, max(time.time() - newest, 0.0), _owner(path))
 
 

@@ -17,8 +17,8 @@ def fault_of_name(name: str) -> str | None:
     """Why one name, without folders, cannot be that of a file on every system, as a clause; None where it can."""
     if name in ("", ".", ".."):
         return "names no file"
-    if found := _RESERVED.search(name):
-        return f"has a character in it ({found[0]!r}) that Windows does not allow in a name"
+    if match := _RESERVED.search(name):
+        return f"has a character in it ({match[0]!r}) that Windows does not allow in a name"
     if name[-1] in ". ":
         return "ends in a dot or a space, which Windows drops"
     if _DEVICES.fullmatch(name.split(".")[0].rstrip(" ")):

@@ -247,9 +247,9 @@ class _Recorder(TorchFunctionMode):
         return self._like(x, self.ops.divide(self.node(self.value(x)), np.float32(y)))
 
 
-def _require(condition: bool, what: str) -> None:
+def _require(condition: bool, operation: str) -> None:
     if not condition:
-        raise UnknownOperation(what)
+        raise UnknownOperation(operation)
 
 
 def _triple(value: int | Sequence[int]) -> list[int]:

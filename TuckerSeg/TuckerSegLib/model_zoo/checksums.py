@@ -36,13 +36,13 @@ def remember_sum(part: Part, sha256: str) -> None:
 
 def _remembered(file: Path) -> str | None:
     try:
-        found = SHA256.match(file.read_bytes())
+        match = SHA256.match(file.read_bytes())
     except OSError:
         return None
-    if found is None:
+    if match is None:
         warnings.warn(f"{file} should begin with a SHA-256; it is damaged, and written again.", stacklevel=3)
         return None
-    return found[0].decode()
+    return match[0].decode()
 
 
 def _file(part: Part) -> Path:

@@ -60,7 +60,7 @@ def ensure_installed(
         for number, part in enumerate(missing):
             progress.begin(number)
             _install(part, monitor.through(progress), patience)
-    return [_found(part) for part in wanted]
+    return [_folder_of(part) for part in wanted]
 
 
 def address_of(part: Part) -> str:
@@ -85,7 +85,7 @@ def _announcement(known: Task, missing: Sequence[Part]) -> str:
     return f"{known.name} is not on this computer: downloading {size} into {models_folder()} from{addresses}"
 
 
-def _found(part: Part) -> Path:
+def _folder_of(part: Part) -> Path:
     path = find_part(part)
     if path is None:  # removed meanwhile
         raise ModelFolderError(f"{part.dataset} was installed and is gone again; try once more.")
@@ -129,9 +129,9 @@ def _fetch(part: Part, monitor: Monitor, patience: Patience | None) -> Fetched:
     sha256, why = known_sum(part)
     target = models_folder() / "downloads" / f"{part.dataset}.zip"
     if os.path.isfile(target):  # from a run that ended while it was unpacked
-        found = sha256_of(target, monitor)
-        if sha256 in (None, found):
-            return Fetched(target, found, resumed=True)
+        actual_sha256 = sha256_of(target, monitor)
+        if sha256 in (None, actual_sha256):
+            return Fetched(target, actual_sha256, resumed=True)
     monitor = monitor.begin("download")
     try:
         return fetch(address_of(part), target, sha256, monitor, _unpacked_bytes, patience, part.size_bytes)
@@ -149,10 +149,10 @@ def _unpacked_bytes(size_bytes: int) -> int:
 def _checked(by_hand: Path, part: Part, monitor: Monitor) -> Fetched:
     """A zip that the user put into the folder."""
     monitor.log(f"Taking {by_hand}")
-    found, (expected, why) = sha256_of(by_hand, monitor), known_sum(part)
-    if expected not in (None, found):
-        raise DownloadError(f"{by_hand}: wrong checksum. Expected SHA-256 {expected}, found {found}. {why}")
-    return Fetched(by_hand, found, resumed=False)
+    actual_sha256, (expected, why) = sha256_of(by_hand, monitor), known_sum(part)
+    if expected not in (None, actual_sha256):
+        raise DownloadError(f"{by_hand}: wrong checksum. Expected SHA-256 {expected}, found {actual_sha256}. {why}")
+    return Fetched(by_hand, actual_sha256, resumed=False)
 
 
 def _install_file(fetched: Fetched, part: Part, monitor: Monitor) -> None:
@@ -182,16 +182,16 @@ def _dataset_folder(content: Path, part: Part) -> Path:
     for candidate in (content / part.dataset, content, *sorted(content.iterdir())):
         if os.path.isdir(candidate) and (part.configuration is None or os.path.isdir(candidate / part.configuration)):
             return candidate
-    found = ", ".join(sorted(entry.name for entry in content.iterdir())) or "nothing"
-    raise ModelFolderError(f"The zip of {part.dataset} should hold {part.configuration}; found {found}.")
+    names = ", ".join(sorted(entry.name for entry in content.iterdir())) or "nothing"
+    raise ModelFolderError(f"The zip of {part.dataset} should hold {part.configuration}; found {names}.")
 
 
 def _check(root: Path, part: Part, source: Path) -> None:
     folder = root / part.configuration if part.configuration else root
     try:
-        found = find_model_folder(folder, part.folds)
+        model_folder = find_model_folder(folder, part.folds)
         for name in ("plans.json", "dataset.json"):
-            found.read_json(name)
+            model_folder.read_json(name)
     except ModelFolderError as error:
         raise ModelFolderError(f"{source.name} does not hold the model: {error}") from error
     for name, expected in part.files:

@@ -82,8 +82,8 @@ def installed(known: Task) -> tuple[Path, ...] | None:
     """Folders of all networks of a task, in their order; None where one is missing."""
     if known.path is not None:
         return tuple(known.path / part.configuration for part in known.parts)
-    found = tuple(find_part(part) for part in known.parts)
-    return None if None in found else found
+    folders = tuple(find_part(part) for part in known.parts)
+    return None if None in folders else folders
 
 
 def is_installed(known: Task) -> bool:
@@ -92,17 +92,17 @@ def is_installed(known: Task) -> bool:
 
 def imported_models() -> tuple[ImportedModel, ...]:
     """What the user imported, by name."""
-    found = []
+    models = []
     for folder in _subfolders(models_folder() / IMPORTED):
         try:
             note = read_json(folder / NOTE_FILE)
             words = [note[name] for name in ("title", "source", "imported_at")]
             if not all(isinstance(word, str) for word in words):
                 raise ValueError("its texts are none")
-            found.append(ImportedModel(folder.name, words[0], folder, *words[1:]))
+            models.append(ImportedModel(folder.name, words[0], folder, *words[1:]))
         except (OSError, ValueError, KeyError, TypeError):
-            found.append(ImportedModel(folder.name, folder.name, folder))
-    return tuple(found)
+            models.append(ImportedModel(folder.name, folder.name, folder))
+    return tuple(models)
 
 
 def locate(name_or_path: str, folds: tuple[str, ...] | None = None) -> tuple[Path, tuple[str, ...] | None]:
@@ -128,8 +128,8 @@ def locate(name_or_path: str, folds: tuple[str, ...] | None = None) -> tuple[Pat
     path = Path(name_or_path).expanduser()
     if not os.path.exists(path):
         for part in (part for known in tasks() for part in known.parts if part.dataset == name_or_path):
-            if found := find_part(part):
-                return found, folds or part.folds
+            if folder := find_part(part):
+                return folder, folds or part.folds
         raise _unknown(name_or_path)
     return path, folds
 

@@ -25,15 +25,15 @@ STATES = {
 
 def devices(options: argparse.Namespace) -> None:
     """``tuckerseg devices``."""
-    found = hardware.devices()
+    devices = hardware.devices()
     if options.json:
-        show_json([to_json(device) for device in found])
+        show_json([to_json(device) for device in devices])
         return
-    for device in found:
+    for device in devices:
         state = "usable  " if device.usable else "unusable"
         say(f"{device.id:14} {state} {device.name}")
         say(f"{'':14} {device.offers if device.usable else device.reason}")
-    chosen, why = hardware.choose("auto", found)
+    chosen, why = hardware.choose("auto", devices)
     say(f"auto takes {chosen.id}: {why}")
 
 
@@ -50,21 +50,22 @@ def cache(options: argparse.Namespace) -> None:
             say(f"Freed {freed / 1e6:.1f} MB that ended processes left elsewhere")
         return
     entries, earlier = store.entries(), store.leftovers()
-    unfinished = [*store.unfinished(), *(found for place in other_places() for found in leftovers(place))]
+    unfinished = [*store.unfinished(), *(leftover for place in other_places() for leftover in leftovers(place))]
     if options.json:
-        told = [{**_as_json(entry), "belongs_to": belongs_to(entry), "leftover": False} for entry in entries]
-        told += [{**_as_json(entry), "belongs_to": LEFTOVER, "leftover": True} for entry in earlier]
-        told += [_leftover_as_json(found) for found in unfinished]
-        show_json(told)
+        documents = [{**_as_json(entry), "belongs_to": belongs_to(entry), "leftover": False} for entry in entries]
+        documents += [{**_as_json(entry), "belongs_to": LEFTOVER, "leftover": True} for entry in earlier]
+        documents += [_leftover_as_json(leftover) for leftover in unfinished]
+        show_json(documents)
         return
     for entry in (*entries, *earlier):
-        what = LEFTOVER if entry in earlier else belongs_to(entry)
+        owner = LEFTOVER if entry in earlier else belongs_to(entry)
         age = age_in_words(time.time() - entry.used_at)
-        say(f"{entry.size_bytes / 1e6:9.1f} MB  {age:>7}  {entry.kind:12} {entry.key}  {what}")
+        say(f"{entry.size_bytes / 1e6:9.1f} MB  {age:>7}  {entry.kind:12} {entry.key}  {owner}")
     total = sum(entry.size_bytes for entry in entries)
     say(f"{total / 1e6:9.1f} MB of {store.limit_bytes / 1e6:.0f} MB in {store.folder}")
-    for found in unfinished:
-        say(f"{found.size_bytes / 1e6:9.1f} MB  {age_in_words(found.age_s):>7}  {STATES[found.owner]}: {found.path}")
+    for leftover in unfinished:
+        size, age = f"{leftover.size_bytes / 1e6:9.1f} MB", age_in_words(leftover.age_s)
+        say(f"{size}  {age:>7}  {STATES[leftover.owner]}: {leftover.path}")
 
 
 def age_in_words(seconds: float) -> str:
@@ -75,9 +76,14 @@ def age_in_words(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
-def _leftover_as_json(found: Leftover) -> dict[str, Any]:
-    facts = {"kind": "unfinished", "key": found.path.name, "path": str(found.path), "size_bytes": found.size_bytes}
-    return {**facts, "used_at": time.time() - found.age_s, "belongs_to": STATES[found.owner], "leftover": True}
+def _leftover_as_json(leftover: Leftover) -> dict[str, Any]:
+    facts = {
+        "kind": "unfinished",
+        "key": leftover.path.name,
+        "path": str(leftover.path),
+        "size_bytes": leftover.size_bytes,
+    }
+    return {**facts, "used_at": time.time() - leftover.age_s, "belongs_to": STATES[leftover.owner], "leftover": True}
 
 
 def _as_json(entry: CacheEntry) -> dict[str, Any]:

@@ -131,18 +131,18 @@ def name_of(head: DicomFile) -> str:
 
 
 def _named(contents: Contents, volumes: list[Volume], series: str) -> list[Volume]:
-    found = [volume for volume in volumes if series in volume.names]
+    matches = [volume for volume in volumes if series in volume.names]
     # The series itself, where it is named without the part of several: the first one of them
-    found = found or [
+    matches = matches or [
         volume for volume in volumes if volume.part == 1 and series in (volume.head.uid, volume.head.number)
     ]
-    if len(found) == 1:
-        return found
-    if not found:
+    if len(matches) == 1:
+        return matches
+    if not matches:
         _refuse_damaged([file for file in contents.damaged if series in (file.uid, file.number)])
     known = "; ".join(_words(volume, volumes) for volume in volumes[:MOST_NAMES])
-    what = f"{len(found)} series have the number" if found else "no series has the UID or number"
-    raise ImageError(f"{contents.path}: {what} {shown(series)}. Choose one of: {known}.")
+    reason = f"{len(matches)} series have the number" if matches else "no series has the UID or number"
+    raise ImageError(f"{contents.path}: {reason} {shown(series)}. Choose one of: {known}.")
 
 
 def _refuse_damaged(files: list[DicomFile]) -> None:

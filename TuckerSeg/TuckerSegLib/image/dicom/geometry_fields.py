@@ -99,8 +99,8 @@ GROUP_OF = {
 
 def wrong(text: Lookup, tag: Tag, expected: str) -> WrongTagError:
     """The error for an element that holds something else than ``expected``."""
-    found = shown(text(tag)) if text(tag) else "nothing (did an anonymizer remove it?)"
-    return WrongTagError(f"damaged DICOM header, {tags.NAMES[tag]}: expected {expected}, found {found}")
+    actual = shown(text(tag)) if text(tag) else "nothing (did an anonymizer remove it?)"
+    return WrongTagError(f"damaged DICOM header, {tags.NAMES[tag]}: expected {expected}, found {actual}")
 
 
 def _scale(text: Lookup, tag: Tag, default: float) -> float:

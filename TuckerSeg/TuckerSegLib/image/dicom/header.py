@@ -202,10 +202,10 @@ def _number(dataset: Dataset, tag: Tag, allowed: range | tuple[int, ...]) -> int
 
 
 def _wrong_number(dataset: Dataset, tag: Tag, expected: str) -> WrongTagError:
-    found = dataset.whole(tag)
+    value = dataset.whole(tag)
     return WrongTagError(
         f"truncated or damaged DICOM slice, {tags.NAMES[tag]}: expected {expected}, found "
-        f"{'nothing' if found is None else repr(str(found))}"
+        f"{'nothing' if value is None else repr(str(value))}"
     )
 
 
@@ -235,10 +235,10 @@ def _slices(file: DicomFile) -> list[Slice]:
     dataset, frames = file.dataset, file.format.frames
     if not _has_groups(dataset) and frames == 1:
         return [Slice(file, 0, place_of(dataset.text), _marks(dataset.text))]
-    told = len(dataset.items.get(tags.FRAME_GROUPS, []))
-    if told != frames:
+    position_count = len(dataset.items.get(tags.FRAME_GROUPS, []))
+    if position_count != frames:
         raise WrongTagError(
-            f"it holds {frames} frames and tells the positions of {told} (PerFrameFunctionalGroupsSequence, "
+            f"it holds {frames} frames and tells the positions of {position_count} (PerFrameFunctionalGroupsSequence, "
             "(5200,9230)): where its slices lie was not measured, or is lost"
         )
     slices = []

@@ -64,14 +64,14 @@ def volumes_of(files: Iterable[DicomFile]) -> list[Volume]:
                 groups.append([each])
             else:
                 group.append(each)
-    found: dict[str, list[tuple[Stack, int]]] = defaultdict(list)
+    stacks_of_uid: dict[str, list[tuple[Stack, int]]] = defaultdict(list)
     for (uid, _, _), groups in series.items():
         for group in groups:
             slices, copies = _without_copies(group)
-            found[uid] += [(stack, copies) for stack in _split(slices)]
+            stacks_of_uid[uid] += [(stack, copies) for stack in _split(slices)]
     return [
         Volume(stack, part if len(stacks) > 1 else 0, copies)
-        for stacks in found.values()
+        for stacks in stacks_of_uid.values()
         for part, (stack, copies) in enumerate(sorted(stacks, key=lambda pair: -len(pair[0].slices)), 1)
     ]
 

@@ -45,10 +45,10 @@ def finite_number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def wrong_field(path: Path, name: str, expected: str, found: object) -> ImageError:
+def wrong_field(path: Path, name: str, expected: str, value: object) -> ImageError:
     """The error for a field ``name`` whose value is not what is expected."""
     return ImageError(
-        f"{path}: damaged header, {name}: expected {expected}, found {shown(found)}. "
+        f"{path}: damaged header, {name}: expected {expected}, found {shown(value)}. "
         "Correct the header, or export the image again."
     )
 

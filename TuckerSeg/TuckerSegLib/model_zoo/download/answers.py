@@ -19,23 +19,23 @@ def length_of(headers: Mapping[str, str]) -> int | None:
     """``Content-Length``; None where it is missing, is no number, or says nothing, as beside chunks."""
     if headers.get("Transfer-Encoding"):
         return None
-    found = re.fullmatch(_SIZE, headers.get("Content-Length", "").strip())
-    return int(found[1]) if found else None
+    match = re.fullmatch(_SIZE, headers.get("Content-Length", "").strip())
+    return int(match[1]) if match else None
 
 
 def range_of(headers: Mapping[str, str]) -> tuple[int, int] | None:
     """First byte of what comes, and bytes of the whole file, as ``Content-Range`` has them; None where it does not."""
-    found = re.fullmatch(f"bytes {_SIZE}-{_SIZE}/{_SIZE}", headers.get("Content-Range", "").strip())
-    if not found:
+    match = re.fullmatch(f"bytes {_SIZE}-{_SIZE}/{_SIZE}", headers.get("Content-Range", "").strip())
+    if not match:
         return None
-    first, last, total = map(int, found.groups())
+    first, last, total = map(int, match.groups())
     return (first, total) if first <= last < total else None
 
 
 def pause_asked(error: urllib.error.HTTPError) -> float:
     """``Retry-After`` in seconds; 0 where there is none."""
-    found = re.fullmatch(_SIZE, (error.headers.get("Retry-After", "") if error.headers else "").strip())
-    return float(found[1]) if found else 0.0
+    match = re.fullmatch(_SIZE, (error.headers.get("Retry-After", "") if error.headers else "").strip())
+    return float(match[1]) if match else 0.0
 
 
 def passing_status(error: urllib.error.HTTPError, url: str) -> str:

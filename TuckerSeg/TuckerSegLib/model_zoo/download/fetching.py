@@ -108,16 +108,16 @@ def fetch(
             _Transfer(part, monitor, spare, patience or Patience(), size_bytes).complete()
             if not part.size:
                 raise DownloadError(f"{url}: the server has an empty file there.")
-        found = sha256_of(part.path, monitor)
-        if sha256 in (None, found):
+        actual_sha256 = sha256_of(part.path, monitor)
+        if sha256 in (None, actual_sha256):
             move_into_place(part.path, target)
             part.forget()
-            return Fetched(target, found, resumed)
+            return Fetched(target, actual_sha256, resumed)
         part.discard()
         if not resumed:
             raise WrongChecksum(
-                f"{url}: wrong checksum. Expected SHA-256 {sha256}, found {found}; the file was thrown away. Try "
-                "again; if it is wrong again, the server has another file than this version of TuckerSeg knows."
+                f"{url}: wrong checksum. Expected SHA-256 {sha256}, found {actual_sha256}; the file was thrown away. "
+                "Try again; if it is wrong again, the server has another file than this version of TuckerSeg knows."
             )
 
 
@@ -213,10 +213,10 @@ class _Transfer:
         """Bytes of the whole file by an answer; where what is here is not its beginning, it is thrown away."""
         part = self._part
         if response.status == 206:
-            found = range_of(response.headers)
-            if found is None or found[0] != part.size or part.total not in (None, found[1]):
+            content_range = range_of(response.headers)
+            if content_range is None or content_range[0] != part.size or part.total not in (None, content_range[1]):
                 raise _StartAgain("the server sends another part of the file than was asked for, or of another file")
-            total = found[1]
+            total = content_range[1]
         else:
             part.restart()
             total = length_of(response.headers)
@@ -234,10 +234,10 @@ class _Transfer:
             raise _StartAgain("the server sends more than it said")
         self._refuse(f"the server sends more than {self._most / 1e6:.0f} MB")
 
-    def _refuse(self, found: str) -> None:
+    def _refuse(self, content: str) -> None:
         self._part.restart()
         expected = f"{self._most / 1e6:.0f} MB at most" if self._expected is None else f"{self._expected / 1e6:.0f} MB"
-        raise DownloadError(f"{self._part.url}: {found}, where {expected} are expected; what came was thrown away.")
+        raise DownloadError(f"{self._part.url}: {content}, where {expected} are expected; what came was thrown away.")
 
 
 def _is_whole(error: urllib.error.HTTPError, part: PartFile) -> bool:
