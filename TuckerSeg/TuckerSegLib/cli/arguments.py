@@ -17,10 +17,15 @@ def add_images(parser: argparse.ArgumentParser, optional: bool = False) -> None:
         "images",
         metavar="IN",
         nargs="?" if optional else None,
-        help="NIfTI, NRRD, MHA/MHD file or DICOM folder; more channels: --channel",
+        help="NIfTI, NRRD, MHA/MHD file, DICOM folder (or zip of it, or multi-frame file); more channels: --channel",
     )
     parser.add_argument("--channel", action="append", default=[], help="further input channels, in the model's order")
     parser.add_argument("--timepoint", type=whole, help="which volume of a 4D image, counted from 0")
+    parser.add_argument(
+        "--series",
+        metavar="UID|NUMBER",
+        help="which DICOM series, as 'tuckerseg dicom' lists them (default: the largest stack that suits the model)",
+    )
 
 
 def add_label_names(parser: argparse.ArgumentParser, option: str, more: str = "") -> None:

@@ -17,13 +17,19 @@ from .output import say, show_json
 
 
 def report(
-    images: tuple[str, ...], timepoint: int | None, labels: str | None, labels_names: str | None, as_json: bool
+    images: tuple[str, ...],
+    timepoint: int | None,
+    series: str | None,
+    labels: str | None,
+    labels_names: str | None,
+    as_json: bool,
 ) -> None:
     """Check an image, labels or both, and print the findings as text or JSON.
 
     Args:
         images: Files, one per channel, or one DICOM folder; may be empty where there are labels.
         timepoint: Which volume of a 4D image, from 0.
+        series: UID or number of a DICOM series, or None.
         labels: Path of a label file, or None.
         labels_names: Names of the label values, as ``label_files.named_labels`` takes them; None takes the names that
             come with the file.
@@ -36,7 +42,7 @@ def report(
     if not images and labels is None:
         raise SpecError("Give an image, --labels with a label file, or both.")
     names = named_labels(labels_names) if labels_names else None
-    image = read_image(images if len(images) > 1 else images[0], timepoint) if images else None
+    image = read_image(images if len(images) > 1 else images[0], timepoint, series=series) if images else None
     findings = check(image, read_label_map(Path(labels), names) if labels else None)
     if as_json:
         show_json(to_json(findings))

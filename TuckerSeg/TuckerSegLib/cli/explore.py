@@ -37,7 +37,8 @@ def plan(job: Job, measure: bool, as_json: bool, monitor: Monitor) -> None:
         measure: Run a patch where this computer's speed is not known.
         monitor: Asked whether the user wants no more.
     """
-    resolved, volume = resolve(job), read_volume(job)
+    resolved = resolve(job)
+    volume = read_volume(resolved)
     with contextlib.closing(Runs()) as runs:
         estimate = runs.estimate(resolved, volume, measure, monitor)
     if as_json:
@@ -60,7 +61,8 @@ def compare(job: Job, strengths: list[float], folder: Path | None, as_json: bool
     """
     if folder is not None:
         make_folder(folder)
-    resolved, volume = resolve(replace(job, output=None)), read_volume(job)
+    resolved = resolve(replace(job, output=None))
+    volume = read_volume(resolved)
     reporter = JsonReporter() if as_json else TerminalReporter()
     documents, lines = [], []
     with contextlib.closing(reporter), contextlib.closing(Runs()) as runs:

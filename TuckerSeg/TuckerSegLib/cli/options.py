@@ -25,6 +25,7 @@ def job_of(options: argparse.Namespace, output: str | None = None, strength: flo
         inference=inference_of(options),
         folds=folds_of(options),
         timepoint=options.timepoint,
+        series=options.series,
         calibrate=options.calibrate,
         refit=options.refit,
         structures=structures_of(options),

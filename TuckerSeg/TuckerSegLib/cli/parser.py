@@ -134,12 +134,16 @@ def _add_evaluation(command: Command) -> None:
 
 
 def _add_quality(command: Command) -> None:
-    """The sub-command that checks images and labels."""
+    """Sub-commands that look at images and labels."""
     check = command("check", "tell whether an image is fit to be segmented, and whether labels of it are plausible")
     add_images(check, optional=True)
     check.add_argument("--labels", metavar="SEG", help="label file: NIfTI, NRRD, MHA or .seg.nrrd; needs no image")
     add_label_names(check, "--labels-names")
     check.add_argument("--json", action="store_true", help="the same as JSON")
+
+    dicom = command("dicom", "list the DICOM series of a folder, a zip or a file, the one that is read first")
+    dicom.add_argument("path", metavar="FOLDER", help="folder, zip, or file with several frames")
+    dicom.add_argument("--json", action="store_true", help="the same as JSON")
 
 
 def _add_compression(command: Command) -> None:

@@ -18,6 +18,7 @@ def image_from_array(
     spacing_mm: Sequence[float] | None = None,
     affine: np.ndarray | None = None,
     source: str = "array",
+    modality: str = "CT",
 ) -> Image:
     """Make an image of an array.
 
@@ -27,6 +28,7 @@ def image_from_array(
         spacing_mm: Voxel size (Z, Y, X); x then grows to the right, y to the front, z upwards (RAS).
         affine: Instead: 4x4 matrix from voxel index (x, y, z) to RAS mm.
         source: The image's name in messages and statistics.
+        modality: As for ``read_image``: NaN is air in a CT.
 
     Returns:
         The image, with notes on what was changed, such as NaN voxels.
@@ -56,7 +58,7 @@ def image_from_array(
         stored = compact(channel)
         if stored is channel and stored.dtype.kind == "f" and not np.isfinite(stored).all():
             stored = stored.copy()  # cleaning works in place, and this is the caller's
-        clean, value_notes = cleaned(stored, source)
+        clean, value_notes = cleaned(stored, source, modality=modality)
         values.append(clean)
         notes += value_notes
     return Image(

@@ -13,6 +13,7 @@ from ..errors import ImageError
 from .geometry import Geometry
 
 OUTSIDE_HU = -1024.0  # what scanners write where nothing was measured
+LEAST_AIR_HU = -900.0  # scanners' air is below, lung above
 SMALLEST_AXIS = 2  # one slice has no neighbors to be resampled from, and its thickness is not known
 SPACING_LIMITS_MM = (0.01, 100.0)
 USUAL_SPACING_MM = (0.1, 20.0)
@@ -85,13 +86,17 @@ def _geometry_notes(spacing: tuple[float, ...], text: str, shear: float) -> tupl
     return tuple(notes)
 
 
-def cleaned(array: np.ndarray, source: str, missing_value: float | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Replace NaN and infinite voxels by the smallest finite value, in place.
+def cleaned(
+    array: np.ndarray, source: str, missing_value: float | None = None, modality: str = "CT"
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Replace NaN and infinite voxels, which were not measured, in place.
 
     Args:
         array: (Z, Y, X); only floats can hold such voxels.
         source: Name of the file, for messages.
         missing_value: With it, NaN becomes this value, and infinite voxels stay.
+        modality: Of a CT they become air: the smallest finite value where that is air, else -1024 HU. Else they become
+            the smallest finite value.
 
     Returns:
         The array, and a note on how many voxels were replaced.
@@ -106,11 +111,13 @@ def cleaned(array: np.ndarray, source: str, missing_value: float | None = None) 
     if all(np.isfinite(slab).all() for slab in array):
         return array, ()
     finite = (slab[np.isfinite(slab)] for slab in array)
-    smallest = min((float(values.min()) for values in finite if values.size), default=None)
-    if smallest is None:
+    value = min((float(values.min()) for values in finite if values.size), default=None)
+    if value is None:
         raise ImageError(f"{source}: no voxel holds a finite number. Export the image again.")
-    said = f"NaN or infinite and were set to the smallest value, {smallest:g}."
-    return _replaced(array, lambda slab: ~np.isfinite(slab), smallest, said)
+    said = "the smallest value, "
+    if modality == "CT" and value > LEAST_AIR_HU:
+        value, said = OUTSIDE_HU, "air, "
+    return _replaced(array, lambda slab: ~np.isfinite(slab), value, f"NaN or infinite and were set to {said}{value:g}.")
 
 
 def _replaced(

@@ -32,7 +32,7 @@ def read_image(
     timepoint: int | None = None,
     missing_value: float | None = None,
     series: str | None = None,
-    modality: str = "CT",
+    modality: str | Sequence[str] = "CT",
 ) -> Image:
     """Read an image and check that it can be segmented.
 
@@ -44,9 +44,11 @@ def read_image(
             with a DICOM series, or a DICOM file with several frames. Several paths are the channels of a
             multi-channel model, in its order, on the same grid.
         timepoint: Which volume of a 4D file, from 0. Needed if there are several.
-        missing_value: Replaces voxels that are NaN; None: NaN and infinite voxels become the smallest finite value.
+        missing_value: Replaces voxels that are NaN; None: NaN and infinite voxels become air in a CT, else the smallest
+            finite value.
         series: UID or number of a DICOM series; None takes the largest stack of the modality, and a note says which.
-        modality: What the image should be, as DICOM names it: which series is preferred.
+        modality: What the image should be, as DICOM names it, of all channels or of each: which series is preferred,
+            and whether what was not measured is air.
 
     Returns:
         Array (C, Z, Y, X) in the file's orientation, geometry, and notes for the user.
@@ -63,7 +65,10 @@ def read_image(
     paths = [Path(path)] if isinstance(path, (str, os.PathLike)) else [Path(part) for part in path]
     if not paths:
         raise ImageError("No image was given; one path per channel is needed.")
-    images = [_read_channel(part, timepoint, missing_value, series, modality) for part in paths]
+    modalities = [modality] * len(paths) if isinstance(modality, str) else modality
+    if len(modalities) != len(paths):  # the run itself tells of a wrong number of channels
+        modalities = [*modalities, *["CT"] * len(paths)][: len(paths)]
+    images = [_read_channel(part, timepoint, missing_value, series, each) for part, each in zip(paths, modalities)]
     if len(images) == 1:
         return images[0]
     for image in images[1:]:
@@ -94,7 +99,7 @@ def _read_channel(
         raise ImageError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except MemoryError as error:
         raise ImageError(f"{path}: too large for this computer's memory.") from error
-    array, value_notes = cleaned(array, str(path), missing_value)
+    array, value_notes = cleaned(array, str(path), missing_value, modality)
     return Image(array[None], geometry, str(path), (*notes, *value_notes))
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from .. import image
 from ..cache import Cache
 from ..errors import OutputError, SpecError
-from ..models.resolved_job import resolve
+from ..models.modality import modalities_of
+from ..models.resolved_job import ResolvedJob, resolve
 from ..monitor import Listener, Monitor
 from ..records.job import Job
 from ..segmentation.lent import Lent
@@ -51,23 +52,25 @@ def run_job(
     cache, monitor = cache or Cache(), monitor or Monitor(on_event, cancelled)
     resolved, reader = resolve(job), ThreadPoolExecutor(1)
     try:
-        return Flow(OneShotModels(cache), cache).run(resolved, partial(_begin_reading, reader, job), monitor)
+        return Flow(OneShotModels(cache), cache).run(resolved, partial(_begin_reading, reader, resolved), monitor)
     finally:
         reader.shutdown(wait=False)  # a user who stops the run does not wait for the file to be read
 
 
-def read_volume(job: Job) -> image.Image:
+def read_volume(resolved: ResolvedJob) -> image.Image:
     """Read the image of a job, whose channels may be files of their own.
 
     Raises:
         ImageError: See ``image.read_image``.
     """
-    return image.read_image(job.images if len(job.images) > 1 else job.images[0], job.timepoint)
+    job = resolved.job
+    images, modalities = job.images if len(job.images) > 1 else job.images[0], modalities_of(resolved)
+    return image.read_image(images, job.timepoint, series=job.series, modality=modalities)
 
 
-def _begin_reading(reader: ThreadPoolExecutor, job: Job, monitor: Monitor) -> Lent[image.Image]:
+def _begin_reading(reader: ThreadPoolExecutor, resolved: ResolvedJob, monitor: Monitor) -> Lent[image.Image]:
     """The job's image, read while others go on; whoever looks at it waits for it."""
-    return Lent(reader.submit(_read, job, monitor).result)
+    return Lent(reader.submit(_read, resolved, monitor).result)
 
 
 def _keep_inputs(job: Job) -> None:
@@ -79,6 +82,6 @@ def _keep_inputs(job: Job) -> None:
             raise OutputError(f"{output} lies in the folder of the image that is read; name another folder.")
 
 
-def _read(job: Job, monitor: Monitor) -> image.Image:
+def _read(resolved: ResolvedJob, monitor: Monitor) -> image.Image:
     with monitor.stage("read"):
-        return read_volume(job)
+        return read_volume(resolved)

@@ -6,6 +6,7 @@ Records check themselves, wherever they come from: nnU-Net's files (``reading.py
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,6 +27,14 @@ SPACINGS_MM = (1e-4, 1e3)
 MOST_CHANNELS = 64  # of an image
 LARGEST_LABEL = 4095
 HIGHEST_SPLINE_ORDER = 5
+
+_CT_WORD, _PET_WORD = (re.compile(rf"(?<![a-z])({words})(?![a-z])") for words in ("ct", "pet|pt"))
+
+
+def modality_of_channel(name: str) -> str:
+    """The modality of a channel as DICOM names it, by what nnU-Net calls it: CT, PT, else MR."""
+    name = name.lower()
+    return "CT" if _CT_WORD.search(name) else "PT" if _PET_WORD.search(name) else "MR"
 
 
 @dataclass(frozen=True)
@@ -178,6 +187,11 @@ class ModelPlans:
     def resampling_convention(self) -> str:
         """How images were resampled for the model's training, as ``nnunet``; see ``catalog.resampling_convention``."""
         return catalog.resampling_convention(self.dataset_name)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modality of each channel as DICOM names it, by nnU-Net's name of it: CT, MR or PT."""
+        return tuple(map(modality_of_channel, self.channel_names))
 
     @property
     def expects_hounsfield(self) -> bool:

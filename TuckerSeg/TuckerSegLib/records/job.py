@@ -121,7 +121,7 @@ class Job:
     """One run from files to a file: a volume, a model, how it is compressed and run.
 
     Attributes:
-        images: Files, one per channel, or one DICOM folder.
+        images: Files, one per channel, or one DICOM folder or zip.
         output: File to write; None returns the labels only.
         model: Name in the catalog, or path.
         method: Compression method; with ``compression`` the short form of ``steps`` for a single one. None: ``steps``
@@ -133,6 +133,7 @@ class Job:
             original on it.
         folds: Folds of the model; None takes all.
         timepoint: Of a 4D image.
+        series: UID or number of a DICOM series; None takes the one that suits the model best.
         structures: Names or groups of the structures that are wanted, see
             ``structure_selection.select``; only the networks that know one of them are run. None keeps all.
         crop: ``auto``: a fast network finds the box of the structures, and only that is computed. None: so where the
@@ -154,6 +155,7 @@ class Job:
     inference: InferenceSpec = InferenceSpec()
     folds: tuple[str, ...] | None = None
     timepoint: int | None = None
+    series: str | None = None
     calibrate: str = "auto"
     refit: bool = False
     structures: tuple[str, ...] | None = None
@@ -172,7 +174,7 @@ class Job:
         for name in ("images", "folds", "structures"):
             for each in getattr(self, name) or ():
                 _check_text(name, each)
-        for name in ("output", "model", "method"):
+        for name in ("output", "model", "method", "series"):
             if getattr(self, name) is not None:
                 _check_text(name, getattr(self, name))
         if self.timepoint is not None:

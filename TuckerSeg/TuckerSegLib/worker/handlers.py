@@ -14,6 +14,7 @@ from ..errors import ImageError, OutputError
 from ..jobs.comparison import StrengthResult
 from ..jobs.runs import Runs
 from ..model_zoo.importing import import_model
+from ..models.modality import modalities_of
 from ..models.resolved_job import ResolvedJob, resolve
 from ..monitor import Monitor
 from ..records.comparison import ComparisonRow
@@ -35,7 +36,7 @@ class Handlers:
 
     def __init__(self, cache: Cache | None = None):
         self._runs = Runs(cache)
-        self._volume: tuple[str, image.Image] | None = None
+        self._volume: tuple[tuple[str, str], image.Image] | None = None
 
     def describe_model(self, request: Request, monitor: Monitor) -> Fields:
         """Facts of a model or a task for a panel."""
@@ -58,7 +59,8 @@ class Handlers:
 
     def segment(self, request: Request, monitor: Monitor) -> Fields:
         """A whole volume."""
-        result = self._runs.segment(_resolved(request), self._read(request), monitor)
+        resolved = _resolved(request)
+        result = self._runs.segment(resolved, self._read(request, resolved), monitor)
         return {
             "statistics": to_json(result.statistics),
             "labels": _plain(write_box(result.labels, Path(request["labels"]))),
@@ -68,7 +70,8 @@ class Handlers:
     def preview(self, request: Request, monitor: Monitor) -> Fields:
         """The one patch around a point."""
         started = time.perf_counter()
-        resolved, volume = _resolved(request), self._read(request)
+        resolved = _resolved(request)
+        volume = self._read(request, resolved)
         result, box = self._runs.preview(resolved, volume, request["point"], monitor)
         names_in_patch = {structure.value: structure.name for structure in result.statistics.structures}
         return {
@@ -79,7 +82,8 @@ class Handlers:
 
     def compare(self, request: Request, monitor: Monitor) -> Fields:
         """The original and several strengths on a volume, or on a box of it."""
-        resolved, volume, lower = _resolved(request), self._read(request), (0, 0, 0)
+        resolved, lower = _resolved(request), (0, 0, 0)
+        volume = self._read(request, resolved)
         if request.get("box_mm"):
             box = image.box_around(volume.geometry, request["center"], (request["box_mm"],) * 3)
             if any(part.stop <= part.start for part in box):
@@ -101,13 +105,14 @@ class Handlers:
         """Give all devices' memory back."""
         self._runs.close()
 
-    def _read(self, request: Request) -> image.Image:
+    def _read(self, request: Request, resolved: ResolvedJob) -> image.Image:
         """The request's volume; the last one stays in memory."""
-        file = from_json(VolumeFile, request["volume"])
-        if self._volume is None or self._volume[0] != file.key:
+        file, modality = from_json(VolumeFile, request["volume"]), modalities_of(resolved)[0]
+        key = (file.key, modality)
+        if self._volume is None or self._volume[0] != key:
             self._volume = None  # two large volumes at once may be too much
-            array = _voxels(file)
-            self._volume = (file.key, image.image_from_array(array, affine=np.asarray(file.affine), source=file.name))
+            array, affine = _voxels(file), np.asarray(file.affine)
+            self._volume = (key, image.image_from_array(array, affine=affine, source=file.name, modality=modality))
         return self._volume[1]
 
 

@@ -97,11 +97,18 @@ def choose(contents: Contents, series: str | None, modality: str) -> tuple[Volum
             f"{path}: one single slice ({head.source.file_name}). A volume of 2 slices or more is needed. Give the "
             "folder that holds the slices of the series."
         )
-    return chosen, _notes(contents, chosen, volumes if series is None else [])
+    return chosen, _left_out(contents) + (_choice(chosen, volumes) if series is None else ())
 
 
-def entries(contents: Contents, modality: str = "CT") -> list[SeriesEntry]:
-    """All volumes as a list, the one that is read where none is named first."""
+def list_series(path: str | os.PathLike, modality: str = "CT") -> tuple[list[SeriesEntry], tuple[str, ...]]:
+    """All volumes as a list, the one that is read where none is named first; and notes on files that are none.
+
+    Raises:
+        ImageError: There is no such file or folder, or no DICOM image.
+    """
+    if not os.path.exists(path):
+        raise ImageError(f"{path}: there is no such file or folder. Check the path.")
+    contents = contents_of(Path(path))
     volumes = ranked(contents.volumes, modality)
     listed = []
     for index, volume in enumerate(volumes):
@@ -122,7 +129,7 @@ def entries(contents: Contents, modality: str = "CT") -> list[SeriesEntry]:
                 chosen=index == 0 and volume.is_stack,
             )
         )
-    return listed
+    return listed, _left_out(contents)
 
 
 def name_of(head: DicomFile) -> str:
@@ -150,7 +157,8 @@ def _refuse_damaged(files: list[DicomFile]) -> None:
         raise ImageError(f"{files[0].problem}. Copy or export the series again.")
 
 
-def _notes(contents: Contents, chosen: Volume, volumes: list[Volume]) -> tuple[str, ...]:
+def _left_out(contents: Contents) -> tuple[str, ...]:
+    """Notes on files that make no volume."""
     notes = ()
     if contents.damaged:
         files = contents.damaged
@@ -159,14 +167,19 @@ def _notes(contents: Contents, chosen: Volume, volumes: list[Volume]) -> tuple[s
         first = contents.pictures[0]
         name = excerpt(first.source.file_name)
         notes += (f"{len(contents.pictures)} pictures were left out, such as {name}, {first.picture}.",)
-    if len(volumes) > 1:
-        others = [_words(volume, volumes) for volume in volumes[1 : MOST_NAMES + 1]]
-        left_out = "; ".join(others) + ("; ..." if len(volumes) > MOST_NAMES + 1 else "")
-        notes += (
-            f"The folder holds {len(volumes)} image series. Read: {_words(chosen, volumes)}. Left out: {left_out}. "
-            "Another one can be chosen by its number or UID.",
-        )
     return notes
+
+
+def _choice(chosen: Volume, volumes: list[Volume]) -> tuple[str, ...]:
+    """A note on which of several volumes is read."""
+    if len(volumes) < 2:
+        return ()
+    others = [_words(volume, volumes) for volume in volumes[1 : MOST_NAMES + 1]]
+    left_out = "; ".join(others) + ("; ..." if len(volumes) > MOST_NAMES + 1 else "")
+    return (
+        f"The folder holds {len(volumes)} image series. Read: {_words(chosen, volumes)}. Left out: {left_out}. "
+        "Another one can be chosen by its number or UID.",
+    )
 
 
 def _words(volume: Volume, volumes: list[Volume]) -> str:

@@ -110,7 +110,8 @@ def prepare_dataset(
 
 def _prepare(raw: RawCase, plans: ModelPlans, ignore_label: int | None, random: np.random.Generator) -> PreparedCase:
     """One case, read, checked and brought to the model's grid."""
-    image, labels = read_image(raw.images), read_image(raw.labels, missing_value=0.0)
+    image = read_image(raw.images, modality=plans.modalities)
+    labels = read_image(raw.labels, missing_value=0.0)
     if not image.geometry.same_grid(labels.geometry):
         raise DatasetError(
             f"{raw.labels}: expected on the grid of its image, {image.geometry.shape} voxels (Z Y X); found "
