@@ -60,6 +60,10 @@ class OutputError(TuckerSegError):
     """A result cannot be written."""
 
 
+class DiskFullError(OutputError):
+    """A result cannot be written because the disk is full."""
+
+
 class DownloadError(TuckerSegError):
     """A model cannot be downloaded: no connection, wrong checksum, full disk, or a license key is needed."""
 

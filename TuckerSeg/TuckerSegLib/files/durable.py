@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import OutputError
+from ..errors import DiskFullError, OutputError, TuckerSegError
+from .full_disk import FULL, full_disk_words, is_full
 from .leftovers import HeldFolder, holds, mode_by_umask
 from .sync import sync_folder, sync_tree
 
@@ -39,7 +39,8 @@ def written_whole(path: str | os.PathLike, needed_bytes: int | None = None) -> I
     _require_file(path)
     try:
         if holds(path):
-            yield path
+            with _full_disk_as_such(path.parent):
+                yield path
             return
         with temporary_folder(path.parent) as folder:
             beside = folder / path.name
@@ -60,13 +61,30 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
         parent: Folder that it is made in. Two calls at once get two folders.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be made; or what is written in it does not fit on the disk, whichever library found out.
     """
     held = HeldFolder(parent)
     try:
-        yield held.path
+        with _full_disk_as_such(held.path):
+            yield held.path
     finally:
         held.release()
+
+
+@contextmanager
+def _full_disk_as_such(folder: Path) -> Iterator[None]:
+    """Let whoever writes in a folder raise what he will at a full disk: the error that leaves says so.
+
+    Raises:
+        OSError: With the number of a full disk.
+    """
+    try:
+        yield
+    except Exception as error:  # as many as there are libraries
+        told = isinstance(error, TuckerSegError) or (isinstance(error, OSError) and error.errno in FULL)
+        if told or not is_full(error, folder):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 
 
 def move_into_place(source: Path, place: Path) -> None:
@@ -94,14 +112,10 @@ def remove_at_once(folder: Path) -> None:
 def output_error(path: Path, error: OSError, needed_bytes: int | None = None) -> OutputError:
     """What a failed write means for a user."""
     folder, reason = path.parent, error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        needed = "" if needed_bytes is None else f"; {needed_bytes / 1e6:.0f} MB are needed"
-        free = ""
-        with suppress(OSError):
-            free = f", {shutil.disk_usage(folder).free / 1e6:.0f} MB are free in {folder}"
-        return OutputError(
-            f"{path} cannot be written: the disk is full{free}{needed}. Make space on it, or write to another one. "
-            "Nothing was written."
+    if is_full(error):
+        return DiskFullError(
+            f"{path} cannot be written: {full_disk_words(folder, needed_bytes)}. Make space on it, or write to another "
+            "one. Nothing was written."
         )
     if not os.path.isdir(folder):
         return OutputError(f"{path} cannot be written: the folder {folder} does not exist. Create it first.")

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..catalog.entries import Part, Task
 from ..errors import DownloadError, ModelFolderError, OutputError
-from ..files.durable import temporary_folder
+from ..files.durable import output_error, temporary_folder
 from ..files.moves import NEW, move_all
 from ..monitor import Monitor
 from ..nnunet.folder import find_model_folder
@@ -171,7 +171,7 @@ def _install_file(fetched: Fetched, part: Part, monitor: Monitor) -> None:
             move_all(beside, [part.dataset])  # what lies there, without all its files, gives way
         remember_sum(part, fetched.sha256)
     except OSError as error:
-        raise DownloadError(f"{part.dataset} cannot be written into {folder}: {error.strerror or error}.") from error
+        raise DownloadError(str(output_error(folder / part.dataset, error))) from error
     except OutputError as error:
         raise DownloadError(str(error)) from error
     fetched.path.unlink(missing_ok=True)

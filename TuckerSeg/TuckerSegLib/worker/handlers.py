@@ -10,7 +10,8 @@ import numpy as np
 
 from .. import hardware, image
 from ..cache import Cache
-from ..errors import ImageError, OutputError
+from ..errors import ImageError
+from ..files.durable import written_whole
 from ..jobs.comparison import StrengthResult
 from ..jobs.runs import Runs
 from ..model_zoo.importing import import_model
@@ -132,10 +133,8 @@ def write_box(labels: np.ndarray, path: Path, lower: tuple[int, int, int] = (0, 
     box = image.filled_box(labels)
     if box is None:
         return None
-    try:
-        np.save(path, labels[box])
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+    with written_whole(path, labels[box].nbytes) as beside:
+        np.save(beside, labels[box])
     first = tuple(part.start + start for part, start in zip(box, lower))
     last = tuple(part.stop + start for part, start in zip(box, lower))
     return BoxFile(str(path), first, last)

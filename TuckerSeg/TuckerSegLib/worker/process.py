@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import Cancelled, TuckerSegError
+from ..files.full_disk import told
 from ..files.leftovers import is_temporary, sweep
 from ..monitor import Monitor
 from ..printable import excerpt
@@ -136,7 +137,8 @@ class WorkerProcess:
             fields = self._handle(work)
         except Cancelled:
             self._tell(work.number, "dropped" if work.dropped else "cancelled")
-        except Exception as error:  # whatever a request does, the next one is served
+        except Exception as failure:  # whatever a request does, the next one is served
+            error = told(failure)
             details = "" if isinstance(error, TuckerSegError) else traceback.format_exc()
             message = str(error) or type(error).__name__
             self._tell(

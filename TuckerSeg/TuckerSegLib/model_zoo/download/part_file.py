@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from ...errors import DownloadError, OutputError
 from ...files.durable import written_whole
+from ...files.full_disk import is_full, room_words
 from ...text_files import read_json
 
 NOTE_BYTES = 64 * 1024
@@ -136,8 +136,12 @@ class PartFile:
 
     def _failure(self, error: OSError | OutputError) -> DownloadError:
         error = error if isinstance(error, OSError) else error.__cause__
-        if error.errno == errno.ENOSPC:
-            return DownloadError(f"{self.path}: the disk is full. Make room and try again: what came so far is kept.")
+        if is_full(error):
+            needed = None if self.total is None else self.total - self.size
+            return DownloadError(
+                f"{self.path}: the disk is full. Make room and try again: what came so far is kept. "
+                f"{room_words(self.path.parent, needed)}."
+            )
         return DownloadError(f"{self.path} cannot be written: {error.strerror}.")
 
 

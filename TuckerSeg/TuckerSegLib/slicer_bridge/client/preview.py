@@ -78,11 +78,12 @@ class Preview:
         self._on_status("…")
         if self._transfer is not None:
             self._transfer.stop()
-        worker = self._session.worker
-        self._transfer = VolumeTransfer(
-            worker.folder, lambda file: self._request(wanted, file), lambda error: self._on_status(str(error))
-        )
         try:
+            self._transfer = VolumeTransfer(
+                self._session.worker.folder,
+                lambda file: self._request(wanted, file),
+                lambda error: self._on_status(str(error)),
+            )
             self._transfer.start(wanted.volume_node)
         except TuckerSegError as error:
             self._on_status(str(error))

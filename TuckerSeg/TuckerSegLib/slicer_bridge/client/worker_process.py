@@ -18,6 +18,7 @@ from typing import Any
 import qt
 import slicer
 
+from ...errors import TuckerSegError
 from ...records.protocol import FINAL_EVENTS, MOST_LINE_BYTES, parse_event, request_line, unusable
 from ..installation.python_environment import python_environment, python_executable
 from .delay import Delay
@@ -88,9 +89,14 @@ class WorkerProcess:
         Returns:
             The request's id, for :meth:`cancel`.
         """
-        self.start()
         number = self._next_id
         self._next_id += 1
+        try:
+            self.start()
+        except TuckerSegError as error:  # its folder cannot be made, as on a full disk
+            answer = {"id": number, "event": "error", "kind": type(error).__name__, "message": str(error), "advice": ""}
+            qt.QTimer.singleShot(0, lambda: on_event(answer))
+            return number
         self._listeners[number] = on_event
         self._write(request_line(number, kind, **fields))
         return number

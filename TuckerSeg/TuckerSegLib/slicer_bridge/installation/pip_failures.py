@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import itertools
 import re
+import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from ...files.full_disk import full_disk_words
 
 TAIL_LINES = 60  # of what pip wrote: its reason is near the end, with a few notices behind it
 
@@ -71,7 +75,7 @@ _ADVICE = {
     "again, or install from a folder of wheels.",
     "network": "The download failed. Check the connection to the internet and install again, or install from a "
     "folder of wheels.",
-    "disk": "The disk is full. Free some space and install again.",
+    "disk": "Free some space and install again.",
     "path": "A file's path became longer than Windows allows. Enable long paths in Windows, or install Slicer in a "
     "short folder such as C:\\Slicer; then choose Install / Repair.",
     "permission": "A file could not be written: it is in use, or the folder is protected. Restart Slicer and install "
@@ -96,7 +100,10 @@ def classify(lines: Sequence[str], offline: bool = False) -> PipFailure:
     kind = next((kind for kind, sign in _SIGNS if re.search(sign, text)), "unknown")
     wheel = _wheel(text)
     advice = _ADVICE[kind]
-    if kind == "wheel":
+    if kind == "disk":
+        words = full_disk_words(Path(sysconfig.get_paths()["purelib"]))
+        advice = f"{words[0].upper()}{words[1:]}. {advice}"
+    elif kind == "wheel":
         advice += " Add it to the folder of wheels." if offline else " Use another Python, under Advanced."
     where = f"{wheel} could not be installed. " if wheel else ""
     reason = _reason(tail) if kind in ("unknown", "conflict", "build", "wheel") else ""

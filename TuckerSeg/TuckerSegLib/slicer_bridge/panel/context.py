@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...errors import TuckerSegError
 from ..client.session import Session
+from ..client.volume_transfer import error_event
 from ..client.worker_process import Event
 from .choice import Choice
 from .signal import Signal
@@ -86,4 +88,7 @@ class PanelContext:
             elif event["event"] == "error":
                 (on_error or self.status.log_error)(event)
 
-        self.session.worker.request(kind, receive, **fields)
+        try:
+            self.session.worker.request(kind, receive, **fields)
+        except TuckerSegError as error:  # its folder cannot be made
+            receive(error_event(error))

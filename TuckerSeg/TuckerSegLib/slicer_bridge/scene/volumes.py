@@ -18,6 +18,7 @@ import vtk
 from vtk.util import numpy_support
 
 from ...errors import ImageError, OutputError
+from ...files.full_disk import full_disk_words, is_full
 from ...records.protocol import VolumeFile
 
 PIECE_BYTES = 4 * 2**20
@@ -150,8 +151,10 @@ class VolumeWriter:
         except OSError as error:
             self.close()
             self._beside.unlink(missing_ok=True)
+            folder, needed = self._path.parent, len(self._bytes)
+            why = f": {full_disk_words(folder, needed)}" if is_full(error, folder) else f" ({folder})"
             raise OutputError(
-                f"The volume could not be handed over: {error.strerror} ({self._path.parent}). "
+                f"The volume could not be handed over: {error.strerror}{why}. "
                 "Free some disk space, or choose another temporary folder in the application settings."
             ) from error
         return True

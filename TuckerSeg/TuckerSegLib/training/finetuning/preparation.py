@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DatasetError, OutputError
+from ...files.durable import written_whole
 from ...image import read_image
 from ...monitor import Monitor
 from ...nnunet.plans import ModelPlans
@@ -157,7 +158,8 @@ def _moved_to_files(case: PreparedCase, store: Path, number: int) -> PreparedCas
     try:
         for kind in ("image", "labels"):
             path = store / f"{number:05d}_{kind}.npy"
-            np.save(path, getattr(case, kind))
+            with written_whole(path, getattr(case, kind).nbytes) as beside:
+                np.save(beside, getattr(case, kind))
             arrays[kind] = np.load(path, mmap_mode="r")
     except OSError as error:
         raise OutputError(f"{store}: the prepared case {case.identifier} cannot be written ({error}).") from error
