@@ -104,3 +104,20 @@ def test_a_full_disk_is_told(ready, until, monkeypatch):
     ready.ui.applyButton.click()
     until(lambda: not ready.running.running)
     assert "No space left" in ready.ui.statusLabel.text
+    assert "the disk is full" in ready.ui.statusLabel.text and "MB are needed" in ready.ui.statusLabel.text
+
+
+def test_a_disk_that_is_too_full_for_the_workers_folder_is_told(ready, until, monkeypatch):
+    from TuckerSegLib.slicer_bridge.client import workspace
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(workspace, "HeldFolder", full)
+    ready.session.close()  # the next run makes another worker with another folder
+    ready.ui.applyButton.click()
+    until(lambda: not ready.running.running, 60)
+    assert "the disk is full" in ready.ui.statusLabel.text and "MB are free in" in ready.ui.statusLabel.text
+    ready.context.change(model="total_fast")
+    ready.context.change(model="demo")  # asks the worker what it is
+    assert "the disk is full" in ready.ui.logText.plainText
