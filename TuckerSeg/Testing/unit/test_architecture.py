@@ -197,7 +197,6 @@ MAY_WRITE = {
     ("model_zoo/installing.py", "os.replace"): "within a temporary folder",
     ("model_zoo/download/part_file.py", "open"): "a part that is resumed; it keeps its own account of what is safe",
     ("worker/process.py", "os.fdopen"): "standard output",
-    ("worker/handlers.py", "np.save"): "passes to the application, which removes it",
     ("slicer_bridge/scene/volumes.py", "self._beside.open"): "passes to the worker; the session's end removes it",
     ("slicer_bridge/scene/volumes.py", "self._beside.replace"): "the same",
     (
@@ -205,10 +204,6 @@ MAY_WRITE = {
         "tempfile.TemporaryDirectory",
     ): "pip's constraints, for as long as it runs",
     ("slicer_bridge/installation/install.py", "path.write_text"): "the same",
-    (
-        "training/finetuning/preparation.py",
-        "np.save",
-    ): "prepared cases in a temporary folder, for as long as the training runs",
 }
 
 
