@@ -7,7 +7,8 @@ node an empty parameter beside the reference.
 
 A view keeps every value but lists, and reads them anew only when the node says that it was modified. So it keeps None
 for a node that an import had not added yet when the parameter node was filled, and, until the import is over, a node
-of the former scene that bears the same ID. ``disconnectGui`` leaves its observer behind, as Slicer 5.10 does.
+of the former scene that bears the same ID. ``disconnectGui`` leaves its observer behind where the release does
+(``versions``).
 """
 
 import collections.abc
@@ -18,6 +19,7 @@ import weakref
 
 import slicer
 import slicer.util
+import versions
 import vtk
 
 
@@ -188,7 +190,7 @@ def parameterNodeWrapper(cls):
 
     def make(self, parameter_node):
         self.parameterNode = parameter_node
-        self._connections = {}
+        self._connections, self._observers = {}, {}
         self._values = {}
         for name, field in fields.items():
             if not field.is_in(parameter_node):
@@ -258,18 +260,20 @@ def connect_parameters_to_gui(self, widgets):
         slots.append((widget, signal, slot))
     tag = len(self._connections)
     self._connections[tag] = slots
-    # As Slicer 5.10: nobody remembers this observer's tag, and the node keeps the view alive through it.
-    self.parameterNode.AddObserver(
+    # As Slicer 5.10, which never takes it away: the node keeps the view alive through it.
+    self._observers[tag] = self.parameterNode.AddObserver(
         vtk.vtkCommand.ModifiedEvent, lambda caller, event: to_widgets() if self._connections.get(tag) else None
     )
     return tag
 
 
 def disconnect_gui(self, tag):
-    """Undo ``connectGui``, but for the observer."""
+    """Undo ``connectGui``; in Slicer 5.10, but for the observer."""
     for widget, signal, slot in self._connections.get(tag, ()):
         widget.disconnect(signal, slot)
     self._connections[tag] = ()
+    if not versions.current.keeps_observer and tag in self._observers:
+        self.parameterNode.RemoveObserver(self._observers.pop(tag))
 
 
 def set_range(widget, field):

@@ -1,0 +1,37 @@
+"""The module in each release of Slicer that it has to work in, by the rules that the runtime has of them."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+
+def test_a_segmentation_survives_closing_and_loading_its_scene(slicer_version, ready, module, until, tmp_path):
+    import slicer
+
+    module.panel.ui.applyButton.click()
+    until(lambda: not module.panel.running.running)
+    assert ready.context.parameters.outputSegmentation.GetSegmentation().GetNumberOfSegments() > 0
+    file = str(tmp_path / "scene.mrb")
+    assert slicer.util.saveScene(file)
+    slicer.mrmlScene.Clear(0)
+    assert ready.context.parameters.inputVolume is None
+    slicer.util.loadScene(file)
+    module.container.exit()
+    module.container.enter()
+    parameters = ready.context.parameters
+    assert parameters.inputVolume.GetName() == "ct"
+    assert parameters.outputSegmentation.GetSegmentation().GetNumberOfSegments() > 0
+
+
+def test_a_view_goes_with_its_connections_unless_the_release_keeps_it(slicer_version):
+    import slicer
+    from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    view = parameterNodeWrapper(type("Parameters", (), {"__annotations__": {"name": str}}))(node)
+    view.disconnectGui(view.connectParametersToGui({}))
+    reference = weakref.ref(view)
+    del view
+    gc.collect()
+    assert (reference() is not None) == (slicer_version.number < (5, 12, 0))
