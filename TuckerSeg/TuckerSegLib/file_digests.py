@@ -45,9 +45,9 @@ class DigestMemo:
         _let_the_clock_go_on(files)
         stamps = [stamp_of(file) for file in files]
         name = _sha256_of(stamps)
-        known = self._read().get(name)
-        if known is not None:
-            return known["sha256"]
+        entry_before = self._read().get(name)
+        if entry_before is not None:
+            return entry_before["sha256"]
         digest = compute()
         if stamps == [stamp_of(file) for file in files]:  # they stayed so while it was read
             entry = {"sha256": digest, "files": [stamp[0] for stamp in stamps], "at": time.time()}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from TuckerSegLib.compression.allocation import Choice, allocate, rank_steps, total_cost, total_error
+from TuckerSegLib.compression.allocation import RankChoice, allocate, rank_steps, total_cost, total_error
 from TuckerSegLib.compression.calibration import Calibration, LayerMoments, calibrate
 from TuckerSegLib.compression.sampling import neighborhoods, sample_positions
 from TuckerSegLib.compression.tucker.basis import decompose
@@ -276,7 +276,7 @@ def test_allocation_finds_the_best_of_all_combinations_or_nearly():
         for layer in "abcd":
             costs = (torch.randperm(99, generator=generator)[:6] + 1).tolist()
             weight = float(torch.rand((), generator=generator))
-            choices[layer] = [Choice((1, 1), cost, weight / cost) for cost in costs]
+            choices[layer] = [RankChoice((1, 1), cost, weight / cost) for cost in costs]
         possible = [dict(zip(choices, picked)) for picked in itertools.product(*choices.values())]
         for budget in (150, 250):
             best = min((total_error(p) for p in possible if total_cost(p) <= budget), default=None)
@@ -290,7 +290,7 @@ def test_allocation_finds_the_best_of_all_combinations_or_nearly():
 
 def test_what_is_left_of_a_budget_is_spent_beyond_the_hull():
     # The middle choice of "a" lies above the hull of its neighbors; the budget does not reach the last one.
-    choices = {"a": [Choice((1, 1), 1, 1.0), Choice((2, 2), 5, 0.9), Choice(None, 9, 0.0)]}
+    choices = {"a": [RankChoice((1, 1), 1, 1.0), RankChoice((2, 2), 5, 0.9), RankChoice(None, 9, 0.0)]}
     assert allocate(choices, 8)["a"].ranks == (2, 2)
     assert allocate(choices, 9)["a"].ranks is None
     assert allocate(choices, 0)["a"].ranks == (1, 1)

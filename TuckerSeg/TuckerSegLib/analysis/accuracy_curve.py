@@ -117,8 +117,8 @@ def measure_curve(
             smaller = compress(model, spec, method, cache, monitor, used)
             smaller = _improved(smaller, model, policy, source, calibration, cache, repair or RepairSettings(), monitor)
             for case, original, result in zip(cases, originals, _run_all(smaller, cases, inference, cache, monitor)):
-                seen = used is not None and case.volume.source == source.source
-                yield _point(case, policy, factor, result, original, seen)
+                calibrated = used is not None and case.volume.source == source.source
+                yield _point(case, policy, factor, result, original, calibrated)
 
 
 def _base(policy: str) -> str:
@@ -184,14 +184,14 @@ def _repaired(
 
 
 def _point(
-    case: Case, policy: str, factor: float, result: SegmentationResult, original: SegmentationResult, seen: bool
+    case: Case, policy: str, factor: float, result: SegmentationResult, original: SegmentationResult, calibrated: bool
 ) -> CurvePoint:
     dice = sorted((score, value) for value, score in dice_per_label(result.labels, original.labels).items())
     worst = ", ".join(f"{result.label_names[value]} {score:.2f}" for score, value in dice[:WORST] if score < 1)
     statistics = result.statistics
     return CurvePoint(
         volume=case.name,
-        calibrated=seen,
+        calibrated=calibrated,
         policy=policy,
         factor=factor,
         agreement=mean_dice(result.labels, original.labels),

@@ -12,14 +12,18 @@ from .accuracy_curve import CurvePoint
 
 def as_text(points: Sequence[CurvePoint]) -> str:
     """The curve as text, a line per policy and factor, with the agreement on volumes calibrated on and on others."""
-    title = f"{'policy':12}{'factor':>7}{'GMACs':>9}{'M param.':>10}{'network s':>11}{'calibrated on':>15}{'others':>8}"
+    title = (
+        f"{'policy':12}{'factor':>7}{'GMACs':>9}{'M param.':>10}{'network s':>11}{'calibrated on':>15}{'on_others':>8}"
+    )
     lines = [title]
     for (policy, factor), group in _grouped(points).items():
         seconds = sum(point.network_seconds for point in group)
-        own, others = (_mean(point.agreement for point in group if point.calibrated is seen) for seen in (True, False))
+        on_calibrated, on_others = (
+            _mean(point.agreement for point in group if point.calibrated is calibrated) for calibrated in (True, False)
+        )
         lines.append(
             f"{policy:12}{factor:7.2f}{group[0].macs_per_patch / 1e9:9.2f}{group[0].parameters / 1e6:10.3f}"
-            f"{seconds:11.2f}{_number(own):>15}{_number(others):>8}"
+            f"{seconds:11.2f}{_number(on_calibrated):>15}{_number(on_others):>8}"
         )
     return "\n".join([*lines, "agreement: mean Dice against the original network, structures of 20 voxels or more"])
 
@@ -39,10 +43,10 @@ def draw_curve(points: Sequence[CurvePoint], path: Path) -> None:
     policies = [name for name in dict.fromkeys(point.policy for point in points) if name != "original"]
     for panel, volume in zip(panels, volumes):
         for policy in policies:
-            own = [point for point in points if (point.volume, point.policy) == (volume, policy)]
-            own.sort(key=lambda point: point.macs_per_patch)  # factors are measured in any order
-            label = f"{policy}, calibrated on it" if own[0].calibrated else policy
-            panel.plot([p.macs_per_patch / 1e9 for p in own], [p.agreement for p in own], marker="o", label=label)
+            curve = [point for point in points if (point.volume, point.policy) == (volume, policy)]
+            curve.sort(key=lambda point: point.macs_per_patch)  # factors are measured in any order
+            label = f"{policy}, calibrated on it" if curve[0].calibrated else policy
+            panel.plot([p.macs_per_patch / 1e9 for p in curve], [p.agreement for p in curve], marker="o", label=label)
         panel.set(title=volume, xlabel="GMACs per patch", ylim=(0, 1.02))
         panel.grid(alpha=0.3)
         panel.legend(loc="lower right", fontsize=8)
@@ -59,8 +63,8 @@ def _grouped(points: Sequence[CurvePoint]) -> dict[tuple[str, float], list[Curve
 
 
 def _mean(values: Iterator[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
+    numbers = [value for value in values if not math.isnan(value)]
+    return sum(numbers) / len(numbers) if numbers else math.nan
 
 
 def _number(value: float) -> str:

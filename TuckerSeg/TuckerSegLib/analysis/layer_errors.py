@@ -134,8 +134,8 @@ def layers_of(model: SegmentationModel, patterns: Sequence[str] = ()) -> dict[st
     layers = {path: (conv, calls) for path, (conv, calls) in layers.items() if calls}
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(path, pattern) for path in layers):
-            known = "\n  ".join(layers)
-            raise SpecError(f"No layer of {model.name} that can be compressed fits '{pattern}'. There are:\n  {known}")
+            listed = "\n  ".join(layers)
+            raise SpecError(f"No layer of {model.name} that can be compressed fits '{pattern}'. There are:\n  {listed}")
     return {
         path: layer
         for path, layer in layers.items()

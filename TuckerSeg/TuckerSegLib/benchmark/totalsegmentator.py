@@ -21,8 +21,8 @@ def start_command(python: Path) -> list[Path | str]:
 
 def environment(home: Path) -> dict[str, str]:
     """Environment variables for it: the caller's, without what leads a Python to other packages, and its home."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
-    return {**kept, "TOTALSEG_HOME_DIR": str(home)}
+    variables = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    return {**variables, "TOTALSEG_HOME_DIR": str(home)}
 
 
 def results_folder(home: Path) -> Path:

@@ -77,10 +77,12 @@ def agreement(first: Path, second: Path) -> float:
     Raises:
         ImageError: The files are not on the same grid: a result there is wrong, whatever its labels are.
     """
-    one, two = load_volume(first), load_volume(second)
-    if one.shape != two.shape or not np.allclose(one.affine, two.affine, atol=1e-3):
-        raise ImageError(f"{first} {one.shape} and {second} {two.shape} are not on the same grid.")
-    return float((np.asarray(one.dataobj) == np.asarray(two.dataobj)).mean())
+    first_labels, second_labels = load_volume(first), load_volume(second)
+    if first_labels.shape != second_labels.shape or not np.allclose(
+        first_labels.affine, second_labels.affine, atol=1e-3
+    ):
+        raise ImageError(f"{first} {first_labels.shape} and {second} {second_labels.shape} are not on the same grid.")
+    return float((np.asarray(first_labels.dataobj) == np.asarray(second_labels.dataobj)).mean())
 
 
 def _affine_of(affine: np.ndarray, old_shape: Sequence[int], new_shape: Sequence[int]) -> np.ndarray:

@@ -115,12 +115,12 @@ def tasks() -> tuple[Task, ...]:
 
 def task(name: str) -> Task | None:
     """The task of this name; None where there is none."""
-    return next((known for known in tasks() if known.name == name), None)
+    return next((each for each in tasks() if each.name == name), None)
 
 
 def known_models() -> tuple[Task, ...]:
     """The tasks whose weights come with the program."""
-    return tuple(known for known in tasks() if known.path is not None)
+    return tuple(each for each in tasks() if each.path is not None)
 
 
 def shipped_agreement(source_sha256: str, method: str, strength: float) -> tuple[float, str] | None:
@@ -164,7 +164,7 @@ def resampling_convention(dataset_name: str) -> str:
 
 def step_fraction(dataset_name: str) -> float:
     """Step between a model's patches as a fraction of the patch: its task's, else nnU-Net's."""
-    steps = (known.step_fraction for known in tasks() for part in known.parts if part.dataset == dataset_name)
+    steps = (each.step_fraction for each in tasks() for part in each.parts if part.dataset == dataset_name)
     return next(steps, NNUNET_STEP_FRACTION)
 
 
@@ -173,19 +173,19 @@ def warning(dataset_name: str) -> str:
 
     Only the networks that come with the program are such; empty for any other.
     """
-    built_in = (known for known in known_models() if dataset_name in [part.dataset for part in known.parts])
-    return next((known.note for known in built_in), "")
+    built_in = (each for each in known_models() if dataset_name in [part.dataset for part in each.parts])
+    return next((each.note for each in built_in), "")
 
 
 @functools.cache
 def _conventions() -> dict[str, str]:
-    return {part.dataset: known.resampling for known in tasks() for part in known.parts}
+    return {part.dataset: each.resampling for each in tasks() for part in each.parts}
 
 
 def _task(entry: dict[str, Any], document: dict[str, Any]) -> Task:
-    known = {field.name for field in dataclasses.fields(Task)}
+    fields = {field.name for field in dataclasses.fields(Task)}
     names = document["structure_lists"][entry["structures"]]
-    values = {key: value for key, value in entry.items() if key in known} | {
+    values = {key: value for key, value in entry.items() if key in fields} | {
         "parts": tuple(map(_part, entry["parts"])),
         "spacing_mm": tuple(entry["spacing_mm"]) if entry["spacing_mm"] else None,
         "structures": tuple(enumerate(names, start=1)),

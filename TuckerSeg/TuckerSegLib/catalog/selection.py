@@ -63,8 +63,8 @@ def _select_one(text: str, names: list[str], where: str) -> list[str]:
 
 def _is_same(text: str, name: str) -> bool:
     """Whether both are names of one structure of the table."""
-    known = anatomy(text)
-    return known is not None and known == anatomy(name)
+    structure = anatomy(text)
+    return structure is not None and structure == anatomy(name)
 
 
 def _spaced(text: str) -> str:

@@ -109,9 +109,9 @@ def anatomy(name: str) -> Anatomy | None:
 
 def title_of(name: str) -> str:
     """Name of a label for users: the structure's title, or else the label's name with spaces and a capital."""
-    known = anatomy(name)
-    if known is not None:
-        return known.title
+    structure = anatomy(name)
+    if structure is not None:
+        return structure.title
     title = " ".join(name.replace("_", " ").split())
     return title[:1].upper() + title[1:]
 
@@ -123,18 +123,18 @@ def color_of(value: int, name: str) -> tuple[float, float, float]:
         value: Its label value, which gives the hue, in golden-ratio steps, where the name is unknown.
         name: Its name in the model.
     """
-    known = anatomy(name)
-    if known is not None:
-        return known.color
+    structure = anatomy(name)
+    if structure is not None:
+        return structure.color
     hue = (value * _GOLDEN_RATIO) % 1.0
     return colorsys.hsv_to_rgb(hue, 0.55 + 0.35 * ((value // 2) % 2), 0.95 - 0.25 * (value % 2))
 
 
 def segment_tags(name: str) -> dict[str, str]:
     """Tags of a label's segment in Slicer: the label's name and, where it is known, its terminology entry."""
-    known = anatomy(name)
+    structure = anatomy(name)
     tags = {LABEL_NAME_TAG: name}
-    return tags if known is None else {**tags, TERMINOLOGY_TAG: known.terminology_entry()}
+    return tags if structure is None else {**tags, TERMINOLOGY_TAG: structure.terminology_entry()}
 
 
 def groups(names: Iterable[str]) -> dict[str, list[str]]:
@@ -147,10 +147,10 @@ def groups(names: Iterable[str]) -> dict[str, list[str]]:
         Group to the names of its labels, in the given order. Groups are in the order of the table, ``other`` last;
         empty ones are left out.
     """
-    members_of: dict[str, list[str]] = {known.group: [] for known in known_structures()} | {OTHER_GROUP: []}
+    members_of: dict[str, list[str]] = {structure.group: [] for structure in known_structures()} | {OTHER_GROUP: []}
     for name in names:
-        known = anatomy(name)
-        members_of[OTHER_GROUP if known is None else known.group].append(name)
+        structure = anatomy(name)
+        members_of[OTHER_GROUP if structure is None else structure.group].append(name)
     return {group: members for group, members in members_of.items() if members}
 
 
@@ -166,13 +166,13 @@ def find(text: str, names: Iterable[str]) -> list[str]:
 
 @functools.cache
 def _by_words() -> dict[tuple[str, ...], Anatomy]:
-    return {_sorted_words(known.name): known for known in known_structures()}
+    return {_sorted_words(structure.name): structure for structure in known_structures()}
 
 
 def _index(name: str) -> set[str]:
-    known = anatomy(name)
+    structure = anatomy(name)
     own = set(_words(name))
-    return own if known is None else own | set(_words(known.title)) | set(_words(known.type.meaning))
+    return own if structure is None else own | set(_words(structure.title)) | set(_words(structure.type.meaning))
 
 
 def _words(text: str) -> list[str]:

@@ -142,6 +142,17 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     """Where a network runs, as far as its compiled form depends on it."""
     parser.add_argument("--device", default="auto", help="an id from 'tuckerseg devices' (default: %(default)s)")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="(default: %(default)s)")
+    _add_threads(parser)
+
+
+def add_training_place(parser: argparse.ArgumentParser) -> None:
+    """Where a network is trained, which is on PyTorch's devices, and whether a training goes on from its state."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    _add_threads(parser)
+    parser.add_argument("--resume", action="store_true", help="keep a state file beside OUT, and go on from it")
+
+
+def _add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=whole, help="CPU threads (default: all but one, where there are more than two)"
     )

@@ -122,8 +122,8 @@ def explore(
 def estimate_table(estimate: Estimate) -> str:
     """The record as text for a terminal."""
     e = estimate
-    known = e.free_memory_bytes is not None
-    free = f"{e.free_memory_bytes / 1e9:.1f} GB are free" if known else "free memory is not known"
+    free_is_known = e.free_memory_bytes is not None
+    free = f"{e.free_memory_bytes / 1e9:.1f} GB are free" if free_is_known else "free memory is not known"
     lines = [
         f"Device       {e.device}, {e.precision}",
         "",

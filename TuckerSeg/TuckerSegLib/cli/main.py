@@ -67,8 +67,8 @@ def _bring_model(options: argparse.Namespace) -> None:
     from ..catalog.entries import task
     from .commands.models import bring
 
-    known = task(options.model)
-    if known is not None and len(known.parts) == 1:
+    catalog_task = task(options.model)
+    if catalog_task is not None and len(catalog_task.parts) == 1:
         bring(options.model, options)
 
 

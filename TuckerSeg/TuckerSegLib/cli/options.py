@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from dataclasses import replace
 
 from ..analysis.accuracy_curve import Case
 from ..compression import spec_of_options
 from ..errors import ImageError, SpecError
-from ..image import Image
+from ..image import Image, read_image
+from ..models.loading import load_model
+from ..models.model import SegmentationModel
 from ..records.job import DEFAULT_METHOD, InferenceSpec, Job, Step
 from ..records.serialization import to_json
+from ..training.device import training_device, training_precision
 
 
 def job_of(options: argparse.Namespace, output: str | None = None, strength: float | None = None) -> Job:
@@ -18,50 +23,78 @@ def job_of(options: argparse.Namespace, output: str | None = None, strength: flo
     Args:
         strength: Of the compression's last step; None takes what the options say.
     """
-    return Job(
+    return replace(
+        compression_job(options, strength),
         images=(options.images, *options.channel),
         output=output,
-        model=options.model,
         inference=inference_of(options),
-        folds=folds_of(options),
         timepoint=options.timepoint,
         series=options.series,
+        crop=options.crop,
+    )
+
+
+def compression_job(options: argparse.Namespace, strength: float | None = None) -> Job:
+    """A job that says how to compress, and where what is compressed will run; no image and no output.
+
+    Args:
+        strength: As for :func:`job_of`.
+    """
+    return replace(
+        model_job(options),
+        inference=_place_of(options),
         calibrate=options.calibrate,
         refit=options.refit,
         structures=structures_of(options),
-        crop=options.crop,
         steps=steps_of(options, strength),
     )
 
 
-def compression_job(options: argparse.Namespace) -> Job:
-    """A job that says how to compress, and where what is compressed will run; no image and no output."""
-    place = {name: getattr(options, name) for name in ("device", "precision", "threads") if name in options}
-    return Job(
-        (),
-        model=options.model,
-        inference=InferenceSpec(**place),
-        folds=folds_of(options),
-        calibrate=options.calibrate,
-        refit=options.refit,
-        structures=structures_of(options),
-        steps=steps_of(options),
-    )
+def model_job(options: argparse.Namespace) -> Job:
+    """A job that says which model, and nothing else."""
+    return Job(images=(), model=options.model, folds=folds_of(options))
+
+
+def model_of(options: argparse.Namespace) -> SegmentationModel:
+    """The model that the options name, as it is on disk.
+
+    Raises:
+        ModelFolderError, UnsupportedModelError, ModelFileError, DownloadError: See ``models.loading.load_model``.
+    """
+    return load_model(options.model, folds_of(options))
+
+
+def volume_of(options: argparse.Namespace) -> Callable[[], Image] | None:
+    """Reads the volume to calibrate on when it is asked for; None where ``--ct`` names none."""
+    return (lambda: read_image(options.ct)) if options.ct else None
 
 
 def inference_of(options: argparse.Namespace) -> InferenceSpec:
     """How the options want a model run."""
-    return InferenceSpec(
+    return replace(
+        _place_of(options),
         step_fraction=options.step,
         mirroring=options.mirror,
-        device=options.device,
-        precision=options.precision,
         batch_size=options.batch,
-        threads=options.threads,
         output_grid=options.output_grid,
         remove_blobs_mm3=options.remove_small_blobs,
         skip_empty=not options.no_skip,
     )
+
+
+def _place_of(options: argparse.Namespace) -> InferenceSpec:
+    """Where the options want a model run, as far as they say it: device, precision and threads."""
+    place = {name: getattr(options, name) for name in ("device", "precision", "threads") if name in options}
+    return InferenceSpec(**place)
+
+
+def repair_precision(precision: str = "auto", device: str = "auto") -> str:
+    """The precision of a training: the one asked for; of ``auto`` that in which the device is fast.
+
+    Raises:
+        BackendError: No training runs on the device.
+    """
+    return training_precision(training_device(device)) if precision == "auto" else precision
 
 
 def cases_of(volumes: list[Image], references: list[Image]) -> list[Case]:

@@ -25,9 +25,8 @@ from .arguments import (
     add_place,
     add_strengths,
     add_structures,
+    add_training_place,
 )
-
-THREADS_HELP = "CPU threads (default: all but one, where there are more than two)"
 
 Command = Callable[[str, str], argparse.ArgumentParser]  # takes a name and what help says of it
 
@@ -209,12 +208,10 @@ def _add_repair(command: Command) -> None:
     repair.add_argument("--steps", type=whole, default=defaults.steps, help="about 1 s each (default: %(default)s)")
     repair.add_argument("--learning-rate", type=real, default=defaults.learning_rate, help="(default: %(default)s)")
     repair.add_argument("--seed", type=whole, default=defaults.seed, help="of crops and voxels (default: %(default)s)")
-    repair.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    add_training_place(repair)
     repair.add_argument(
         "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the device is faster so"
     )
-    repair.add_argument("--resume", action="store_true", help="keep a state file beside OUT, and go on from it")
-    repair.add_argument("--threads", type=whole, help=THREADS_HELP)
     add_model(repair, default="demo")
     add_compression(repair)
 
@@ -249,9 +246,7 @@ def _add_finetune(command: Command) -> None:
     finetune.add_argument(
         "--seed", type=whole, default=defaults.seed, help="of the held-back cases and patches (default: %(default)s)"
     )
-    finetune.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    finetune.add_argument("--threads", type=whole, help=THREADS_HELP)
-    finetune.add_argument("--resume", action="store_true", help="keep a state file beside OUT, and go on from it")
+    add_training_place(finetune)
     add_model(finetune, default="demo")
     add_compression(finetune)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Choice:
+class RankChoice:
     """One way to compress a layer.
 
     Attributes:
@@ -21,7 +21,7 @@ class Choice:
     error: float
 
 
-def allocate(choices: Mapping[str, Sequence[Choice]], budget: int) -> dict[str, Choice]:
+def allocate(choices: Mapping[str, Sequence[RankChoice]], budget: int) -> dict[str, RankChoice]:
     """Pick one choice per layer.
 
     Walks down the lower convex hulls of all layers at once, always where an error bought costs least (the Lagrangian
@@ -51,19 +51,19 @@ def rank_steps(channels: int, multiple: int) -> list[int]:
     return [*range(multiple, channels, multiple), channels]
 
 
-def total_error(picked: Mapping[str, Choice]) -> float:
+def total_error(picked: Mapping[str, RankChoice]) -> float:
     """Sum of the errors of a choice per layer."""
     return sum(choice.error for choice in picked.values())
 
 
-def total_cost(picked: Mapping[str, Choice]) -> int:
+def total_cost(picked: Mapping[str, RankChoice]) -> int:
     """Sum of the costs of a choice per layer, in the budget's unit."""
     return sum(choice.cost for choice in picked.values())
 
 
 def _spend_rest(
-    choices: Mapping[str, Sequence[Choice]], picked: dict[str, Choice], remaining: int
-) -> dict[str, Choice]:
+    choices: Mapping[str, Sequence[RankChoice]], picked: dict[str, RankChoice], remaining: int
+) -> dict[str, RankChoice]:
     """Exchange one choice after the other, that which lowers the error most first, while the remaining budget pays."""
     while True:
         exchanges = [
@@ -79,9 +79,9 @@ def _spend_rest(
         picked = {**picked, path: choice}
 
 
-def _hull(choices: Sequence[Choice]) -> list[Choice]:
+def _hull(choices: Sequence[RankChoice]) -> list[RankChoice]:
     """Lower convex hull of error over cost, the cheapest first; errors fall strictly."""
-    hull: list[Choice] = []
+    hull: list[RankChoice] = []
     for choice in sorted(choices, key=lambda each: (each.cost, each.error)):
         if hull and choice.error >= hull[-1].error:
             continue
@@ -91,6 +91,6 @@ def _hull(choices: Sequence[Choice]) -> list[Choice]:
     return hull
 
 
-def _gain(before: Choice, after: Choice) -> float:
+def _gain(before: RankChoice, after: RankChoice) -> float:
     """Error saved per cost."""
     return (before.error - after.error) / (after.cost - before.cost)

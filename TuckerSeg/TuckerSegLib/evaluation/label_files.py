@@ -101,13 +101,13 @@ def match_values(prediction: LabelMap, reference: LabelMap) -> tuple[np.ndarray,
     table = np.zeros(max(predicted) + 1, dtype=np.int64)
     names = dict(expected)
     for value, name in predicted.items():
-        same = values.get(_comparable(name))
-        if same is None:
-            same = next(unused, None) if value in expected else value
-            if same is None:
+        common_value = values.get(_comparable(name))
+        if common_value is None:
+            common_value = next(unused, None) if value in expected else value
+            if common_value is None:
                 raise SpecError(f"{prediction.source}, {reference.source}: more than {LARGEST_LABEL} structures.")
-            names[same] = name
-        table[value] = same
+            names[common_value] = name
+        table[value] = common_value
     return table.astype(label_type(int(table.max())))[prediction.array], names
 
 
@@ -147,7 +147,7 @@ def unnamed(value: int) -> str:
 def case_name(path: Path) -> str | None:
     """A label file's name without its extension; None where the extension is not that of a label file."""
     name = path.name
-    extension = next((known for known in EXTENSIONS if name.lower().endswith(known)), None)
+    extension = next((each for each in EXTENSIONS if name.lower().endswith(each)), None)
     return name[: -len(extension)] if extension and not name.startswith(".") else None
 
 
@@ -163,8 +163,8 @@ def named_labels(text: str) -> dict[int, str]:
     Raises:
         SpecError: The text is none of these, or the dataset.json is damaged or names no labels.
     """
-    if known := task(text):
-        return dict(known.structures)
+    if catalog_task := task(text):
+        return dict(catalog_task.structures)
     path = Path(text).expanduser()
     path = path / DATASET_FILE if os.path.isdir(path) else path
     if not os.path.isfile(path):
@@ -197,7 +197,7 @@ def _segment_names(path: Path) -> dict[int, str]:
     repeated = [name for name, count in Counter(map(_comparable, names.values())).items() if count > 1]
     if repeated:
         raise ImageError(f"{path}: several segments are called '{repeated[0]}'. Rename them in 3D Slicer.")
-    standard = {known.title.casefold(): known.name for known in known_structures()}
+    standard = {structure.title.casefold(): structure.name for structure in known_structures()}
     return {value: standard.get(_comparable(name), name) for value, name in names.items()}
 
 

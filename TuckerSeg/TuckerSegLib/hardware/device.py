@@ -132,10 +132,10 @@ def choose_precision(wanted: str, device: Device) -> tuple[str, str]:
     wanted = wanted.strip().lower()
     offered = ", ".join(device.precisions)
     if wanted == "auto":
-        taken = device.precisions[0]
-        if taken == "fp32":
-            return taken, "the device computes nothing faster than fp32 natively"
-        return taken, f"{taken} is native to the device, and the fastest"
+        fastest = device.precisions[0]
+        if fastest == "fp32":
+            return fastest, "the device computes nothing faster than fp32 natively"
+        return fastest, f"{fastest} is native to the device, and the fastest"
     if wanted not in PRECISIONS:
         raise BackendError(f"Unknown precision {wanted!r}; known: auto, {', '.join(PRECISIONS)}.")
     if wanted not in device.precisions:

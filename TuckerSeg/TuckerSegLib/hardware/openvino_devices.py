@@ -72,8 +72,8 @@ def _convolution_implementation(core: Any, precision: str) -> str:
 
     patch = ops.parameter([1, 16, 8, 8, 8], dtype=np.float32)
     weight = ops.constant(np.ones((16, 16, 3, 3, 3), np.float32))
-    ones = [1, 1, 1]
-    model = openvino.Model([ops.result(ops.convolution(patch, weight, ones, ones, ones, ones))], [patch], "probe")
+    unit = [1, 1, 1]
+    model = openvino.Model([ops.result(ops.convolution(patch, weight, unit, unit, unit, unit))], [patch], "probe")
     hints = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": 1}
     runtime_model = core.compile_model(model, "CPU", hints).get_runtime_model()
     kinds = [node.get_rt_info()["primitiveType"].astype(str) for node in runtime_model.get_ops()]

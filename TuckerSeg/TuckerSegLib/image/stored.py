@@ -75,11 +75,11 @@ def read_stored(volume: StoredVolume, timepoint: int) -> tuple[np.ndarray, tuple
     check_stored_bytes(volume.path, start + count, stored, volume.compressed)
     check_memory(volume.path, volume.shape, volume.dtype, (volume.slope, volume.intercept) != (1.0, 0.0))
     if volume.compressed:
-        data, more = _inflated_range(volume, start, count, whole)
+        data, has_more = _inflated_range(volume, start, count, whole)
     else:
         data = np.fromfile(volume.data_path, np.uint8, count, offset=volume.offset + start)
-        more = stored > whole
-    notes = ("The file holds more data than its header says; what follows was not read.",) if more else ()
+        has_more = stored > whole
+    notes = ("The file holds more data than its header says; what follows was not read.",) if has_more else ()
     return data.view(volume.dtype).reshape(volume.shape), notes
 
 

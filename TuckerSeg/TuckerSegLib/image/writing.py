@@ -132,7 +132,7 @@ def check_space(path: str | os.PathLike, geometry: Geometry, bytes_per_voxel: in
 
 def _extension(path: Path) -> str:
     name = path.name.lower()
-    extension = next((known for known in EXTENSIONS if name.endswith(known) and name != known), None)
+    extension = next((each for each in EXTENSIONS if name.endswith(each) and name != each), None)
     if extension is None:
         raise OutputError(f"{path}: unknown extension for a segmentation; known: {', '.join(sorted(EXTENSIONS))}.")
     return extension

@@ -84,13 +84,13 @@ class Flow:
         """
         if search is None:
             return None
-        seen = volume.lend()
-        if self._last_crop is None or self._last_crop[0]() is not seen or self._last_crop[1] != search:
+        whole = volume.lend()
+        if self._last_crop is None or self._last_crop[0]() is not whole or self._last_crop[1] != search:
             with monitor.stage("locate"):
                 fast = self._models.prepared(self._models.described(search.fast), monitor.quiet())
                 with contextlib.closing(fast):
-                    crop = find_crop(seen, fast, search, monitor)
-            self._last_crop = weakref.ref(seen), search, crop
+                    crop = find_crop(whole, fast, search, monitor)
+            self._last_crop = weakref.ref(whole), search, crop
         return self._last_crop[2]
 
     def _beside_network_s(self, ready: PreparedModel, inference: InferenceSpec, geometry: image.Geometry) -> float:

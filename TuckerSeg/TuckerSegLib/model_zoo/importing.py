@@ -75,12 +75,12 @@ def remove_model(name: str) -> list[Path]:
         SpecError: No such name.
         OutputError: It cannot be removed.
     """
-    known = task(name)
-    if known is None and name not in [model.name for model in imported_models()]:
+    catalog_task = task(name)
+    if catalog_task is None and name not in [model.name for model in imported_models()]:
         raise SpecError(
             f"'{name}' is neither a task nor an imported model.", shell="'tuckerseg models' lists the names."
         )
-    folders = _own_folders(known) if known else [models_folder() / IMPORTED / name]
+    folders = _own_folders(catalog_task) if catalog_task else [models_folder() / IMPORTED / name]
     for folder in folders:
         try:
             remove_at_once(folder)
@@ -89,8 +89,8 @@ def remove_model(name: str) -> list[Path]:
     return folders
 
 
-def _own_folders(known: Task) -> list[Path]:
-    folders = dict.fromkeys(models_folder() / part.dataset for part in known.parts)
+def _own_folders(catalog_task: Task) -> list[Path]:
+    folders = dict.fromkeys(models_folder() / part.dataset for part in catalog_task.parts)
     return [folder for folder in folders if os.path.isdir(folder)]
 
 

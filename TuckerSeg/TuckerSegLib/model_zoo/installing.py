@@ -30,7 +30,7 @@ UNPACKED_SHARE = 1.3  # of a zip of weights, with room to spare; the exact size 
 
 
 def ensure_installed(
-    known: Task,
+    task: Task,
     parts: Sequence[Part] | None = None,
     monitor: Monitor | None = None,
     patience: Patience | None = None,
@@ -50,17 +50,17 @@ def ensure_installed(
         ModelFolderError: What came is not the model.
         Cancelled: The monitor said so.
     """
-    wanted, monitor = known.parts if parts is None else tuple(parts), monitor or Monitor()
-    if reason := refusal(known):
+    parts, monitor = task.parts if parts is None else tuple(parts), monitor or Monitor()
+    if reason := refusal(task):
         raise DownloadError(reason)
-    missing = [part for part in wanted if find_part(part) is None]
+    missing = [part for part in parts if find_part(part) is None]
     if missing:
-        monitor.log(_announcement(known, missing))
+        monitor.log(_announcement(task, missing))
         progress = DownloadProgress(missing, monitor.on_event)
         for number, part in enumerate(missing):
             progress.begin(number)
             _install(part, monitor.through(progress), patience)
-    return [_folder_of(part) for part in wanted]
+    return [_folder_of(part) for part in parts]
 
 
 def address_of(part: Part) -> str:
@@ -78,11 +78,11 @@ def address_of(part: Part) -> str:
     return part.url
 
 
-def _announcement(known: Task, missing: Sequence[Part]) -> str:
+def _announcement(task: Task, missing: Sequence[Part]) -> str:
     sizes = [part.size_bytes for part in missing]
     size = f"{sum(sizes) / 1e6:.0f} MB" if None not in sizes else "of unknown size"
     addresses = "".join(f"\n  {address_of(part)}" for part in missing)
-    return f"{known.name} is not on this computer: downloading {size} into {models_folder()} from{addresses}"
+    return f"{task.name} is not on this computer: downloading {size} into {models_folder()} from{addresses}"
 
 
 def _folder_of(part: Part) -> Path:

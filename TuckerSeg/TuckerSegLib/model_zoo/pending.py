@@ -45,7 +45,7 @@ class PendingDownload:
 
 
 def pending_download(
-    known: Task, structures: Collection[str] | None = None, crop: bool = False
+    task: Task, structures: Collection[str] | None = None, crop: bool = False
 ) -> PendingDownload | None:
     """What a run of a task would download first.
 
@@ -59,21 +59,21 @@ def pending_download(
     Raises:
         DownloadError: A network has no address.
     """
-    if known.path is not None:
+    if task.path is not None:
         return None
-    needed = known.parts_with(structures)
-    if known.crop_task and (crop or known.crop_structures):
-        needed = [*needed, *catalog.task(known.crop_task).parts]
+    needed = task.parts_with(structures)
+    if task.crop_task and (crop or task.crop_structures):
+        needed = [*needed, *catalog.task(task.crop_task).parts]
     missing = [part for part in needed if not find_part(part)]
     if not missing:
         return None
     folder = models_folder()
-    sizes, here = [part.size_bytes for part in missing], sum(_here_bytes(part, folder) for part in missing)
+    sizes, here_bytes = [part.size_bytes for part in missing], sum(_here_bytes(part, folder) for part in missing)
     size = None if None in sizes else sum(sizes)
     hosts = dict.fromkeys(urllib.parse.urlsplit(address_of(part)).hostname or "" for part in missing)
     # One zip at a time lies beside what has been unpacked.
-    disk = None if size is None else int(UNPACKED_SHARE * size) + max(max(sizes) - here, 0)
-    return PendingDownload(tuple(missing), size, here, tuple(hosts), folder, disk, _free_bytes(folder))
+    disk = None if size is None else int(UNPACKED_SHARE * size) + max(max(sizes) - here_bytes, 0)
+    return PendingDownload(tuple(missing), size, here_bytes, tuple(hosts), folder, disk, _free_bytes(folder))
 
 
 def _here_bytes(part: Part, folder: Path) -> int:

@@ -8,7 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..catalog.entries import Part, Task, task, tasks
+from .. import catalog
+from ..catalog.entries import Part, Task
 from ..errors import DownloadError, ModelFolderError
 from ..files.leftovers import temporary_places
 from ..text_files import read_json
@@ -71,23 +72,23 @@ def find_part(part: Part) -> Path | None:
 
 def is_whole(folder: Path, folds: tuple[str, ...] | None) -> bool:
     """Whether a configuration's folder has its plans and a checkpoint of each fold, or of any where none is named."""
-    wanted = [folder / f"fold_{fold}" for fold in folds] if folds else _subfolders(folder)
-    trained = [any(os.path.isfile(fold / name) for name in CHECKPOINTS) for fold in wanted]
+    fold_folders = [folder / f"fold_{fold}" for fold in folds] if folds else _subfolders(folder)
+    trained = [any(os.path.isfile(fold / name) for name in CHECKPOINTS) for fold in fold_folders]
     if not (all(trained) if folds else any(trained)):
         return False
     return all(os.path.isfile(folder / name) for name in ("plans.json", "dataset.json"))
 
 
-def installed(known: Task) -> tuple[Path, ...] | None:
+def installed(task: Task) -> tuple[Path, ...] | None:
     """Folders of all networks of a task, in their order; None where one is missing."""
-    if known.path is not None:
-        return tuple(known.path / part.configuration for part in known.parts)
-    folders = tuple(find_part(part) for part in known.parts)
+    if task.path is not None:
+        return tuple(task.path / part.configuration for part in task.parts)
+    folders = tuple(find_part(part) for part in task.parts)
     return None if None in folders else folders
 
 
-def is_installed(known: Task) -> bool:
-    return installed(known) is not None
+def is_installed(task: Task) -> bool:
+    return installed(task) is not None
 
 
 def imported_models() -> tuple[ImportedModel, ...]:
@@ -120,47 +121,47 @@ def locate(name_or_path: str, folds: tuple[str, ...] | None = None) -> tuple[Pat
         ModelFolderError: Neither a known name nor an existing path, or a task of several networks.
         DownloadError: A task that is not installed.
     """
-    if known := task(name_or_path):
-        return _locate_task(known, folds)
+    if task := catalog.task(name_or_path):
+        return _locate_task(task, folds)
     for model in imported_models():
         if model.name == name_or_path:
             return model.path, folds
     path = Path(name_or_path).expanduser()
     if not os.path.exists(path):
-        for part in (part for known in tasks() for part in known.parts if part.dataset == name_or_path):
+        for part in (part for each in catalog.tasks() for part in each.parts if part.dataset == name_or_path):
             if folder := find_part(part):
                 return folder, folds or part.folds
         raise _unknown(name_or_path)
     return path, folds
 
 
-def refusal(known: Task) -> str | None:
+def refusal(task: Task) -> str | None:
     """Why a task cannot be had by its name, in words; None where it can."""
-    if not known.license_key_required:
+    if not task.license_key_required:
         return None
     return (
-        f"{known.name} needs a license key of TotalSegmentator, which TuckerSeg neither asks for nor checks. With a "
-        f"license, download it by TotalSegmentator and give the path of its folder {known.parts[0].dataset}."
+        f"{task.name} needs a license key of TotalSegmentator, which TuckerSeg neither asks for nor checks. With a "
+        f"license, download it by TotalSegmentator and give the path of its folder {task.parts[0].dataset}."
     )
 
 
-def _locate_task(known: Task, folds: tuple[str, ...] | None) -> tuple[Path, tuple[str, ...] | None]:
-    if reason := refusal(known):
+def _locate_task(task: Task, folds: tuple[str, ...] | None) -> tuple[Path, tuple[str, ...] | None]:
+    if reason := refusal(task):
         raise DownloadError(reason)
-    paths = installed(known)
+    paths = installed(task)
     if paths is None:
         raise DownloadError(
-            f"{known.name} is not installed: download it first.",
-            shell=f"'tuckerseg models download {known.name}' does that.",
+            f"{task.name} is not installed: download it first.",
+            shell=f"'tuckerseg models download {task.name}' does that.",
         )
     if len(paths) > 1:
         folders = ", ".join(path.parent.name for path in paths)
-        raise ModelFolderError(f"{known.name} consists of {len(paths)} networks; name one: {folders}.")
-    return paths[0], folds or known.parts[0].folds
+        raise ModelFolderError(f"{task.name} consists of {len(paths)} networks; name one: {folders}.")
+    return paths[0], folds or task.parts[0].folds
 
 
 def _unknown(name: str) -> ModelFolderError:
-    names = [known.name for known in tasks()] + [model.name for model in imported_models()]
+    names = [each.name for each in catalog.tasks()] + [model.name for model in imported_models()]
     near = difflib.get_close_matches(name, names, n=3)
     message = f"'{name}' is neither a known model nor an existing file or folder."
     if near:

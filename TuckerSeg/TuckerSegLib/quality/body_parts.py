@@ -15,17 +15,17 @@ COUNTS_WHOLE, COUNTS_CUT = 0.2, 0.05  # of that volume; less is an island where 
 COUNTS_ML = 1.0  # where no volume is known
 
 
-def find_body_parts(structures: Sequence[MeasuredStructure], known: Iterable[Place]) -> tuple[BodyPart, ...]:
+def find_body_parts(structures: Sequence[MeasuredStructure], places: Iterable[Place]) -> tuple[BodyPart, ...]:
     """Find the parts of the body that the structures show.
 
     Args:
         structures: The structures of the segmentation, measured.
-        known: Places of all structures that the model can find.
+        places: Places of all structures that the model can find.
 
     Returns:
         From head to legs, with the share of each part's structures that are whole and its extent in mm (RAS).
     """
-    structures_of_part = Counter(place.part for place in known)
+    structures_of_part = Counter(place.part for place in places)
     parts = []
     for name in BODY_PARTS:
         members = [each for each in structures if each.place.part == name and _is_large_enough(each)]

@@ -38,11 +38,11 @@ def check_labels(
     Returns:
         Findings on directions, spine, scale, volumes and border; body parts; structures that the border cuts.
     """
-    known = known_places(names)
+    places = known_places(names)
     structures = measure_structures(labels, geometry, names, volumes_ml, image.content if image else None)
     chosen = [each for each in structures if reported is None or each.name in reported]
-    findings = list(_findings(structures, chosen, image)) if structures else [_nothing_known(bool(known))]
-    parts = find_body_parts(structures, known.values())
+    findings = list(_findings(structures, chosen, image)) if structures else [_nothing_known(bool(places))]
+    parts = find_body_parts(structures, places.values())
     report = QualityReport((), parts, tuple(each.name for each in chosen if each.partial)).joined_by(findings)
     return report.joined_by(_without_repeated(image.findings, findings)) if image else report
 
@@ -63,6 +63,6 @@ def _findings(
     yield from check_border(chosen)
 
 
-def _nothing_known(known: bool) -> Finding:
-    reason = "no known structures were found" if known else "the labels have no known structures"
+def _nothing_known(has_places: bool) -> Finding:
+    reason = "no known structures were found" if has_places else "the labels have no known structures"
     return Finding(NOT_CHECKED, INFO, f"Body parts, orientation and sizes: not checked, because {reason}.")

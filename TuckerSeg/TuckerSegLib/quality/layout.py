@@ -55,8 +55,8 @@ def places() -> dict[str, Place]:
 
 def place_of(label_name: str) -> Place | None:
     """Usual place of the structure that a label names; None where it is not known."""
-    known = anatomy(label_name)
-    return places().get(known.name) if known is not None else None
+    structure = anatomy(label_name)
+    return places().get(structure.name) if structure is not None else None
 
 
 def mirror_image(place: Place) -> Place | None:

@@ -85,7 +85,7 @@ def measure_structures(
     points = np.stack(centers[::-1]) * 1.0  # x, y, z
     world = matrix[:3, :3] @ points + matrix[:3, 3:]
     along_z = np.linalg.norm(matrix[:3, 2])
-    seen = np.array([(coarse == number).any() for number in range(1, len(values) + 1)])
+    survives = np.array([(coarse == number).any() for number in range(1, len(values) + 1)])
     return [
         MeasuredStructure(
             name=names[value],
@@ -97,7 +97,7 @@ def measure_structures(
             partial=value in cut,
         )
         for number, value in enumerate(values)
-        if seen[number]
+        if survives[number]
     ]
 
 

@@ -67,24 +67,24 @@ class Accumulator:
             self._means = prediction.dtype in (torch.float16, torch.bfloat16)
         first, last = origin[0], origin[0] + self._patch_shape[0]
         axes = zip(origin[1:], self._patch_shape[1:], self._box[1:], strict=True)
-        seen, there = zip(*(_overlap(*axis) for axis in axes), strict=True)
-        prediction, weights = prediction[(slice(None), slice(None), *seen)], self._weights[(slice(None), *seen)]
+        in_patch, in_box = zip(*(_overlap(*axis) for axis in axes), strict=True)
+        prediction, weights = prediction[(slice(None), slice(None), *in_patch)], self._weights[(slice(None), *in_patch)]
         for index in range(self._next, len(self._pieces)):
             offset, end = self._pieces[index]
             start, stop = max(offset, first), min(end, last)
             if start >= stop:
                 continue
             sums, weight_sums = self._piece(index, prediction)
-            sums = sums[(slice(None), slice(start - offset, stop - offset), *there)]
+            sums = sums[(slice(None), slice(start - offset, stop - offset), *in_box)]
             inside = slice(start - first, stop - first)
             # One plane at a time on a CPU: its float32 copy stays in the processor's cache.
             planes = range(stop - start) if prediction.device.type == "cpu" else [slice(None)]
-            counts = weight_sums[(slice(start - offset, stop - offset), *there)].add_(weights[inside])
+            counts = weight_sums[(slice(start - offset, stop - offset), *in_box)].add_(weights[inside])
             for plane in planes:
                 values, counted = prediction[:, inside][:, plane].float(), weights[inside][plane]
                 if self._means:
-                    kept = sums[:, plane].float()
-                    sums[:, plane] = kept.lerp_(values, (counted / counts[plane]).expand_as(kept))
+                    means = sums[:, plane].float()
+                    sums[:, plane] = means.lerp_(values, (counted / counts[plane]).expand_as(means))
                 else:
                     sums[:, plane].addcmul_(values, counted)
 

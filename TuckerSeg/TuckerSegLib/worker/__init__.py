@@ -15,6 +15,6 @@ def serve(workspace: Path, idle_s: float) -> None:
         workspace: Folder for files that pass; removed at the end.
         idle_s: End after that many seconds without a request.
     """
-    from .process import WorkerProcess
+    from .process import RequestServer
 
-    WorkerProcess(workspace, idle_s).run()
+    RequestServer(workspace, idle_s).run()

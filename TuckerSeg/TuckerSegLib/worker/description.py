@@ -24,9 +24,13 @@ def describe(resolved: ResolvedJob, described: Callable[[ResolvedJob], Segmentat
     Raises:
         TuckerSegError: It cannot be read.
     """
-    known = resolved.task
-    if known is not None and not installed_models.refusal(known) and not installed_models.is_installed(known):
-        return _from_catalog(known)
+    catalog_task = resolved.task
+    if (
+        catalog_task is not None
+        and not installed_models.refusal(catalog_task)
+        and not installed_models.is_installed(catalog_task)
+    ):
+        return _from_catalog(catalog_task)
     task = described(resolved)
     models = [part.facts() for part in task.parts]
     plans, counts = models[0].plans, [len(each.folds) for each in models]
@@ -48,22 +52,22 @@ def describe(resolved: ResolvedJob, described: Callable[[ResolvedJob], Segmentat
     }
 
 
-def _from_catalog(known: catalog.Task) -> Fields:
+def _from_catalog(task: catalog.Task) -> Fields:
     """What is known of a task before its networks are here; the rest is None."""
-    missing = [part for part in known.parts if installed_models.find_part(part) is None]
+    missing = [part for part in task.parts if installed_models.find_part(part) is None]
     sizes = [part.size_bytes for part in missing]
     return {
-        "name": known.name,
-        "labels": [{"value": value, "name": name} for value, name in known.structures],
+        "name": task.name,
+        "labels": [{"value": value, "name": name} for value, name in task.structures],
         "patch_shape": None,
-        "spacing_mm": list(known.spacing_mm) if known.spacing_mm else None,
+        "spacing_mm": list(task.spacing_mm) if task.spacing_mm else None,
         "input_channels": 1,
-        "expects_hounsfield": known.modality == "CT",
+        "expects_hounsfield": task.modality == "CT",
         "mirroring_allowed": False,
         "parameters": None,
         "macs_per_patch": None,
         "model_bytes": None,
-        "parts": [part.title for part in known.parts],
+        "parts": [part.title for part in task.parts],
         "methods": list(METHODS),
         "warning": "",
         "download_bytes": None if None in sizes else sum(sizes),

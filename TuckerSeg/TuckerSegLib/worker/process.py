@@ -35,7 +35,7 @@ LONGEST_SLEEP_S = 3600.0  # systems do not sleep for years
 REMOVALS = 5  # a thread that computes may write a file into a folder that is being removed
 
 
-class WorkerProcess:
+class RequestServer:
     """Reads requests until its input ends.
 
     Args:

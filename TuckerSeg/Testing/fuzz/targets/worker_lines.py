@@ -68,11 +68,11 @@ def _answered(lines: bytes) -> list[dict[str, Any]]:
     from TuckerSegLib.records.protocol import event_line
     from TuckerSegLib.worker.handlers import Handlers
     from TuckerSegLib.worker.lanes import Lane
-    from TuckerSegLib.worker.process import WorkerProcess
+    from TuckerSegLib.worker.process import RequestServer
 
     events: list[dict[str, Any]] = []
 
-    class Here(WorkerProcess):
+    class Here(RequestServer):
         """Its streams and its end are this function's."""
 
         def __init__(self) -> None:

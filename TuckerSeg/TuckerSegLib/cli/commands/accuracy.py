@@ -7,12 +7,10 @@ from pathlib import Path
 
 from ...analysis.layer_errors import RankGrid
 from ...image import read_image
-from ...models.loading import load_model
-from ...training.device import training_device, training_precision
 from ...training.distillation.settings import RepairSettings
 from .. import explore as exploring
 from .. import layer_errors as reconstructing
-from ..options import cases_of, folds_of, inference_of, strengths_of
+from ..options import cases_of, inference_of, model_of, repair_precision, strengths_of
 
 
 def explore(options: argparse.Namespace) -> None:
@@ -21,13 +19,13 @@ def explore(options: argparse.Namespace) -> None:
     references = [read_image(path) for path in options.reference]
     cases = cases_of(volumes, references)
     exploring.explore(
-        load_model(options.model, folds_of(options)),
+        model_of(options),
         cases,
         strengths_of(options.factors),
         [name.strip() for name in options.policies.split(",")],
         inference_of(options),
         read_image(options.calibrate_on) if options.calibrate_on else None,
-        RepairSettings(options.repair_steps, precision=training_precision(training_device("auto"))),
+        RepairSettings(options.repair_steps, precision=repair_precision()),
         Path(options.out),
         options.monitor,
     )
@@ -36,7 +34,7 @@ def explore(options: argparse.Namespace) -> None:
 def reconstruct(options: argparse.Namespace) -> None:
     """``tuckerseg reconstruct --model M --ct CT --layer PATTERN --multiple 8 --out DIR``."""
     reconstructing.reconstruct(
-        load_model(options.model, folds_of(options)),
+        model_of(options),
         RankGrid(options.multiple, tuple(options.layer)),
         read_image(options.ct) if options.ct else None,
         Path(options.out),

@@ -15,16 +15,15 @@ from ...image import Image, read_image
 from ...jobs.progress import ProgressTracker
 from ...models.calibration import calibrate_model, store_calibration, stored_calibration, volume_id
 from ...models.job_compression import compress_for_job, planned_steps
-from ...models.loading import load_model
 from ...models.model import SegmentationModel
 from ...models.resolved_job import resolve
 from ...models.task import bring_networks, task_of
 from ...records.compression import Cost
-from ...records.job import DEFAULT_METHOD, Job, Step
+from ...records.job import DEFAULT_METHOD, Step
 from ...records.serialization import to_json
 from ...segmentation.prepared_task import prepare_task
 from ...text_files import check_writable
-from ..options import compression_job, folds_of, steps_of
+from ..options import compression_job, model_job, model_of, steps_of, volume_of
 from ..output import say, show_json
 from ..terminal import TerminalReporter
 from .models import bring
@@ -52,8 +51,8 @@ def _compress_to_file(options: argparse.Namespace) -> None:
             f"'tuckerseg compress {task.name}' prepares all of them in the cache."
         )
     bring(options.model, options)
-    model = load_model(options.model, folds_of(options))
-    model = compressed(options, model, (lambda: read_image(options.ct)) if options.ct else None)
+    model = model_of(options)
+    model = compressed(options, model, volume_of(options))
     model.save(output)
     say(f"{model.name}: {cost_words(model)} (1 multiply-accumulate = 2 FLOPs)")
     tell_written(output)
@@ -66,9 +65,12 @@ def _compress_into_cache(options: argparse.Namespace) -> None:
     with contextlib.closing(TerminalReporter()) as reporter:
         monitor = options.monitor.through(reporter)
         bring_networks(resolved, monitor)
-        volume = (lambda: read_image(options.ct)) if options.ct else None
         task = prepare_task(
-            task_of(resolved, cache), resolved.inference, cache, monitor.through(ProgressTracker(reporter)), volume
+            task_of(resolved, cache),
+            resolved.inference,
+            cache,
+            monitor.through(ProgressTracker(reporter)),
+            volume_of(options),
         )
         with contextlib.closing(task):
             for part in task:
@@ -91,7 +93,7 @@ def cost_words(model: SegmentationModel) -> str:
 
 def calibrate(options: argparse.Namespace) -> None:
     """``tuckerseg calibrate CT...``: adds volumes to the calibration of a model, or of each network of a task."""
-    resolved, cache = resolve(Job(images=(), model=options.model, folds=folds_of(options))), Cache()
+    resolved, cache = resolve(model_job(options)), Cache()
     for part in task_of(resolved, cache).parts:
         _calibrate(part.load(), options, cache)
 
@@ -111,10 +113,10 @@ def _calibrate(model: SegmentationModel, options: argparse.Namespace, cache: Cac
 
 def inspect(options: argparse.Namespace) -> None:
     """``tuckerseg inspect``: decides, but decomposes nothing."""
-    model = load_model(options.model, folds_of(options))
+    model = model_of(options)
     recipes = [recipe for recipe in model.recipes if recipe.changes]  # a training has none
-    done = [recipe.method for recipe in recipes]
-    steps = tuple(step for step in steps_of(options) if step.method not in done)
+    applied = [recipe.method for recipe in recipes]
+    steps = tuple(step for step in steps_of(options) if step.method not in applied)
     if not (steps or recipes):
         steps = (Step(DEFAULT_METHOD, strength=1.0),)
     resolved = resolve(replace(compression_job(options), steps=steps))

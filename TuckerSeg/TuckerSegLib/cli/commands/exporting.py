@@ -13,13 +13,11 @@ from ...cache import Cache
 from ...errors import OutputError
 from ...export import exporter
 from ...export.settings import Exported, ExportSettings
-from ...image import read_image
 from ...models.model import SegmentationModel
 from ...models.resolved_job import resolve
 from ...models.task import only_part, task_of
 from ...nnunet.folder import find_model_folder
-from ...records.job import Job
-from ..options import folds_of
+from ..options import model_job, volume_of
 from ..output import say
 from .compression import compressed, cost_words
 from .models import bring
@@ -52,7 +50,7 @@ def export(options: argparse.Namespace) -> None:
         written_by.check(model, path, network.settings)
         if options.format == "nnunet":
             _require_another_place(network.source, written_by.model_folder(model, path, network.settings))
-        model = compressed(options, model, (lambda: read_image(options.ct)) if options.ct else None)
+        model = compressed(options, model, volume_of(options))
         _tell(model, written_by.export(model, path, network.settings))
 
 
@@ -62,7 +60,7 @@ def _networks(options: argparse.Namespace, settings: ExportSettings) -> list[Net
     Raises:
         SpecError: Several networks would go to one place.
     """
-    resolved = resolve(Job(images=(), model=options.model, folds=folds_of(options)))
+    resolved = resolve(model_job(options))
     task = task_of(resolved, Cache())
     if options.format != "nnunet" or settings.dataset_name:
         only_part(task)

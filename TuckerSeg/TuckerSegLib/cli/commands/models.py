@@ -25,13 +25,13 @@ def models(options: argparse.Namespace) -> None:
 
 def bring(name: str, options: argparse.Namespace) -> None:
     """Download a task of the catalog that is not on this computer, and say so first; leave other models alone."""
-    known = catalog.task(name)
-    if known is None or installed_models.is_installed(known):
+    task = catalog.task(name)
+    if task is None or installed_models.is_installed(task):
         return
     from ...model_zoo.installing import ensure_installed
 
     with _reporter(options) as reporter:
-        ensure_installed(known, monitor=options.monitor.through(reporter))
+        ensure_installed(task, monitor=options.monitor.through(reporter))
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -40,8 +40,8 @@ def _list(options: argparse.Namespace) -> None:
         facts = [*map(_task_facts, tasks), *map(_import_facts, imported)]
         show_json(facts)
         return
-    for known in tasks:
-        say(f"{known.name:26} {known.title}", f"{'':26} {_words(known)}")
+    for task in tasks:
+        say(f"{task.name:26} {task.title}", f"{'':26} {_words(task)}")
     for model in imported:
         say(f"{model.name:26} {model.title}", f"{'':26} imported, in {model.path}")
     say(f"Downloads and imports go to {installed_models.models_folder()}")
@@ -50,11 +50,11 @@ def _list(options: argparse.Namespace) -> None:
 
 def _download(options: argparse.Namespace) -> None:
     for name in options.names:
-        known = catalog.task(name)
-        if known is None:
+        task = catalog.task(name)
+        if task is None:
             raise SpecError(f"'{name}' is not a task that can be downloaded; 'tuckerseg models' lists the tasks.")
         bring(name, options)
-        _say(options, {"event": "result", **_task_facts(known)}, f"{name}: {_words(known)}")
+        _say(options, {"event": "result", **_task_facts(task)}, f"{name}: {_words(task)}")
 
 
 def _import(options: argparse.Namespace) -> None:
@@ -70,27 +70,27 @@ def _remove(options: argparse.Namespace) -> None:
 
     for name in options.names:
         removed = remove_model(name)
-        known = catalog.task(name)
+        task = catalog.task(name)
         words = f"{name}: removed {', '.join(map(str, removed))}" if removed else f"{name}: there is nothing to remove"
-        if known and (left := installed_models.installed(known)):
-            words += f"; {', '.join(map(str, left))} is not TuckerSeg's and stays"
+        if task and (elsewhere := installed_models.installed(task)):
+            words += f"; {', '.join(map(str, elsewhere))} is not TuckerSeg's and stays"
         _say(options, {"event": "result", "name": name, "removed": [str(path) for path in removed]}, words)
 
 
-def _task_facts(known: Task) -> dict[str, Any]:
-    paths = installed_models.installed(known)
+def _task_facts(task: Task) -> dict[str, Any]:
+    paths = installed_models.installed(task)
     return {
-        "name": known.name,
-        "title": known.title,
-        "modality": known.modality,
-        "state": _state(known, paths),
+        "name": task.name,
+        "title": task.title,
+        "modality": task.modality,
+        "state": _state(task, paths),
         "paths": [str(path) for path in paths or ()],
-        "size_bytes": known.size_bytes,
-        "networks": len(known.parts),
-        "structures": [name for _, name in known.structures],
-        "license": known.license,
-        "citation": known.citation,
-        "note": known.note,
+        "size_bytes": task.size_bytes,
+        "networks": len(task.parts),
+        "structures": [name for _, name in task.structures],
+        "license": task.license,
+        "citation": task.citation,
+        "note": task.note,
     }
 
 
@@ -99,25 +99,25 @@ def _import_facts(model: ImportedModel) -> dict[str, Any]:
     return {**facts, "source": model.source, "imported_at": model.imported_at}
 
 
-def _state(known: Task, paths: tuple[Any, ...] | None) -> str:
-    if known.license_key_required:
+def _state(task: Task, paths: tuple[Any, ...] | None) -> str:
+    if task.license_key_required:
         return LICENSED
-    if known.path is not None:
+    if task.path is not None:
         return BUILT_IN
     return INSTALLED if paths else MISSING
 
 
-def _words(known: Task) -> str:
-    paths = installed_models.installed(known)
-    state = _state(known, paths)
+def _words(task: Task) -> str:
+    paths = installed_models.installed(task)
+    state = _state(task, paths)
     if state == LICENSED:
-        return known.license
+        return task.license
     if state == BUILT_IN:
-        return f"built in. {known.note}"
+        return f"built in. {task.note}"
     if state == INSTALLED:
         return "installed in " + ", ".join(dict.fromkeys(str(path.parent.parent) for path in paths))
-    size = f"{known.size_bytes / 1e6:.0f} MB to download" if known.size_bytes else "to download"
-    return " ".join(filter(None, (f"{size}.", known.note)))
+    size = f"{task.size_bytes / 1e6:.0f} MB to download" if task.size_bytes else "to download"
+    return " ".join(filter(None, (f"{size}.", task.note)))
 
 
 def _say(options: argparse.Namespace, event: dict[str, Any], *lines: str) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
 from ...files.durable import temporary_folder
 from ...image import read_image
 from ...models.distillation import repair_model
 from ...models.finetuning import TrainingPlace, calibration_case, finetune_model
-from ...models.loading import load_model
-from ...training.device import training_device, training_precision
 from ...training.distillation.settings import RepairSettings
 from ...training.finetuning.dataset import read_raw_dataset
 from ...training.finetuning.settings import FineTuningRecord, FineTuningSettings
-from ..options import folds_of
+from ..options import model_of, repair_precision
 from ..output import say
 from ..terminal import TerminalReporter
 from .compression import compressed, model_output, tell_written
@@ -22,14 +21,11 @@ from .compression import compressed, model_output, tell_written
 def repair(options: argparse.Namespace) -> None:
     """``tuckerseg repair OUT --ct CT... --rank R``."""
     output = model_output(options.output)
-    precision = (
-        options.precision if options.precision != "auto" else training_precision(training_device(options.device))
-    )
+    precision = repair_precision(options.precision, options.device)
     settings = RepairSettings(options.steps, options.learning_rate, seed=options.seed, precision=precision)
-    original, volumes = load_model(options.model, folds_of(options)), [read_image(path) for path in options.ct]
+    original, volumes = model_of(options), [read_image(path) for path in options.ct]
     smaller = compressed(options, original, lambda: volumes[0])
-    reporter = TerminalReporter()
-    try:
+    with contextlib.closing(TerminalReporter()) as reporter:
         repaired, records = repair_model(
             smaller,
             original,
@@ -40,12 +36,10 @@ def repair(options: argparse.Namespace) -> None:
             device=options.device,
             monitor=options.monitor.through(reporter),
         )
-    finally:
-        reporter.close()
     repaired.save(output)
     for fold, record in records.items():
-        kept = record.agreement[record.best_check]
-        say(f"fold {fold}: agreement on held-back crops {record.agreement[0]:.3f} -> {kept:.3f}")
+        best_agreement = record.agreement[record.best_check]
+        say(f"fold {fold}: agreement on held-back crops {record.agreement[0]:.3f} -> {best_agreement:.3f}")
     tell_written(output)
 
 
@@ -61,18 +55,14 @@ def finetune(options: argparse.Namespace) -> None:
         batch_dice=options.batch_dice,
         seed=options.seed,
     )
-    model = load_model(options.model, folds_of(options))
+    model = model_of(options)
     dataset = read_raw_dataset(options.dataset, model.plans)
     example = calibration_case(dataset, settings)
     model = compressed(options, model, lambda: read_image(example.images))
-    reporter = TerminalReporter()
     # Beside the result, because the prepared cases are larger than some systems' temporary folder.
-    with temporary_folder(output.parent) as store:
+    with temporary_folder(output.parent) as store, contextlib.closing(TerminalReporter()) as reporter:
         place = TrainingPlace(options.device, options.threads, store, output if options.resume else None)
-        try:
-            tuned, records = finetune_model(model, dataset, settings, place, options.monitor.through(reporter))
-        finally:
-            reporter.close()
+        tuned, records = finetune_model(model, dataset, settings, place, options.monitor.through(reporter))
     tuned.save(output)
     for fold, record in records.items():
         say(f"fold {fold}: {_outcome(record)}")

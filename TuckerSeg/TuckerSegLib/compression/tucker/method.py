@@ -20,7 +20,7 @@ from torch import nn
 from ...errors import SpecError
 from ...printable import shown
 from ...records.compression import Cost, LayerChange
-from ..allocation import Choice, allocate, rank_steps, total_cost, total_error
+from ..allocation import RankChoice, allocate, rank_steps, total_cost, total_error
 from ..layers import convolutions, replace_modules
 from ..trace import Trace, trace
 from .basis import Basis, RankEvidence, decompose
@@ -165,7 +165,7 @@ def _plan_together(
     reasons = {path: _why_dense(path, conv, spec, forward_pass) for path, conv in convs.items()}
     counted = operator.attrgetter(spec.budget)
     choices = {
-        path: [Choice(None, counted(dense[path]), 0.0)]
+        path: [RankChoice(None, counted(dense[path]), 0.0)]
         + ([] if reasons[path] else _choices(path, conv, spec, forward_pass, evidence))
         for path, conv in convs.items()
     }
@@ -182,7 +182,7 @@ def _plan_together(
     return tuple(changes)
 
 
-def _choices(path: str, conv: nn.Module, spec: Spec, forward_pass: Trace, evidence: RankEvidence) -> list[Choice]:
+def _choices(path: str, conv: nn.Module, spec: Spec, forward_pass: Trace, evidence: RankEvidence) -> list[RankChoice]:
     """Every rank pair of a layer that costs less than the layer as it is."""
     counted = operator.attrgetter(spec.budget)
     calls, most = forward_pass.calls_of(path), counted(dense_cost(conv, forward_pass.calls_of(path)))
@@ -192,11 +192,13 @@ def _choices(path: str, conv: nn.Module, spec: Spec, forward_pass: Trace, eviden
             ranks = (output_rank, input_rank)
             cost = counted(tucker_cost(conv, ranks, calls, merged=True))
             if cost < most:
-                choices.append(Choice(ranks, cost, float(evidence.errors[path][input_rank][output_rank])))
+                choices.append(RankChoice(ranks, cost, float(evidence.errors[path][input_rank][output_rank])))
     return choices
 
 
-def _uniform_choices(convs: dict[str, nn.Module], choices: dict[str, list[Choice]], spec: Spec) -> dict[str, Choice]:
+def _uniform_choices(
+    convs: dict[str, nn.Module], choices: dict[str, list[RankChoice]], spec: Spec
+) -> dict[str, RankChoice]:
     """The choices that the same rank ratio in every layer amounts to."""
     relative = dataclasses.replace(spec, rank_mode="relative", calibration=None)
     picked = {}

@@ -114,10 +114,10 @@ def _voxel_type(fields: HeaderFields) -> np.dtype:
 
 def _numbers(fields: HeaderFields, keys: tuple[str, ...], count: int, positive: bool = False) -> np.ndarray | None:
     """The numbers under the one key that is there: MetaImage has several names for a thing."""
-    there = [key for key in keys if key in fields]
-    numbers = [fields.numbers(key, count, positive) for key in there]
+    present = [key for key in keys if key in fields]
+    numbers = [fields.numbers(key, count, positive) for key in present]
     if len(set(numbers)) > 1 and keys != SPACING:  # of those two, the spacing counts
-        raise fields.wrong(there[0], f"the same as {there[1]}")
+        raise fields.wrong(present[0], f"the same as {present[1]}")
     return np.array(numbers[0]) if numbers else None
 
 

@@ -79,8 +79,10 @@ def _parsed(path: Path, data: bytes) -> tuple[Any, int]:
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
-    known = {np.array(size, f"{order}i4").tobytes(): (size, order) for size in HEADER_BYTES for order in "<>"}
-    size, order = known.get(data[:4], (0, "<"))
+    sizes_and_orders = {
+        np.array(size, f"{order}i4").tobytes(): (size, order) for size in HEADER_BYTES for order in "<>"
+    }
+    size, order = sizes_and_orders.get(data[:4], (0, "<"))
     if not size or len(data) < size:
         raise ImageError(f"{path}: not a NIfTI file (its header is not one). Expected .nii or .nii.gz of a CT.")
     version = HEADER_BYTES[size]

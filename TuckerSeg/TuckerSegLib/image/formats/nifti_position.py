@@ -103,8 +103,8 @@ def _disagreements(path: Path, header: Any, affine: np.ndarray, shape: tuple[int
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     spacing = np.asarray(header["pixdim"][1:4], dtype=np.float64)
     with np.errstate(invalid="ignore"):
-        same = np.abs(spacing - lengths) <= SAME_SPACING * lengths
-    if not same.all():
+        agrees = np.abs(spacing - lengths) <= SAME_SPACING * lengths
+    if not agrees.all():
         return [
             f"The header gives a spacing of {_listed(spacing)} (pixdim) and of {_listed(lengths)} (sform); the sform "
             "was taken, as nibabel does. 3D Slicer takes the other."

@@ -68,8 +68,8 @@ class PartFile:
         """What to ask for: the rest, if the file is still the same."""
         if not self.size:
             return {}
-        same = {"If-Range": self._validator} if self._validator else {}
-        return {"Range": f"bytes={self.size}-", **same}
+        condition = {"If-Range": self._validator} if self._validator else {}
+        return {"Range": f"bytes={self.size}-", **condition}
 
     def describe(self, headers: Mapping[str, str], total: int | None) -> None:
         """Take over what a server says of the file."""
@@ -85,10 +85,10 @@ class PartFile:
         Raises:
             DownloadError: The disk is full, or fails.
         """
-        left = memoryview(chunk)
+        unwritten = memoryview(chunk)
         try:
-            while left:
-                left = left[self._file.write(left) :]
+            while unwritten:
+                unwritten = unwritten[self._file.write(unwritten) :]
         except OSError as error:
             raise self._failure(error) from error
         self.size += len(chunk)
