@@ -54,9 +54,9 @@ def looks_like_dicom(beginning: bytes) -> bool:
     if len(beginning) < 8:
         return False
     group, _, length = struct.unpack("<HHI", beginning[:8])
-    known = beginning[4:6] in SHORT_KINDS | LONG_KINDS
-    big_endian = struct.unpack(">H", beginning[:2])[0] in FIRST_GROUPS and known
-    return big_endian or (group in FIRST_GROUPS and (known or length <= LONGEST_VALUE))
+    has_kind = beginning[4:6] in SHORT_KINDS | LONG_KINDS
+    big_endian = struct.unpack(">H", beginning[:2])[0] in FIRST_GROUPS and has_kind
+    return big_endian or (group in FIRST_GROUPS and (has_kind or length <= LONGEST_VALUE))
 
 
 def read_elements(
