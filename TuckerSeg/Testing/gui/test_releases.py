@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import weakref
+
+import pytest
 
 
 def test_a_segmentation_survives_closing_and_loading_its_scene(slicer_version, ready, module, until, tmp_path):
@@ -24,6 +27,7 @@ def test_a_segmentation_survives_closing_and_loading_its_scene(slicer_version, r
     assert parameters.outputSegmentation.GetSegmentation().GetNumberOfSegments() > 0
 
 
+@pytest.mark.skipif("TUCKERSEG_SLICER_PYTHON" in os.environ, reason="Slicer's own files are of one release")
 def test_a_view_goes_with_its_connections_unless_the_release_keeps_it(slicer_version):
     import slicer
     from slicer.parameterNodeWrapper import parameterNodeWrapper

@@ -12,7 +12,7 @@ import sys
 import shiboken6
 from PySide6 import QtCore
 
-ALONE = 3  # references to an object that somebody else holds, too: theirs, this function's and getrefcount's
+HELD_ELSEWHERE = 3  # references at least, of which one is this module's and one is getrefcount's own
 _depth = {}  # of objects whose signals are being handed out: how many, one within the other
 _outlived = []  # what PythonQt would have deleted already
 
@@ -42,7 +42,7 @@ class Emission:
         _depth[key] -= 1
         if not _depth[key]:
             del _depth[key]
-            if dies_with_its_references(owner) and sys.getrefcount(owner) < ALONE:
+            if dies_with_its_references(owner) and sys.getrefcount(owner) < HELD_ELSEWHERE:
                 self._misuse(owner)
 
     def _misuse(self, owner):

@@ -21,6 +21,7 @@ import slicer
 import slicer.util
 import versions
 import vtk
+from widget_access import ACCESS
 
 
 class Validator:
@@ -281,28 +282,6 @@ def set_range(widget, field):
     for validator in field.validators:
         if isinstance(validator, WithinRange) and hasattr(widget, "minimum"):
             widget.minimum, widget.maximum = validator.minimum, validator.maximum
-
-
-def _write(name):
-    return lambda widget, value: setattr(widget, name, value)
-
-
-def _read(name):
-    return lambda widget: getattr(widget, name)
-
-
-ACCESS = {  # widget class: signal, read, write
-    "qMRMLNodeComboBox": (
-        "currentNodeChanged(vtkMRMLNode*)",
-        lambda widget: widget.currentNode(),
-        lambda widget, node: widget.setCurrentNode(node),
-    ),
-    "QCheckBox": ("toggled(bool)", _read("checked"), _write("checked")),
-    "ctkSliderWidget": ("valueChanged(double)", _read("value"), _write("value")),
-    "QDoubleSpinBox": ("valueChanged(double)", _read("value"), _write("value")),
-    "QSpinBox": ("valueChanged(int)", _read("value"), _write("value")),
-    "QLineEdit": ("textChanged(QString)", _read("text"), _write("text")),
-}
 
 
 def install():

@@ -272,14 +272,6 @@ def _children(self):
     return tuple(QObject.children(self))
 
 
-_qt_settings_value = QtCore.QSettings.value
-
-
-def _settings_value(self, key, default=None):
-    value = _qt_settings_value(self, key, default)
-    return tuple(value) if isinstance(value, list) else value
-
-
 _methods = {
     "connect": connect,
     "disconnect": disconnect,
@@ -299,7 +291,7 @@ def install():
                 c.__setattr__ = setattribute
     QtCore.QProcess.__getattribute__ = getattribute  # has one of its own
     QObject.__bool__ = lambda self: shiboken6.isValid(self)
-    QtCore.QSettings.value = _settings_value
     import qt_namespace
 
+    QtCore.QSettings.value = qt_namespace.settings_value
     sys.modules["qt"] = qt_namespace.qt

@@ -43,6 +43,14 @@ class QInputDialog(QtWidgets.QInputDialog):
 qt.QFileDialog, qt.QInputDialog = QFileDialog, QInputDialog
 
 
+_qt_settings_value = QtCore.QSettings.value
+
+
+def settings_value(self, key, default=None):
+    value = _qt_settings_value(self, key, default)
+    return tuple(value) if isinstance(value, list) else value
+
+
 class QUiLoader(QtUiTools.QUiLoader):
     """Builds emulated ctk*/qMRML* classes by name and makes the .ui file's <connections> in Python."""
 
