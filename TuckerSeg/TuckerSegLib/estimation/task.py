@@ -56,7 +56,12 @@ class TaskEstimator:
         return self._sum(estimates_of_parts, geometry, resolved)
 
     def unmeasured(self, geometry: Geometry, resolved: ResolvedJob) -> TaskPart | None:
-        """The first network whose time has not been measured for a job; None where all are known."""
+        """The first network whose time on this computer is not known for a job; None where all are known.
+
+        Args:
+            geometry: Of the volume.
+            resolved: The job.
+        """
         seconds = [part.seconds for part in self.estimate(geometry, resolved).parts]
         return self._task.parts[seconds.index(None)] if None in seconds else None
 

@@ -200,7 +200,13 @@ def _check(calibration: ModelCalibration, tensors: dict[str, torch.Tensor]) -> N
 
 
 def store_calibration(model: SegmentationModel, calibration: ModelCalibration, cache: Cache) -> None:
-    """Keep a model's calibration in the cache, in place of a former one."""
+    """Keep a calibration in the cache under its model's key, in place of a former one.
+
+    Args:
+        model: That was calibrated.
+        calibration: Of all its folds.
+        cache: Where; one that cannot be written keeps nothing, which is no error.
+    """
     tensors = {
         f"{fold}:{name}": tensor
         for fold, each in calibration.folds.items()

@@ -89,7 +89,11 @@ def repair_model(
 def planned_repair(
     compressed: SegmentationModel, original: SegmentationModel, volumes: Sequence[Image], settings: RepairSettings
 ) -> SegmentationModel:
-    """The model that :func:`repair_model` will give for these arguments, without weights."""
+    """The model that :func:`repair_model` will give, without weights: it has its key.
+
+    Args:
+        compressed, original, volumes, settings: As for :func:`repair_model`.
+    """
     spec = {**to_json(settings), "volumes": [volume_id(volume) for volume in volumes]}
     return compressed.planned(CompressionRecipe("repair", spec, ()), original=original.key)
 

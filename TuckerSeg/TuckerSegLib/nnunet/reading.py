@@ -76,8 +76,12 @@ def with_documents(facts: ModelPlans, plans: dict[str, Any], dataset: dict[str, 
 def check_documents(facts: ModelPlans, where: str) -> None:
     """Check the nnU-Net files that facts carry along as if they were read from a folder; none are no error.
 
+    Args:
+        facts: Of a model; its ``documents`` are checked.
+        where: Name of the model in error messages.
+
     Raises:
-        ModelFolderError, UnsupportedModelError: See :func:`read_plans`.
+        ModelFolderError, UnsupportedModelError: As :func:`read_plans`.
     """
     if facts.documents is not None:
         plans, dataset = (mapping(facts.documents.get(name), name) for name in ("plans", "dataset"))
@@ -86,6 +90,10 @@ def check_documents(facts: ModelPlans, where: str) -> None:
 
 def resolved_configuration(plans: dict[str, Any], name: str) -> dict[str, Any]:
     """One configuration of ``plans.json`` with all that it inherits written out, in the form of today's nnU-Net.
+
+    Args:
+        plans: Contents of ``plans.json``.
+        name: Of the configuration, as ``3d_fullres``.
 
     Raises:
         ModelFolderError: There is no such configuration, or it inherits from none that is there.

@@ -73,9 +73,12 @@ class SliceLabeler:
         return Plane(features, self._classifier(features).view(self._height, self._width), bare)
 
     def label(self, first: Plane, second: Plane, fraction: float) -> torch.Tensor:
-        """Classes of an output slice, (Y', X'), at a fraction of the way from one plane to the next.
+        """Classes of an output slice, (Y', X'): 0 at every position whose value a bare voxel would contribute to.
 
-        They are 0 at every position whose value a bare voxel would contribute to.
+        Args:
+            first, second: Planes below and above the slice, from :meth:`plane`.
+            fraction: Of the way from the first to the second at which the slice lies, 0 up to 1; at 0 the second plane
+                does not count.
         """
         chosen = (first, second) if fraction else (first,)
         if any(plane.features is None for plane in chosen):

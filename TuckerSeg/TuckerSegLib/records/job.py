@@ -187,12 +187,28 @@ class Job:
 
 
 def steps_at(strength: float, method: str = DEFAULT_METHOD) -> tuple[Step, ...]:
-    """The steps of a job that compresses by one method at a strength, above 0; none at 1, the original network."""
+    """The steps of a job that compresses by one method.
+
+    Args:
+        strength: In the method's own measure, above 0; at 1 and above there are no steps: the original network runs.
+        method: Name in ``compression.METHODS``.
+
+    Raises:
+        SpecError: The strength is not above 0.
+    """
     return () if strength >= 1 else (Step(method, strength=round(strength, 4)),)
 
 
 def at_strength(job: Job, strength: float) -> Job:
-    """A job whose last step has another strength and its other settings; at 1 it runs the original network."""
+    """A job like another one, its last step at another strength.
+
+    Args:
+        job: Its steps keep their other settings; one without steps gets one of the default method.
+        strength: In the method's own measure, above 0; at 1 and above the job has no steps.
+
+    Raises:
+        SpecError: The strength is not above 0.
+    """
     if strength >= 1:
         return replace(job, method=None, compression={}, steps=())
     *before, last = job.recipe or steps_at(strength)

@@ -59,7 +59,15 @@ def find_crop(
 
 
 def find_box(labels: np.ndarray, values: Sequence[int]) -> Box | None:
-    """The smallest box (Z, Y, X) that holds every voxel of some label values; None where there is none."""
+    """The smallest box that holds every voxel of some label values; None where no voxel has one of them.
+
+    Args:
+        labels: (Z, Y, X), whole numbers from 0.
+        values: Of the structures.
+
+    Returns:
+        Slices (Z, Y, X) of voxels.
+    """
     table = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
     table[[value for value in values if value < len(table)]] = True
     planes = [filled_box(table[plane][None]) for plane in labels]
@@ -72,7 +80,13 @@ def find_box(labels: np.ndarray, values: Sequence[int]) -> Box | None:
 
 
 def grown(box: Box, geometry: Geometry, margin_mm: float) -> Box:
-    """A box (Z, Y, X) in voxels with a margin around it, cut at the edges of the volume on whose grid it lies."""
+    """A box with a margin around it, cut at the edges of the volume.
+
+    Args:
+        box: Slices (Z, Y, X) of voxels.
+        geometry: Of the volume, with its voxel size in mm.
+        margin_mm: Width of the margin on each side.
+    """
     margins = [int(np.ceil(margin_mm / spacing)) for spacing in geometry.spacing_mm]
     return tuple(
         slice(max(part.start - margin, 0), min(part.stop + margin, size))

@@ -140,7 +140,15 @@ class Basis:
         return {path: layer.core.shape for path, layer in self.layers.items()}
 
     def truncated(self, path: str, ranks: tuple[int, int], sweeps: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-        """Core, output factor and input factor of a layer; see :meth:`LayerBasis.truncated`."""
+        """Core (r, s, kz, ky, kx), output factor (O, r) and input factor (I, s) of a layer at lower ranks.
+
+        Args:
+            path: Of the layer.
+            ranks, sweeps: As for :meth:`LayerBasis.truncated`.
+
+        Raises:
+            SpecError: A rank lies outside 1 to the number of channels.
+        """
         return self.layers[path].truncated(ranks, sweeps)
 
     def evidence(self) -> RankEvidence:

@@ -72,7 +72,13 @@ def fill(
 
 
 def composed(layers: nn.Sequential, conv: nn.Module, details: TuckerDetails) -> torch.Tensor:
-    """The weight (O, I, kz, ky, kx) that the layers in a convolution's place stand for."""
+    """The weight (O, I, kz, ky, kx) that the layers in a convolution's place stand for.
+
+    Args:
+        layers: From :func:`build`, filled.
+        conv: The convolution that they replace.
+        details: As :func:`build` was given them.
+    """
     squeezes, expands = outer_layers(conv, details)
     weight = layers[int(squeezes)].weight
     weight = weight.transpose(0, 1) if conv.transposed else weight

@@ -47,7 +47,11 @@ class TrainingSet:
     ignore_label: int | None = None
 
     def split(self, validation_fraction: float, seed: int) -> tuple[tuple[PreparedCase, ...], tuple[PreparedCase, ...]]:
-        """Training and validation cases; the same seed gives the same split.
+        """Split the cases into those to train with and those to validate with.
+
+        Args:
+            validation_fraction: Share of the cases that is held back, in (0, 1); at least one case.
+            seed: The same seed gives the same split.
 
         Raises:
             DatasetError: Fewer than two cases.
