@@ -81,8 +81,8 @@ def _full_disk_as_such(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # as many as there are libraries
-        told = isinstance(error, TuckerSegError) or (isinstance(error, OSError) and error.errno in FULL)
-        if told or not is_full(error, folder):
+        is_clear = isinstance(error, TuckerSegError) or (isinstance(error, OSError) and error.errno in FULL)
+        if is_clear or not is_full(error, folder):
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 
