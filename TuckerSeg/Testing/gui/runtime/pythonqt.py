@@ -290,6 +290,7 @@ def install():
             if isinstance(c, type) and issubclass(c, QObject):
                 c.__setattr__ = setattribute
     QtCore.QProcess.__getattribute__ = getattribute  # has one of its own
+    QtWidgets.QMenu.__getattribute__ = getattribute
     QObject.__bool__ = lambda self: shiboken6.isValid(self)
     import qt_namespace
 

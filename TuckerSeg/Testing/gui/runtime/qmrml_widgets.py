@@ -48,33 +48,59 @@ class qMRMLTableView(SceneWidget, QtWidgets.QTableView):
 
 @emulate
 class qMRMLSegmentationShow3DButton(QtWidgets.QPushButton):
+    """Makes all surfaces in one go, as the real one; follows its node, and is enabled while that has segments."""
+
+    SURFACE = "Closed surface"
+
     def __init__(self, parent=None):
         super().__init__(parent)
         self.text = "Show 3D"
         self.checkable = True
-        self.enabled = False
-        self._seg = None
+        self._seg, self._tags, self._locked = None, [], False
         self.toggled.connect(self._toggled)
+        self._menu = QtWidgets.QMenu("Show 3D", self)  # the real one opens it by the arrow alone
+        self.enabled = False
 
     locked = prop(bool, "_locked", False)
+
+    def menu(self):
+        return self._menu
 
     def segmentationNode(self):
         return self._seg
 
     def setSegmentationNode(self, n):
+        if n is self._seg:
+            return
+        for tag in self._tags:
+            self._seg.RemoveObserver(tag)
+        events = (vtk.vtkCommand.ModifiedEvent, slicer.vtkSegmentation.SegmentAdded)
+        events += (slicer.vtkSegmentation.SegmentRemoved, slicer.vtkSegmentation.ContainedRepresentationNamesModified)
         self._seg = n
-        self.enabled = n is not None
+        self._tags = [n.AddObserver(event, lambda *_: self._update()) for event in events] if n is not None else []
+        self._update()
+
+    def _update(self):
+        if self._seg is None:
+            self.enabled = False
+            return
+        segmentation = self._seg.GetSegmentation()
+        source = segmentation.GetSourceRepresentationName()
+        self.enabled = not self._locked and segmentation.GetNumberOfSegments() > 0 and source != self.SURFACE
         self.blockSignals(True)
-        self.checked = bool(n and n.GetSegmentation().ContainsRepresentation("Closed surface"))
+        self.checked = segmentation.ContainsRepresentation(self.SURFACE)
         self.blockSignals(False)
 
     def _toggled(self, on):
         if self._seg is None:
             return
-        if on:
-            self._seg.CreateClosedSurfaceRepresentation()
-        else:
-            self._seg.GetSegmentation().RemoveRepresentation("Closed surface")
+        segmentation = self._seg.GetSegmentation()
+        if on and segmentation.CreateRepresentation(self.SURFACE):
+            display = self._seg.GetDisplayNode()
+            if display is not None:
+                display.SetPreferredDisplayRepresentationName3D(self.SURFACE)
+        elif not on and segmentation.GetSourceRepresentationName() != self.SURFACE:
+            segmentation.RemoveRepresentation(self.SURFACE)
 
 
 @emulate

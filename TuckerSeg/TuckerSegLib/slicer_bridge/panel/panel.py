@@ -26,6 +26,7 @@ from .previewing import PreviewingSection
 from .results import ResultsSection
 from .running import RunningSection
 from .section import Section
+from .surfaces_section import SurfacesSection
 
 
 class Panel(VTKObservationMixin):
@@ -50,6 +51,7 @@ class Panel(VTKObservationMixin):
         self.hardware = HardwareSection(context)
         self.previewing = PreviewingSection(context)
         self.results = ResultsSection(context)
+        self.surfaces = SurfacesSection(context)
         self.comparing = ComparingSection(context)
         self.advanced = AdvancedSection(context)
         self.dependencies = DependenciesSection(context)
@@ -64,6 +66,7 @@ class Panel(VTKObservationMixin):
             self.previewing,
             self.running,
             self.results,
+            self.surfaces,
             self.comparing,
             self.advanced,
             self.dependencies,

@@ -42,7 +42,6 @@ class ResultsSection(Section):
         ui.namesComboBox.addItem(_("Standard names and terminology"), STANDARD)
         ui.namesComboBox.addItem(_("Short names of the model"), SHORT)
         ui.namesComboBox.connect("activated(int)", self._on_names)
-        ui.show3DCheckBox.connect("clicked(bool)", self._on_show_3d)
         ui.copyResultsButton.connect("clicked(bool)", self._on_copy)
         ui.saveResultsButton.connect("clicked(bool)", self._on_save)
         context.segmented.connect(self._on_segmented)
@@ -63,7 +62,6 @@ class ResultsSection(Section):
 
     def _on_segmented(self, statistics: RunStatistics, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         self._tell(statistics, node)
-        self.make_surfaces(node)
 
     def _tell(self, statistics: RunStatistics, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Show in the status line how a run ended."""
@@ -80,16 +78,6 @@ class ResultsSection(Section):
         self._context.status.say(words)
         for note in statistics.notes:
             self._context.status.log(note)
-
-    def make_surfaces(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        """Make the 3D surfaces of a new result, if they are wanted."""
-        if node is None or not self._ui.show3DCheckBox.checked:
-            return
-        self._context.status.say(_("Making surfaces…"))
-        slicer.app.processEvents()
-        with slicer.util.WaitCursor():
-            node.CreateClosedSurfaceRepresentation()
-        self._context.status.say(_("Done."))
 
     def save(self, path: Path) -> None:
         """Write both tables to a CSV file.
@@ -112,15 +100,6 @@ class ResultsSection(Section):
         node = self._context.parameters.outputSegmentation
         if node is not None:
             rename_segments(node, standard)
-
-    def _on_show_3d(self) -> None:
-        node = self._context.parameters.outputSegmentation
-        if node is None or statistics_of(node) is None:
-            return
-        if self._ui.show3DCheckBox.checked:
-            self.make_surfaces(node)
-        else:
-            node.RemoveClosedSurfaceRepresentation()
 
     def _on_copy(self) -> None:
         qt.QApplication.clipboard().setText(self._text("\t"))
