@@ -16,7 +16,7 @@ import torch
 from TuckerSegLib.errors import DiskFullError, TuckerSegError
 from TuckerSegLib.files import full_disk
 from TuckerSegLib.files.durable import temporary_folder, written_whole
-from TuckerSegLib.files.full_disk import told
+from TuckerSegLib.files.full_disk import with_full_disk_named
 
 FULL_DEVICE = Path("/dev/full")
 BYTES = 3_000_000
@@ -92,17 +92,17 @@ def test_whoever_shows_errors_tells_of_a_full_disk_that_nobody_told_of(tmp_path)
         except OSError as error:
             raise ValueError("cannot be decoded") from error
     except ValueError as error:
-        words = told(error)
+        words = with_full_disk_named(error)
     assert isinstance(words, DiskFullError)
     assert str(words).startswith("The disk is full, ") and "MB are free in " in str(words)
     own, other = TuckerSegError("The disk is full already."), ValueError("wrong")
-    assert told(own) is own and told(other) is other
+    assert with_full_disk_named(own) is own and with_full_disk_named(other) is other
 
 
 def test_the_command_line_and_the_worker_tell_of_it(tmp_path, monkeypatch, capsys):
     from TuckerSegLib.cli.commands import housekeeping
     from TuckerSegLib.cli.main import main
-    from TuckerSegLib.worker.process import WorkerProcess
+    from TuckerSegLib.worker.process import RequestServer
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "x.npy"))
@@ -111,7 +111,7 @@ def test_the_command_line_and_the_worker_tell_of_it(tmp_path, monkeypatch, capsy
     assert main(["devices"]) == 1
     assert "The disk is full, " in capsys.readouterr().err
     events = []
-    worker = object.__new__(WorkerProcess)
+    worker = object.__new__(RequestServer)
     worker._tell = lambda number, event, **fields: events.append(fields)
     worker._handle = full
     from TuckerSegLib.worker.lanes import Work

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ..errors import Cancelled, TuckerSegError, words_for_shell
-from ..files.full_disk import told
+from ..files.full_disk import with_full_disk_named
 from ..monitor import Monitor
 from .output import show_json, tell, visible_output
 from .parser import build_parser
@@ -52,7 +52,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except Exception as error:
         if stopped.is_set():  # an interrupted import or callback can fail in any way
             _exit_stopped(options)
-        error = told(error)
+        error = with_full_disk_named(error)
         if isinstance(error, TuckerSegError):
             return _fail(options, words_for_shell(error))
         return _fail(options, f"Unexpected {type(error).__name__}: {error}. Run again with --debug and report it.")

@@ -55,7 +55,7 @@ def room_words(folder: Path, needed_bytes: int | None = None) -> str:
     return f"{known}; {needed}"
 
 
-def told(error: Exception) -> Exception:
+def with_full_disk_named(error: Exception) -> Exception:
     """An error for a user, who is told of a full disk wherever nobody has told of it before."""
     if isinstance(error, TuckerSegError) or not is_full(error):
         return error

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import Cancelled, TuckerSegError
-from ..files.full_disk import told
+from ..files.full_disk import with_full_disk_named
 from ..files.leftovers import is_temporary, sweep
 from ..monitor import Monitor
 from ..printable import excerpt
@@ -138,7 +138,7 @@ class RequestServer:
         except Cancelled:
             self._tell(work.number, "dropped" if work.dropped else "cancelled")
         except Exception as failure:  # whatever a request does, the next one is served
-            error = told(failure)
+            error = with_full_disk_named(failure)
             details = "" if isinstance(error, TuckerSegError) else traceback.format_exc()
             message = str(error) or type(error).__name__
             self._tell(

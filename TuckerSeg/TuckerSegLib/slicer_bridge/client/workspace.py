@@ -22,7 +22,7 @@ def make_workspace() -> Path:
         OutputError: It cannot be made, as on a full disk.
     """
     parent = Path(slicer.app.temporaryPath)
-    with _told_of(parent / "TuckerSeg"):
+    with _as_output_error(parent / "TuckerSeg"):
         held = HeldFolder(parent)
         folder = held.path / "files"  # a worker that ends removes it, and not the lock beside it
         folder.mkdir()
@@ -36,7 +36,7 @@ def keep_workspace(folder: Path) -> None:
     Raises:
         OutputError: It cannot be made, as on a full disk.
     """
-    with _told_of(folder):
+    with _as_output_error(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if folder in _held:
             _held[folder].renew()  # where somebody tidied up the temporary folder
@@ -57,7 +57,7 @@ def remove_workspace(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _told_of(folder: Path) -> Iterator[None]:
+def _as_output_error(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
