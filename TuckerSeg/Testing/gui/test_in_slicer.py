@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+import unittest
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -102,6 +104,20 @@ def test_a_check_that_fails_is_reported_and_the_next_one_runs(checks, tmp_path, 
         assert words in report
     with pytest.raises(SystemExit, match="found fourth"):
         checks.run(tmp_path, ["fourth"])
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_the_self_test_is_run_and_its_failure_is_told(checks, slicer_app, tmp_path, monkeypatch, passes):
+    class TuckerSegTest(unittest.TestCase):
+        def runTest(self):
+            self.assertTrue(passes, "nothing was segmented")
+
+    monkeypatch.setitem(sys.modules, "TuckerSeg", SimpleNamespace(TuckerSegTest=TuckerSegTest))
+    if passes:
+        assert checks.self_test(tmp_path) == "1 test passed"
+    else:
+        with pytest.raises(AssertionError, match="nothing was segmented"):
+            checks.self_test(tmp_path)
 
 
 def test_the_tests_that_know_the_runtime_are_left_out(checks):

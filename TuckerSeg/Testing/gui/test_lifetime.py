@@ -168,6 +168,23 @@ def test_a_worker_leaves_no_process_behind(slicer_app, until):
     until(lambda: processes(slicer_app) == [])
 
 
+def test_the_late_end_of_a_worker_is_not_taken_for_the_end_of_the_next(slicer_app, until, monkeypatch):
+    import qt
+
+    from TuckerSegLib.slicer_bridge.client.worker_process import WorkerProcess
+
+    worker, events = WorkerProcess(), []
+    worker.request("devices", events.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(qt.QProcess, "waitForFinished", lambda self, milliseconds: False)  # a system that is slow to kill
+        worker.stop()
+    assert [event["event"] for event in events] == ["cancelled"]
+    worker.start()
+    until(lambda: len(processes(slicer_app)) == 1)
+    assert worker.running
+    worker.stop()
+
+
 def test_a_delay_calls_once_after_the_last_start(slicer_app, until):
     from TuckerSegLib.slicer_bridge.client.delay import Delay
 

@@ -217,6 +217,7 @@ class WorkerProcess:
 
     def _end(self, event: Event) -> None:
         process, self._process = self._process, None
+        process.blockSignals(True)  # until it is deleted, it could end the next one by its signals
         process.deleteLater()
         waiting = dict(self._listeners)
         for number in waiting:

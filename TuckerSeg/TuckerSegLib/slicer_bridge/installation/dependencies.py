@@ -138,6 +138,7 @@ class DependencyCheck:
         """End it without a result."""
         process, self._process = self._process, None
         if process is not None:
+            process.blockSignals(True)
             process.kill()
             process.waitForFinished(2000)
             process.deleteLater()
@@ -167,6 +168,7 @@ class DependencyCheck:
 
     def _end(self, report: DependencyReport) -> None:
         process, self._process = self._process, None
+        process.blockSignals(True)
         process.deleteLater()
         self._on_report(report)
 
