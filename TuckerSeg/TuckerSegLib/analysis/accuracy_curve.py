@@ -73,6 +73,7 @@ class Case:
 
     @property
     def name(self) -> str:
+        """File name of the volume."""
         return Path(self.volume.source).name
 
 

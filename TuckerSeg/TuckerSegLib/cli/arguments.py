@@ -13,6 +13,11 @@ from ..typed_numbers import real, whole
 
 
 def add_images(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+    """Options that name an image, or one of several within it.
+
+    Args:
+        optional: Whether the command also works without one.
+    """
     parser.add_argument(
         "images",
         metavar="IN",
@@ -29,6 +34,12 @@ def add_images(parser: argparse.ArgumentParser, optional: bool = False) -> None:
 
 
 def add_label_names(parser: argparse.ArgumentParser, option: str, more: str = "") -> None:
+    """An option that says what label values stand for.
+
+    Args:
+        option: Its name, with dashes.
+        more: What help adds about the default.
+    """
     parser.add_argument(
         option,
         metavar="NAMES",
@@ -73,6 +84,7 @@ def add_model_actions(parser: argparse.ArgumentParser) -> None:
 
 
 def add_structures(parser: argparse.ArgumentParser) -> None:
+    """Which structures are wanted, and whether only their box is computed."""
     parser.add_argument(
         "--structures",
         metavar="NAMES",
@@ -159,6 +171,7 @@ def _add_threads(parser: argparse.ArgumentParser) -> None:
 
 
 def add_inference(parser: argparse.ArgumentParser) -> None:
+    """How a model is run: the fields of ``InferenceSpec``, see ``options.inference_of``."""
     add_place(parser)
     parser.add_argument(
         "--step",
@@ -189,6 +202,7 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
+    """Which model is exported, in which format and where to; options of one format say so in their help."""
     parser.add_argument(
         "model", metavar="MODEL", help="name from 'tuckerseg models', nnU-Net v2 folder or zip, or .tuckerseg file"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import replace
 from pathlib import Path
 
 from .. import image
@@ -61,7 +60,7 @@ def compare(job: Job, strengths: list[float], folder: Path | None, as_json: bool
     """
     if folder is not None:
         make_folder(folder)
-    resolved = resolve(replace(job, output=None))
+    resolved = resolve(job)
     volume = read_volume(resolved)
     reporter = JsonReporter() if as_json else TerminalReporter()
     documents, lines = [], []

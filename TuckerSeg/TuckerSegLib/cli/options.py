@@ -21,6 +21,7 @@ def job_of(options: argparse.Namespace, output: str | None = None, strength: flo
     """The job that the options of an input, a model and its inference ask for.
 
     Args:
+        output: File to write; None returns the labels only.
         strength: Of the compression's last step; None takes what the options say.
     """
     return replace(

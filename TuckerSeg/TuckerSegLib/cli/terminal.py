@@ -58,6 +58,7 @@ class TerminalReporter:
             self._show(_bar(event), now=event["done"] == event["total"])
 
     def close(self) -> None:
+        """Take the line that shows progress away."""
         self._clear()
 
     def _show(self, text: str, now: bool) -> None:

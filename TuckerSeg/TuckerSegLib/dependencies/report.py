@@ -85,10 +85,12 @@ class DependencyReport:
 
     @property
     def python_is_too_old(self) -> bool:
+        """Whether the Python that was asked is older than the oldest one that is supported."""
         return bool(self.python) and tuple(int(part) for part in self.python.split(".")[:2]) < MINIMUM_PYTHON
 
     @property
     def missing(self) -> tuple[PackageState, ...]:
+        """The packages that are not installed."""
         return tuple(state for state in self.packages if state.version is None)
 
     @property

@@ -82,6 +82,7 @@ class ExactInstanceNorm(nn.Module):
         self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
 
     def forward(self, values: Tensor) -> Tensor:
+        """Normalize each channel of (B, C, Z, Y, X) to mean 0 and variance 1 over its voxels; scale and shift it."""
         centered = values - _mean(values)
         values = centered / torch.sqrt(_mean(centered * centered) + self.eps)
         if self.weight is None:

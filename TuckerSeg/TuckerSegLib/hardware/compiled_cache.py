@@ -23,13 +23,26 @@ _LONGEST_HEADER = 65536
 
 
 def entry_path(folder: Path, identity: dict[str, str]) -> Path:
-    """File of the entry with this identity; different identities have different files."""
+    """File of an entry; different identities have different files.
+
+    Args:
+        folder: Of one model's compiled forms.
+        identity: All that a compiled form depends on, by name.
+    """
     text = json.dumps(identity, sort_keys=True)
     return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.compiled"
 
 
 def read_entry(folder: Path, identity: dict[str, str], log: Callable[[str], None]) -> np.ndarray | None:
-    """Compiled bytes (uint8), or None if there is no entry or it is damaged, which is logged."""
+    """Read a compiled form.
+
+    Args:
+        folder, identity: As for :func:`entry_path`.
+        log: Told in a sentence where the entry is damaged or cannot be read.
+
+    Returns:
+        Its bytes (uint8); None where there is no entry, or none that is sound.
+    """
     path = entry_path(folder, identity)
     try:
         content = np.fromfile(path, np.uint8)  # a slice of it is no second copy of all weights
@@ -70,9 +83,13 @@ def note_of(path: Path) -> str | None:
 def write_entry(
     folder: Path, identity: dict[str, str], body: bytes, log: Callable[[str], None], note: str = ""
 ) -> None:
-    """Keep compiled bytes, and a note for people.
+    """Keep a compiled form, for the next start to be faster.
 
-    A folder that cannot be written is logged, and is no error: the next start is slower.
+    Args:
+        folder, identity: As for :func:`entry_path`; the folder need not be there.
+        body: The compiled form.
+        log: Told in a sentence where the folder cannot be written, which is no error.
+        note: The model that it belongs to, for users who list the cache.
     """
     checks = {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
     header = {"format": _FORMAT, "identity": identity, **checks, "note": note[:1000]}
@@ -86,6 +103,6 @@ def write_entry(
 
 
 def drop_entry(folder: Path, identity: dict[str, str]) -> None:
-    """Remove an entry that turned out to be unusable."""
+    """Remove an entry that turned out to be unusable; arguments as for :func:`entry_path`. Never fails."""
     with contextlib.suppress(OSError):
         entry_path(folder, identity).unlink()

@@ -30,6 +30,11 @@ def prepare(load_network: Callable[[], torch.nn.Module], device: Device, spec: P
 
     Args:
         load_network: Gives the network in eval mode; not called when the compiled form is in the cache.
+        device: One of OpenVINO's, such as ``openvino:cpu``.
+        spec: Patch shape, precision, threads, and the folder of compiled forms.
+
+    Returns:
+        A predictor of patches (B, C, Z, Y, X), B up to ``spec.batch_size``.
 
     Raises:
         BackendError: OpenVINO cannot compile the network for this device.

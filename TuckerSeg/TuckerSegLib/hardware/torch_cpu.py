@@ -33,7 +33,16 @@ def devices() -> list[Device]:
 
 
 def prepare(load_network: Callable[[], torch.nn.Module], device: Device, spec: PrepareSpec) -> TorchPredictor:
-    """Load a network, and let the process keep the memory of its intermediate tensors."""
+    """Load a network, and let the process keep the memory of its intermediate tensors.
+
+    Args:
+        load_network: Gives the network.
+        device: The processor, ``torch:cpu``.
+        spec: Threads; the precision is fp32.
+
+    Returns:
+        A predictor of patches (B, C, Z, Y, X).
+    """
     import torch
 
     start = time.perf_counter()

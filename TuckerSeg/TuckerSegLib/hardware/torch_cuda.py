@@ -69,7 +69,19 @@ def _supported(capability: tuple[int, int], built_for: list[str]) -> bool:
 
 
 def prepare(load_network: Callable[[], torch.nn.Module], device: Device, spec: PrepareSpec) -> CUDAPredictor:
-    """Move a network to a GPU."""
+    """Move a network to a GPU.
+
+    Args:
+        load_network: Gives the network.
+        device: An NVIDIA GPU, such as ``cuda:0``.
+        spec: Precision.
+
+    Returns:
+        A predictor of patches (B, C, Z, Y, X).
+
+    Raises:
+        Exception: Memory ran out, which ``is_out_of_memory`` tells from the backend's other errors.
+    """
     start = time.perf_counter()
     network = load_network().eval().to(device.id)
     description = f"PyTorch CUDA on {device.name}, {spec.precision}"

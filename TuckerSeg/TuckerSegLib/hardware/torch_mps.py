@@ -71,7 +71,19 @@ def _probe_failure() -> str:
 
 
 def prepare(load_network: Callable[[], torch.nn.Module], device: Device, spec: PrepareSpec) -> MPSPredictor:
-    """Move a network to the Apple GPU."""
+    """Move a network to the Apple GPU.
+
+    Args:
+        load_network: Gives the network.
+        device: The Apple GPU, ``mps``.
+        spec: Precision.
+
+    Returns:
+        A predictor of patches (B, C, Z, Y, X).
+
+    Raises:
+        Exception: Memory ran out, which ``is_out_of_memory`` tells from the backend's other errors.
+    """
     import torch
 
     start = time.perf_counter()

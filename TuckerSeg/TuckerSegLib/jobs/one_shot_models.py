@@ -33,6 +33,8 @@ class OneShotModels:
         """A task's networks, one after the other; see ``prepare_task``.
 
         Args:
+            task: From :meth:`described`.
+            monitor: Times the stages, and is asked between them whether to stop.
             volume: What to calibrate on where that is to be done, and to refit to.
         """
         return prepare_task(task, task.resolved.inference, self._cache, monitor, volume and volume.lend)

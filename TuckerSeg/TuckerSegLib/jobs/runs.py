@@ -58,7 +58,12 @@ class Runs:
         return self._models.described(resolved)
 
     def segment(self, resolved: ResolvedJob, volume: Image, monitor: Monitor) -> SegmentationResult:
-        """A whole volume.
+        """A whole volume; see ``Flow.run``.
+
+        Args:
+            resolved: The job; its images are not looked at.
+            volume: The volume, (C, Z, Y, X).
+            monitor: Times the stages, hears of the progress, and is asked whether to stop.
 
         Raises:
             TuckerSegError: See ``segmentation.segment``.
@@ -75,7 +80,21 @@ class Runs:
     def preview(
         self, resolved: ResolvedJob, volume: Image, point_mm: Sequence[float], monitor: Monitor
     ) -> tuple[SegmentationResult, Box]:
-        """The one patch around a point, without a refit, which takes too long for a look; see ``preview.preview``."""
+        """The one patch around a point, without a refit, which takes too long for a look.
+
+        Args:
+            resolved: The job; its images and output are not looked at.
+            volume: The whole volume, (C, Z, Y, X).
+            point_mm: RAS.
+            monitor: Times the stages, and is asked whether to stop.
+
+        Returns:
+            Labels of the patch's part of the volume, and that part (Z, Y, X).
+
+        Raises:
+            ImageError: The point lies outside the volume, or the volume does not fit the model.
+            Cancelled: The monitor said so.
+        """
         monitor = monitor.through(ProgressTracker(monitor.on_event))
         with monitor.stage("load"):
             task = self._models.described(resolved.without_refit())
@@ -89,10 +108,14 @@ class Runs:
         """The original and then every strength; each comes when it is done.
 
         Args:
+            resolved: The job; its output is not looked at.
+            volume: The volume that all are compared on.
+            monitor: Hears of all runs as of one, and is asked whether to stop.
             strengths: Below 1.
             remember: Keep the agreements as the models', for estimates; not for a mere part of a volume. Agreements of
                 some structures are never kept.
         """
+        resolved = replace(resolved, job=replace(resolved.job, output=None))
         numbers = iter(range(len(strengths) + 1))
 
         def run(strength: float) -> SegmentationResult:
@@ -109,8 +132,10 @@ class Runs:
         """What a job on a volume would cost.
 
         Args:
+            resolved: The job; its images and output are not looked at.
             volume: Or its geometry, see ``Estimator.estimate``.
             measure: Run a patch where this computer's speed is not known.
+            monitor: Asked before that whether to stop.
 
         Raises:
             SpecError: A setting out of its range.
@@ -157,7 +182,13 @@ class Runs:
 
 
 def measure_patch(ready: PreparedModel, inference: InferenceSpec, measurements: Measurements) -> None:
-    """Run one patch (after one to warm up) and remember its seconds."""
+    """Run one patch (after one to warm up) and remember its seconds.
+
+    Args:
+        ready: The network, on its device.
+        inference: Its batch size is part of what the seconds are remembered under.
+        measurements: Where they are kept.
+    """
     import torch
 
     plans = ready.model.plans

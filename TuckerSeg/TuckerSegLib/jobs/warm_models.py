@@ -63,6 +63,7 @@ class WarmModels:
         """The job's model, compressed as it asks and on its device.
 
         Args:
+            resolved: The job, of a model of one network.
             monitor: Times the stages that are not warm, and is asked between them, and within them where that is
                 possible, whether to stop.
             volume: What to calibrate on where that is to be done, and to refit to.

@@ -88,6 +88,7 @@ def installed(task: Task) -> tuple[Path, ...] | None:
 
 
 def is_installed(task: Task) -> bool:
+    """Whether all networks of a task are on this computer."""
     return installed(task) is not None
 
 

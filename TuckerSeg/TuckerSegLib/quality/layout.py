@@ -43,6 +43,7 @@ class Place:
 
     @property
     def in_spine(self) -> bool:
+        """Whether the structure is part of the spine."""
         return self.name.startswith(SPINE)
 
 

@@ -41,14 +41,17 @@ class Agreement:
 
     @property
     def fits(self) -> bool:
+        """Whether the layout is the usual one."""
         return self.score is not None and self.score >= FITS
 
     @property
     def flipped(self) -> bool:
+        """Whether the layout is the usual one's mirror image."""
         return self.score is not None and self.score <= FLIPPED
 
     @property
     def doubtful(self) -> bool:
+        """Whether there is a score that says neither."""
         return self.score is not None and not self.fits and not self.flipped
 
 

@@ -14,7 +14,17 @@ from ..errors import SpecError
 
 
 def patch_origins(shape: Sequence[int], patch_shape: Sequence[int], step_fraction: float) -> list[tuple[int, int, int]]:
-    """First voxel (Z, Y, X) of every patch, ordered along Z first; arguments as for :func:`axis_origins`."""
+    """The grid of patches over a volume, as nnU-Net lays it.
+
+    Args:
+        shape, patch_shape, step_fraction: As for :func:`axis_origins`.
+
+    Returns:
+        First voxel (Z, Y, X) of every patch, sorted by Z, then Y, then X.
+
+    Raises:
+        SpecError: A step fraction out of its range, or sizes that are not three positive ones.
+    """
     return list(itertools.product(*axis_origins(shape, patch_shape, step_fraction)))
 
 
@@ -43,6 +53,14 @@ def axis_origins(shape: Sequence[int], patch_shape: Sequence[int], step_fraction
 
 
 def padding(shape: Sequence[int], patch_shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Voxels to add before and after each axis of a volume so that one patch fits; an odd voxel goes after."""
+    """How far a volume is padded so that one patch fits into it.
+
+    Args:
+        shape: (Z, Y, X) of the volume.
+        patch_shape: (Z, Y, X) of a patch.
+
+    Returns:
+        Voxels before and after, for each axis; of an odd number the one more goes after.
+    """
     missing = [max(patch - size, 0) for size, patch in zip(shape, patch_shape, strict=True)]
     return tuple((total // 2, total - total // 2) for total in missing)

@@ -122,7 +122,15 @@ def stream(
 
 
 def patch_count(shape: Sequence[int], spec: StreamSpec) -> int:
-    """Number of patches that a volume of ``shape`` (Z, Y, X) takes, without mirrored passes."""
+    """Number of patches that a volume takes, without mirrored passes and with those that could be skipped.
+
+    Args:
+        shape: (Z, Y, X) of the volume on the network's grid, in voxels.
+        spec: Patch shape and step fraction.
+
+    Raises:
+        SpecError: See ``grid.axis_origins``.
+    """
     return len(patch_origins(shape, spec.patch_shape, spec.step_fraction))
 
 

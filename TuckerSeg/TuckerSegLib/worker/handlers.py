@@ -40,7 +40,7 @@ class Handlers:
         self._volume: tuple[tuple[str, str], image.Image] | None = None
 
     def describe_model(self, request: Request, monitor: Monitor) -> Fields:
-        """Facts of a model or a task for a panel."""
+        """Facts of the model that ``job`` names, for a panel; see ``description.describe``."""
         return describe(_resolved(request), self._runs.described)
 
     def devices(self, request: Request, monitor: Monitor) -> Fields:
@@ -54,12 +54,15 @@ class Handlers:
         }
 
     def estimate(self, request: Request, monitor: Monitor) -> Fields:
-        """What a run would cost; with ``measure``, one patch is run where this computer's speed is not known."""
+        """What the run of ``job`` on a volume of ``shape`` (Z, Y, X) and ``affine`` would cost: ``estimate``.
+
+        With ``measure``, one patch is run where this computer's speed is not known.
+        """
         geometry, measure = image.Geometry(tuple(request["shape"]), request["affine"]), bool(request.get("measure"))
         return {"estimate": to_json(self._runs.estimate(_resolved(request), geometry, measure, monitor))}
 
     def segment(self, request: Request, monitor: Monitor) -> Fields:
-        """A whole volume."""
+        """Do ``job`` on ``volume``: ``statistics``, and the box of labels that was written to the file ``labels``."""
         resolved = _resolved(request)
         result = self._runs.segment(resolved, self._read(request, resolved), monitor)
         return {
@@ -69,7 +72,7 @@ class Handlers:
         }
 
     def preview(self, request: Request, monitor: Monitor) -> Fields:
-        """The one patch around a point."""
+        """Do ``job`` on the one patch of ``volume`` around ``point`` (RAS mm); its labels go to the file ``labels``."""
         started = time.perf_counter()
         resolved = _resolved(request)
         volume = self._read(request, resolved)
@@ -82,7 +85,10 @@ class Handlers:
         }
 
     def compare(self, request: Request, monitor: Monitor) -> Fields:
-        """The original and several strengths on a volume, or on a box of it."""
+        """The original and the ``strengths`` of ``job`` on ``volume``, or on ``box_mm`` around ``center`` (RAS mm).
+
+        Each comes as an event ``row``; its label maps go to ``folder``.
+        """
         resolved, lower = _resolved(request), (0, 0, 0)
         volume = self._read(request, resolved)
         if request.get("box_mm"):
@@ -98,7 +104,7 @@ class Handlers:
         return {}
 
     def import_model(self, request: Request, monitor: Monitor) -> Fields:
-        """Copy a model and give it a name."""
+        """Copy the model at ``path`` to where models lie, and call it ``name``."""
         model = import_model(request["path"], request["name"], monitor)
         return {"name": model.name, "title": model.title, "path": str(model.path)}
 

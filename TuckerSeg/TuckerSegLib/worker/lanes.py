@@ -53,6 +53,7 @@ class Lane:
         return self._queue.get()
 
     def done(self, work: Work) -> None:
+        """A request that was taken has been answered; from now the lane may count as idle."""
         with self._lock:
             self._open.pop(work.number, None)
             self._used_at = time.monotonic()

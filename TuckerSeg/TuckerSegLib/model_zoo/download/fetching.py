@@ -132,7 +132,7 @@ def sha256_of(path: Path, monitor: Monitor | None = None) -> str:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Raise DownloadError where a disk has fewer free bytes."""
+    """Raise DownloadError where the disk of ``folder`` has fewer free bytes than are needed."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DownloadError(
