@@ -103,7 +103,6 @@ class TuckerSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.panel = None
-        self._followed = False
 
     def setup(self):
         """Called once, when the module is opened first."""
@@ -151,17 +150,12 @@ class TuckerSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartRead(self, caller, event):
         """Nodes come, the parameter node before those that it refers to: nothing is shown or written meanwhile."""
-        self._followed = self.panel.context.parameters is not None
-        self.panel.follow(None)
+        self.panel.pause()
 
     def onSceneReady(self, caller, event):
         """The scene is empty, or another one: follow its parameter node, with a view that knows its nodes."""
-        if self.parent.isEntered:
+        if self.parent.isEntered or self.panel.paused:
             self.panel.enter(self.logic.getParameterNode())
-        elif self._followed:  # a run goes on while another module is open
-            self.panel.follow(self.logic.getParameterNode())
-            self.panel.context.refresh()
-        self._followed = False
 
     def onReload(self):
         """Reload the module with its library."""

@@ -96,3 +96,129 @@ def test_cancelling_keeps_the_frames_that_are_done_and_the_current_frame(ready, 
     finish(ready, until)
     assert browser().GetSelectedItemNumber() == 1
     assert "Cancelled" in ready.ui.statusLabel.text
+
+
+@pytest.fixture
+def all_frames(scripted, proxy):
+    """The panel with all frames of the sequence chosen, and a function that lets the next frame end."""
+    scripted.context.change(inputVolume=proxy, allFrames=True)
+    return scripted
+
+
+@pytest.fixture
+def end_frame(all_frames, until):
+    worker = all_frames.session.worker
+
+    def end(value, number):
+        until(lambda: len(worker.runs) == number, 30)
+        labels = np.zeros((40, 44, 48), np.uint8)
+        labels[2 : 2 + number, 2:4, 2:4] = value
+        worker.answer(labels)
+
+    return end
+
+
+def node_ids():
+    import slicer
+
+    return {slicer.mrmlScene.GetNthNode(number).GetID() for number in range(slicer.mrmlScene.GetNumberOfNodes())}
+
+
+def segmentation_sequences():
+    import slicer
+
+    sequences = slicer.util.getNodesByClass("vtkMRMLSequenceNode")
+    return [node for node in sequences if node.GetDataNodeClassName() == "vtkMRMLSegmentationNode"]
+
+
+def take_its_voxels(volume_node):
+    volume_node.SetAndObserveImageData(None)
+
+
+def give_it_three_values_per_voxel(volume_node):
+    image = volume_node.GetImageData()
+    image.AllocateScalars(image.GetScalarType(), 3)
+
+
+def spoil(frame, how=take_its_voxels):
+    how(browser().GetMasterSequenceNode().GetNthDataNode(frame))
+
+
+@pytest.mark.parametrize("how", [take_its_voxels, give_it_three_values_per_voxel])
+@pytest.mark.parametrize("frame", [1, 2])
+def test_an_unusable_later_frame_ends_the_run_and_keeps_those_before(all_frames, end_frame, frame, how):
+    spoil(frame, how)
+    all_frames.ui.applyButton.click()
+    for number in range(1, frame + 1):
+        end_frame(1, number)
+    assert not all_frames.running.running and all_frames.session.active is None
+    assert f"Frame {frame + 1} of 3: " in all_frames.ui.statusLabel.text
+    assert all_frames.ui.applyButton.text == "Segment"
+    (sequence,) = segmentation_sequences()
+    assert sequence.GetNumberOfDataNodes() == frame
+    assert browser().GetSelectedItemNumber() == 1
+
+
+def test_an_unusable_first_frame_leaves_the_scene_as_it_was(all_frames):
+    spoil(0)
+    before = node_ids()
+    all_frames.ui.applyButton.click()
+    assert not all_frames.running.running
+    assert "has no voxels" in all_frames.ui.statusLabel.text
+    assert node_ids() == before
+    assert browser().GetSelectedItemNumber() == 1
+
+
+@pytest.mark.parametrize(
+    "event", [{"event": "error", "message": "No.", "advice": "", "kind": "X"}, {"event": "cancelled"}]
+)
+def test_a_first_frame_that_fails_or_is_cancelled_leaves_the_scene_as_it_was(all_frames, until, event):
+    before = node_ids()
+    all_frames.ui.applyButton.click()
+    worker = all_frames.session.worker
+    until(lambda: worker.runs, 30)
+    worker.say(**event)
+    assert not all_frames.running.running
+    assert node_ids() == before
+    assert browser().GetSelectedItemNumber() == 1
+
+
+def test_any_error_between_frames_ends_the_run(all_frames, until, end_frame, monkeypatch):
+    from TuckerSegLib.slicer_bridge.client import volume_transfer
+
+    def fail(*_):
+        raise MemoryError("3 GB")
+
+    all_frames.ui.applyButton.click()
+    until(lambda: all_frames.session.worker.runs, 30)
+    monkeypatch.setattr(volume_transfer, "volume_file", fail)
+    end_frame(1, 1)
+    assert not all_frames.running.running and all_frames.session.active is None
+    assert "Frame 2 of 3: 3 GB" in all_frames.ui.statusLabel.text
+    assert "MemoryError" in all_frames.ui.logText.plainText
+
+
+def test_a_sequence_that_is_removed_between_frames_ends_the_run(all_frames, end_frame):
+    import slicer
+
+    all_frames.ui.applyButton.click()
+    slicer.mrmlScene.RemoveNode(browser())
+    end_frame(1, 1)
+    assert not all_frames.running.running
+    assert "The sequence was removed" in all_frames.ui.statusLabel.text
+    assert segmentation_sequences()[0].GetNumberOfDataNodes() == 1
+
+
+def test_frames_go_into_a_new_segmentation_where_the_chosen_one_is_a_frame_already(all_frames, end_frame):
+    all_frames.ui.applyButton.click()
+    for number in (1, 2, 3):
+        end_frame(1, number)
+    first = all_frames.context.parameters.outputSegmentation
+    assert not all_frames.running.question.asked
+    all_frames.ui.applyButton.click()
+    if all_frames.running.question.asked:
+        all_frames.ui.replaceButton.click()
+    for number in (4, 5, 6):
+        end_frame(2, number)
+    assert all_frames.context.parameters.outputSegmentation is not first
+    assert [sequence.GetNumberOfDataNodes() for sequence in segmentation_sequences()] == [FRAMES, FRAMES]

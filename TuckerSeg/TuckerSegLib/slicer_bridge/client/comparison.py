@@ -60,6 +60,7 @@ class Comparison:
             self._request = self._session.worker.request(
                 "compare",
                 self._on_worker,
+                on_lost=self._on_lost,
                 job=to_json(self._settings.job()),
                 volume=to_json(file),
                 strengths=strengths,
@@ -83,10 +84,9 @@ class Comparison:
     def show(self, number: int, differences: bool) -> None:
         """Show one row's segmentation, and where it differs from the original network's."""
         row = self.rows[number]
-        names = {each.value: each.name for each in row.statistics.structures}
-        found_labels = [FoundLabel(value, name) for value, name in names.items()]
+        labels = [FoundLabel(each.value, each.name) for each in row.statistics.structures]
         title = "original" if row.strength >= 1 else f"strength {row.strength:.2f}"
-        self._nodes.show_segmentation(title, _read(row.labels), found_labels, self._settings.standard_names)
+        self._nodes.show_segmentation(title, _read(row.labels), labels, self._settings.standard_names)
         self._nodes.show_differences(_read(row.differences) if differences else None)
 
     def remove(self) -> None:
@@ -94,6 +94,11 @@ class Comparison:
         self.cancel()
         self._nodes.remove()
         remove_workspace(self._folder)
+
+    def _on_lost(self, event: Event) -> None:
+        self._request = None
+        if not self._transfer.repeat():
+            self._finish(event)
 
     def _on_worker(self, event: Event) -> None:
         if event["event"] == "row":

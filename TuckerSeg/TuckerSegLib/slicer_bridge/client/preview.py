@@ -95,11 +95,16 @@ class Preview:
         worker.request(
             "preview",
             lambda event: self._on_event(wanted, labels, event),
+            on_lost=lambda event: self._on_lost(wanted, labels, event),
             job=to_json(wanted.settings.job()),
             volume=to_json(file),
             point=list(wanted.point),
             labels=str(labels),
         )
+
+    def _on_lost(self, wanted: Wanted, labels: Path, event: Event) -> None:
+        if wanted is not self._wanted or not self._transfer.repeat():
+            self._on_event(wanted, labels, event)
 
     def _on_event(self, wanted: Wanted, labels: Path, event: Event) -> None:
         if event["event"] == "result" and wanted is self._wanted:

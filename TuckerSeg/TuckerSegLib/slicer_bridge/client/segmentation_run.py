@@ -119,10 +119,17 @@ class SegmentationRun:
         self._request = self._worker.request(
             "segment",
             self._on_worker,
+            on_lost=self._on_lost,
             job=to_json(self._settings.job()),
             volume=to_json(file),
             labels=str(self._labels),
         )
+
+    def _on_lost(self, event: Event) -> None:
+        """The worker had ended before it read the request, and the volume's file may have gone with it."""
+        self._request = None
+        if not self._transfer.repeat():
+            self._finish(event)
 
     def _on_worker(self, event: Event) -> None:
         if event["event"] == "result":

@@ -17,6 +17,7 @@ from .delay import Delay
 from .workspace import keep_workspace
 
 PIECE_S = 0.03
+ATTEMPTS = 3  # a worker that ends removes the files that are in its folder
 KEPT_FILES = 2  # the one that runs, and the one that is asked for meanwhile
 
 
@@ -41,6 +42,8 @@ class VolumeTransfer:
         self._on_ready, self._on_error, self._on_progress = on_ready, on_error, on_progress
         self._writer: VolumeWriter | None = None
         self._file: VolumeFile | None = None
+        self._volume_node: slicer.vtkMRMLScalarVolumeNode | None = None
+        self._attempts, self._repeated = 0, False
         self._next_piece = Delay(0, self._write)
 
     def start(self, volume_node: slicer.vtkMRMLScalarVolumeNode) -> None:
@@ -49,12 +52,29 @@ class VolumeTransfer:
         Raises:
             ImageError: The node cannot be segmented.
         """
+        self._volume_node = volume_node
         self._file = volume_file(volume_node, self._folder)
         if os.path.exists(self._file.path):
             self._on_ready(self._file)
             return
         self._remove_old_files()
-        self._writer = VolumeWriter(volume_node, self._file.path)
+        self._attempts = 0
+        self._begin()
+
+    def repeat(self) -> bool:
+        """Hand the volume over again, to a new worker; False where that has been done before."""
+        if self._repeated:
+            return False
+        self._repeated = True
+        try:
+            self.start(self._volume_node)
+        except TuckerSegError as error:
+            self._on_error(error)
+        return True
+
+    def _begin(self) -> None:
+        self._attempts += 1
+        self._writer = VolumeWriter(self._volume_node, self._file.path)
         self._next_piece.start()
 
     def stop(self) -> None:
@@ -71,7 +91,11 @@ class VolumeTransfer:
             done = self._writer.write_for(PIECE_S)
         except TuckerSegError as error:
             self._writer = None
-            self._on_error(error)
+            if isinstance(error.__cause__, FileNotFoundError) and self._attempts < ATTEMPTS:
+                keep_workspace(self._folder)
+                self._begin()
+            else:
+                self._on_error(error)
             return
         if not done:
             self._on_progress(self._writer.fraction)

@@ -5,14 +5,10 @@ Knows the protocol's lines and Qt's process; knows nothing of MRML and of what t
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import subprocess
-import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import qt
@@ -22,6 +18,7 @@ from ...errors import TuckerSegError
 from ...records.protocol import FINAL_EVENTS, MOST_LINE_BYTES, parse_event, request_line, unusable
 from ..installation.python_environment import python_environment, python_executable
 from .delay import Delay
+from .worker_end import describe_end, kill, memory_kills
 from .workspace import empty_workspace, keep_workspace, make_workspace, remove_workspace
 
 Event = dict[str, Any]
@@ -31,8 +28,30 @@ CANCEL_GRACE_MS = 1500  # what cannot be interrupted by then is killed
 STDERR_LINES = 200
 
 
+@dataclass
+class _Request:
+    """A request that waits for its last event.
+
+    Attributes:
+        line: As it was sent.
+        on_lost: Sends it again; None: the line is written again.
+        sent_to_idle: Whether the process had been running for a while, so that it may have ended before it read it.
+        answered: Whether an event of it has come.
+    """
+
+    on_event: Listener
+    line: str
+    on_lost: Listener | None
+    sent_to_idle: bool
+    answered: bool = False
+    cancelled: bool = False
+
+
 class WorkerProcess:
     """One worker. It starts with the first request and stays warm until it is stopped or idle.
+
+    A worker may end while it is idle, by itself or killed, just when a request is sent to it. What it has not answered
+    with any event by then is sent once more, to a new one.
 
     Args:
         python: Path of the Python that runs it; None takes :func:`python_executable`.
@@ -44,7 +63,7 @@ class WorkerProcess:
         self.folder = make_workspace()
         self._external = python is not None
         self._on_log = on_log
-        self._listeners: dict[int, Listener] = {}
+        self._requests: dict[int, _Request] = {}
         self._next_id = 1
         self._unread = b""
         self._events: deque[Event] = deque()
@@ -52,7 +71,7 @@ class WorkerProcess:
         self._pid: int | None = None
         self._stopping = False
         self._process: qt.QProcess | None = None
-        self._cancelled: set[int] = set()
+        self._memory_kills_before = 0
 
     @property
     def running(self) -> bool:
@@ -66,10 +85,15 @@ class WorkerProcess:
     @property
     def busy(self) -> bool:
         """Whether a request waits for its answer."""
-        return bool(self._listeners)
+        return bool(self._requests)
 
     def start(self) -> None:
-        """Start the process, if it does not run yet. Returns at once."""
+        """Start the process, if it does not run yet or has died meanwhile. Returns at once."""
+        if self._process is not None and not self._requests:
+            self._process.waitForFinished(0)  # Qt may not have looked yet
+        self._launch()
+
+    def _launch(self) -> None:
         if self._process is not None:
             return
         keep_workspace(self.folder)
@@ -81,32 +105,50 @@ class WorkerProcess:
         process.connect("finished(int,QProcess::ExitStatus)", self._on_finished)
         process.connect("errorOccurred(QProcess::ProcessError)", self._on_start_failed)
         self._process = process
+        self._memory_kills_before = memory_kills()
         process.start(self.python, ["-m", "TuckerSegLib", "worker", "--workspace", str(self.folder)])
 
-    def request(self, kind: str, on_event: Listener, **fields: Any) -> int:
+    def request(self, kind: str, on_event: Listener, on_lost: Listener | None = None, **fields: Any) -> int:
         """Send a request. ``on_event`` receives its events; the last one is one of ``FINAL_EVENTS``.
+
+        Where no process can be started, the last event comes before this returns.
+
+        Args:
+            on_lost: Called with the last event instead of sending the request again, where files that it names may
+                have gone with the worker; the request is forgotten then.
 
         Returns:
             The request's id, for :meth:`cancel`.
         """
         number = self._next_id
         self._next_id += 1
-        try:
-            self.start()
-        except TuckerSegError as error:  # its folder cannot be made, as on a full disk
-            answer = {"id": number, "event": "error", "kind": type(error).__name__, "message": str(error), "advice": ""}
-            qt.QTimer.singleShot(0, lambda: on_event(answer))
-            return number
-        self._listeners[number] = on_event
-        self._write(request_line(number, kind, **fields))
+        request = _Request(on_event, request_line(number, kind, **fields), on_lost, self._pid is not None)
+        self._requests[number] = request  # before the start, which may fail at once
+        self._send(number)
         return number
+
+    def _send(self, number: int) -> None:
+        failure = self._start_failed("nothing came of it")
+        try:
+            self._launch()
+        except TuckerSegError as error:  # its folder cannot be made, as on a full disk
+            failure = {"event": "error", "kind": type(error).__name__, "message": str(error), "advice": ""}
+        request = self._requests.get(number)
+        if request is None:  # answered by the start, which failed
+            return
+        if self._process is not None:
+            self._write(request.line)
+        else:
+            self._forget(number)
+            request.on_event({"id": number, **failure})
 
     def cancel(self, number: int) -> None:
         """Ask for the end of a request; a worker that cannot answer in time is killed."""
-        if number not in self._listeners or number in self._cancelled:
+        request = self._requests.get(number)
+        if request is None or request.cancelled:
             return
         self._write(request_line(0, "cancel", target=number))
-        self._cancelled.add(number)
+        request.cancelled = True
         Delay(CANCEL_GRACE_MS, lambda: self._give_up(number)).start()
 
     def wait(self, milliseconds: int = 50) -> None:
@@ -123,15 +165,17 @@ class WorkerProcess:
         remove_workspace(self.folder)
 
     def _give_up(self, number: int) -> None:
-        if number in self._listeners:
+        if number in self._requests:
             self._stopping = True
             self._kill()
 
     def _kill(self) -> None:
         """End the process and what it started; a launcher's child is known by the id that it told."""
         process = self._process
+        if process is None:
+            return
         if self._pid is not None:
-            _kill_tree(self._pid)
+            kill(self._pid)
         process.kill()
         process.waitForFinished(2000)
         if self._process is process:  # where the signal did not come
@@ -171,11 +215,13 @@ class WorkerProcess:
         number, kind = event["id"], event["event"]
         if kind == "ready":
             self._pid = event["pid"]
-        if number is None or number not in self._listeners:
+        if number is None or number not in self._requests:
             if kind == "log":
                 self._on_log(event["message"])
             return
-        listener = self._listeners[number]
+        request = self._requests[number]
+        request.answered = True
+        listener = request.on_event
         if kind in FINAL_EVENTS:
             self._forget(number)
         try:
@@ -189,21 +235,21 @@ class WorkerProcess:
             listener({**unusable(event, why), "details": traceback.format_exc()})
 
     def _forget(self, number: int) -> None:
-        self._listeners.pop(number, None)
-        self._cancelled.discard(number)
+        self._requests.pop(number, None)
 
     def _on_start_failed(self, error: Any = None) -> None:
         """Only for a process that never started; one that ends later reports through ``finished``."""
         if self._process is None or self._process.error() != qt.QProcess.FailedToStart:
             return
-        self._end(
-            {
-                "event": "error",
-                "kind": "WorkerError",
-                "message": f"{self.python} could not be started ({self._process.errorString()}).",
-                "advice": "Choose another Python under Advanced, or repair the installation of Slicer.",
-            }
-        )
+        self._end(self._start_failed(self._process.errorString()))
+
+    def _start_failed(self, why: str) -> Event:
+        return {
+            "event": "error",
+            "kind": "WorkerError",
+            "message": f"{self.python} could not be started ({why}).",
+            "advice": "Choose another Python under Advanced, or repair the installation of Slicer.",
+        }
 
     def _on_finished(self, exit_code: int = 0, exit_status: Any = None) -> None:
         if self._process is None:
@@ -213,40 +259,31 @@ class WorkerProcess:
         if self._stopping:
             self._end({"event": "cancelled"})
         else:
-            self._end(_describe_end(exit_code, self._said))
+            self._end(describe_end(exit_code, self._said, memory_kills() - self._memory_kills_before), lost=True)
 
-    def _end(self, event: Event) -> None:
-        process, self._process = self._process, None
+    def _end(self, event: Event, lost: bool = False) -> None:
+        """The process has gone: tell all who wait, or send again what it has lost."""
+        process, self._process, self._pid = self._process, None, None
         process.blockSignals(True)  # until it is deleted, it could end the next one by its signals
         process.deleteLater()
-        waiting = dict(self._listeners)
-        for number in waiting:
-            self._forget(number)
-        empty_workspace(self.folder)
-        for number, listener in waiting.items():
-            listener({"id": number, **event})
-
-
-def _describe_end(exit_code: int, said: Sequence[str]) -> Event:
-    """The error event for a worker that crashed: its last words, and what the user can do."""
-    last = said[-1] if said else ""
-    out_of_memory = exit_code in (9, 137) or "MemoryError" in last or "bad_alloc" in last
-    if out_of_memory:
-        message = "The computer ran out of memory, and the system ended the run."
-        advice = "Close other programs, compress more, or crop the volume; then press Segment again."
-    else:
-        message = f"The worker process ended unexpectedly (exit code {exit_code}). {last}".strip()
-        advice = "Press Segment to try again. If it happens again, choose another device, and report the log."
-    return {"event": "error", "kind": "WorkerError", "message": message, "advice": advice, "details": "\n".join(said)}
-
-
-def _kill_tree(pid: int) -> None:
-    """The worker starts no processes; Slicer's launcher of Python, which is its parent, ends with it."""
-    with contextlib.suppress(OSError):
-        if sys.platform == "win32":
-            subprocess.run(["taskkill", "/T", "/F", "/PID", str(pid)], capture_output=True, check=False)
-        else:
-            os.kill(pid, signal.SIGKILL)
+        waiting, self._requests = self._requests, {}
+        to_repeat = {
+            number: request
+            for number, request in waiting.items()
+            if lost and request.sent_to_idle and not request.answered and not request.cancelled
+        }
+        if not to_repeat:
+            empty_workspace(self.folder)
+        for number, request in waiting.items():
+            if number not in to_repeat:
+                request.on_event({"id": number, **({"event": "cancelled"} if request.cancelled else event)})
+        for number, request in to_repeat.items():
+            if request.on_lost is not None:
+                request.on_lost({"id": number, **event})
+            else:
+                request.sent_to_idle = False  # once is enough
+                self._requests[number] = request
+                self._send(number)
 
 
 def _bytes(array: Any) -> bytes:

@@ -26,6 +26,7 @@ class DependenciesSection:
         self._missing: list[str] = []
         self._report: DependencyReport | None = None
         self._check: DependencyCheck | None = None
+        self._looking = self._installing = False  # an installation looks first, and then carries out what is missing
         ui = self._ui
         self._python = PythonChoice(context, self._on_python, self._show)
         ui.dependencyInstallButton.connect("clicked(bool)", self._on_install)
@@ -51,16 +52,19 @@ class DependenciesSection:
         """Import every package in a process of its own, and show what came of it."""
         self._stop_check()
         self._show(_("Checking…"))
-        self._ui.dependenciesCheckButton.enabled = False
+        self._show_buttons(checking=True)
         self._check = DependencyCheck(self._on_report, self._python.path)
         self._check.start()
 
     def _stop_check(self) -> None:
         """What a check that runs would tell is not wanted any more."""
-        if self._check is not None:
+        if self._check is not None and self._check.running:
             self._check.stop()
-        self._ui.dependenciesCheckButton.enabled = True
-        self._show_busy(False)
+            self._show(_("The check was stopped."))
+        if self._looking:
+            self._looking = False
+            self._context.status.say(_("Nothing was installed."))
+        self._show_buttons(checking=False)
 
     def _show(self, words: str) -> None:
         self._ui.dependenciesText.plainText = words
@@ -86,7 +90,7 @@ class DependenciesSection:
     def _on_report(self, report: DependencyReport) -> None:
         self._take(report)
         self._show(report_text(report))
-        self._ui.dependenciesCheckButton.enabled = True
+        self._show_buttons(checking=False)
         self._context.refresh()
 
     def _on_install(self) -> None:
@@ -99,7 +103,9 @@ class DependenciesSection:
 
     def _install(self, wheel_folder: Path | None) -> None:
         """Find out what is there, and go on when that is known."""
-        self._show_busy(True)
+        self._stop_check()
+        self._looking = True
+        self._show_buttons(checking=True)
         self._context.session.close()  # a running worker holds the files that are to be replaced
         self._context.status.say(_("Looking at what is installed…"))
         self._check = DependencyCheck(lambda report: self._carry_out(report, wheel_folder))
@@ -108,6 +114,7 @@ class DependenciesSection:
     def _carry_out(self, report: DependencyReport, wheel_folder: Path | None) -> None:
         """Ask once, install, and look again."""
         self._take(report)
+        self._looking, self._installing = False, True
         try:
             done = install(
                 plan_installation(report, wheel_folder), slicer.util.confirmOkCancelDisplay, self._context.status.log
@@ -120,13 +127,16 @@ class DependenciesSection:
             self._context.status.log(str(error))
             slicer.util.errorDisplay(plain(str(error)))
         finally:
-            self._show_busy(False)
+            self._installing = False
+            self._show_buttons(checking=False)
         self._context.packages_changed.emit()
 
-    def _show_busy(self, busy: bool) -> None:
+    def _show_buttons(self, checking: bool) -> None:
+        """One thing at a time: pip is not disturbed, and nothing is asked twice."""
         ui = self._ui
         for button in (ui.dependencyInstallButton, ui.dependenciesInstallButton, ui.wheelFolderButton):
-            button.enabled = not busy
+            button.enabled = not self._looking and not self._installing
+        ui.dependenciesCheckButton.enabled = not checking and not self._installing
 
     def _on_python(self) -> None:
         """Another Python runs the worker from now on."""

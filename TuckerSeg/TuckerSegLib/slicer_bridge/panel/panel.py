@@ -9,6 +9,7 @@ import vtk
 from slicer.util import VTKObservationMixin
 
 from ..client.session import Session
+from ..scene.statistics_nodes import remove_tables
 from .advanced import AdvancedSection
 from .bound_widgets import BoundWidgets
 from .comparing import ComparingSection
@@ -41,6 +42,7 @@ class Panel(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.ui, self.session = ui, session
         self.context = context = PanelContext(ui, session)
+        self.paused = False
         self.running = RunningSection(context)
         self.models = ModelsSection(context)
         self.importing = ImportingSection(context)
@@ -74,6 +76,7 @@ class Panel(VTKObservationMixin):
         for section in self.sections:
             context.changed.connect(section.refresh)
         context.changed.connect(lambda: follow_theme(labels_of(ui)))
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self._on_removal)
         context.packages_changed.connect(lambda: self.enter(context.parameters))
 
     def follow(self, parameters: Any) -> None:
@@ -86,8 +89,14 @@ class Panel(VTKObservationMixin):
         if parameters is not None:
             self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_modified)
 
+    def pause(self) -> None:
+        """Follow nothing until :meth:`enter`; what runs goes on, whatever module is open."""
+        self.paused = self.paused or self.context.parameters is not None
+        self.follow(None)
+
     def enter(self, parameters: Any) -> None:
         """The module was opened: follow a parameter node, and look anew at what may have changed meanwhile."""
+        self.paused = False
         self.follow(parameters)
         for section in self.sections:
             section.enter()
@@ -95,9 +104,16 @@ class Panel(VTKObservationMixin):
 
     def close(self) -> None:
         """Follow nothing, stop everything, and leave nothing temporary in the scene."""
+        self.paused = False
         self.follow(None)  # first: what is taken away now is not to be asked for again
         for section in self.sections:
             section.close()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_removal(self, scene: slicer.vtkMRMLScene, event: str, node: slicer.vtkMRMLNode) -> None:
+        """With a segmentation, its tables go; a scene that is closed removes them by itself."""
+        if node.IsA("vtkMRMLSegmentationNode") and not scene.IsClosing():
+            remove_tables(node)
 
     def _on_modified(self, caller: slicer.vtkMRMLNode, event: str) -> None:
         self.output.follow_volume()

@@ -46,6 +46,7 @@ class SequenceRun:
         self._session, self._volume_node, self._settings = session, volume_node, settings
         self._on_event = on_event
         self._browser = browser_of(volume_node)
+        self._volumes = self._browser.GetMasterSequenceNode()
         self._frames = self._browser.GetNumberOfItems()
         self._shown_before = self._browser.GetSelectedItemNumber()
         self._proxy = segmentation_node if browser_of(segmentation_node) is None else None
@@ -95,7 +96,6 @@ class SequenceRun:
 
     def _keep(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Put the segmentation of a frame into the sequence; an empty one where nothing was found."""
-        master = self._browser.GetMasterSequenceNode()
         self._proxy = node or self._proxy or new_segmentation(self._volume_node)
         if node is None:
             self._proxy.GetSegmentation().RemoveAllSegments()
@@ -103,10 +103,10 @@ class SequenceRun:
         if self._sequence is None:
             name = f"{self._proxy.GetName()} sequence"
             self._sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
-            self._sequence.SetIndexName(master.GetIndexName())
-            self._sequence.SetIndexUnit(master.GetIndexUnit())
-            self._sequence.SetIndexType(master.GetIndexType())
-        self._sequence.SetDataNodeAtValue(self._proxy, master.GetNthIndexValue(self._frame))
+            self._sequence.SetIndexName(self._volumes.GetIndexName())
+            self._sequence.SetIndexUnit(self._volumes.GetIndexUnit())
+            self._sequence.SetIndexType(self._volumes.GetIndexType())
+        self._sequence.SetDataNodeAtValue(self._proxy, self._volumes.GetNthIndexValue(self._frame))
 
     def _finish(self, event: Event) -> None:
         try:

@@ -63,20 +63,26 @@ def structure_columns(statistics: RunStatistics) -> dict[str, list]:
 
 
 def remove_tables(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
-    """Remove the tables of a segmentation that goes."""
+    """Remove the tables of a segmentation that goes; a copy of it keeps those that both share."""
     for role in (COST_ROLE, STRUCTURES_ROLE):
         table = table_of(segmentation_node, role)
-        if table is not None:
+        if table is not None and not _is_shared(table, role, segmentation_node):
             slicer.mrmlScene.RemoveNode(table)
 
 
 def _table(segmentation_node: slicer.vtkMRMLSegmentationNode, role: str, name: str) -> slicer.vtkMRMLTableNode:
     table = table_of(segmentation_node, role)
-    if table is None:
+    if table is None or _is_shared(table, role, segmentation_node):
         table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
         segmentation_node.SetNodeReferenceID(role, table.GetID())
     table.SetName(name)  # the segmentation may have got another name since
     return table
+
+
+def _is_shared(table: slicer.vtkMRMLTableNode, role: str, segmentation_node: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether another segmentation has the same table, as a copy has."""
+    others = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return any(other is not segmentation_node and table_of(other, role) is table for other in others)
 
 
 def fill_table(table: slicer.vtkMRMLTableNode, columns: dict[str, list]) -> None:
