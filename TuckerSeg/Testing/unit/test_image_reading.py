@@ -156,3 +156,44 @@ def test_a_real_ct_is_the_same_from_nifti_nrrd_and_metaimage(shared_data, tmp_pa
         other = read_image(tmp_path / f"ct{extension}")
         np.testing.assert_array_equal(other.array, image.array)
         assert other.geometry.same_grid(image.geometry)
+
+
+@pytest.mark.parametrize("names", ["a.hdr a.img", "A.HDR A.IMG", "a.hdr.gz a.img.gz", "a.hdr a.img.gz"])
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Pair, nibabel.Nifti2Pair])
+def test_a_pair_of_nifti_files_is_read_by_either_name(tmp_path, names, kind):
+    array = np.random.default_rng(0).integers(-1000, 1500, (6, 5, 4)).astype(np.int16)
+    affine = np.array([[-0.7, 0, 0, 30], [0, 0.9, 0, -20], [0, 0, 2, 100], [0, 0, 0, 1]])
+    nibabel.save(kind(array.T, affine), tmp_path / "plain.hdr")
+    for name in names.split():
+        content = (tmp_path / f"plain.{name.lower().split('.')[1]}").read_bytes()
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    (tmp_path / "ab.img").write_bytes(b"another one")
+    for name in names.split():
+        image = read_image(tmp_path / name)
+        np.testing.assert_array_equal(image.array[0], array)
+        np.testing.assert_allclose(image.geometry.matrix, affine, atol=1e-6)
+
+
+def test_a_pair_that_simpleitk_wrote_is_placed_as_simpleitk_places_it(tmp_path):
+    written = SimpleITK.GetImageFromArray(np.random.default_rng(0).normal(size=(6, 5, 4)).astype(np.float32))
+    written.SetSpacing((0.7, 0.9, 2))
+    written.SetOrigin((-1, 2, 3))
+    SimpleITK.WriteImage(written, str(tmp_path / "a.hdr"))
+    image = read_image(tmp_path / "a.hdr")
+    np.testing.assert_array_equal(image.array[0], SimpleITK.GetArrayFromImage(written))
+    place = (image.geometry.matrix @ [3, 4, 5, 1])[:3] * [-1, -1, 1]
+    np.testing.assert_allclose(place, written.TransformContinuousIndexToPhysicalPoint((3, 4, 5)), atol=1e-5)
+
+
+def test_pairs_that_are_not_whole_or_tell_no_orientation_are_refused(tmp_path):
+    image = nibabel.Nifti1Pair(np.zeros((6, 5, 4), np.int16), np.eye(4))
+    nibabel.save(image, tmp_path / "a.hdr")
+    (tmp_path / "a.img").write_bytes((tmp_path / "a.img").read_bytes()[:-2])
+    with pytest.raises(ImageError, match="a.hdr: truncated; its header promises 240 bytes"):
+        read_image(tmp_path / "a.img")
+    (tmp_path / "a.img").unlink()
+    with pytest.raises(ImageError, match="a.hdr: one of two files, and a.img is not beside it"):
+        read_image(tmp_path / "a.hdr")
+    nibabel.save(nibabel.AnalyzeImage(np.zeros((6, 5, 4), np.int16), np.eye(4)), tmp_path / "b.hdr")
+    with pytest.raises(ImageError, match="b.hdr: an Analyze 7.5 header, which does not tell left from right"):
+        read_image(tmp_path / "b.img")

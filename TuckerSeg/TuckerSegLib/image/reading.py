@@ -20,6 +20,10 @@ from .volume import Image
 HEADER_READERS: dict[str, Callable[[Path], StoredVolume]] = {
     ".nii.gz": read_nifti_header,
     ".nii": read_nifti_header,
+    ".hdr": read_nifti_header,
+    ".hdr.gz": read_nifti_header,
+    ".img": read_nifti_header,
+    ".img.gz": read_nifti_header,
     ".nrrd": read_nrrd_header,
     ".nhdr": read_nrrd_header,
     ".mha": read_metaimage_header,
@@ -132,14 +136,15 @@ def _read_dicom(
 
 
 def _is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM or a zip, and not one of the formats that are known by their names."""
+    """Whether a file is DICOM or a zip, by what it holds; of one whose name says otherwise DICOM says it plainly."""
     from .dicom.elements import looks_like_dicom
     from .dicom.sources import is_zip
 
-    if path.name.lower().endswith(tuple(HEADER_READERS)):
-        return False
     with path.open("rb") as file:
-        return is_zip(path) or looks_like_dicom(file.read(140))
+        beginning = file.read(140)
+    if path.name.lower().endswith(tuple(HEADER_READERS)):
+        return beginning[128:132] == b"DICM"  # some scanners call their slices .img
+    return is_zip(path) or looks_like_dicom(beginning)
 
 
 def _refuse_series(path: Path, series: str | None) -> None:

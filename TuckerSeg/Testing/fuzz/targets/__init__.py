@@ -26,6 +26,7 @@ NAMES = (
     "nrrd",
     "metaimage",
     "dicom",
+    "dicom_frames",
     "label_names",
     "training_dataset",
     "worker_lines",

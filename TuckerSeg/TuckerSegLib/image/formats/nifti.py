@@ -1,4 +1,6 @@
-"""NIfTI-1 and NIfTI-2 headers (.nii, .nii.gz): what they say about the voxels. Where these lie: ``nifti_position``.
+"""NIfTI-1 and NIfTI-2 headers (.nii, .nii.gz, .hdr with .img): what they say about the voxels.
+
+Where these lie: ``nifti_position``.
 
 nibabel names the fields; what is in them is checked here. Where nibabel and ITK read a damaged field alike, that is
 what it means, and a note says so; where they differ, the file is refused.
@@ -6,6 +8,9 @@ what it means, and a note says so; where they differ, the file is refused.
 
 from __future__ import annotations
 
+import glob
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,8 @@ from .nifti_position import nifti_position
 
 HEADER_BYTES = {348: 1, 540: 2}  # size of the header, its own first number, to NIfTI's version
 MAGICS = {1: b"n+1\0", 2: b"n+2\0"}  # of a single file
+PAIR_MAGICS = {1: b"ni1\0", 2: b"ni2\0"}  # of a header whose voxels lie in another file
+HEADER_ENDING, VOXELS_ENDING = re.compile(r"\.hdr(\.gz)?$", re.I), re.compile(r"\.img(\.gz)?$", re.I)
 LINE_ENDS = ([13, 10, 26, 10], [0, 0, 0, 0])  # NIfTI-2's eol_check: other ones, and a text transfer changed the bytes
 FIRST_VOXEL = {1: 352, 2: 544}  # header, and four bytes that tell of extensions
 TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
@@ -36,22 +43,24 @@ SCALE_LIMITS = (float(np.finfo(np.float64).eps), 1e15)
 def read_nifti_header(path: Path) -> StoredVolume:
     """Read what a NIfTI file says about its voxels.
 
+    Args:
+        path: The file, or either one of a pair.
+
     Raises:
         ImageError: Not a NIfTI file, damaged, or a kind of image that is not segmented.
     """
-    with path.open("rb") as file:
-        compressed = file.read(2) == GZIP_MAGIC
-    header, version = _parsed(path, _beginning(path, compressed))
+    path, data_path = _pair(path)
+    header, version = _parsed(path, _beginning(path, _is_compressed(path)), path != data_path)
     sizes = _sizes(path, header)
     dtype, type_notes = _voxel_type(path, header)
     slope, intercept, scale_notes = _scaling(path, header)
     affine, position_notes = nifti_position(path, header, (sizes[2], sizes[1], sizes[0]))
     return StoredVolume(
         path=path,
-        data_path=path,
+        data_path=data_path,
         offset=0,
-        skip=_first_voxel(path, header, version),
-        compressed=compressed,
+        skip=_first_voxel(path, header, 0 if path != data_path else FIRST_VOXEL[version]),
+        compressed=_is_compressed(data_path),
         dtype=dtype,
         shape=(sizes[2], sizes[1], sizes[0]),
         timepoints=sizes[3] if len(sizes) > 3 else 1,
@@ -60,6 +69,31 @@ def read_nifti_header(path: Path) -> StoredVolume:
         intercept=intercept,
         notes=position_notes + type_notes + scale_notes,
     )
+
+
+def _pair(path: Path) -> tuple[Path, Path]:
+    """The files of the header and of the voxels, which are the same but for a pair.
+
+    Raises:
+        ImageError: The other one of a pair is not there.
+    """
+    for ending, other in ((HEADER_ENDING, VOXELS_ENDING), (VOXELS_ENDING, HEADER_ENDING)):
+        if ending.search(path.name):
+            stem = ending.sub("", path.name)
+            beside = [each for each in path.parent.glob(f"{glob.escape(stem)}.*") if other.search(each.name)]
+            beside = [each for each in beside if other.sub("", each.name) == stem and os.path.isfile(each)]
+            if not beside:
+                raise ImageError(
+                    f"{path}: one of two files, and {stem}{'.img' if ending is HEADER_ENDING else '.hdr'} is not "
+                    "beside it. Keep both together, or convert them to .nii.gz."
+                )
+            return (path, min(beside)) if ending is HEADER_ENDING else (min(beside), path)
+    return path, path
+
+
+def _is_compressed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == GZIP_MAGIC
 
 
 def _beginning(path: Path, compressed: bool) -> bytes:
@@ -74,7 +108,7 @@ def _beginning(path: Path, compressed: bool) -> bytes:
     return data
 
 
-def _parsed(path: Path, data: bytes) -> tuple[Any, int]:
+def _parsed(path: Path, data: bytes, is_pair: bool) -> tuple[Any, int]:
     """nibabel's header, and NIfTI's version; nibabel's own checks are left out, ours follow."""
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
@@ -87,10 +121,16 @@ def _parsed(path: Path, data: bytes) -> tuple[Any, int]:
         raise ImageError(f"{path}: not a NIfTI file (its header is not one). Expected .nii or .nii.gz of a CT.")
     version = HEADER_BYTES[size]
     header = (Nifti1Header if version == 1 else Nifti2Header)(data[:size], endianness=order, check=False)
-    if bytes(header["magic"]) != MAGICS[version]:
+    magic = (PAIR_MAGICS if is_pair else MAGICS)[version]
+    if is_pair and not any(bytes(header["magic"])):
         raise ImageError(
-            f"{path}: not a single-file NIfTI-{version}; its magic should be {MAGICS[version]!a}, found "
-            f"{bytes(header['magic'])!a}. Convert it to .nii.gz."
+            f"{path}: an Analyze 7.5 header, which does not tell left from right; expected NIfTI, with the magic "
+            f"{magic!a}. Convert it to .nii.gz with a program that knows where it comes from."
+        )
+    if bytes(header["magic"]) != magic:
+        raise ImageError(
+            f"{path}: not a {'pair of files in' if is_pair else 'single-file'} NIfTI-{version}; its magic should be "
+            f"{magic!a}, found {bytes(header['magic'])!a}. Convert it to .nii.gz."
         )
     if version == 2 and header["eol_check"].tolist() not in LINE_ENDS:
         raise wrong_field(path, "eol_check", str(LINE_ENDS[0]), header["eol_check"].tolist())
@@ -115,11 +155,11 @@ def _sizes(path: Path, header: Any) -> list[int]:
     return sizes
 
 
-def _first_voxel(path: Path, header: Any, version: int) -> int:
-    """Where the voxels begin. Where the header says 0, nibabel begins at the header and ITK four bytes too early."""
+def _first_voxel(path: Path, header: Any, least: int) -> int:
+    """Where the voxels begin. Where a single file says 0, nibabel begins at the header and ITK four bytes too early."""
     offset = float(header["vox_offset"])
-    if not np.isfinite(offset) or offset != int(offset) or offset < FIRST_VOXEL[version]:
-        raise wrong_field(path, "vox_offset", f"a whole number of bytes, {FIRST_VOXEL[version]} or more", f"{offset:g}")
+    if not np.isfinite(offset) or offset != int(offset) or offset < least:
+        raise wrong_field(path, "vox_offset", f"a whole number of bytes, {least} or more", f"{offset:g}")
     return int(header["vox_offset"])
 
 
