@@ -49,6 +49,21 @@ def test_directions_that_are_rounded_each_for_itself_make_one_stack(tmp_path):
     np.testing.assert_allclose(image.geometry.spacing_mm, (2.5, 0.9, 0.7), atol=1e-3)
 
 
+def test_positions_that_are_rounded_to_a_tenth_are_even(tmp_path):
+    at = [(-30, 20, round(100 + 0.625 * index, 1)) for index in range(16)]
+    save_series(tmp_path, sampled(at), at)
+    image = read_image(tmp_path)
+    np.testing.assert_array_equal(image.array[0], sampled(at).astype(int) - 1024)
+    assert image.geometry.spacing_mm[0] == pytest.approx(0.625, abs=0.005)
+
+
+def test_copies_that_are_rounded_otherwise_are_told_as_slices_at_one_position(tmp_path):
+    at = [(-30, 20, 100 + 2 * index + extra) for index in range(6) for extra in (0, 0.004)]
+    save_series(tmp_path, sampled(at), at)
+    with pytest.raises(ImageError, match="6 slices at a position of another slice"):
+        read_image(tmp_path)
+
+
 @pytest.mark.parametrize("lost", [[4], [3, 4], [2, 5], [1], [3, 4, 5]])
 @pytest.mark.parametrize("several", [False, True])
 def test_missing_slices_are_told_with_their_positions(tmp_path, lost, several):

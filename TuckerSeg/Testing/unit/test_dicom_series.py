@@ -129,6 +129,7 @@ def test_slices_at_one_place_with_other_pixels_are_no_copies(folder):
 @pytest.mark.parametrize("element, values", [
     ("AcquisitionNumber", (1, 2)), ("TemporalPositionIdentifier", (1, 2)), ("ConvolutionKernel", ("B30f", "B70f")),
     ("ImageType", (["ORIGINAL", "PRIMARY"], ["DERIVED", "PRIMARY"])), ("EchoTime", (2.5, 5.0)),
+    ("SliceThickness", (2.5, 5)), ("AcquisitionTime", ("100000", "100100")), ("ContrastBolusAgent", ("none", "Iodine")),
 ])  # fmt: skip
 def test_two_volumes_of_one_series_are_told_apart_and_the_choice_is_said(tmp_path, element, values):
     for part, value in enumerate(values):

@@ -33,6 +33,7 @@ MOST_COMPRESSION = 1000  # pixels to bytes of the file; lossless slices of air a
 MARKS = (
     tags.STACK, tags.TIME_POINT, tags.TEMPORAL_INDEX, tags.ACQUISITION, tags.KERNEL, tags.IMAGE_TYPE, tags.FRAME_TYPE,
     tags.ECHO_TIME, tags.EFFECTIVE_ECHO_TIME, tags.CARDIAC_PHASE, tags.TRIGGER_TIME, tags.B_VALUE,
+    tags.THICKNESS, tags.CONTRAST_AGENT, tags.ACQUISITION_TIME,
 )  # fmt: skip
 MOST_DIMENSIONS = 8  # of an index, that are looked at
 

@@ -13,6 +13,8 @@ from .header import DicomFile, Slice
 from .pixels import Scratch, read_frames
 
 AIR_HU = -1000.0  # padding at or below is air to every network, and stays as it is
+# Above what any CT gives, metal in an extended scale too: a negative number that was written without its sign
+HIGHEST_HU = 31743.0
 BYTE_TYPES = tuple(dtype for dtype in KEPT_TYPES if np.dtype(dtype).itemsize == 1)
 
 
@@ -50,7 +52,10 @@ def read_slices(source: str, slices: Sequence[Slice]) -> tuple[np.ndarray, tuple
                 padded += count
     notes = ()
     if padded:
-        notes = (f"{padded} of {volume.size} voxels are padding by their header (PixelPaddingValue): taken for air.",)
+        notes = (
+            f"{padded} of {volume.size} voxels are padding, by the header (PixelPaddingValue) or by a value that no "
+            "scanner gives: they were taken for air.",
+        )
     return volume, notes
 
 
@@ -62,10 +67,14 @@ def outside_value(file: DicomFile, smallest: float) -> float:
 def _intensities(each: Slice, stored: np.ndarray, padding: np.ndarray | None) -> tuple[np.ndarray, int]:
     """A slice's intensities (Y, X), and how many of them were changed as padding."""
     plane = _scaled(stored, each.place.slope, each.place.intercept)
-    if padding is None or not padding.any():
+    is_ct = each.file.modality == "CT"
+    if padding is None:
+        padding = np.zeros(plane.shape, bool)
+    if is_ct and not each.file.format.signed:
+        padding = padding | (plane > HIGHEST_HU)
+    if not padding.any():
         return plane, 0
     measured = plane[~padding]
-    is_ct = each.file.modality == "CT"
     smallest = float(measured.min()) if measured.size else each.place.intercept
     fill = OUTSIDE_HU if is_ct else smallest
     changed = padding & (plane > (AIR_HU if is_ct else smallest))

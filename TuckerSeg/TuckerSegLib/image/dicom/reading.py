@@ -15,8 +15,9 @@ from .choosing import choose, contents_of, name_of
 from .intensities import outside_value, read_slices
 from .regridding import regridded
 from .series import Volume
-from .stacks import GAP_ERROR, GAP_NOTE, Stack, check_stack
+from .stacks import Stack, check_stack
 
+UNEVEN_NOTE = 0.01  # of the spacing
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -55,9 +56,9 @@ def _on_grid(source: str, array: np.ndarray, volume: Volume) -> tuple[np.ndarray
     stack = volume.stack
     uneven = stack.unevenness_mm
     tilted = stack.tilt_degrees > SHEAR_LIMIT_DEGREES
-    if not tilted and uneven <= GAP_ERROR * stack.distance_mm:
+    if not tilted and stack.is_even:
         notes = ()
-        if uneven > GAP_NOTE * stack.distance_mm:
+        if uneven > UNEVEN_NOTE * stack.distance_mm:
             notes = (
                 f"Slices are up to {uneven:.2f} mm from even spacing ({stack.distance_mm:.2f} mm); even spacing was "
                 "assumed.",
@@ -68,7 +69,7 @@ def _on_grid(source: str, array: np.ndarray, volume: Volume) -> tuple[np.ndarray
     causes = []
     if tilted:
         causes.append(f"the gantry was tilted by {stack.tilt_degrees:.1f} degrees")
-    if uneven > GAP_ERROR * stack.distance_mm:
+    if not stack.is_even:
         causes.append(
             f"the distances of the {len(stack.slices)} slices go from {stack.gaps.min():.3g} to "
             f"{stack.gaps.max():.3g} mm, or they are shifted sideways, by up to {uneven:.2g} mm"

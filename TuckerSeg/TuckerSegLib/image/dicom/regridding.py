@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import ImageError
 from ..sizes import check_memory
-from .stacks import GAP_NOTE, Stack
+from .stacks import GAP_ERROR, ROUNDING_MM, Stack
 
 WHOLE_PIXEL = 1e-3  # of a pixel: a shift so near to whole ones is one
 USUAL_SHARE = 0.25  # of the distances are below the new one: where they change, the dense part keeps its detail
@@ -67,7 +67,8 @@ def regridded(source: str, volume: np.ndarray, stack: Stack, outside: float) -> 
 def _planes(stack: Stack) -> np.ndarray:
     """Heights of the new grid's planes: even ones from the first slice to the last."""
     gaps, count = stack.gaps, len(stack.slices)
-    if np.abs(gaps - stack.distance_mm).max() > GAP_NOTE * stack.distance_mm:
+    even = np.linspace(stack.heights[0], stack.heights[-1], count)
+    if np.abs(stack.heights - even).max() > max(GAP_ERROR * stack.distance_mm, ROUNDING_MM):
         usual = float(np.quantile(gaps, USUAL_SHARE, method="lower"))
         count = round(min(gaps.sum() / usual, MOST_PLANES_PER_SLICE * count)) + 1
     return np.linspace(stack.heights[0], stack.heights[-1], count)

@@ -11,8 +11,8 @@ from ...errors import ImageError
 from .header import Slice
 
 GAP_ERROR = 0.1  # of the spacing; above it a structure's place would be off by a visible amount
-GAP_NOTE = 0.01
-SAME_POSITION = 0.01  # of the spacing
+ROUNDING_MM = 0.1  # of positions that are written with one decimal, at both ends
+SAME_POSITION, FARTHEST_COPY_MM = 0.01, 0.05  # of the spacing; a copy is rounded as its original is
 SAME_SPACING = 0.01  # of it
 HOLE = 1.75  # of the usual distance around it
 AROUND = 4  # distances to each side that tell the usual one
@@ -53,10 +53,14 @@ class Stack:
 
     @property
     def unevenness_mm(self) -> float:
-        """How far distances are from the usual one, or slices from the line from the first to the last one."""
+        """How far slices are from where they would lie, were they even from the first one to the last one."""
         line = self.positions[0] + np.arange(len(self.slices))[:, None] * self.step
-        deviation = float(np.linalg.norm(self.positions - line, axis=1).max())
-        return max(float(np.abs(self.gaps - self.distance_mm).max()), deviation)
+        return float(np.linalg.norm(self.positions - line, axis=1).max())
+
+    @property
+    def is_even(self) -> bool:
+        """Whether slices lie so evenly that a regular grid places what is in them well enough."""
+        return self.unevenness_mm <= max(GAP_ERROR * self.distance_mm, ROUNDING_MM)
 
     @property
     def tilt_degrees(self) -> float:
@@ -80,9 +84,9 @@ def stacked(slices: Sequence[Slice]) -> Stack:
 def doubled(stack: Stack) -> np.ndarray:
     """(N,) of bool: slices at the position of the one before."""
     gaps = stack.gaps
-    apart = gaps[gaps > 1e-3]  # a copy is rounded as its original is
+    apart = gaps[gaps > 0.1 * gaps.max()] if gaps.size else gaps  # of many copies, most distances are none
     usual = float(np.median(apart)) if apart.size else 0.0
-    return np.concatenate([[False], gaps <= SAME_POSITION * usual])
+    return np.concatenate([[False], gaps <= min(SAME_POSITION * usual, FARTHEST_COPY_MM)])
 
 
 def missing_heights(stack: Stack) -> list[float]:
