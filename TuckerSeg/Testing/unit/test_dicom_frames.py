@@ -126,7 +126,8 @@ def test_captures_whose_place_nobody_measured_are_refused(tmp_path):
     lambda phase, index: {"StackID": str(phase + 1), "InStackPositionNumber": index + 1},
     lambda phase, index: {"StackID": "1", "TemporalPositionIndex": phase + 1},
     lambda phase, index: {"DimensionIndexValues": [1, index + 1, phase + 1]},
-    lambda phase, index: {"FrameAcquisitionNumber": phase + 1, "DimensionIndexValues": [1, phase * 256 + 256]},
+    lambda phase, index: {"FrameAcquisitionNumber": phase + 1},
+    lambda phase, index: {"DimensionIndexValues": [1, phase * 256 + 256]},
 ])  # fmt: skip
 def test_two_phases_in_one_file_are_two_volumes_and_the_choice_is_said(tmp_path, content):
     phases = [stored_values(6, seed) for seed in (1, 2)]

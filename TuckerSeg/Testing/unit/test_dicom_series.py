@@ -32,23 +32,35 @@ def test_a_ct_is_read_before_a_larger_series_of_another_modality(folder, kind):
     save_series(folder, stored_values(20, 1), places(20), "other", kind=kind, RescaleIntercept=0, **OTHER)
     image = read_image(folder)
     assert_ct(image)
-    assert "Read: 'chest' (series 4, CT, 8 slices, 0.9 x 0.7 mm, each 2.5 mm)" in image.notes[0]
+    assert "Read: 'chest' (series 4, CT, 8 slices, 0.7 x 0.9 mm, each 2.5 mm)" in image.notes[0]
     assert f"Left out: 'other' (series 7, {kind}, 20 slices" in image.notes[0]
     assert read_image(folder, modality=kind).geometry.shape[0] == 20
 
 
-@pytest.mark.parametrize("series", ["7", "9.9.9"])
+@pytest.mark.parametrize("series", ["7", "9.9.9", f"9.{'1' * 70}"])
 def test_a_series_is_chosen_by_its_number_or_uid(folder, series):
-    save_series(folder, stored_values(5, 1), places(5), "other", ConvolutionKernel="B30f", **OTHER)
+    other = OTHER if len(series) < 9 else {**OTHER, "SeriesInstanceUID": series}  # longer than it may be, as some are
+    save_series(folder, stored_values(5, 1), places(5), "other", ConvolutionKernel="B30f", **other)
     image = read_image(folder, series=series)
     np.testing.assert_array_equal(image.array[0], stored_values(5, 1).astype(int) - 1024)
     assert image.notes == ()
 
 
+def test_a_series_of_hundreds_of_directions_is_refused_at_once(tmp_path, monkeypatch):
+    from TuckerSegLib.image.dicom import series
+
+    monkeypatch.setattr(series, "MOST_DIRECTIONS", 3)
+    for index in range(4):
+        directions = (np.cos(index), np.sin(index), 0, -np.sin(index), np.cos(index), 0)
+        save(single(stored_values(1)[0], places()[index], directions=directions), tmp_path / f"{index}")
+    with pytest.raises(ImageError, match="slices of its series have more than 3 directions"):
+        read_image(tmp_path)
+
+
 def test_a_series_that_is_not_there_is_refused_with_those_that_are(folder):
     save_series(folder, stored_values(5, 1), places(5), "other", ConvolutionKernel="B30f", **OTHER)
     with pytest.raises(ImageError, match=r"no series has the UID or number '5'. Choose one of: 'chest' \(series 4, .*"
-                       r"'other' \(series 7, CT, 5 slices, 0.9 x 0.7 mm, each 2.5 mm, kernel B30f\)"):  # fmt: skip
+                       r"'other' \(series 7, CT, 5 slices, 0.7 x 0.9 mm, each 2.5 mm, kernel B30f\)"):  # fmt: skip
         read_image(folder, series="5")
 
 

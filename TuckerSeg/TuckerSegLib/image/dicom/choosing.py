@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,12 +111,12 @@ def list_series(path: str | os.PathLike, modality: str = "CT") -> tuple[list[Ser
         raise ImageError(f"{path}: there is no such file or folder. Check the path.")
     contents = contents_of(Path(path))
     volumes = ranked(contents.volumes, modality)
-    listed = []
+    listed, names = [], _counted_names(volumes)
     for index, volume in enumerate(volumes):
         head = volume.head
         listed.append(
             SeriesEntry(
-                name=_shortest_name(volume, volumes),
+                name=_shortest_name(volume, names),
                 uid=head.uid,
                 number=head.number,
                 description=head.description,
@@ -134,7 +135,7 @@ def list_series(path: str | os.PathLike, modality: str = "CT") -> tuple[list[Ser
 
 def name_of(head: DicomFile) -> str:
     """A series as messages name it."""
-    return f"'{head.description or head.number or 'without a description'}'"
+    return f"'{head.description or excerpt(head.number) or 'without a description'}'"
 
 
 def _named(contents: Contents, volumes: list[Volume], series: str) -> list[Volume]:
@@ -147,7 +148,8 @@ def _named(contents: Contents, volumes: list[Volume], series: str) -> list[Volum
         return matches
     if not matches:
         _refuse_damaged([file for file in contents.damaged if series in (file.uid, file.number)])
-    known = "; ".join(_words(volume, volumes) for volume in volumes[:MOST_NAMES])
+    names = _counted_names(volumes)
+    known = "; ".join(_words(volume, names) for volume in volumes[:MOST_NAMES])
     reason = f"{len(matches)} series have the number" if matches else "no series has the UID or number"
     raise ImageError(f"{contents.path}: {reason} {shown(series)}. Choose one of: {known}.")
 
@@ -174,19 +176,25 @@ def _choice(chosen: Volume, volumes: list[Volume]) -> tuple[str, ...]:
     """A note on which of several volumes is read."""
     if len(volumes) < 2:
         return ()
-    others = [_words(volume, volumes) for volume in volumes[1 : MOST_NAMES + 1]]
+    names = _counted_names(volumes)
+    others = [_words(volume, names) for volume in volumes[1 : MOST_NAMES + 1]]
     left_out = "; ".join(others) + ("; ..." if len(volumes) > MOST_NAMES + 1 else "")
     return (
-        f"The folder holds {len(volumes)} image series. Read: {_words(chosen, volumes)}. Left out: {left_out}. "
+        f"The folder holds {len(volumes)} image series. Read: {_words(chosen, names)}. Left out: {left_out}. "
         "Another one can be chosen by its number or UID.",
     )
 
 
-def _words(volume: Volume, volumes: list[Volume]) -> str:
+def _words(volume: Volume, names: Counter[str]) -> str:
     """A series with what tells it from others: description, number, slices, spacing, kernel."""
     head, stack = volume.head, volume.stack
-    pixel = " x ".join(f"{value:.3g}" for value in stack.slices[0].place.spacing)
-    facts = [f"series {_shortest_name(volume, volumes)}", head.modality, f"{len(stack.slices)} slices", f"{pixel} mm"]
+    pixel = " x ".join(f"{value:.3g}" for value in stack.slices[0].place.spacing[::-1])
+    facts = [
+        f"series {excerpt(_shortest_name(volume, names))}",
+        head.modality,
+        f"{len(stack.slices)} slices",
+        f"{pixel} mm",
+    ]
     if volume.is_stack:
         facts.append(f"each {stack.distance_mm:.3g} mm")
     if head.kernel:
@@ -194,9 +202,13 @@ def _words(volume: Volume, volumes: list[Volume]) -> str:
     return f"{name_of(head)} ({', '.join(fact for fact in facts if fact)})"
 
 
-def _shortest_name(volume: Volume, volumes: list[Volume]) -> str:
+def _counted_names(volumes: list[Volume]) -> Counter[str]:
+    return Counter(name for volume in volumes for name in volume.names)
+
+
+def _shortest_name(volume: Volume, names: Counter[str]) -> str:
     """Number where it is the only one with it, else UID."""
     for name in reversed(volume.names):
-        if sum(name in other.names for other in volumes) == 1:
+        if names[name] == 1:
             return name
     return volume.names[0] if volume.names else "without a UID"

@@ -26,14 +26,13 @@ SCAN_CLASSES = ("2", "2.1", "2.2", "4", "4.1", "4.4", "7", "7.1", "7.2", "7.3", 
 CAPTURE_CLASSES = ("7", "7.1", "7.2", "7.3", "7.4")
 GRAY = ("MONOCHROME1", "MONOCHROME2")
 LONGEST_NAME = 64  # DICOM's own bound on a description
-LONGEST_UID = 64
 MOST_FRAMES = 100_000
 MOST_COMPRESSION = 1000  # pixels to bytes of the file; lossless slices of air alone reach some hundred
 # What tells apart several slices at one position, in the order in which it is tried
 MARKS = (
     tags.STACK, tags.TIME_POINT, tags.TEMPORAL_INDEX, tags.ACQUISITION, tags.KERNEL, tags.IMAGE_TYPE, tags.FRAME_TYPE,
     tags.ECHO_TIME, tags.EFFECTIVE_ECHO_TIME, tags.CARDIAC_PHASE, tags.TRIGGER_TIME, tags.B_VALUE,
-    tags.THICKNESS, tags.CONTRAST_AGENT, tags.ACQUISITION_TIME,
+    tags.THICKNESS, tags.CONTRAST_AGENT, tags.ACQUISITION_TIME, tags.FRAME_ACQUISITION,
 )  # fmt: skip
 MOST_DIMENSIONS = 8  # of an index, that are looked at
 
@@ -72,6 +71,7 @@ class DicomFile:
     """One file with pixels.
 
     Attributes:
+        uid, number: Of its series, as the file has them.
         pixels: Where they are; None with a problem, and of a picture.
         problem: Why it cannot be slices of a volume, as a sentence that names the file; it has no slices then.
         picture: Why it is a picture beside the scans, as what has colors; None: it is none. It has no slices then.
@@ -80,7 +80,6 @@ class DicomFile:
     source: Source
     dataset: Dataset
     uid: str
-    study_uid: str
     number: str
     description: str
     modality: str
@@ -148,9 +147,8 @@ def _file_of(source: Source, dataset: Dataset) -> DicomFile:
     return DicomFile(
         source=source,
         dataset=dataset,
-        uid=excerpt(dataset.text(tags.SERIES_UID), LONGEST_UID),
-        study_uid=excerpt(dataset.text(tags.STUDY_UID), LONGEST_UID),
-        number=excerpt(dataset.text(tags.SERIES_NUMBER), LONGEST_NAME),
+        uid=dataset.text(tags.SERIES_UID),
+        number=dataset.text(tags.SERIES_NUMBER),
         description=excerpt(_named(dataset, tags.DESCRIPTION), LONGEST_NAME),
         modality=excerpt(dataset.text(tags.MODALITY), LONGEST_NAME),
         kernel=excerpt(shared(tags.KERNEL).replace("\\", " "), LONGEST_NAME),

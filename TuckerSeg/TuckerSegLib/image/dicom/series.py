@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...errors import ImageError
 from .header import DicomFile, Slice
 from .pixels import stored_bytes
 from .stacks import Stack, doubled, missing_heights, stacked
 
 SAME_DIRECTION = 0.01  # between directions of a stack: roundings; a localizer's differ by far
-WANTED_TYPES = ("CT", "MR", "PT")
+MOST_DIRECTIONS = 256  # in a series; radial ones have some dozens
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +55,22 @@ class Volume:
 
 
 def volumes_of(files: Iterable[DicomFile]) -> list[Volume]:
-    """The volumes of files, those of one series one after the other."""
+    """The volumes of files, those of one series one after the other.
+
+    Raises:
+        ImageError: The slices of a series lie in far too many directions.
+    """
     series: dict[tuple, list[list[Slice]]] = defaultdict(list)
     for file in files:
         for each in file.slices:
             groups = series[file.uid, file.format.rows, file.format.columns]
             group = next((group for group in groups if _same_directions(group[0], each)), None)
             if group is None:
+                if len(groups) >= MOST_DIRECTIONS:
+                    raise ImageError(
+                        f"{each.file.source}: the slices of its series have more than {MOST_DIRECTIONS} directions; "
+                        "expected those of a stack. Give a folder without it."
+                    )
                 groups.append([each])
             else:
                 group.append(each)
