@@ -46,12 +46,8 @@ def facts(folder: Path) -> str:
     from TuckerSegLib.slicer_bridge.installation.dependencies import check_dependencies, report_text
 
     application = slicer.app
-    return "\n".join(
-        [
-            f"{application.applicationName} {application.applicationVersion}, revision {application.revision}",
-            report_text(check_dependencies()),
-        ]
-    )
+    release = f"{application.applicationName} {application.applicationVersion}, revision {application.revision}"
+    return f"```\n{release}\n{report_text(check_dependencies())}\n```"
 
 
 def self_test(folder: Path) -> str:
