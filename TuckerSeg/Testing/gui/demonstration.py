@@ -18,12 +18,15 @@ sys.path[:0] = [str(HERE), str(HERE / "runtime"), str(MODULE_FOLDER)]
 import host  # noqa: E402
 import rendering  # noqa: E402
 import slicer  # noqa: E402
+import themes  # noqa: E402
 from tour import PANEL_WIDTH, Tour  # noqa: E402
 
 RANK_RATIO = 0.85  # the lowest rank at which this small network's picture is still right; see the table it prints
 FURTHER_RANKS = "0.85, 0.7, 0.5"
 VOLUME = MODULE_FOLDER / "Resources" / "Data" / "synthetic_torso.nii.gz"
 VIEW_SIZE = (640, 640)
+NARROW_WIDTH = 300
+ENLARGED = 1.25  # text, as people set it in their system
 
 
 def open_module(folder: Path) -> Tour:
@@ -33,6 +36,19 @@ def open_module(folder: Path) -> Tour:
     container.show()
     container.enter()
     return Tour(folder, container)
+
+
+def pictures_of_looks(demonstration: Tour) -> None:
+    """The panel in the dark theme and narrow, and with larger text."""
+    demonstration.ui.compareCollapsibleButton.collapsed = True
+    themes.use_theme("dark")
+    demonstration.panel.context.refresh()
+    demonstration.picture_of_panel("panel_dark.png", NARROW_WIDTH)
+    themes.use_theme("light")
+    themes.enlarge_text(ENLARGED)
+    demonstration.panel.context.refresh()
+    demonstration.picture_of_panel("panel_enlarged.png")
+    themes.enlarge_text(1 / ENLARGED)
 
 
 def pictures_of_views(folder: Path, volume_node, segmentation_node) -> list[str]:
@@ -67,6 +83,7 @@ def main() -> None:
     node = demonstration.segment()
     print(as_table(statistics_of(node)), end="\n\n")
     print_comparison(demonstration.compare(FURTHER_RANKS))
+    pictures_of_looks(demonstration)
     written = ["segmentation.seg.nrrd", "statistics.json"]
     if not slicer.util.saveNode(node, str(options.out / written[0])):
         raise SystemExit(f"{options.out / written[0]} could not be written.")

@@ -32,3 +32,11 @@ def use_theme(name: str) -> None:
                 palette.setColor(group, getattr(QtGui.QPalette, role), QtGui.QColor(color))
     QtWidgets.QApplication.setPalette(palette)
     QtWidgets.QApplication.processEvents()
+
+
+def enlarge_text(factor: float) -> None:
+    """Make the application's font larger, as a user's system does it."""
+    font = QtWidgets.QApplication.font()
+    font.setPointSizeF(font.pointSizeF() * factor)
+    QtWidgets.QApplication.setFont(font)
+    QtWidgets.QApplication.processEvents()

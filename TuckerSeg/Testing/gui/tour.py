@@ -7,7 +7,7 @@ from pathlib import Path
 
 import slicer
 
-PANEL_WIDTH = 480
+PANEL_WIDTH = 400
 TIMEOUT_S = 600
 
 
@@ -59,12 +59,12 @@ class Tour:
         self.picture_of_panel("panel_compare.png")
         return rows
 
-    def picture_of_panel(self, name: str) -> None:
-        """The panel as it is now, at its natural height."""
+    def picture_of_panel(self, name: str, width: int = PANEL_WIDTH) -> None:
+        """The panel as it is now, as high as it must be."""
         for _ in range(20):
             slicer.app.processEvents()
             time.sleep(0.01)
-        self._container.resize(PANEL_WIDTH, self._container.sizeHint.height())
+        self._container.resize(width, self._container.layout().heightForWidth(width))
         slicer.app.processEvents()
         self.save_picture(self._container, name)
 
