@@ -12,7 +12,7 @@ import json
 from TuckerSegLib import InferenceSpec, catalog, compress, load_model, read_image, segment
 from TuckerSegLib.catalog.resources import DEMO_VOLUME
 from TuckerSegLib.compression.tucker.method import Spec
-from TuckerSegLib.evaluation.overlap import mean_dice
+from TuckerSegLib.evaluation.dice import mean_dice
 from TuckerSegLib.models.calibration import calibrate_model
 
 SETTINGS = InferenceSpec(precision="fp32")  # what bf16 adds to it depends on the processor

@@ -30,7 +30,7 @@ from typing import Any
 
 from .errors import OutputError, SpecError
 from .file_digests import DigestMemo
-from .files.durable import written_whole
+from .files.atomic_writes import written_whole
 from .files.leftovers import Leftover, is_temporary, leftovers, sweep
 from .printable import excerpt
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import ModelFileError
-from .files.durable import output_error, written_whole
+from .files.atomic_writes import output_error, written_whole
 from .printable import excerpt, shown
 from .text_files import MOST_JSON_BYTES, parse_object
 
@@ -47,7 +47,7 @@ DTYPES = {  # safetensors' names to torch's
 def write_tensors(
     path: Path, tensors: dict[str, torch.Tensor], document: dict[str, Any], entry: str | None = None
 ) -> None:
-    """Write a file whole or not at all, see ``files.durable.written_whole``.
+    """Write a file whole or not at all, see ``files.atomic_writes.written_whole``.
 
     Args:
         tensors: By name; aliases must be gone.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import OutputError, TuckerSegError
-from .files.durable import written_whole
+from .files.atomic_writes import written_whole
 from .printable import shown
 
 # What spreadsheets compute; the wide ones are those of Japanese and Chinese.

@@ -17,7 +17,7 @@ from TuckerSegLib.analysis.accuracy_curve import Case, CurvePoint, measure_curve
 from TuckerSegLib.analysis.accuracy_plot import draw_curve
 from TuckerSegLib.compression.policies import policy_spec
 from TuckerSegLib.errors import SpecError
-from TuckerSegLib.evaluation.overlap import mean_dice
+from TuckerSegLib.evaluation.dice import mean_dice
 from TuckerSegLib.models.calibration import stored_calibration
 from TuckerSegLib.models.compress import compress
 from TuckerSegLib.training.distillation.settings import RepairSettings

@@ -34,9 +34,9 @@ from TuckerSegLib.models.calibration import (
 )
 from TuckerSegLib.models.compress import compress, planned_model
 from TuckerSegLib.models.distillation import planned_repair
-from TuckerSegLib.models.file import read_model_facts, read_model_file
 from TuckerSegLib.models.loading import load_facts
 from TuckerSegLib.models.material import material_key, prepare_fold
+from TuckerSegLib.models.model_file import read_model_facts, read_model_file
 from TuckerSegLib.nnunet.plans import ChannelNormalization
 from TuckerSegLib.training.distillation.settings import RepairSettings
 

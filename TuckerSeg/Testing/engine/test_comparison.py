@@ -7,7 +7,7 @@ import pytest
 
 from TuckerSegLib import Cache, Job, image_from_array, load_model, segment
 from TuckerSegLib.estimation.measurements import Measurements
-from TuckerSegLib.evaluation.overlap import dice_per_label, mean_dice
+from TuckerSegLib.evaluation.dice import dice_per_label, mean_dice
 from TuckerSegLib.models.job_compression import compress_for_job
 from TuckerSegLib.models.model import SegmentationModel
 from TuckerSegLib.models.resolved_job import resolve

@@ -15,7 +15,7 @@ from TuckerSegLib import InferenceSpec, Job, image_from_array, load_model, load_
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.image import Geometry, cropped, oriented
-from TuckerSegLib.jobs.runs import Runs
+from TuckerSegLib.jobs.warm_runs import Runs
 from TuckerSegLib.models.resolved_job import RoiSearch, resolve
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.preprocessing.preprocess import box_on_network_axes

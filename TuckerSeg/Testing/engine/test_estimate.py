@@ -14,7 +14,7 @@ from TuckerSegLib.estimation import network as module
 from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.estimation.network import NOT_MEASURED, Estimator
 from TuckerSegLib.estimation.timing import INTERPOLATED
-from TuckerSegLib.jobs.runs import measure_patch
+from TuckerSegLib.jobs.warm_runs import measure_patch
 from TuckerSegLib.models.job_compression import compress_for_job
 from TuckerSegLib.models.resolved_job import ResolvedJob, resolve
 from TuckerSegLib.monitor import Monitor

@@ -21,7 +21,7 @@ from TuckerSegLib.errors import ModelFolderError, OutputError, SpecError, Unsupp
 from TuckerSegLib.export import FORMATS, exporter
 from TuckerSegLib.export.settings import ExportSettings
 from TuckerSegLib.models.distillation import repair_model
-from TuckerSegLib.models.file import read_model_file
+from TuckerSegLib.models.model_file import read_model_file
 from TuckerSegLib.records.compression import CompressionRecipe
 from TuckerSegLib.training.distillation.settings import RepairSettings
 

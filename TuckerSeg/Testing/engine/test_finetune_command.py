@@ -17,10 +17,10 @@ from TuckerSegLib import InferenceSpec, image_from_array, load_model, read_image
 from TuckerSegLib.cache import Cache
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.cli.parser import build_parser
-from TuckerSegLib.evaluation.overlap import mean_dice
+from TuckerSegLib.evaluation.dice import mean_dice
 from TuckerSegLib.models.calibration import stored_calibration, volume_id
 from TuckerSegLib.models.description import describe
-from TuckerSegLib.models.file import read_model_file
+from TuckerSegLib.models.model_file import read_model_file
 from TuckerSegLib.training.finetuning.preparation import held_back
 from TuckerSegLib.training.finetuning.settings import FineTuningSettings
 

@@ -12,14 +12,14 @@ import torch
 
 from TuckerSegLib import InferenceSpec, calibrate_model, catalog, compress, image_from_array, load_model, segment
 from TuckerSegLib.cache import Cache
-from TuckerSegLib.compression.distance import distance
+from TuckerSegLib.compression.logit_distance import distance
 from TuckerSegLib.compression.tucker.method import Spec
 from TuckerSegLib.errors import SpecError
-from TuckerSegLib.jobs.runs import Runs
+from TuckerSegLib.jobs.warm_runs import Runs
 from TuckerSegLib.models.calibration import calibration_patches, stored_calibration, volume_id
 from TuckerSegLib.models.description import describe
-from TuckerSegLib.models.file import read_model_file
 from TuckerSegLib.models.job_compression import compress_for_job
+from TuckerSegLib.models.model_file import read_model_file
 from TuckerSegLib.models.refit import FITTED, HELD_BACK, SEED, refit_model
 from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.monitor import Monitor

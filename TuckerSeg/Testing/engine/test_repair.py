@@ -11,10 +11,10 @@ import torch
 from TuckerSegLib import InferenceSpec, compress, image_from_array, load_model, segment
 from TuckerSegLib.compression.tucker.method import Spec
 from TuckerSegLib.errors import Cancelled, ModelFileError, SpecError
-from TuckerSegLib.evaluation.overlap import mean_dice
+from TuckerSegLib.evaluation.dice import mean_dice
 from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.distillation import repair_model
-from TuckerSegLib.models.file import read_model_file
+from TuckerSegLib.models.model_file import read_model_file
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.training.distillation.loss import balanced_voxels, distillation_loss
 from TuckerSegLib.training.distillation.settings import RepairSettings

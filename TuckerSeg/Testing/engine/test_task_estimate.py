@@ -11,8 +11,8 @@ from TuckerSegLib.catalog.entries import task as catalog_task
 from TuckerSegLib.cli import main as tuckerseg
 from TuckerSegLib.cli.explore import estimate_table
 from TuckerSegLib.errors import DownloadError
-from TuckerSegLib.jobs import runs as runs_module
-from TuckerSegLib.jobs.runs import Runs
+from TuckerSegLib.jobs import warm_runs as runs_module
+from TuckerSegLib.jobs.warm_runs import Runs
 from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.estimate import Estimate

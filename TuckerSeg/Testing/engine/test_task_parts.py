@@ -18,7 +18,7 @@ from TuckerSegLib.catalog import structures
 from TuckerSegLib.catalog.entries import task as catalog_task
 from TuckerSegLib.errors import Cancelled, DownloadError, ModelFolderError, SpecError
 from TuckerSegLib.hardware import torch_cpu
-from TuckerSegLib.jobs.runs import Runs
+from TuckerSegLib.jobs.warm_runs import Runs
 from TuckerSegLib.models import calibration as calibrating
 from TuckerSegLib.models import task as segmentation_task
 from TuckerSegLib.models.resolved_job import resolve

@@ -11,8 +11,8 @@ from TuckerSegLib import InferenceSpec, Job, image_from_array
 from TuckerSegLib.errors import Cancelled, OutOfMemoryError
 from TuckerSegLib.hardware import torch_cpu
 from TuckerSegLib.jobs import warm_models
-from TuckerSegLib.jobs.runs import Runs
 from TuckerSegLib.jobs.warm_models import MOST_READY, WarmModels
+from TuckerSegLib.jobs.warm_runs import Runs
 from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.monitor import Monitor
 

@@ -186,16 +186,16 @@ OPENING = {"open", "fdopen", "ZipFile"}
 SAVERS = {"np", "numpy", "torch", "nibabel"}  # whose save() writes; that of our own records ends in files
 WHOLE = {"written_whole", "synced_file"}  # what is written to the path or file that they give is safe
 MAY_WRITE = {
-    ("files/sync.py", "path.open"): "the file that is told to the disk",
-    ("files/sync.py", "os.open"): "only to tell the disk",
-    ("files/durable.py", "os.replace"): "the renaming itself",
+    ("files/fsync.py", "path.open"): "the file that is told to the disk",
+    ("files/fsync.py", "os.open"): "only to tell the disk",
+    ("files/atomic_writes.py", "os.replace"): "the renaming itself",
     ("files/moves.py", "os.replace"): "the renaming of several files, synced around it",
     ("files/leftovers.py", "os.open"): "the lock",
     ("files/leftovers.py", "os.rename"): "to itself: asks Windows whether the lock is held",
     ("image/dicom/pixels.py", "path.write_bytes"): "compressed pixels in a temporary folder, while GDCM decodes them",
     ("model_zoo/locks.py", "open"): "the lock of an installation",
     ("model_zoo/installing.py", "os.replace"): "within a temporary folder",
-    ("model_zoo/download/part_file.py", "open"): "a part that is resumed; it keeps its own account of what is safe",
+    ("download/part_file.py", "open"): "a part that is resumed; it keeps its own account of what is safe",
     ("worker/process.py", "os.fdopen"): "standard output",
     ("slicer_bridge/scene/volumes.py", "self._beside.open"): "passes to the worker; the session's end removes it",
     ("slicer_bridge/scene/volumes.py", "self._beside.replace"): "the same",

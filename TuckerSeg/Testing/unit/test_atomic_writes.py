@@ -17,8 +17,8 @@ from TuckerSegLib.cache import Cache
 from TuckerSegLib.errors import OutputError
 from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.export.staging import staged
-from TuckerSegLib.files import durable
-from TuckerSegLib.files.durable import remove_at_once, temporary_folder, written_whole
+from TuckerSegLib.files import atomic_writes
+from TuckerSegLib.files.atomic_writes import remove_at_once, temporary_folder, written_whole
 from TuckerSegLib.files.moves import NEW, move_all
 from TuckerSegLib.hardware.compiled_cache import write_entry
 from TuckerSegLib.text_files import write_text
@@ -157,7 +157,7 @@ def test_content_is_synced_before_the_name_and_the_name_after(writer, tmp_path, 
 @POSIX
 @pytest.mark.parametrize("missing", ["sync_tree", "sync_folder"])
 def test_a_sync_that_is_left_out_is_seen(missing, tmp_path, disk, monkeypatch):
-    monkeypatch.setattr(durable, missing, lambda path: None)
+    monkeypatch.setattr(atomic_writes, missing, lambda path: None)
     write_text(tmp_path / "a.txt", "text")
     assert len(disk.faults()) == 1
 

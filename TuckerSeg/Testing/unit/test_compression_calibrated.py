@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from TuckerSegLib.compression.allocation import RankChoice, allocate, rank_steps, total_cost, total_error
 from TuckerSegLib.compression.calibration import Calibration, LayerMoments, calibrate
 from TuckerSegLib.compression.sampling import neighborhoods, sample_positions
 from TuckerSegLib.compression.tucker.basis import decompose
@@ -17,6 +16,7 @@ from TuckerSegLib.compression.tucker.calibrated_basis import CalibratedBasis
 from TuckerSegLib.compression.tucker.details import TuckerDetails
 from TuckerSegLib.compression.tucker.material import Material
 from TuckerSegLib.compression.tucker.method import Spec, apply, plan
+from TuckerSegLib.compression.tucker.rank_allocation import RankChoice, allocate, rank_steps, total_cost, total_error
 from TuckerSegLib.compression.tucker.whitening import WhitenedLayer
 from TuckerSegLib.errors import ModelFileError, SpecError
 

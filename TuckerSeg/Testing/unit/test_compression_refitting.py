@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from TuckerSegLib.compression.calibration import calibrate
-from TuckerSegLib.compression.distance import distance
 from TuckerSegLib.compression.layers import convolutions
+from TuckerSegLib.compression.logit_distance import distance
 from TuckerSegLib.compression.tucker.calibrated_basis import CalibratedBasis
 from TuckerSegLib.compression.tucker.details import TuckerDetails
 from TuckerSegLib.compression.tucker.layers import build, composed, fill

@@ -9,7 +9,7 @@ import torch
 from TuckerSegLib.compression.tucker.basis import decompose
 from TuckerSegLib.compression.tucker.material import Material
 from TuckerSegLib.compression.tucker.method import Spec, plan
-from TuckerSegLib.compression.tucker.rank_policies import rank_of_energy, rank_of_evbmf
+from TuckerSegLib.compression.tucker.spectrum_ranks import rank_of_energy, rank_of_evbmf
 
 
 @pytest.mark.parametrize(("share", "rank"), [(0.5, 1), (0.64, 1), (0.65, 2), (0.96, 2), (0.99, 3), (1.0, 4)])

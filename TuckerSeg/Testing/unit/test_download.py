@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from TuckerSegLib.download import Patience, WrongChecksum, fetch, part_file
 from TuckerSegLib.errors import Cancelled, DownloadError
-from TuckerSegLib.model_zoo.download import Patience, WrongChecksum, fetch, part_file
 from TuckerSegLib.monitor import Monitor
 
 CONTENT = random.Random(0).randbytes(3_000_000)
@@ -145,7 +145,7 @@ def test_bytes_are_made_safe_on_the_way(server, get, tmp_path, monkeypatch):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from TuckerSegLib.model_zoo.download import fetch, part_file
+from TuckerSegLib.download import fetch, part_file
 from TuckerSegLib.monitor import Monitor
 part_file.SYNC_BYTES = 500_000
 def kill(event):
@@ -210,9 +210,7 @@ def test_a_server_that_is_busy_is_asked_again(server, get):
 
 def test_pauses_double_and_a_server_that_stays_busy_is_left(server, tmp_path, monkeypatch):
     waited = []
-    monkeypatch.setattr(
-        "TuckerSegLib.model_zoo.download.fetching._wait", lambda seconds, cancelled: waited.append(seconds)
-    )
+    monkeypatch.setattr("TuckerSegLib.download.fetching._wait", lambda seconds, cancelled: waited.append(seconds))
     server.statuses = [503] * 9
     with pytest.raises(DownloadError, match=r"127\.0\.0\.1 cannot be reached \(HTTP status 503\)"):
         fetch(server.url + "/model.zip", tmp_path / "model.zip", patience=Patience(5, 1.0, 60.0))
@@ -273,7 +271,7 @@ def small_disk(tmp_path):
 
 
 def test_a_disk_that_fills_up_is_an_error_and_what_came_is_kept(server, small_disk, monkeypatch):
-    monkeypatch.setattr("TuckerSegLib.model_zoo.download.fetching.check_space", lambda folder, needed: None)
+    monkeypatch.setattr("TuckerSegLib.download.fetching.check_space", lambda folder, needed: None)
     with pytest.raises(DownloadError, match="the disk is full. Make room and try again"):
         fetch(server.url + "/model.zip", small_disk / "model.zip", SHA256, patience=QUICK)
     assert (small_disk / "model.zip.part").stat().st_size > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from TuckerSegLib.evaluation.overlap import (
+from TuckerSegLib.evaluation.dice import (
     StructureScore,
     dice_per_label,
     mean_dice,

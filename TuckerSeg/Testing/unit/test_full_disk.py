@@ -15,7 +15,7 @@ import torch
 
 from TuckerSegLib.errors import DiskFullError, TuckerSegError
 from TuckerSegLib.files import full_disk
-from TuckerSegLib.files.durable import temporary_folder, written_whole
+from TuckerSegLib.files.atomic_writes import temporary_folder, written_whole
 from TuckerSegLib.files.full_disk import with_full_disk_named
 
 FULL_DEVICE = Path("/dev/full")
@@ -121,7 +121,7 @@ def test_the_command_line_and_the_worker_tell_of_it(tmp_path, monkeypatch, capsy
 
 
 def test_labels_that_the_worker_cannot_write_and_downloads_are_told(tmp_path, monkeypatch):
-    from TuckerSegLib.model_zoo.download.part_file import PartFile
+    from TuckerSegLib.download.part_file import PartFile
     from TuckerSegLib.worker.handlers import write_box
 
     def short(*_, **__):

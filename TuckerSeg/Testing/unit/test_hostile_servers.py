@@ -14,8 +14,8 @@ import threading
 
 import pytest
 
+from TuckerSegLib.download import Patience, fetch
 from TuckerSegLib.errors import Cancelled, DownloadError
-from TuckerSegLib.model_zoo.download import Patience, fetch
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.printable import one_line
 
@@ -267,7 +267,7 @@ def test_a_server_that_drips_its_head_can_be_cancelled(server, get):
 
 
 def test_a_server_that_says_nothing_is_left(server, get, monkeypatch):
-    monkeypatch.setattr("TuckerSegLib.model_zoo.download.fetching.TIMEOUT_S", 0.02)
+    monkeypatch.setattr("TuckerSegLib.download.fetching.TIMEOUT_S", 0.02)
     release = threading.Event()
     server.answer = lambda start: [b""] if release.wait(10) else []
     try:
@@ -280,9 +280,7 @@ def test_a_server_that_says_nothing_is_left(server, get, monkeypatch):
 @pytest.mark.parametrize("asked", ["\xb2", "99999999999", "9" * 5000, "-1", "soon"])
 def test_no_pause_is_longer_than_patience_lasts(server, get, monkeypatch, asked):
     waited = []
-    monkeypatch.setattr(
-        "TuckerSegLib.model_zoo.download.fetching._wait", lambda seconds, cancelled: waited.append(seconds)
-    )
+    monkeypatch.setattr("TuckerSegLib.download.fetching._wait", lambda seconds, cancelled: waited.append(seconds))
     server.answer = lambda start: [head("503 Busy", Retry_After=asked, Content_Length=0)]
     with pytest.raises(DownloadError, match="HTTP status 503"):
         get()

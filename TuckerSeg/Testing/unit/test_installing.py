@@ -20,11 +20,11 @@ import pytest
 
 from TuckerSegLib import catalog
 from TuckerSegLib.catalog.entries import Part, Task
+from TuckerSegLib.download import Patience
 from TuckerSegLib.errors import Cancelled, DownloadError, ModelFolderError
 from TuckerSegLib.files.leftovers import leftovers
 from TuckerSegLib.model_zoo import find_part, installed, models_folder
 from TuckerSegLib.model_zoo.archives import unpack
-from TuckerSegLib.model_zoo.download import Patience
 from TuckerSegLib.model_zoo.installing import ensure_installed
 from TuckerSegLib.models.loading import load_model
 from TuckerSegLib.monitor import Monitor

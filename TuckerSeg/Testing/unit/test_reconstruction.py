@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from TuckerSegLib import Cache, load_model
-from TuckerSegLib.analysis.layer_errors import RankGrid, layers_of, measure_reconstruction
+from TuckerSegLib.analysis.layer_reconstruction import RankGrid, layers_of, measure_reconstruction
 from TuckerSegLib.compression.calibration import Calibration, calibrate
 from TuckerSegLib.compression.cost import count
 from TuckerSegLib.compression.layers import convolutions

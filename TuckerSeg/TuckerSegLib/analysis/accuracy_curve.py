@@ -17,13 +17,13 @@ from ..cache import Cache
 from ..compression.policies import is_calibrated, policy_spec
 from ..compression.policies import policies as known_policies
 from ..errors import SpecError
-from ..evaluation.overlap import dice_per_label, mean_dice
+from ..evaluation.dice import dice_per_label, mean_dice
 from ..image import Image
 from ..models.calibration import ModelCalibration, calibrate_model
 from ..models.compress import compress
 from ..models.distillation import planned_repair, repair_model
-from ..models.file import cached_model, store_model
 from ..models.model import SegmentationModel
+from ..models.model_file import cached_model, store_model
 from ..models.refit import refit_model
 from ..monitor import Monitor
 from ..records.job import InferenceSpec

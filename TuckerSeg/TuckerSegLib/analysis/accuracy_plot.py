@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..files.durable import written_whole
+from ..files.atomic_writes import written_whole
 from .accuracy_curve import CurvePoint
 
 

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from ..cache import Cache
-from ..compression.allocation import rank_steps
 from ..compression.layers import convolutions
 from ..compression.trace import Call, trace
 from ..compression.tucker import Spec
 from ..compression.tucker.basis import Basis
 from ..compression.tucker.calibrated_basis import CalibratedBasis
 from ..compression.tucker.costs import dense_cost, tucker_cost
+from ..compression.tucker.rank_allocation import rank_steps
 from ..compression.tucker.truncation import calibrated_truncation_errors, truncation_errors
 from ..errors import SpecError
 from ..models.calibration import ModelCalibration

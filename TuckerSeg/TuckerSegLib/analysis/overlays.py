@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..catalog import structures
-from ..files.durable import written_whole
+from ..files.atomic_writes import written_whole
 from ..image import Image, oriented
 
 PLANES = ("axial", "coronal", "sagittal")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import catalog
 from ..errors import OutputError, SpecError
-from ..files.durable import written_whole
+from ..files.atomic_writes import written_whole
 from ..text_files import write_text
 from .standin_weights import standin_network
 

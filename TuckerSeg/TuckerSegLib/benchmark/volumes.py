@@ -9,7 +9,7 @@ import numpy as np
 
 from ..catalog.resources import RESOURCES
 from ..errors import ImageError, SpecError
-from ..files.durable import written_whole
+from ..files.atomic_writes import written_whole
 
 BUILT_IN = RESOURCES / "Data" / "synthetic_torso.nii.gz"
 

@@ -7,7 +7,7 @@ from ..cache import CacheEntry, entry_name
 from ..errors import ModelFileError
 from ..hardware import compiled_cache
 from ..models.description import describe
-from ..models.file import read_model_facts
+from ..models.model_file import read_model_facts
 from ..printable import excerpt
 
 DAMAGED = "damaged, or not what its name says"

@@ -12,7 +12,7 @@ from pathlib import Path
 from .. import catalog, image
 from ..analysis.overlays import draw_overlays
 from ..cache import Cache
-from ..evaluation.overlap import mean_dice
+from ..evaluation.dice import mean_dice
 from ..jobs.run import run_job
 from ..records.job import InferenceSpec, Job, steps_at
 from ..records.serialization import to_json

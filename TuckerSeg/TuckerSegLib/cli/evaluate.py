@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import OutputError
 from ..evaluation.cases import SHOWN_STRUCTURES, Evaluation, EvaluationSpec, evaluate
-from ..evaluation.overlap import StructureMean, StructureScore
+from ..evaluation.dice import StructureMean, StructureScore
 from ..printable import one_line
 from ..records.serialization import to_json
 from ..text_files import as_csv, check_writable, write_text

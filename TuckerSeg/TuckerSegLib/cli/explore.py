@@ -12,7 +12,7 @@ from ..analysis.accuracy_plot import as_text, draw_curve
 from ..cache import Cache
 from ..jobs.comparison import StrengthResult
 from ..jobs.run import read_volume
-from ..jobs.runs import Runs
+from ..jobs.warm_runs import Runs
 from ..models.model import SegmentationModel
 from ..models.resolved_job import resolve
 from ..monitor import Monitor

@@ -8,9 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..analysis.layer_errors import LayerReconstruction, RankGrid, RankPair, layers_of, measure_reconstruction
+from ..analysis.layer_reconstruction import LayerReconstruction, RankGrid, RankPair, layers_of, measure_reconstruction
 from ..cache import Cache
-from ..files.durable import written_whole
+from ..files.atomic_writes import written_whole
 from ..image import Image
 from ..models.calibration import ModelCalibration, calibrate_model, stored_calibration
 from ..models.model import SegmentationModel

@@ -24,7 +24,7 @@ from ..errors import ModelFileError, SpecError
 from ..monitor import Monitor
 from .heads import find_head
 from .layers import convolutions
-from .normalized import NormalizedConvolutions
+from .normalized_convolutions import NormalizedConvolutions
 from .sampling import POSITIONS, neighborhoods, sample_positions
 
 MOST_TAP_CHANNELS = 1728  # input channels x taps up to which taps are told apart: 64 channels of a 3x3x3 kernel

@@ -1,4 +1,4 @@
-"""Network to smaller network: the table of compression methods. Knows nothing of nnU-Net, images or hardware.
+"""The table of compression methods, and what is asked of a method by its name.
 
 A method is one module (a file, or a package whose face gives the names) and one line in ``METHODS``. It has
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import SpecError
-from . import METHODS, method
+from .methods import METHODS, method
 
 
 def policies() -> dict[str, str]:

@@ -8,8 +8,8 @@ import ssl
 import urllib.error
 from collections.abc import Mapping
 
-from ...errors import DownloadError
-from ...printable import excerpt
+from ..errors import DownloadError
+from ..printable import excerpt
 
 PASSING_STATUSES = (408, 425, 429, 500, 502, 503, 504)  # of a server that may do better in a moment
 _SIZE = "([0-9]{1,18})"

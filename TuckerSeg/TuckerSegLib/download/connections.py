@@ -9,8 +9,8 @@ import ssl
 import urllib.parse
 import urllib.request
 
-from ...errors import DownloadError
-from ...printable import excerpt
+from ..errors import DownloadError
+from ..printable import excerpt
 from .pacing import Pace, paced
 
 

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import DownloadError
-from ...files.durable import move_into_place
-from ...monitor import Monitor
+from ..errors import DownloadError
+from ..files.atomic_writes import move_into_place
+from ..monitor import Monitor
 from .answers import length_of, passing_status, pause_asked, range_of, reason_of
 from .connections import check_address, opener_for
 from .pacing import Pace

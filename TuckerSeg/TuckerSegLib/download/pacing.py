@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ...errors import DownloadError
-from ...monitor import Monitor
+from ..errors import DownloadError
+from ..monitor import Monitor
 
 HEAD_BYTES = 1024 * 1024  # of everything before the file itself; servers send less than a hundredth of it
 PATIENT_S = 1.0  # so long, an answer is waited for without asking whether it is still wanted

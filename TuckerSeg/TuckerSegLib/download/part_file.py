@@ -9,10 +9,10 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from ...errors import DownloadError, OutputError
-from ...files.durable import written_whole
-from ...files.full_disk import is_full, room_words
-from ...text_files import read_json
+from ..errors import DownloadError, OutputError
+from ..files.atomic_writes import written_whole
+from ..files.full_disk import is_full, room_words
+from ..text_files import read_json
 
 NOTE_BYTES = 64 * 1024
 SYNC_BYTES = 8 * 1024 * 1024  # after so many, what came is made safe; a loss of power costs no more

@@ -14,8 +14,8 @@ import numpy as np
 
 from ..errors import ImageError, SpecError
 from ..image import Geometry
+from .dice import StructureMean, StructureScore, mean_of, means_over_cases, overlap
 from .label_files import LabelMap, match_values, named_labels, pair_files, read_label_map, unnamed
-from .overlap import StructureMean, StructureScore, mean_of, means_over_cases, overlap
 from .surface_distance import check_tolerance, nsd_per_label
 
 TOLERANCE_MM = 3.0  # the Tucker paper's and TotalSegmentator's, at a spacing of 1.5 mm

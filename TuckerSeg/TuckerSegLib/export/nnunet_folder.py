@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..compression.heads import drop_unused_heads
 from ..errors import SpecError, UnsupportedModelError
-from ..files.durable import written_whole
+from ..files.atomic_writes import written_whole
 from ..files.names import safe_name
 from ..nnunet.compressed_architecture import compressed_architecture
 from ..nnunet.folder import CHECKPOINT_NAMES, find_model_folder

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..compression.layers import replace_modules
 from ..errors import DependencyError, OutputError, SpecError
-from ..files.durable import written_whole
+from ..files.atomic_writes import written_whole
 from .checking import require_agreement, sample_patch
 from .settings import Exported, ExportSettings
 from .sidecar import INPUT_NAME, OUTPUT_NAME, document_of, write_sidecar

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import OutputError
-from ..files.durable import written_whole
+from ..files.atomic_writes import written_whole
 from ..hardware.openvino_convert import to_model
 from .checking import require_agreement, sample_patch
 from .settings import Exported, ExportSettings

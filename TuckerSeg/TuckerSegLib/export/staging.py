@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import OutputError
-from ..files.durable import output_error, temporary_folder
+from ..files.atomic_writes import output_error, temporary_folder
 from ..files.leftovers import sweep
 from ..files.moves import NEW, move_all
 

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import DiskFullError, OutputError, TuckerSegError
+from .fsync import sync_folder, sync_tree
 from .full_disk import FULL, full_disk_words, is_full
 from .leftovers import HeldFolder, holds, mode_by_umask
-from .sync import sync_folder, sync_tree
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .sync import sync_folder, sync_tree, synced_file
+from .fsync import sync_folder, sync_tree, synced_file
 
 NEW = "new"
 _NOTE, _REPLACED = "move.txt", "replaced"

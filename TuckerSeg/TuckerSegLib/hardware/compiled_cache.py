@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OutputError
-from ..files.durable import written_whole
+from ..files.atomic_writes import written_whole
 from ..text_files import parse_json
 
 _FORMAT = 1

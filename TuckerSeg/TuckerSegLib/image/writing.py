@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OutputError
-from ..files.durable import output_error, written_whole
+from ..files.atomic_writes import output_error, written_whole
 from .formats.metaimage import metaimage_header
 from .formats.nifti import nifti_header
 from .formats.nrrd import nrrd_header

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..evaluation.overlap import dice_per_label, mean_dice
+from ..evaluation.dice import dice_per_label, mean_dice
 from ..records.comparison import ComparisonRow, StructureDice
 from ..records.protocol import BoxFile
 from ..segmentation.segment import SegmentationResult

@@ -6,12 +6,12 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from ..download import check_space
 from ..errors import DownloadError, ModelFolderError
-from ..files.sync import synced_file
+from ..files.fsync import synced_file
 from ..monitor import Monitor
 from ..nnunet.archives import check_archive, parts_of
 from ..printable import shown
-from .download import check_space
 
 CHUNK_BYTES = 1 << 20
 

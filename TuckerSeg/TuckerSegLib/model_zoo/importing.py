@@ -11,10 +11,11 @@ import zlib
 from pathlib import Path
 
 from ..catalog.entries import Task, task
+from ..download import check_space
 from ..errors import ModelFolderError, OutputError, SpecError
-from ..files.durable import move_into_place, output_error, remove_at_once, temporary_folder
+from ..files.atomic_writes import move_into_place, output_error, remove_at_once, temporary_folder
+from ..files.fsync import synced_file
 from ..files.names import fault_of_name, same_to_some
-from ..files.sync import synced_file
 from ..monitor import Monitor
 from ..nnunet.archives import check_archive
 from ..nnunet.folder import ModelFolder, find_model_folder
@@ -23,7 +24,6 @@ from ..nnunet.reading import read_plans
 from ..nnunet.weights import network_with_weights
 from ..text_files import write_text
 from .archives import CHUNK_BYTES
-from .download import check_space
 from .places import IMPORTED, NOTE_FILE, ImportedModel, imported_models, models_folder
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ..catalog.entries import Part, Task
+from ..download import Fetched, Patience, WrongChecksum, check_address, fetch, sha256_of
 from ..errors import DownloadError, ModelFolderError, OutputError
-from ..files.durable import output_error, temporary_folder
+from ..files.atomic_writes import output_error, temporary_folder
 from ..files.moves import NEW, move_all
 from ..monitor import Monitor
 from ..nnunet.folder import find_model_folder
 from ..text_files import write_text
 from .archives import unpack
 from .checksums import known_sum, remember_sum
-from .download import Fetched, Patience, WrongChecksum, check_address, fetch, sha256_of
 from .download_progress import DownloadProgress
 from .locks import exclusive
 from .places import NOTE_FILE, find_part, models_folder, refusal

@@ -11,9 +11,9 @@ from ..compression.heads import find_head
 from ..errors import SpecError
 from ..monitor import Monitor
 from ..records.job import DEFAULT_METHOD
-from .file import Read, cached_model, read_model_file, store_model
 from .material import prepare_fold, prepare_folds
 from .model import SegmentationModel, weights_of
+from .model_file import Read, cached_model, read_model_file, store_model
 from .planning import plan_compression, planned_model, require_new_method, with_calibration
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from .calibration import (
     volume_id,
 )
 from .compress import cached_compression, compress
-from .file import read_model_facts
 from .material import prepare_folds
 from .model import SegmentationModel
+from .model_file import read_model_facts
 from .planning import CompressionPlan, plan_compression, require_new_method, with_calibration
 from .refit import refit_model
 from .resolved_job import ResolvedJob

@@ -19,8 +19,8 @@ from ..nnunet.folder import ModelFolder, find_model_folder
 from ..nnunet.plans import ModelPlans
 from ..nnunet.reading import read_plans, with_documents
 from ..nnunet.weights import network_with_weights
-from .file import Read, read_checked_facts, read_model_facts, read_model_file, store_model, stored_model
 from .model import ENGINE_VERSION, SegmentationModel, Weights, weights_of
+from .model_file import Read, read_checked_facts, read_model_facts, read_model_file, store_model, stored_model
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ from ..errors import TuckerSegError
 from ..model_zoo import locate
 from ..nnunet.folder import find_model_folder
 from ..nnunet.plans import modality_of_channel
-from .file import read_model_facts
+from .model_file import read_model_facts
 from .resolved_job import ResolvedJob
 
 CT = ("CT",)

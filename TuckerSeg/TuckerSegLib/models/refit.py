@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from .. import catalog, compression, hardware
 from ..cache import Cache
-from ..compression.distance import distance
+from ..compression.logit_distance import distance
 from ..errors import SpecError
 from ..image import Image, read_image
 from ..monitor import Monitor
 from ..records.compression import CompressionRecipe
 from .calibration import ModelCalibration, calibration_patches, has_built_in_volumes, volume_id
-from .file import cached_model, store_model
 from .model import SegmentationModel, require_pair
+from .model_file import cached_model, store_model
 
 FITTED = 3  # crops per volume
 HELD_BACK = 1  # crops per volume

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..image import Geometry, oriented
 from ..records.quality_report import INFO, WARNING, Finding
-from .orientation import FRONT_BACK
+from .orientation_measures import FRONT_BACK
 
 COARSE_MM = 4.0
 TISSUE_HU = -300

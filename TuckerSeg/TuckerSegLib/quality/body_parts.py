@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ..records.quality_report import BodyPart
-from .layout import BODY_PARTS, Place
+from .body_layout import BODY_PARTS, Place
 from .measuring import MeasuredStructure
 
 FEWEST = 2  # structures that make a part; one alone may be a mistake

@@ -10,9 +10,9 @@ from ..image import Geometry
 from ..records.quality_report import INFO, NOT_CHECKED, WARNING, Finding, QualityReport
 from .body_parts import find_body_parts
 from .completeness import check_border, check_volumes
-from .directions import FRONT_BACK, ORIENTATION, check_directions
 from .image_check import ImageCheck
 from .measuring import MeasuredStructure, known_places, measure_structures
+from .orientation_findings import FRONT_BACK, ORIENTATION, check_directions
 from .spine import check_scale, check_vertebrae
 
 
@@ -24,7 +24,7 @@ def check_labels(
     image: ImageCheck | None = None,
     reported: Collection[str] | None = None,
 ) -> QualityReport:
-    """Check the structures whose usual place in the body is known (see ``quality.layout``).
+    """Check the structures whose usual place in the body is known (see ``quality.body_layout``).
 
     Args:
         labels: (Z, Y, X), whole numbers.

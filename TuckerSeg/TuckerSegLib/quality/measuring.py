@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..image import Box, Geometry, oriented
-from .layout import Place, place_of
+from .body_layout import Place, place_of
 
 COARSE_MM = 2.5
 MOST_VOXELS = 2_500_000  # of the coarse view

@@ -9,7 +9,16 @@ from ..records.quality_report import INFO, WARNING, Finding
 from .body import check_bones
 from .completeness import listed
 from .measuring import MeasuredStructure
-from .orientation import AXES, FITS, FRONT_BACK, HEAD_FEET, LEFT_RIGHT, Agreement, agreement_along, agreement_of_sides
+from .orientation_measures import (
+    AXES,
+    FITS,
+    FRONT_BACK,
+    HEAD_FEET,
+    LEFT_RIGHT,
+    Agreement,
+    agreement_along,
+    agreement_of_sides,
+)
 
 CAUSES = {
     (LEFT_RIGHT,): "the image is mirrored, or the patient's organs are (situs inversus, 1 person in 10 000)",

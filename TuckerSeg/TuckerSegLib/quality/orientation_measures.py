@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .layout import mirror_image
+from .body_layout import mirror_image
 from .measuring import MeasuredStructure
 
 LEFT_RIGHT, FRONT_BACK, HEAD_FEET = AXES = ("left-right", "front-back", "head-feet")

@@ -14,8 +14,8 @@ import numpy as np
 
 from ..catalog.structures import title_of
 from ..records.quality_report import WARNING, Finding
+from .body_layout import VERTEBRAE, mirror_image, places
 from .completeness import listed
-from .layout import VERTEBRAE, mirror_image, places
 from .measuring import MeasuredStructure
 
 FEWEST = 3

@@ -11,9 +11,9 @@ import numpy as np
 from .. import hardware, image
 from ..cache import Cache
 from ..errors import ImageError
-from ..files.durable import written_whole
+from ..files.atomic_writes import written_whole
 from ..jobs.comparison import StrengthResult
-from ..jobs.runs import Runs
+from ..jobs.warm_runs import Runs
 from ..model_zoo.importing import import_model
 from ..models.modality import modalities_of
 from ..models.resolved_job import ResolvedJob, resolve

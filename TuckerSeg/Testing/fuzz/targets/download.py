@@ -102,7 +102,7 @@ def cases(samples: Samples) -> st.SearchStrategy:
 def check(case: tuple, samples: Samples, folder: Path) -> Any:
     from unittest import mock
 
-    from TuckerSegLib.model_zoo.download import Patience, fetch, fetching
+    from TuckerSegLib.download import Patience, fetch, fetching
 
     replies, known = case
     target = folder / "downloads" / "file.zip"

@@ -79,7 +79,7 @@ def _check_sources(content: bytes, folder: Path) -> Any:
 
 
 def _check_part(content: bytes, folder: Path) -> Any:
-    from TuckerSegLib.model_zoo.download.part_file import PartFile
+    from TuckerSegLib.download.part_file import PartFile
 
     target = folder / "a.zip"
     (folder / "a.zip.part").write_bytes(bytes(20))

@@ -39,7 +39,7 @@ def check(case: tuple, samples: Samples, folder: Path) -> Any:
 
 @cache
 def _made(path: Path) -> tuple[dict[str, Any], Any]:
-    from TuckerSegLib.models.file import read_model_facts
+    from TuckerSegLib.models.model_file import read_model_facts
     from TuckerSegLib.records.serialization import to_json
 
     model = read_model_facts(path)

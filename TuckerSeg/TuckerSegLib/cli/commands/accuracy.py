@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ...analysis.layer_errors import RankGrid
+from ...analysis.layer_reconstruction import RankGrid
 from ...image import read_image
 from ...training.distillation.settings import RepairSettings
 from .. import explore as exploring

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 
-from ...files.durable import temporary_folder
+from ...files.atomic_writes import temporary_folder
 from ...image import read_image
 from ...models.distillation import repair_model
 from ...models.finetuning import TrainingPlace, calibration_case, finetune_model

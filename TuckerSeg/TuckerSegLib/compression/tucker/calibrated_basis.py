@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from ...errors import SpecError
 from ...monitor import Monitor
-from ..allocation import rank_steps
 from ..calibration import Calibration
 from ..layers import convolutions
 from .basis import RankEvidence
+from .rank_allocation import rank_steps
 from .whitening import SWEEPS, WhitenedLayer
 
 

@@ -3,7 +3,7 @@
 Kim et al., ICLR 2016 (arXiv:1511.06530); rank policy and counts of the Tucker paper on nnU-Net (arXiv:2404.09683)
 as a named constructor. ``plan`` decides and touches nothing, ``prepare`` (in material.py) does the slow part once,
 ``apply`` cuts it to the planned ranks. With a calibration the factors minimize the error of the logits instead of
-that of the weights (whitening.py), and the ranks are spread over the layers by it (allocation.py).
+that of the weights (whitening.py), and the ranks are spread over the layers by it (rank_allocation.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from torch import nn
 from ...errors import SpecError
 from ...printable import shown
 from ...records.compression import Cost, LayerChange
-from ..allocation import RankChoice, allocate, rank_steps, total_cost, total_error
 from ..layers import convolutions, replace_modules
 from ..trace import Trace, trace
 from .basis import Basis, RankEvidence, decompose
@@ -29,8 +28,9 @@ from .costs import dense_cost, tucker_cost
 from .details import TuckerDetails
 from .layers import build, fill
 from .material import Material
-from .rank_policies import rank_of_energy, rank_of_evbmf
+from .rank_allocation import RankChoice, allocate, rank_steps, total_cost, total_error
 from .spec import Spec
+from .spectrum_ranks import rank_of_energy, rank_of_evbmf
 
 __all__ = ["Basis", "CalibratedBasis", "Material", "Spec", "apply", "decompose", "plan"]
 

@@ -20,7 +20,7 @@ from ...monitor import Monitor
 from ...records.compression import LayerChange
 from ..calibration import Calibration, LayerMoments, tells_taps_apart
 from ..layers import convolutions
-from ..normalized import NormalizedConvolutions
+from ..normalized_convolutions import NormalizedConvolutions
 from ..sampling import POSITIONS, neighborhoods, sample_positions
 from .details import TuckerDetails
 from .layers import composed, fill, outer_layers

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import ImageError
-from ...files.durable import temporary_folder
+from ...files.atomic_writes import temporary_folder
 from ...printable import excerpt
 from ..sizes import check_memory
 from . import tags

@@ -9,7 +9,7 @@ from pathlib import Path
 import slicer
 
 from ...errors import OutputError
-from ...files.durable import output_error
+from ...files.atomic_writes import output_error
 from ...files.leftovers import HeldFolder
 
 _held: dict[Path, HeldFolder] = {}

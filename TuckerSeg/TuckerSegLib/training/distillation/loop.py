@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ModelFileError, SpecError
-from ...evaluation.overlap import mean_dice
+from ...evaluation.dice import mean_dice
 from ...linear_head import Head
 from ...monitor import Monitor
 from ...records.serialization import from_json, to_json

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DatasetError, OutputError
-from ...files.durable import written_whole
+from ...files.atomic_writes import written_whole
 from ...image import read_image
 from ...monitor import Monitor
 from ...nnunet.plans import ModelPlans
