@@ -17,7 +17,9 @@ from TuckerSegLib.jobs.run import read_volume, run_job
 from TuckerSegLib.models.loading import load_model
 from TuckerSegLib.models.modality import modalities_of
 from TuckerSegLib.models.resolved_job import resolve
+from TuckerSegLib.models.task import single_task
 from TuckerSegLib.records.job import InferenceSpec, Job
+from TuckerSegLib.segmentation.segment import segment
 
 OTHER = {"SeriesInstanceUID": "9.9.9", "SeriesNumber": 7, "SeriesDescription": "AC\x1b[2J"}
 
@@ -72,6 +74,14 @@ def test_the_series_follows_the_model(study, make_model_folder):
     )
     assert read_volume(resolve(ct)).geometry.shape[0] == 8 and read_volume(resolve(pet)).geometry.shape[0] == 20
     assert read_volume(resolve(Job((str(study),)))).geometry.shape[0] == 8
+
+
+def test_a_path_that_is_given_to_segment_is_read_for_its_model(study, make_model_folder):
+    for name, slices in (("CT", 8), ("PET", 20)):
+        model = load_model(model_of(make_model_folder(f"Dataset001_{name}"), name), cache=Cache())
+        for segmentable in (model, single_task(model)):
+            result = segment(str(study), segmentable, InferenceSpec(device="torch:cpu"))
+            assert result.labels.shape[0] == slices
 
 
 def test_the_modality_of_a_model_is_read_from_every_kind_of_it(make_model_folder, tmp_path):

@@ -151,6 +151,19 @@ def test_jpeg_2000_slices_are_read_as_simpleitk_reads_them(tmp_path):
     assert image.array.dtype == np.int16
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_a_slice_without_the_scaling_that_others_have_is_refused(tmp_path, several):
+    if several:
+        dataset = multi_frame(stored_values(), places(), slopes=[1] * 8)
+        del dataset.PerFrameFunctionalGroupsSequence[3].PixelValueTransformationSequence
+        save(dataset, tmp_path / "e.dcm")
+    else:
+        save_series(tmp_path, stored_values(), places())
+        save(single(stored_values()[3], places()[3], RescaleSlope=None, RescaleIntercept=None), tmp_path / "7_3.dcm")
+    with pytest.raises(ImageError, match="some slices of series 'chest' have RescaleSlope .* has none"):
+        read_image(tmp_path)
+
+
 def test_values_that_go_through_a_table_are_refused(tmp_path):
     dataset = single(stored_values()[0], places()[0])
     table = pydicom.Dataset()

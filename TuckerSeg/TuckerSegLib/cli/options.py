@@ -11,7 +11,9 @@ from ..compression import spec_of_options
 from ..errors import ImageError, SpecError
 from ..image import Image, read_image
 from ..models.loading import load_model
+from ..models.modality import modalities_of
 from ..models.model import SegmentationModel
+from ..models.resolved_job import resolve
 from ..records.job import DEFAULT_METHOD, InferenceSpec, Job, Step
 from ..records.serialization import to_json
 from ..training.device import training_device, training_precision
@@ -67,7 +69,11 @@ def model_of(options: argparse.Namespace) -> SegmentationModel:
 
 def volume_of(options: argparse.Namespace) -> Callable[[], Image] | None:
     """Reads the volume to calibrate on when it is asked for; None where ``--ct`` names none."""
-    return (lambda: read_image(options.ct)) if options.ct else None
+
+    def read() -> Image:
+        return read_image(options.ct, modality=modalities_of(resolve(Job((), model=options.model))))
+
+    return read if options.ct else None
 
 
 def inference_of(options: argparse.Namespace) -> InferenceSpec:

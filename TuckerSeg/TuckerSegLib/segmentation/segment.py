@@ -134,7 +134,7 @@ def segment(
     crop = crop or Crop(None)
     if not isinstance(volume_image, (image.Image, Lent)):
         with monitor.stage("read"):
-            volume_image = image.read_image(volume_image)
+            volume_image = image.read_image(volume_image, modality=_modalities(model))
     if not isinstance(volume_image, Lent):
         volume_image = Lent.holding(volume_image)
     network_image = volume_image
@@ -143,6 +143,15 @@ def segment(
     with contextlib.closing(_prepared_task(model, inference, cache, monitor, network_image)) as task:
         settings = inference.with_step(task.step_fraction)
         return _SegmentationRun(task, settings, monitor, crop).over(volume_image, network_image)
+
+
+def _modalities(model: Segmentable) -> tuple[str, ...]:
+    """What images a model takes; of networks that are prepared one after the other, CT."""
+    if isinstance(model, SegmentationTask):
+        return model.parts[0].facts().plans.modalities
+    if isinstance(model, PreparedModel):
+        model = model.model
+    return model.plans.modalities if isinstance(model, SegmentationModel) else ("CT",)
 
 
 def _prepared_task(

@@ -15,16 +15,17 @@ from ..options import cases_of, inference_of, model_of, repair_precision, streng
 
 def explore(options: argparse.Namespace) -> None:
     """``tuckerseg explore CT... --factors 0.7,0.5 --policies paper,auto --out DIR``."""
-    volumes = [read_image(path) for path in options.ct]
-    references = [read_image(path) for path in options.reference]
+    model = model_of(options)
+    volumes = [read_image(path, modality=model.plans.modalities) for path in options.ct]
+    references = [read_image(path, missing_value=0.0) for path in options.reference]
     cases = cases_of(volumes, references)
     exploring.explore(
-        model_of(options),
+        model,
         cases,
         strengths_of(options.factors),
         [name.strip() for name in options.policies.split(",")],
         inference_of(options),
-        read_image(options.calibrate_on) if options.calibrate_on else None,
+        read_image(options.calibrate_on, modality=model.plans.modalities) if options.calibrate_on else None,
         RepairSettings(options.repair_steps, precision=repair_precision()),
         Path(options.out),
         options.monitor,
@@ -33,10 +34,11 @@ def explore(options: argparse.Namespace) -> None:
 
 def reconstruct(options: argparse.Namespace) -> None:
     """``tuckerseg reconstruct --model M --ct CT --layer PATTERN --multiple 8 --out DIR``."""
+    model = model_of(options)
     reconstructing.reconstruct(
-        model_of(options),
+        model,
         RankGrid(options.multiple, tuple(options.layer)),
-        read_image(options.ct) if options.ct else None,
+        read_image(options.ct, modality=model.plans.modalities) if options.ct else None,
         Path(options.out),
         options.monitor,
     )

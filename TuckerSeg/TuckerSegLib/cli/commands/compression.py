@@ -101,7 +101,7 @@ def calibrate(options: argparse.Namespace) -> None:
 def _calibrate(model: SegmentationModel, options: argparse.Namespace, cache: Cache) -> None:
     calibration = None if options.anew else stored_calibration(model, cache)
     for path in options.ct:
-        volume = read_image(path)
+        volume = read_image(path, modality=model.plans.modalities)
         if calibration is not None and volume_id(volume) in calibration.volume_ids:
             say(f"{path}: is part of the calibration already")
             continue

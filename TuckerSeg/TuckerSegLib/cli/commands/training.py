@@ -23,7 +23,8 @@ def repair(options: argparse.Namespace) -> None:
     output = model_output(options.output)
     precision = repair_precision(options.precision, options.device)
     settings = RepairSettings(options.steps, options.learning_rate, seed=options.seed, precision=precision)
-    original, volumes = model_of(options), [read_image(path) for path in options.ct]
+    original = model_of(options)
+    volumes = [read_image(path, modality=original.plans.modalities) for path in options.ct]
     smaller = compressed(options, original, lambda: volumes[0])
     with contextlib.closing(TerminalReporter()) as reporter:
         repaired, records = repair_model(
@@ -58,7 +59,7 @@ def finetune(options: argparse.Namespace) -> None:
     model = model_of(options)
     dataset = read_raw_dataset(options.dataset, model.plans)
     example = calibration_case(dataset, settings)
-    model = compressed(options, model, lambda: read_image(example.images))
+    model = compressed(options, model, lambda: read_image(example.images, modality=model.plans.modalities))
     # Beside the result, because the prepared cases are larger than some systems' temporary folder.
     with temporary_folder(output.parent) as store, contextlib.closing(TerminalReporter()) as reporter:
         place = TrainingPlace(options.device, options.threads, store, output if options.resume else None)

@@ -31,6 +31,7 @@ class Place:
         directions: (2, 3), of the rows (along which x grows) and of the columns, LPS.
         position: (3,), of the first pixel's center, LPS mm.
         spacing: Distance of the rows, and of the columns, mm: y first, as in DICOM.
+        is_scaled: Whether slope or intercept are told.
     """
 
     directions: np.ndarray
@@ -38,6 +39,7 @@ class Place:
     spacing: tuple[float, float]
     slope: float
     intercept: float
+    is_scaled: bool
 
 
 def place_of(text: Lookup) -> Place:
@@ -55,7 +57,9 @@ def place_of(text: Lookup) -> Place:
     spacing = _numbers(text, tags.PIXEL_SPACING, 2)
     if min(spacing) <= 0:
         raise wrong(text, tags.PIXEL_SPACING, "2 positive numbers")
-    return Place(directions, position, spacing, _scale(text, tags.SLOPE, 1.0), _scale(text, tags.INTERCEPT, 0.0))
+    is_scaled = bool(text(tags.SLOPE) or text(tags.INTERCEPT))
+    slope, intercept = _scale(text, tags.SLOPE, 1.0), _scale(text, tags.INTERCEPT, 0.0)
+    return Place(directions, position, spacing, slope, intercept, is_scaled)
 
 
 def frame_fields(dataset: Dataset, frame: int) -> Lookup:

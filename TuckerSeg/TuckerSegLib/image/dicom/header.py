@@ -148,12 +148,17 @@ def _file_of(source: Source, dataset: Dataset) -> DicomFile:
         source=source,
         dataset=dataset,
         uid=dataset.text(tags.SERIES_UID),
-        number=dataset.text(tags.SERIES_NUMBER),
+        number=_plain_number(dataset.text(tags.SERIES_NUMBER)),
         description=excerpt(_named(dataset, tags.DESCRIPTION), LONGEST_NAME),
         modality=excerpt(dataset.text(tags.MODALITY), LONGEST_NAME),
         kernel=excerpt(shared(tags.KERNEL).replace("\\", " "), LONGEST_NAME),
         image_type=tuple((shared(tags.FRAME_TYPE) or dataset.text(tags.IMAGE_TYPE)).split("\\")),
     )
+
+
+def _plain_number(text: str) -> str:
+    number = whole_number(text)
+    return text if number is None else str(number)
 
 
 def _named(dataset: Dataset, tag: Tag) -> str:

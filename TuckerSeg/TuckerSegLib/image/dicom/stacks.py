@@ -110,7 +110,8 @@ def check_stack(source: str, name: str, stack: Stack) -> None:
     """Refuse slices that make no volume.
 
     Raises:
-        ImageError: Their pixels have several sizes, several lie at one position, or some are missing.
+        ImageError: Their pixels have several sizes, only some tell how values are scaled, several lie at one position,
+            or some are missing.
     """
     head = stack.slices[0]
     spacing = np.array(head.place.spacing)
@@ -120,6 +121,12 @@ def check_stack(source: str, name: str, stack: Stack) -> None:
                 f"{source}: PixelSpacing changes within series {name}: {_listed(head)} mm in "
                 f"{_place(head)}, {_listed(other)} mm in {_place(other)}. Give a folder with one volume."
             )
+    plain = next((each for each in stack.slices if not each.place.is_scaled), None)
+    if plain is not None and any((each.place.slope, each.place.intercept) != (1, 0) for each in stack.slices):
+        raise ImageError(
+            f"{source}: some slices of series {name} have RescaleSlope (0028,1053) and RescaleIntercept (0028,1052), "
+            f"and {_place(plain)} has none: their values cannot be compared. Export the series again."
+        )
     count = int(doubled(stack).sum())
     if count or stack.gaps.max() <= 0:
         raise ImageError(
