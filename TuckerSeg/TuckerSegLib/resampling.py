@@ -5,7 +5,9 @@ defines it. The matrices come from ``scipy.ndimage.zoom`` itself, applied to the
 models, files or units.
 
 Source: nnunetv2 2.x ``default_resampling.py`` with ``skimage.transform.resize`` (convention ``nnunet``: pixel areas
-are aligned, edges repeated, result clipped to the range of the input); TotalSegmentator 2.x ``resampling.py`` with
+are aligned, edges repeated, result clipped to the range of the input) and ``resample_torch.py`` with
+``torch.nn.functional.interpolate`` (convention ``torch``: as ``nnunet``, of orders 0 and 1, but for the nearest voxel
+where two are as near); TotalSegmentator 2.x ``resampling.py`` with
 ``scipy.ndimage.zoom``, mode ``nearest`` (convention ``aligned``: the centers of the first and last voxels are aligned,
 no clipping).
 """
@@ -22,9 +24,10 @@ import torch
 
 from .errors import SpecError
 
-CONVENTIONS = ("nnunet", "aligned")
+CONVENTIONS = ("nnunet", "torch", "aligned")
 MOST_VOXELS = 2**32  # 16 GiB in float32; a man of 2 m, at 0.4 mm, has 2 * 10**9 with the air around him
 ANISOTROPY_THRESHOLD = 3.0  # as nnU-Net's ANISO_THRESHOLD
+EXACT = "nearest-exact"  # torch's name for the nearest voxel by the pixels' centers
 _SLAB_VOXELS, _BAND_ROWS = 1 << 21, 32  # slabs of 16 MB: fast, and small beside the volume
 
 
@@ -34,9 +37,9 @@ class ResamplingSpec:
 
     Attributes:
         order: Spline order, 0 to 5.
-        convention: ``nnunet`` or ``aligned``.
+        convention: ``nnunet``, ``torch`` or ``aligned``.
         separate_axis: Axis (0, 1, 2 of Z, Y, X) that is resampled on its own with ``separate_order`` after
-            the two others, see :func:`separate_axis`; None resamples all three alike. Only for ``nnunet``.
+            the two others, see :func:`separate_axis`; None resamples all three alike. Not for ``aligned``.
         separate_order: Spline order along ``separate_axis``; nnU-Net's ``order_z``.
         whole_numbers: Cut interpolated values to whole numbers, towards zero.
 
@@ -57,8 +60,10 @@ class ResamplingSpec:
             raise SpecError(f"Resampling orders are {self.order} and {self.separate_order}; splines have 0 to 5.")
         if self.separate_axis not in (None, 0, 1, 2):
             raise SpecError(f"separate_axis is {self.separate_axis}; choose 0, 1, 2 (Z, Y, X) or None.")
-        if self.separate_axis is not None and self.convention != "nnunet":
-            raise SpecError("Only the convention 'nnunet' resamples one axis separately; set separate_axis to None.")
+        if self.separate_axis is not None and self.convention == "aligned":
+            raise SpecError("The convention 'aligned' resamples no axis separately; set separate_axis to None.")
+        if self.convention == "torch" and not {self.order, self.separate_order} <= {0, 1}:
+            raise SpecError(f"Torch resamples by orders 0 and 1; found {self.order} and {self.separate_order}.")
 
 
 def output_shape(
@@ -66,7 +71,7 @@ def output_shape(
 ) -> tuple[int, ...]:
     """Shape after resampling from ``spacing`` to ``new_spacing`` (mm, same axis order as ``shape``).
 
-    Both conventions round half to even; no axis becomes empty.
+    All conventions round half to even; no axis becomes empty.
 
     Raises:
         SpecError: An unknown convention, a spacing that is not positive, or more voxels than any volume has.
@@ -146,7 +151,7 @@ def linear_taps(
     Args:
         size_in, size_out: Voxels of the axis before and after resampling.
         order: 0 or 1.
-        convention: ``nnunet`` or ``aligned``.
+        convention: ``nnunet``, ``torch`` or ``aligned``.
 
     Returns:
         index0, index1 (int64) and fraction (float32), one entry per output position:
@@ -169,8 +174,11 @@ def _zoomed_identity(size_in: int, size_out: int, order: int, convention: str) -
 
     if size_in == size_out:
         return np.eye(size_in)
+    if convention == "torch" and order == 0:
+        nearest = torch.nn.functional.interpolate(torch.arange(size_in).float()[None, None], size_out, mode=EXACT)
+        return np.eye(size_in)[nearest[0, 0].long().numpy()]
     factors = (size_out / size_in, 1)
-    return zoom(np.eye(size_in), factors, order=order, mode="nearest", grid_mode=convention == "nnunet")
+    return zoom(np.eye(size_in), factors, order=order, mode="nearest", grid_mode=convention != "aligned")
 
 
 @lru_cache(maxsize=64)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class NormalizedConvolutions:
     """Finds, while a network runs, the convolutions whose output is the input of an instance normalization.
 
-    Such a normalization takes away what is constant in a channel.
+    Such a normalization takes away what is constant in a channel, unless it has stored statistics of its own.
 
     Args:
         network: That holds the convolutions; gets hooks until :meth:`close`.
@@ -25,7 +25,7 @@ class NormalizedConvolutions:
         self._last_output: tuple[str, Tensor] | None = None
         self._handles = [conv.register_forward_hook(self._forward_hook(path)) for path, conv in convs.items()]
         for module in network.modules():
-            if isinstance(module, nn.modules.instancenorm._InstanceNorm):
+            if isinstance(module, nn.modules.instancenorm._InstanceNorm) and module.running_mean is None:
                 self._handles.append(module.register_forward_pre_hook(self._compare_input))
 
     def close(self) -> None:

@@ -84,8 +84,11 @@ class _Recorder(TorchFunctionMode):
             F.conv_transpose3d: self._transposed_convolution,
             torch.conv_transpose3d: self._transposed_convolution,
             F.instance_norm: self._instance_norm,
+            F.batch_norm: self._batch_norm,
             F.leaky_relu: self._leaky_relu,
             F.relu: self._relu,
+            F.dropout: self._dropout,
+            F.dropout3d: self._dropout,
             F.avg_pool3d: self._average_pool,
             torch.cat: self._concatenation,
             Tensor.add: self._add,
@@ -101,9 +104,13 @@ class _Recorder(TorchFunctionMode):
         recorded = self._table.get(function)
         if recorded is not None:
             return recorded(*args, **kwargs)
-        with torch._C.DisableTorchFunction():
-            result = function(*args, **kwargs)
-        if isinstance(result, Tensor) and any(id(a) in self._values for a in args) and id(result) not in self._values:
+        try:
+            with torch._C.DisableTorchFunction():
+                result = function(*args, **kwargs)
+        except RuntimeError as error:  # weights have values, and the patch has none
+            raise UnknownOperation(getattr(function, "__name__", str(function))) from error
+        # What gives the recorded tensor back, or nothing at all, has changed it in place
+        if (isinstance(result, Tensor) or result is None) and any(id(a) in self._values for a in args):
             raise UnknownOperation(getattr(function, "__name__", str(function)))
         return result
 
@@ -199,7 +206,8 @@ class _Recorder(TorchFunctionMode):
         momentum=0.1,
         eps=1e-5,
     ):
-        _require(use_input_stats, "instance normalization with stored statistics")
+        if not use_input_stats:
+            return self._batch_norm(x, running_mean, running_var, weight, bias, eps=eps)
         node = self.node(self.value(x))
         if self._exact_statistics:
             node = instance_norm(self.ops, node, x.shape[2:], eps)
@@ -208,6 +216,18 @@ class _Recorder(TorchFunctionMode):
         if weight is not None:
             node = self.ops.multiply(node, self._constant(weight.detach().reshape(1, -1, 1, 1, 1)))
         return self._like(x, self._with_bias(node, bias))
+
+    def _batch_norm(self, x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+        """With stored statistics it is one factor and one addend per channel; OpenVINO folds them into convolutions."""
+        if training or running_mean is None:
+            _require(x.shape[0] == 1, "batch normalization by the statistics of several patches")
+            return self._instance_norm(x, weight=weight, bias=bias, eps=eps)  # of one patch it is the same
+        factor = (running_var.detach().double() + eps).rsqrt()
+        factor = factor if weight is None else factor * weight.detach()
+        addend = -running_mean.detach().double() * factor
+        addend = addend if bias is None else addend + bias.detach()
+        scaled = self.ops.multiply(self.node(self.value(x)), self._constant(factor.float().reshape(1, -1, 1, 1, 1)))
+        return self._like(x, self._with_bias(scaled, addend.float()))
 
     def _like(self, x: Tensor, node: Any, inplace: bool = False) -> Tensor:
         return self.bind(x if inplace else torch.empty_like(x), _Value(node, channels=x.shape[1]))
@@ -218,6 +238,10 @@ class _Recorder(TorchFunctionMode):
 
     def _relu(self, x, inplace=False):
         return self._like(x, self.ops.relu(self.node(self.value(x))), inplace)
+
+    def _dropout(self, x, p=0.5, training=True, inplace=False):
+        _require(not training, "dropout of a training")
+        return x
 
     def _average_pool(
         self, x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None

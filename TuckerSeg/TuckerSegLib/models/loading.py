@@ -17,7 +17,7 @@ from ..model_zoo import locate
 from ..nnunet.compressed_architecture import original_architecture
 from ..nnunet.folder import ModelFolder, find_model_folder
 from ..nnunet.plans import ModelPlans
-from ..nnunet.reading import read_plans, with_documents
+from ..nnunet.reading import read_plans, trained_by, with_documents
 from ..nnunet.weights import network_with_weights
 from .model import ENGINE_VERSION, SegmentationModel, Weights, weights_of
 from .model_file import Read, read_checked_facts, read_model_facts, read_model_file, store_model, stored_model
@@ -119,7 +119,7 @@ def _convert(folder: ModelFolder, sha256: str) -> SegmentationModel:
     weights: dict[str, torch.Tensor] = {}
     for fold, checkpoint in checkpoints.items():
         where = f"{folder.container}: fold_{fold}"
-        network = network_with_weights(built, checkpoint.pop("network_weights"), where)
+        network = network_with_weights(built, checkpoint.pop("network_weights"), where, trained_by(checkpoint))
         try:
             drop_unused_heads(network, plans.patch_shape, plans.input_channels)
             weights |= weights_of(network, fold)

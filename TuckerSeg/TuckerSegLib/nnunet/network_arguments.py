@@ -64,6 +64,7 @@ _DROPOUT = {"p": _fraction, "inplace": flag}
 OPERATION_ARGUMENTS: dict[str, Mapping[str, Check]] = {
     "InstanceNorm3d": _NORM,
     "BatchNorm3d": _NORM,
+    "SyncBatchNorm": _NORM,
     "Dropout3d": _DROPOUT,
     "Dropout": _DROPOUT,
     "CELU": {"alpha": _parameter, **_IN_PLACE},

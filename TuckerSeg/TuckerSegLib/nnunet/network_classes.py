@@ -42,7 +42,7 @@ NETWORKS = {
 _HOMES = (f"{_ARCHITECTURES}.unet", f"{_ARCHITECTURES}.residual_unet")
 OPERATIONS = {
     "conv_op": _of_torch("conv", "Conv3d"),
-    "norm_op": _of_torch("instancenorm", "InstanceNorm3d") | _of_torch("batchnorm", "BatchNorm3d"),
+    "norm_op": _of_torch("instancenorm", "InstanceNorm3d") | _of_torch("batchnorm", "BatchNorm3d", "SyncBatchNorm"),
     "dropout_op": _of_torch("dropout", "Dropout3d", "Dropout"),
     "nonlin": _of_torch("activation", *_ACTIVATIONS),
     "block": {f"{_RESIDUAL}.{name}": (_RESIDUAL, name) for name in ("BasicBlockD", "BottleneckD")},

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from .. import catalog
 from ..errors import UnsupportedModelError
 from ..printable import shown
+from ..records.serialization import unsaid
 from .fields import flag, number, numbers, part_of_path, sequence, text, whole_number, whole_numbers, wrong
 from .network_arguments import check_architecture
 
@@ -86,13 +87,17 @@ class Architecture:
 @dataclass(frozen=True)
 class ResamplingPlan:
     """nnU-Net's ``resampling_fn_*_kwargs``: spline order in the plane, order along a separate axis, and
-    whether that axis is separate (None: decided from the spacings)."""
+    whether that axis is separate (None: decided from the spacings). ``by_torch``: as nnU-Net's ``resample_torch_*``."""
 
     order: int
     order_z: int
     force_separate_z: bool | None
+    by_torch: bool = unsaid(False)
 
     def __post_init__(self) -> None:
+        flag(self.by_torch, "plans.json: resampling by_torch")
+        if self.by_torch and {self.order, self.order_z} - {0, 1}:
+            raise wrong("plans.json: resampling orders by torch", "0 or 1", (self.order, self.order_z))
         for name in ("order", "order_z"):
             whole_number(getattr(self, name), f"plans.json: resampling {name}", 0, HIGHEST_SPLINE_ORDER)
         if self.force_separate_z is not None:

@@ -16,7 +16,6 @@ from typing import Any
 from ..errors import ModelFolderError, UnsupportedModelError
 from ..printable import shown
 from .fields import (
-    flag,
     mapping,
     number,
     numbers,
@@ -30,7 +29,8 @@ from .fields import (
 )
 from .labels import read_labels
 from .network_arguments import MOST_CHANNELS, MOST_STAGES
-from .plans import HIGHEST_SPLINE_ORDER, STATISTICS, Architecture, ChannelNormalization, ModelPlans, ResamplingPlan
+from .plans import STATISTICS, Architecture, ChannelNormalization, ModelPlans
+from .resampling_plan import RESAMPLING_FUNCTIONS, read_resampling
 
 # Readers of nnunetv2.imageio for 3D images, and the orientation to which they turn them; None: taken as stored.
 READERS = {
@@ -42,12 +42,18 @@ READERS = {
 }
 PREPROCESSORS = ("DefaultPreprocessor",)
 LABEL_MANAGERS = ("LabelManager",)
-RESAMPLING_FUNCTION = "resample_data_or_seg_to_shape"
-ANISOTROPY_THRESHOLD = 3  # nnU-Net's, from which an axis is resampled by itself
 OLD_NETWORKS = ("PlainConvUNet", "ResidualEncoderUNet")
 CASE_LISTS = ("dataset", "training", "test")  # of dataset.json: files of patients, which no prediction needs
 MOST_PARENTS = 20
 USUAL_CONFIGURATION = "3d_fullres"
+USUAL_TRAINER = "nnUNetTrainer"
+# The one trainer of nnU-Net's own that builds another network than plans.json says, and what it changes there
+TRAINERS_NETWORKS = {
+    "nnUNetTrainerBN": {
+        "norm_op": "torch.nn.modules.batchnorm.BatchNorm3d",
+        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+    }
+}
 
 
 def read_plans(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[str, Any], where: str) -> ModelPlans:
@@ -64,7 +70,18 @@ def read_plans(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[
     try:
         return _facts(plans, dataset, checkpoint)
     except (ModelFolderError, UnsupportedModelError) as error:
-        raise type(error)(f"{where}: {error}") from error
+        raise type(error)(f"{where}: {error}{trained_by(checkpoint)}") from error
+
+
+def trained_by(checkpoint: dict[str, Any]) -> str:
+    """A sentence for errors that names the trainer of a checkpoint, as ``" It was trained by 'MyTrainer', ..."``.
+
+    Empty where that is nnU-Net's usual one, which builds the network that ``plans.json`` says, or is not known.
+    """
+    trainer = checkpoint.get("trainer_name")
+    if trainer in (None, USUAL_TRAINER):
+        return ""
+    return f" It was trained by {shown(trainer)}, which may build and feed another network than plans.json says."
 
 
 def with_documents(facts: ModelPlans, plans: dict[str, Any], dataset: dict[str, Any]) -> ModelPlans:
@@ -165,10 +182,10 @@ def _facts(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[str,
         labels=labels,
         region_values=regions,
         logit_channels=outputs,
-        architecture=_architecture(configuration),
+        architecture=_architecture(configuration, checkpoint.get("trainer_name")),
         orientation=READERS[_name(plans.get("image_reader_writer"), "SimpleITKIO")],
-        image_resampling=_resampling(configuration, "resampling_fn_data_kwargs", 3),
-        logits_resampling=_resampling(configuration, "resampling_fn_probabilities_kwargs", 1),
+        image_resampling=read_resampling(configuration, "resampling_fn_data", 3),
+        logits_resampling=read_resampling(configuration, "resampling_fn_probabilities", 1),
         mirror_axes=whole_numbers(
             () if mirror_axes is None else mirror_axes, "inference_allowed_mirroring_axes", range(4), 0, 2
         ),
@@ -200,10 +217,7 @@ def _refuse_unknown_code(plans: dict[str, Any], dataset: dict[str, Any], configu
         (dataset, "overwrite_image_reader_writer", tuple(READERS)),
         (plans, "label_manager", LABEL_MANAGERS),
         (configuration, "preprocessor_name", PREPROCESSORS),
-        *(
-            (configuration, f"resampling_fn_{kind}", (RESAMPLING_FUNCTION,))
-            for kind in ("data", "seg", "probabilities")
-        ),
+        *((configuration, f"resampling_fn_{kind}", RESAMPLING_FUNCTIONS) for kind in ("data", "seg", "probabilities")),
     ):
         name = document.get(key)
         if _name(name, known[0]) not in known:
@@ -215,15 +229,16 @@ def _name(name: object, usual: str) -> object:
     return usual if name in (None, "None") else name if isinstance(name, str) else ""
 
 
-def _architecture(configuration: dict[str, Any]) -> Architecture:
+def _architecture(configuration: dict[str, Any], trainer: object) -> Architecture:
     section = mapping(configuration["architecture"], "plans.json: architecture")
     class_name, kwargs, imports = (
         required(section, key, "plans.json: architecture")
         for key in ("network_class_name", "arch_kwargs", "_kw_requires_import")
     )
+    changes = TRAINERS_NETWORKS.get(trainer, {}) if isinstance(trainer, str) else {}
     return Architecture(
         class_name,
-        mapping(kwargs, "plans.json: arch_kwargs"),
+        {**mapping(kwargs, "plans.json: arch_kwargs"), **changes},
         tuple(sequence(imports, "plans.json: _kw_requires_import", range(20))),
     )
 
@@ -263,20 +278,3 @@ def _intensities(plans: dict[str, Any], channel: str, scheme: str) -> dict[str, 
         }
     known = {name: properties[name] for name in STATISTICS if isinstance(properties.get(name), (int, float))}
     return {name: float(value) for name, value in known.items() if abs(value) < 1e12}  # NaN is not
-
-
-def _resampling(configuration: dict[str, Any], key: str, usual_order: int) -> ResamplingPlan:
-    place = f"plans.json: {key}"
-    kwargs = mapping(configuration.get(key, {}), place)
-    known = ("is_seg", "order", "order_z", "force_separate_z", "separate_z_anisotropy_threshold")
-    if unknown := [name for name in kwargs if name not in known]:
-        raise UnsupportedModelError(f"{place}: {shown(unknown[0])} is unknown; known: {', '.join(known)}.")
-    if flag(kwargs.get("is_seg", False), f"{place}.is_seg"):
-        raise wrong(f"{place}.is_seg", "false", True)
-    if kwargs.get("separate_z_anisotropy_threshold", ANISOTROPY_THRESHOLD) != ANISOTROPY_THRESHOLD:
-        raise UnsupportedModelError(f"{place}: separate_z_anisotropy_threshold should be {ANISOTROPY_THRESHOLD}.")
-    orders = (
-        whole_number(kwargs.get(name, usual), f"{place}.{name}", 0, HIGHEST_SPLINE_ORDER)
-        for name, usual in (("order", usual_order), ("order_z", 0))
-    )
-    return ResamplingPlan(*orders, kwargs.get("force_separate_z"))

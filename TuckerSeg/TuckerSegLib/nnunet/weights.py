@@ -14,13 +14,17 @@ if TYPE_CHECKING:
     import torch
 
 
-def network_with_weights(plans: ModelPlans, weights: Mapping[str, torch.Tensor], where: str) -> torch.nn.Module:
+def network_with_weights(
+    plans: ModelPlans, weights: Mapping[str, torch.Tensor], where: str, advice: str = ""
+) -> torch.nn.Module:
     """Build the network that plans describe, with a checkpoint's weights in it.
 
     Args:
         plans: Of the model.
         weights: By the names that the network gives them. Those of float32 are taken, not copied.
         where: Names model and fold in error messages, as ``model: fold_0``.
+        advice: Follows the message where names or shapes of weights are not the network's, see
+            ``reading.trained_by``.
 
     Raises:
         ModelFolderError: Other names or shapes than the network's, or values that are no numbers.
@@ -31,7 +35,7 @@ def network_with_weights(plans: ModelPlans, weights: Mapping[str, torch.Tensor],
     with torch.device("meta"):
         network = build_network(plans.architecture, plans.input_channels, plans.logit_channels)
     expected = network.state_dict()
-    _check_fit(expected, weights, where)
+    _check_fit(expected, weights, where, advice)
     own = [name for name, _ in (*network.named_parameters(), *network.named_buffers())]  # aliases once
     _check_values([weights[name] for name in own], where)
     check_finite(weights, where)
@@ -54,17 +58,20 @@ def check_finite(weights: Mapping[str, torch.Tensor], where: str) -> None:
             )
 
 
-def _check_fit(expected: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], where: str) -> None:
+def _check_fit(
+    expected: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], where: str, advice: str
+) -> None:
     """Raises ModelFolderError where names, shapes or kinds of weights are not those that are expected."""
     begin = f"{where}: the weights do not fit the network in plans.json:"
     if missing := [name for name in expected if name not in weights]:
-        raise ModelFolderError(f"{begin} {missing[0]} is missing, and {len(missing) - 1} more.")
+        raise ModelFolderError(f"{begin} {missing[0]} is missing, and {len(missing) - 1} more.{advice}")
     if unknown := [name for name in weights if name not in expected]:
-        raise ModelFolderError(f"{begin} {shown(unknown[0])} is not part of it, and {len(unknown) - 1} more are not.")
+        more = f"and {len(unknown) - 1} more are not"
+        raise ModelFolderError(f"{begin} {shown(unknown[0])} is not part of it, {more}.{advice}")
     for name, tensor in weights.items():
         if tensor.shape != expected[name].shape:
             shapes = f"expected {tuple(expected[name].shape)}, found {tuple(tensor.shape)}"
-            raise ModelFolderError(f"{begin} {name}: {shapes}.")
+            raise ModelFolderError(f"{begin} {name}: {shapes}.{advice}")
         if tensor.is_floating_point() != expected[name].is_floating_point() or tensor.is_complex():
             raise ModelFolderError(f"{begin} {name}: expected {expected[name].dtype}, found {tensor.dtype}.")
 

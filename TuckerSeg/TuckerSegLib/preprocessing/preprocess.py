@@ -267,7 +267,9 @@ def _resampling(plan: ResamplingPlan, convention: str, spacing, new_spacing) -> 
     if convention == "aligned":
         return ResamplingSpec(TOTALSEGMENTATOR_ORDER, convention)
     axis = separate_axis(spacing, new_spacing, plan.force_separate_z)
-    return ResamplingSpec(plan.order, convention, separate_axis=axis, separate_order=plan.order_z)
+    return ResamplingSpec(
+        plan.order, "torch" if plan.by_torch else convention, separate_axis=axis, separate_order=plan.order_z
+    )
 
 
 def _oriented(array: np.ndarray, geometry: Geometry, orientation: str | None):

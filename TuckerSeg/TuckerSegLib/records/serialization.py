@@ -1,7 +1,8 @@
 """Turns frozen dataclasses into JSON and back.
 
 A record carries ``VERSION`` as a class attribute; reading a newer one is an error, never a guess. A record whose
-fields were others in an earlier version has a class method ``upgraded(document)``, which gives today's.
+fields were others in an earlier version has a class method ``upgraded(document)``, which gives today's. A field that
+is :func:`unsaid` at its default adds nothing to the JSON of records that do without it, nor to keys made of it.
 """
 
 from __future__ import annotations
@@ -23,9 +24,18 @@ _PLAIN = {
 }  # annotation to the types of JSON that fit it, and to words
 
 
+def unsaid(default: Any) -> Any:
+    """A field of a record that is left out of its JSON while it has its default."""
+    return dataclasses.field(default=default, metadata={"unsaid": True})
+
+
 def to_json(record: Any) -> dict[str, Any]:
     """Turn a dataclass record into plain JSON types, with its version beside its fields."""
-    fields = {field.name: _plain(getattr(record, field.name)) for field in dataclasses.fields(record)}
+    fields = {
+        field.name: _plain(getattr(record, field.name))
+        for field in dataclasses.fields(record)
+        if not (field.metadata.get("unsaid") and getattr(record, field.name) == field.default)
+    }
     return {"version": getattr(record, "VERSION", 1), **fields}
 
 
