@@ -16,7 +16,7 @@ import torch
 
 from TuckerSegLib import InferenceSpec, load_model, segment, tensor_file
 from TuckerSegLib.cache import Cache, entry_name
-from TuckerSegLib.cli.commands.housekeeping import age_in_words
+from TuckerSegLib.cli.commands.cache import age_in_words
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.compression.calibration import Calibration
 from TuckerSegLib.compression.tucker.method import Spec

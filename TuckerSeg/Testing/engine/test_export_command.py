@@ -21,7 +21,7 @@ def run(*arguments):
     """The command in this process, as ``cli.main`` starts it."""
     options = build_parser().parse_args(["export", *map(str, arguments)])
     options.monitor = Monitor()
-    getattr(importlib.import_module(f"TuckerSegLib.cli.commands.{options.module}"), options.command)(options)
+    getattr(importlib.import_module(f"TuckerSegLib.cli.commands.{options.command}"), options.command)(options)
 
 
 def test_the_command_compresses_and_exports(make_model_folder, tmp_path, capsys):

@@ -221,12 +221,12 @@ def test_calibrated_ranks_are_calibrated_on_a_case_that_is_not_held_back(run, fo
 
 KILLED = """
 import os, signal, sys
-from TuckerSegLib.cli.commands import training
+from TuckerSegLib.cli.commands import finetune
 from TuckerSegLib.cli.main import main
 def killed(model, dataset, settings, place, *_):
     (place.store / "00000_image.npy").write_bytes(b"voxels")
     os.kill(os.getpid(), signal.SIGKILL)
-training.finetune_model = killed
+finetune.finetune_model = killed
 main(sys.argv[1:])
 """
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from TuckerSegLib import Cache, InferenceSpec, Job, as_table, image_from_array, load_model, prepare, read_image, segment
-from TuckerSegLib.cli.explore import estimate_table
+from TuckerSegLib.cli.commands.plan import estimate_table
 from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.estimation.network import Estimator
 from TuckerSegLib.image import oriented

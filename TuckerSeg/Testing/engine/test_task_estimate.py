@@ -9,7 +9,7 @@ import pytest
 from TuckerSegLib import Cache, InferenceSpec, Job, run_job
 from TuckerSegLib.catalog.entries import task as catalog_task
 from TuckerSegLib.cli import main as tuckerseg
-from TuckerSegLib.cli.explore import estimate_table
+from TuckerSegLib.cli.commands.plan import estimate_table
 from TuckerSegLib.errors import DownloadError
 from TuckerSegLib.jobs import warm_runs as runs_module
 from TuckerSegLib.jobs.warm_runs import Runs

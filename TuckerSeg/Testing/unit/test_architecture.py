@@ -331,6 +331,23 @@ def test_only_what_shows_escapes_prints_and_only_what_disarms_cells_writes_csv()
     assert writing == {"text_files.py"}
 
 
+def test_every_sub_command_is_a_module_of_its_name_and_help_imports_none():
+    code = (
+        "import sys\n"
+        "from TuckerSegLib.cli.parser import COMMANDS, build_parser\n"
+        "build_parser().format_help()\n"
+        "assert not {name for name in sys.modules if name.startswith('TuckerSegLib.cli.commands') or name == 'torch'}\n"
+        "print(*COMMANDS)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "TuckerSeg", capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    modules = [file for file in FILES if file.parent == LIBRARY / "cli" / "commands" and file.stem != "__init__"]
+    assert sorted(file.stem for file in modules) == sorted(done.stdout.split())
+    for file in modules:
+        nodes = ast.parse(file.read_text(encoding="utf-8")).body
+        assert file.stem in {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+
+
 def test_every_compression_method_has_its_names():
     from TuckerSegLib import compression
 

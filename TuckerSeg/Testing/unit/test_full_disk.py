@@ -100,14 +100,14 @@ def test_whoever_shows_errors_tells_of_a_full_disk_that_nobody_told_of(tmp_path)
 
 
 def test_the_command_line_and_the_worker_tell_of_it(tmp_path, monkeypatch, capsys):
-    from TuckerSegLib.cli.commands import housekeeping
+    from TuckerSegLib.cli.commands import devices
     from TuckerSegLib.cli.main import main
     from TuckerSegLib.worker.process import RequestServer
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "x.npy"))
 
-    monkeypatch.setattr(housekeeping, "devices", full)
+    monkeypatch.setattr(devices, "devices", full)
     assert main(["devices"]) == 1
     assert "The disk is full, " in capsys.readouterr().err
     events = []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from TuckerSegLib.cli.check import check
+from TuckerSegLib.cli.commands.check import findings_on
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.evaluation.label_files import LabelMap, match_values, read_label_map
 from TuckerSegLib.image import Geometry, Segment, label_type, write_labels
@@ -95,7 +95,7 @@ def test_label_files_keep_their_values(tmp_path, extension, largest, dtype):
 @at_the_borders
 def test_checked_labels_are_counted_at_their_values(largest, dtype):
     names = {1: "first", largest - 1: "last but one", largest: "last"}
-    report = check(None, LabelMap(labels_with(largest).astype(np.int32), GRID, Path("labels.nii"), names))
+    report = findings_on(None, LabelMap(labels_with(largest).astype(np.int32), GRID, Path("labels.nii"), names))
     assert not [finding for finding in report.findings if finding.code == "empty"]
 
 

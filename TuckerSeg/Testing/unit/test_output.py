@@ -126,7 +126,7 @@ def test_errors_of_all_kinds_are_shown_and_not_obeyed(capsys, monkeypatch, error
     def fail(options):
         raise error
 
-    monkeypatch.setattr("TuckerSegLib.cli.commands.housekeeping.devices", fail)
+    monkeypatch.setattr("TuckerSegLib.cli.commands.devices.devices", fail)
     assert main(["devices", *options]) == 1
     assert not obeyed(capsys.readouterr().err)
 

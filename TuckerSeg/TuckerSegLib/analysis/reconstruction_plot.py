@@ -1,33 +1,21 @@
-"""``tuckerseg reconstruct``: errors of layers over a grid of ranks, as CSV, as heat maps and as a short table."""
+"""Shows how well layers are reconstructed at lower ranks: as a short table and as heat maps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, fields
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..analysis.layer_reconstruction import LayerReconstruction, RankGrid, RankPair, layers_of, measure_reconstruction
-from ..cache import Cache
 from ..files.atomic_writes import written_whole
-from ..image import Image
-from ..models.calibration import ModelCalibration, calibrate_model, stored_calibration
-from ..models.model import SegmentationModel
-from ..monitor import Monitor
 from ..printable import one_line
-from ..text_files import csv_text, make_folder, write_text
-from .output import say, tell
+from .layer_reconstruction import LayerReconstruction, RankPair
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ENERGIES = (0.9, 0.95, 0.99)
 COMPARED_ENERGY = 0.9  # at whose ranks the table shows what calibration gains
-COLUMNS = (
-    *("layer", "output_channels", "input_channels", "kernel", "dense_macs", "dense_parameters"),
-    *(field.name for field in fields(RankPair)),
-)
 MAPS = {
     "relative_error": "weights",
     "whitened_error_weights": "weights, whitened",
@@ -35,40 +23,6 @@ MAPS = {
 }
 SMALLEST_SHOWN_ERROR = 1e-3
 PANELS_PER_ROW = 9
-
-
-def reconstruct(model: SegmentationModel, grid: RankGrid, volume: Image | None, folder: Path, monitor: Monitor) -> None:
-    """Measure all rank pairs, print a table, and write ``reconstruction.csv`` and ``reconstruction.png``.
-
-    Args:
-        model: The original.
-        grid: Layers and ranks to measure.
-        volume: A CT for a calibration that is used here only; None takes the model's stored calibration, if any.
-        folder: Folder of the files; made where it is missing.
-        monitor: Asked often whether to stop.
-
-    Raises:
-        SpecError: The model is compressed already, or a pattern fits no layer.
-        OutputError: The folder cannot be made or written.
-        ImageError: The volume does not fit the model.
-    """
-    count = len(layers_of(model, grid.layers))  # errors before the work, not after it
-    table = make_folder(folder) / "reconstruction.csv"
-    text = csv_text([COLUMNS])
-    write_text(table, text)
-    cache, layers = Cache(), []
-    calibration = _calibration(model, volume, cache, monitor)
-    for layer in measure_reconstruction(model, grid, cache, calibration, monitor):
-        layers.append(layer)
-        text += csv_text(_rows(layer))
-        write_text(table, text)  # what was measured stays, whatever comes
-        tell(f"{len(layers)}/{count} {layer.path}: {len(layer.pairs)} rank pairs")
-    say(*as_text(layers).split("\n"))
-    try:
-        draw_reconstruction(layers, folder / "reconstruction.png")
-    except ModuleNotFoundError:
-        say("matplotlib is not installed, so no picture was drawn: pip install matplotlib")
-    say(f"Written: {folder}")
 
 
 def as_text(layers: Sequence[LayerReconstruction]) -> str:
@@ -157,25 +111,7 @@ def _draw_map(panel: Axes, layer: LayerReconstruction, name: str) -> Any:
     return mesh
 
 
-def _calibration(
-    model: SegmentationModel, volume: Image | None, cache: Cache, monitor: Monitor
-) -> ModelCalibration | None:
-    if volume is not None:
-        return calibrate_model(model, volume, monitor=monitor)
-    calibration = stored_calibration(model, cache)
-    if calibration is None:
-        tell(f"{model.name} is not calibrated: errors of the weights alone. Whitened ones: --ct CT")
-    return calibration
-
-
 def _ranks_and_ratio(layer: LayerReconstruction, pair: RankPair | None) -> str:
     if pair is None:
         return "dense"
     return f"{pair.output_rank} x {pair.input_rank}{pair.macs / layer.dense.macs:7.2f}"
-
-
-def _rows(layer: LayerReconstruction) -> Iterable[Sequence[Any]]:
-    outputs, inputs, *kernel = layer.shape
-    common = (layer.path, outputs, inputs, "x".join(map(str, kernel)), layer.dense.macs, layer.dense.parameters)
-    for pair in layer.pairs:
-        yield *common, *astuple(pair)

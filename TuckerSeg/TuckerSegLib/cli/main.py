@@ -43,7 +43,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         if getattr(options, "model", None) and options.command not in BRING_WHAT_THEY_NEED:
             _bring_model(options)
-        module = importlib.import_module(f".commands.{options.module}", __package__)
+        module = importlib.import_module(f".commands.{options.command}", __package__)
         getattr(module, options.command)(options)
     except (KeyboardInterrupt, Cancelled):
         _exit_stopped(options)
@@ -65,7 +65,7 @@ def _bring_model(options: argparse.Namespace) -> None:
     Which networks of several are needed is known only to the run.
     """
     from ..catalog.entries import task
-    from .commands.models import bring
+    from .model_download import bring
 
     catalog_task = task(options.model)
     if catalog_task is not None and len(catalog_task.parts) == 1:

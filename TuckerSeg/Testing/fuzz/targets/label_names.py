@@ -26,7 +26,7 @@ def cases(samples: Samples) -> st.SearchStrategy:
 def check(case: tuple, samples: Samples, folder: Path) -> Any:
     import numpy as np
 
-    from TuckerSegLib.cli.evaluate import as_text
+    from TuckerSegLib.cli.commands.evaluate import as_text
     from TuckerSegLib.evaluation.cases import EvaluationSpec, evaluate
     from TuckerSegLib.evaluation.label_files import named_labels
     from TuckerSegLib.image import Geometry, write_labels

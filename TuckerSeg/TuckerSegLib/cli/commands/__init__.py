@@ -1,1 +1,1 @@
-"""What each sub-command of ``tuckerseg`` does with its arguments: one function per sub-command, named like it."""
+"""What each sub-command of ``tuckerseg`` does with its options: one module per sub-command, named like it."""

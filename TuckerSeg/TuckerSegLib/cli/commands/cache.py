@@ -1,13 +1,11 @@
-"""Sub-commands about the hardware, the cache, the demonstration and the benchmark."""
+"""``tuckerseg cache``: what is kept between runs, and how it is cleared."""
 
 from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
-from ... import hardware
 from ...cache import Cache, CacheEntry
 from ...files.leftovers import Leftover, leftovers, sweep
 from ...model_zoo.places import other_places
@@ -21,20 +19,6 @@ STATES = {
     "ended": "left by a process that was killed; removed by: cache clear",
     "unknown": "of another computer or user",
 }
-
-
-def devices(options: argparse.Namespace) -> None:
-    """``tuckerseg devices``."""
-    devices = hardware.devices()
-    if options.json:
-        show_json([to_json(device) for device in devices])
-        return
-    for device in devices:
-        state = "usable  " if device.usable else "unusable"
-        say(f"{device.id:14} {state} {device.name}")
-        say(f"{'':14} {device.offers if device.usable else device.reason}")
-    chosen, why = hardware.choose("auto", devices)
-    say(f"auto takes {chosen.id}: {why}")
 
 
 def cache(options: argparse.Namespace) -> None:
@@ -88,18 +72,3 @@ def _leftover_as_json(leftover: Leftover) -> dict[str, Any]:
 
 def _as_json(entry: CacheEntry) -> dict[str, Any]:
     return {**to_json(entry), "path": str(entry.path)}
-
-
-def demo(options: argparse.Namespace) -> None:
-    """``tuckerseg demo``."""
-    from ..demo import run_demo
-
-    run_demo(Path(options.out), options.rank)
-
-
-def benchmark(options: argparse.Namespace) -> None:
-    """``tuckerseg benchmark``."""
-    from ...benchmark import BenchmarkSpec, run_benchmark
-
-    spec = BenchmarkSpec(options.task, spacing_mm=None) if options.one_volume else BenchmarkSpec(options.task)
-    run_benchmark(options.volume, Path(options.out), options.totalsegmentator_python, options.runs, spec)

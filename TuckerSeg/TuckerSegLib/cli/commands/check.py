@@ -1,56 +1,47 @@
-"""``tuckerseg check``: findings on an image before it is segmented, on labels of any origin, or on both."""
+"""``tuckerseg check``: findings on an image before it is segmented, on labels of any origin, or on both.
+
+No network is run, so torch is not imported.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import SpecError
-from ..evaluation.label_files import LabelMap, named_labels, read_label_map
-from ..image import Geometry, Image, label_type, oriented, read_image, segment_volumes_ml
-from ..quality import ImageCheck, check_field, check_image, check_labels
-from ..quality.slices import content_box
-from ..records.quality_report import WARNING, Finding, QualityReport, as_text
-from ..records.serialization import to_json
-from .output import say, show_json
+from ...errors import SpecError
+from ...evaluation.label_files import LabelMap, named_labels, read_label_map
+from ...image import Geometry, Image, label_type, oriented, read_image, segment_volumes_ml
+from ...quality import ImageCheck, check_field, check_image, check_labels
+from ...quality.slices import content_box
+from ...records.quality_report import WARNING, Finding, QualityReport, as_text
+from ...records.serialization import to_json
+from ..output import say, show_json
 
 
-def report(
-    images: tuple[str, ...],
-    timepoint: int | None,
-    series: str | None,
-    labels: str | None,
-    labels_names: str | None,
-    as_json: bool,
-) -> None:
-    """Check an image, labels or both, and print the findings as text or JSON.
-
-    Args:
-        images: Files, one per channel, or one DICOM folder; may be empty where there are labels.
-        timepoint: Which volume of a 4D image, from 0.
-        series: UID or number of a DICOM series, or None.
-        labels: Path of a label file, or None.
-        labels_names: Names of the label values, as ``label_files.named_labels`` takes them; None takes the names that
-            come with the file.
-        as_json: Print JSON instead of text.
+def check(options: argparse.Namespace) -> None:
+    """``tuckerseg check IN --labels SEG``: prints the findings as text or JSON.
 
     Raises:
         ImageError: A file cannot be read.
-        SpecError: Nothing to check, or ``labels_names`` names no labels.
+        SpecError: Nothing to check, or ``--labels-names`` names no labels.
     """
-    if not images and labels is None:
+    images = (options.images, *options.channel) if options.images else ()
+    if not images and options.labels is None:
         raise SpecError("Give an image, --labels with a label file, or both.")
-    names = named_labels(labels_names) if labels_names else None
-    image = read_image(images if len(images) > 1 else images[0], timepoint, series=series) if images else None
-    findings = check(image, read_label_map(Path(labels), names) if labels else None)
-    if as_json:
+    names = named_labels(options.labels_names) if options.labels_names else None
+    image = None
+    if images:
+        image = read_image(images if len(images) > 1 else images[0], options.timepoint, series=options.series)
+    findings = findings_on(image, read_label_map(Path(options.labels), names) if options.labels else None)
+    if options.json:
         show_json(to_json(findings))
     else:
         say(*as_text(findings).split("\n"))
 
 
-def check(image: Image | None, labels: LabelMap | None) -> QualityReport:
+def findings_on(image: Image | None, labels: LabelMap | None) -> QualityReport:
     """Findings on an image, on labels, or on both together."""
     image_check = check_image(image) if image is not None else None
     extra = _notes("image-file", image.notes if image is not None else ())

@@ -1,26 +1,27 @@
-"""The demonstration: the built-in volume through the original and the compressed network, with a picture.
+"""``tuckerseg demo``: the built-in volume through the original and the compressed network, with a picture.
 
 Shows what a rank costs and what it saves, measured there and then.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import catalog, image
-from ..analysis.overlays import draw_overlays
-from ..cache import Cache
-from ..evaluation.dice import mean_dice
-from ..jobs.run import run_job
-from ..records.job import InferenceSpec, Job, steps_at
-from ..records.serialization import to_json
-from ..records.statistics import as_table
-from ..segmentation.segment import SegmentationResult
-from ..text_files import make_folder, write_text
-from .output import say
-from .terminal import TerminalReporter
+from ... import catalog, image
+from ...analysis.overlays import draw_overlays
+from ...cache import Cache
+from ...evaluation.dice import mean_dice
+from ...jobs.run import run_job
+from ...records.job import InferenceSpec, Job, steps_at
+from ...records.serialization import to_json
+from ...records.statistics import as_table
+from ...segmentation.segment import SegmentationResult
+from ...text_files import make_folder, write_text
+from ..output import say
+from ..terminal import TerminalReporter
 
 RANK_RATIO = 0.85  # the lowest rank at which this small network's picture is still right; see the table it prints
 FURTHER_RANK_RATIOS = (0.7, 0.5)
@@ -33,6 +34,11 @@ class DemoRow:
     rank_ratio: float
     result: SegmentationResult
     agreement: float
+
+
+def demo(options: argparse.Namespace) -> None:
+    """``tuckerseg demo --out DIR``."""
+    run_demo(Path(options.out), options.rank)
 
 
 def run_demo(folder: Path, rank_ratio: float | None = None) -> list[DemoRow]:

@@ -1,4 +1,4 @@
-"""Sub-commands that look at images and labels. No network is run, so torch is not imported."""
+"""``tuckerseg dicom``: the series of a folder, a zip or a file. No network is run, so torch is not imported."""
 
 from __future__ import annotations
 
@@ -6,14 +6,7 @@ import argparse
 
 from ...image.dicom import SeriesEntry, list_series
 from ...records.serialization import to_json
-from .. import check as checking
 from ..output import say, show_json
-
-
-def check(options: argparse.Namespace) -> None:
-    """``tuckerseg check IN --labels SEG``."""
-    images = (options.images, *options.channel) if options.images else ()
-    checking.report(images, options.timepoint, options.series, options.labels, options.labels_names, options.json)
 
 
 def dicom(options: argparse.Namespace) -> None:

@@ -1,43 +1,44 @@
-"""Prints and saves what ``tuckerseg evaluate`` measures: as text, JSON and CSV."""
+"""``tuckerseg evaluate``: how well label files agree with reference ones, as text, JSON and CSV.
+
+No network is run, so torch is not imported.
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
-from ..errors import OutputError
-from ..evaluation.cases import SHOWN_STRUCTURES, Evaluation, EvaluationSpec, evaluate
-from ..evaluation.dice import StructureMean, StructureScore
-from ..printable import one_line
-from ..records.serialization import to_json
-from ..text_files import as_csv, check_writable, write_text
-from .output import say, show_json, tell
+from ...errors import OutputError
+from ...evaluation import cases
+from ...evaluation.cases import SHOWN_STRUCTURES, Evaluation, EvaluationSpec
+from ...evaluation.dice import StructureMean, StructureScore
+from ...printable import one_line
+from ...records.serialization import to_json
+from ...text_files import as_csv, check_writable, write_text
+from ..output import say, show_json, tell
 
 
-def report(prediction: Path, reference: Path, spec: EvaluationSpec, out: str | None, as_json: bool) -> None:
-    """Compare label files with their references; print means and worst structures, or everything as JSON.
+def evaluate(options: argparse.Namespace) -> None:
+    """``tuckerseg evaluate PRED REF --out CSV``: prints means and worst structures, or everything as JSON.
 
-    Args:
-        prediction, reference: Two label files, or two folders of files that are named alike.
-        spec: How agreement is measured.
-        out: Path of a .csv for every structure of every case; the means go to a second one, named ``..._means.csv``.
-            None writes no tables.
-        as_json: Print JSON instead of text.
+    ``--out`` takes every structure of every case; the means go to a second file, named ``..._means.csv``.
 
     Raises:
-        ImageError, SpecError: See :func:`evaluate`.
+        ImageError, SpecError: See :func:`cases.evaluate`.
         OutputError: The tables cannot be written.
     """
-    table = Path(out) if out else None
+    spec = EvaluationSpec(options.tolerance_mm, options.minimum_voxels, options.labels)
+    table = Path(options.out) if options.out else None
     if table:
         if table.suffix.lower() != ".csv":
             raise OutputError(f"{table}: the name of a table ends in .csv.")
         check_writable(table)
-    evaluation = evaluate(prediction, reference, spec, _tell_case)
+    evaluation = cases.evaluate(Path(options.prediction), Path(options.reference), spec, _tell_case)
     if table:
         means = table.with_name(f"{table.stem}_means.csv")
         write_text(table, as_csv(evaluation.scores, StructureScore))
         write_text(means, as_csv(evaluation.structures, StructureMean))
-    if as_json:
+    if options.json:
         show_json(to_json(evaluation))
         return
     say(*as_text(evaluation).split("\n"))

@@ -1,4 +1,4 @@
-"""The sub-command that writes models for other programs."""
+"""``tuckerseg export``: models for other programs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ...models.model import SegmentationModel
 from ...models.resolved_job import resolve
 from ...models.task import only_part, task_of
 from ...nnunet.folder import find_model_folder
-from ..options import model_job, volume_of
+from ..compressed_model import compressed, cost_words
+from ..jobs_from_options import model_job, volume_of
+from ..model_download import bring
 from ..output import say
-from .compression import compressed, cost_words
-from .models import bring
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
-"""Sub-commands about the models that have a name: what there is, what is here, and how it comes and goes."""
+"""``tuckerseg models``: which models have a name, what is here, and how it comes and goes."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 from ... import catalog
@@ -12,8 +10,8 @@ from ... import model_zoo as installed_models
 from ...catalog.entries import Task
 from ...errors import SpecError
 from ...model_zoo import ImportedModel
+from ..model_download import bring
 from ..output import say, show_json
-from ..terminal import JsonReporter, TerminalReporter
 
 BUILT_IN, INSTALLED, MISSING, LICENSED, IMPORTED = "built in", "installed", "not installed", "license key", "imported"
 
@@ -21,17 +19,6 @@ BUILT_IN, INSTALLED, MISSING, LICENSED, IMPORTED = "built in", "installed", "not
 def models(options: argparse.Namespace) -> None:
     """``tuckerseg models [list|download|import|remove]``."""
     {"list": _list, "download": _download, "import": _import, "remove": _remove}[options.action](options)
-
-
-def bring(name: str, options: argparse.Namespace) -> None:
-    """Download a task of the catalog that is not on this computer, and say so first; leave other models alone."""
-    task = catalog.task(name)
-    if task is None or installed_models.is_installed(task):
-        return
-    from ...model_zoo.installing import ensure_installed
-
-    with _reporter(options) as reporter:
-        ensure_installed(task, monitor=options.monitor.through(reporter))
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -125,14 +112,3 @@ def _say(options: argparse.Namespace, event: dict[str, Any], *lines: str) -> Non
         show_json(event, indent=None)
     else:
         say(*lines)
-
-
-@contextlib.contextmanager
-def _reporter(options: argparse.Namespace) -> Iterator[JsonReporter | TerminalReporter]:
-    """What shows progress: as JSON lines only where events were asked for."""
-    events = getattr(options, "json", False) and options.command in ("segment", "compare", "models")
-    reporter = JsonReporter() if events else TerminalReporter()
-    try:
-        yield reporter
-    finally:
-        reporter.close()

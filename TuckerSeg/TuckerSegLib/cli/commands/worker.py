@@ -1,4 +1,7 @@
-"""The sub-command for applications. It tells of itself, and of what is missing, before anything large is imported."""
+"""``tuckerseg worker``: computes for an application.
+
+It tells of itself, and of what is missing, before anything large is imported.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,45 @@
+"""``tuckerseg inspect``: layers of a model, what compression makes of them, costs, and why layers stay dense."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+from ... import compression
+from ...cache import Cache
+from ...models.job_compression import planned_steps
+from ...models.resolved_job import resolve
+from ...records.compression import Cost
+from ...records.job import DEFAULT_METHOD, Step
+from ...records.serialization import to_json
+from ..jobs_from_options import compression_job, model_of, steps_of
+from ..output import say, show_json
+
+
+def inspect(options: argparse.Namespace) -> None:
+    """``tuckerseg inspect``: decides, but decomposes nothing."""
+    model = model_of(options)
+    recipes = [recipe for recipe in model.recipes if recipe.changes]  # a training has none
+    applied = [recipe.method for recipe in recipes]
+    steps = tuple(step for step in steps_of(options) if step.method not in applied)
+    if not (steps or recipes):
+        steps = (Step(DEFAULT_METHOD, strength=1.0),)
+    resolved = resolve(replace(compression_job(options), steps=steps))
+    recipes += [plan.recipe for plan in planned_steps(model, resolved, Cache())]
+    changes = [(recipe.method, change) for recipe in recipes for change in recipe.changes]
+    if options.json:
+        show_json([{**to_json(change), **change.details} for _, change in changes])
+        return
+    say(f"{'layer':44}{'weight (as stored)':>22}{'becomes':>12}{'MMACs':>10}{'after':>10}  stays as it is because")
+    for method, change in changes:
+        words = compression.layer_words(method, change) or "as it is"
+        shape = " ".join(map(str, change.shape))
+        say(
+            f"{change.path:44}{shape:>22}{words:>12}{change.before.macs / 1e6:10.1f}{change.after.macs / 1e6:10.1f}"
+            f"  {change.skipped_because or ''}"
+        )
+    saved = sum((change.before - change.after for _, change in changes), Cost(0, 0))
+    before = sum((change.before for change in recipes[0].changes), Cost(0, 0))
+    after, patch_shape = before - saved, model.plans.patch_shape
+    say(f"Convolutions: {before.macs / 1e9:.3f} -> {after.macs / 1e9:.3f} GMACs for one patch of {patch_shape}")
+    say(f"              {before.parameters / 1e6:.6f} -> {after.parameters / 1e6:.6f} million parameters")
