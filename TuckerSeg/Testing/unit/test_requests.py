@@ -34,6 +34,8 @@ SOUND = {
     "preview": {**RUN, "labels": LABELS, "point": [1, 2.5, -3]},
     "compare": {**RUN, "strengths": [0.5], "folder": FOLDER, "box_mm": 120.0, "center": [0, 0, 0]},
     "import_model": {"path": "path", "name": "name"},
+    "list_images": {"folder": FOLDER},
+    "segment_file": {"job": JOB, "image": FOLDER, "output": os.path.abspath("labels.nii.gz")},
 }
 FORMER = {  # as applications of an earlier version say what a job says
     "describe_model": {"model": "demo", "folds": None},

@@ -5,6 +5,7 @@ from .boxes import Box, box_around, cropped, filled_box
 from .checks import is_constant
 from .geometry import Geometry, oriented
 from .labels import LARGEST_LABEL, Segment, label_type, segment_volumes_ml, voxel_counts
+from .listing import image_names, images_in
 from .reading import read_image
 from .volume import Image
 from .writing import check_output, check_space, write_labels
@@ -21,6 +22,8 @@ __all__ = [
     "cropped",
     "filled_box",
     "image_from_array",
+    "image_names",
+    "images_in",
     "is_constant",
     "label_type",
     "oriented",

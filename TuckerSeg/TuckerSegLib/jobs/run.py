@@ -44,17 +44,26 @@ def run_job(
     Example:
         >>> result = run_job(Job(images=("CT.nii.gz",), output="labels.nii.gz", model="demo"), on_event=print)
     """
-    if not job.images:
-        raise SpecError("The job names no image; one file per channel, or a folder of DICOM slices, is needed.")
-    if job.output:
-        image.check_output(job.output)
-        _keep_inputs(job)
+    check_files(job)
     cache, monitor = cache or Cache(), monitor or Monitor(on_event, cancelled)
     resolved, reader = resolve(job), ThreadPoolExecutor(1)
     try:
         return Flow(OneShotModels(cache), cache).run(resolved, partial(_begin_reading, reader, resolved), monitor)
     finally:
         reader.shutdown(wait=False)  # a user who stops the run does not wait for the file to be read
+
+
+def check_files(job: Job) -> None:
+    """Look before a run whether a job names an image, and a file for the labels that is neither it nor out of reach.
+
+    Raises:
+        SpecError, OutputError: It does not.
+    """
+    if not job.images:
+        raise SpecError("The job names no image; one file per channel, or a folder of DICOM slices, is needed.")
+    if job.output:
+        image.check_output(job.output)
+        _keep_inputs(job)
 
 
 def read_volume(resolved: ResolvedJob) -> image.Image:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from .. import hardware
@@ -33,6 +33,7 @@ from ..segmentation.segment import SegmentationResult
 from . import comparison
 from .flow import Flow
 from .progress import ProgressTracker
+from .run import check_files, read_volume
 from .warm_models import WarmModels
 
 MOST_ESTIMATORS = 12  # they hold no weights
@@ -69,13 +70,37 @@ class Runs:
             TuckerSegError: See ``segmentation.segment``.
             Cancelled: The monitor said so.
         """
+        return self._run(resolved, lambda monitor: Lent.holding(volume), monitor)
+
+    def segment_file(self, resolved: ResolvedJob, monitor: Monitor) -> SegmentationResult:
+        """A job from file to file, as ``jobs.run.run_job`` does it.
+
+        Args:
+            resolved: The job, with its image and its output.
+            monitor: As for :meth:`segment`.
+
+        Raises:
+            TuckerSegError: See ``jobs.run.run_job``.
+            Cancelled: The monitor said so; no file is left behind.
+        """
+        check_files(resolved.job)
+
+        def read(monitor: Monitor) -> Lent[Image]:
+            with monitor.stage("read"):
+                return Lent.holding(read_volume(resolved))
+
+        return self._run(resolved, read, monitor)
+
+    def _run(
+        self, resolved: ResolvedJob, read: Callable[[Monitor], Lent[Image]], monitor: Monitor
+    ) -> SegmentationResult:
         try:
-            return self._flow.run(resolved, lambda monitor: Lent.holding(volume), monitor)
+            return self._flow.run(resolved, read, monitor)
         except OutOfMemoryError:
             if not self._models.close_unused():
                 raise
             # What was kept warm may have been what filled the device.
-            return self._flow.run(resolved, lambda monitor: Lent.holding(volume), monitor)
+            return self._flow.run(resolved, read, monitor)
 
     def preview(
         self, resolved: ResolvedJob, volume: Image, point_mm: Sequence[float], monitor: Monitor

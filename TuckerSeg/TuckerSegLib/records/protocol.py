@@ -15,7 +15,17 @@ from ..printable import excerpt
 from ..text_files import parse_json
 
 PROTOCOL_VERSION = 1
-REQUESTS = ("describe_model", "devices", "estimate", "segment", "preview", "compare", "import_model")
+REQUESTS = (
+    "describe_model",
+    "devices",
+    "estimate",
+    "segment",
+    "preview",
+    "compare",
+    "import_model",
+    "list_images",
+    "segment_file",
+)
 # Besides, "cancel" and "shutdown", which are not answered.
 FINAL_EVENTS = ("result", "error", "cancelled", "dropped")
 # Fields that every event of a kind has; float stands for any number.

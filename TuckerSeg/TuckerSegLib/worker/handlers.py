@@ -22,7 +22,7 @@ from ..records.comparison import ComparisonRow
 from ..records.protocol import BoxFile, VolumeFile
 from ..records.serialization import from_json, to_json
 from .description import describe
-from .requests import job_of, strengths_of
+from .requests import file_job_of, job_of, strengths_of
 
 Request = dict[str, Any]
 Fields = dict[str, Any]
@@ -70,6 +70,18 @@ class Handlers:
             "labels": _plain(write_box(result.labels, Path(request["labels"]))),
             "label_names": result.label_names,
         }
+
+    def list_images(self, request: Request, monitor: Monitor) -> Fields:
+        """The ``images`` in ``folder``: path, and a name that a result may have."""
+        images = image.images_in(request["folder"])
+        names = image.image_names(images)
+        return {"images": [{"path": str(path), "name": name} for path, name in zip(images, names)]}
+
+    def segment_file(self, request: Request, monitor: Monitor) -> Fields:
+        """Do ``job`` on the file or folder ``image``, as the command line does it: ``statistics``, and ``output``."""
+        self._volume = None  # two large volumes at once may be too much
+        result = self._runs.segment_file(resolve(file_job_of(request)), monitor)
+        return {"statistics": to_json(result.statistics)}
 
     def preview(self, request: Request, monitor: Monitor) -> Fields:
         """Do ``job`` on the one patch of ``volume`` around ``point`` (RAS mm); its labels go to the file ``labels``."""

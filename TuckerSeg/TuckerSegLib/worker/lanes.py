@@ -10,6 +10,7 @@ from typing import Any
 from ..records.protocol import LATEST_WINS
 
 Request = dict[str, Any]
+RUNS = ("segment", "segment_file")  # what a user waits for
 
 
 class Work:
@@ -37,7 +38,7 @@ class Lane:
                 if work.kind in LATEST_WINS and other.kind == work.kind:
                     other.dropped = True
                     other.cancelled.set()
-                elif work.kind == "segment" and other.kind in LATEST_WINS:  # the run that the user waits for goes first
+                elif work.kind in RUNS and other.kind in LATEST_WINS:  # the run that the user waits for goes first
                     other.cancelled.set()
             self._open[work.number] = work
         self._queue.put(work)

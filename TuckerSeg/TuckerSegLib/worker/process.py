@@ -30,6 +30,7 @@ from .lanes import Lane, Work
 from .requests import RequestError, check_fields, lines_of, read_request
 
 Request = dict[str, Any]
+LIGHT = ("describe_model", "devices", "list_images")  # answered while a run computes
 NICENESS = 5  # below what the user works with
 LONGEST_SLEEP_S = 3600.0  # systems do not sleep for years
 REMOVALS = 5  # a thread that computes may write a file into a folder that is being removed
@@ -117,7 +118,7 @@ class RequestServer:
             for lane in (self._light, self._heavy):
                 lane.cancel(request["target"])
         else:
-            light = kind in ("describe_model", "devices") or (kind == "estimate" and not request.get("measure"))
+            light = kind in LIGHT or (kind == "estimate" and not request.get("measure"))
             (self._light if light else self._heavy).put(Work(request))
 
     def _serve(self, lane: Lane) -> None:

@@ -91,6 +91,15 @@ def job_of(request: Request) -> Job:
     return replace(from_json(Job, {**document, **own}), output=None)
 
 
+def file_job_of(request: Request) -> Job:
+    """The job that a request is about, from its ``image`` to the file ``output``.
+
+    Raises:
+        ModelFileError, SpecError: A field is not what it should be.
+    """
+    return replace(job_of(request), images=(request["image"],), output=request["output"])
+
+
 def strengths_of(request: Request) -> list[float]:
     """The strengths of a comparison, whichever name they have."""
     return request.get("strengths") or request.get("rank_ratios") or []
@@ -135,6 +144,7 @@ def _or_none(check: Check) -> Check:
 
 
 _TEXT: Check = (_is_text, "text")
+_PLACE: Check = (_is_place, "the whole path of a file or folder")
 _FOLDER: Check = (_is_place, "the whole path of a folder")
 _ARRAY_FILE: Check = (lambda value: _is_place(value) and value.endswith(".npy"), "the whole path of a .npy file")
 _TEXTS: Check = (_list_of(_is_text), "a list of texts")
@@ -174,4 +184,6 @@ _FIELDS: dict[str, dict[str, Check]] = {
         "center": _or_none(_POINT),
     },
     "import_model": {"path": _TEXT, "name": _TEXT},
+    "list_images": {"folder": _FOLDER},
+    "segment_file": {**_JOB, "image": _PLACE, "output": _PLACE},
 }

@@ -15,6 +15,7 @@ from ...records.protocol import FINAL_EVENTS
 from ...records.statistics import RunStatistics
 from ..scene.losses import check_same_volume, loss
 from ..scene.volumes import check_volume
+from .file_run import FileRun
 from .segmentation_run import RunSettings, SegmentationRun
 from .worker_process import Event, Listener, WorkerProcess
 
@@ -30,7 +31,7 @@ class Session:
     def __init__(self, python: str | None = None, on_log: Callable[[str], None] = lambda line: None):
         self._python, self._on_log = python, on_log
         self._worker: WorkerProcess | None = None
-        self.active: SegmentationRun | None = None
+        self.active: SegmentationRun | FileRun | None = None
 
     @property
     def worker(self) -> WorkerProcess:
@@ -70,8 +71,7 @@ class Session:
             OutputError: The segmentation is of another volume, and nobody agreed to replace it.
             TuckerSegError: A run is going on.
         """
-        if self.active is not None:
-            raise TuckerSegError("A run is going on; cancel it or wait for its end.")
+        self._check_idle()
         check_volume(volume_node)
         if not may_replace:
             check_same_volume(segmentation_node, volume_node)
@@ -79,20 +79,40 @@ class Session:
             if kept is not None:
                 on_event({"event": "log", "message": f"{kept} It is left as it is; the result is a new segmentation."})
                 segmentation_node = None
+        run = SegmentationRun(self.worker, volume_node, segmentation_node, settings, self._until_end(on_event))
+        self._begin(run)
+        return run
+
+    def start_file(self, image: str, output: str, settings: RunSettings, on_event: Listener) -> None:
+        """Begin a run from file to file, which changes no scene, and return at once; see :class:`FileRun`.
+
+        Raises:
+            TuckerSegError: A run is going on.
+        """
+        self._check_idle()
+        self._begin(FileRun(self.worker, image, output, settings, self._until_end(on_event)))
+
+    def _check_idle(self) -> None:
+        if self.active is not None:
+            raise TuckerSegError("A run is going on; cancel it or wait for its end.")
+
+    def _until_end(self, on_event: Listener) -> Listener:
+        """A listener that knows when the run that goes on has ended, and passes everything on."""
 
         def forward(event: Event) -> None:
             if event["event"] in FINAL_EVENTS:
                 self.active = None
             on_event(event)
 
-        run = SegmentationRun(self.worker, volume_node, segmentation_node, settings, forward)
+        return forward
+
+    def _begin(self, run: SegmentationRun | FileRun) -> None:
         self.active = run
         try:
             run.start()
         except Exception:
             self.active = None
             raise
-        return run
 
     def cancel(self) -> None:
         """End the run that goes on, if any."""

@@ -89,6 +89,10 @@ class Choice:
             check_volume(self.volume)
         except ImageError as error:
             return str(error)
+        return self.problem_of_model()
+
+    def problem_of_model(self) -> str | None:
+        """Why the model cannot give the structures, whatever the volume; None where it can, as far as is known."""
         if self.structures() == ():
             chosen = self.parameters.structuresChoice
             if chosen == SELECTED:

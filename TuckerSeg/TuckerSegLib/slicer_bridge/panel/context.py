@@ -25,11 +25,11 @@ class PanelContext:
         choice: What the user has chosen.
         status: Bar, line of status and log.
         packages_ready: Whether the worker's Python has what it needs, as far as is known.
-        busy_with: ``run`` or ``comparison`` while one goes on.
+        busy_with: ``run``, ``comparison`` or ``batch`` while one goes on.
         changed: Something that sections show is another.
         run_begins: A run is about to start.
         segmented: A run has left its result: statistics, and the segmentation node or None.
-        run_ended: A run or a comparison is over, however: models may have come, speeds are known.
+        run_ended: A run, a comparison or a batch is over, however: models may have come, speeds are known.
         models_changed: Models on this computer are others.
         packages_changed: The worker's Python is another, or has other packages.
     """

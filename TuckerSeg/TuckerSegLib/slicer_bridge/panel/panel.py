@@ -11,6 +11,7 @@ from slicer.util import VTKObservationMixin
 from ..client.session import Session
 from ..scene.statistics_nodes import remove_tables
 from .advanced import AdvancedSection
+from .batch_section import BatchSection
 from .bound_widgets import BoundWidgets
 from .comparing import ComparingSection
 from .consequences import ConsequencesSection
@@ -55,6 +56,7 @@ class Panel(VTKObservationMixin):
         self.results = ResultsSection(context)
         self.surfaces = SurfacesSection(context)
         self.comparing = ComparingSection(context)
+        self.batch = BatchSection(context)
         self.advanced = AdvancedSection(context)
         self.dependencies = DependenciesSection(context)
         self.sections: tuple[Section, ...] = (
@@ -70,6 +72,7 @@ class Panel(VTKObservationMixin):
             self.results,
             self.surfaces,
             self.comparing,
+            self.batch,
             self.advanced,
             self.dependencies,
         )

@@ -53,6 +53,8 @@ class RunningSection(Section):
             return _("Python packages are missing: see the top of this panel.")
         if self._context.busy_with == "comparison":
             return _("Strengths are being compared.")
+        if self._context.busy_with == "batch":
+            return _("A batch goes on: see Batch.")
         return self._context.choice.problem()
 
     def _on_button(self) -> None:

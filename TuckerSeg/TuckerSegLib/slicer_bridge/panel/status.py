@@ -86,8 +86,10 @@ class StatusDisplay:
 
 
 def _place(event: Event) -> str:
-    """Which frame of a sequence and which network of a task an event is of."""
+    """Which volume of a batch, which frame of a sequence and which network of a task an event is of."""
     words = ""
+    if "volume_count" in event:
+        words = _("Volume {number} of {count}: ").format(number=event["volume_number"] + 1, count=event["volume_count"])
     if "frame" in event:
         words = _("Frame {number} of {count}: ").format(number=event["frame"] + 1, count=event["frames"])
     if "part" in event:

@@ -1,4 +1,4 @@
-"""What the slice views show."""
+"""What the slice views show, and showing something else in them."""
 
 from __future__ import annotations
 
@@ -15,3 +15,10 @@ def shown_volume() -> slicer.vtkMRMLScalarVolumeNode | None:
     # label maps, vectors and others are scalar volumes, too
     is_plain = volume_node is not None and volume_node.GetClassName() == "vtkMRMLScalarVolumeNode"
     return volume_node if is_plain else None
+
+
+def show_volume(volume_node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Bring a volume into the background of all slice views, and all of it into sight."""
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        view.SetBackgroundVolumeID(volume_node.GetID())
+    slicer.app.applicationLogic().FitSliceToAll()

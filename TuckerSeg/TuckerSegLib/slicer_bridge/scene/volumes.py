@@ -56,6 +56,14 @@ def check_volume(volume_node: slicer.vtkMRMLScalarVolumeNode | None) -> None:
         )
 
 
+def volumes_of_scene() -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """The volumes that a user sees in selectors, in their order; no label maps, vectors and the like."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [
+        node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
+    ]
+
+
 def array_of(volume_node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
     """Voxels of a node, (Z, Y, X). Shares the node's memory, and keeps it alive."""
     image = volume_node.GetImageData()
