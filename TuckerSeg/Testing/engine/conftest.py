@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import queue
 import subprocess
 import sys
-import threading
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,85 +14,42 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from Testing.engine.running_worker import LIBRARY_FOLDER, RunningWorker
 from TuckerSegLib import InferenceSpec, Job, image_from_array, load_model, prepare
-from TuckerSegLib.records.protocol import FINAL_EVENTS, VolumeFile, parse_event, request_line
+from TuckerSegLib.records.protocol import VolumeFile
 from TuckerSegLib.records.serialization import to_json
 from TuckerSegLib.segmentation.predictor import Network
 
-LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
-PATIENCE_S = 600
 SHAPE_LABELS = {"background": 0, "ball": 1, "cube": 2}
 AFFINE = ((-2.0, 0.0, 0.0, 30.0), (0.0, 2.5, 0.0, -40.0), (0.0, 0.0, 3.0, 5.0), (0.0, 0.0, 0.0, 1.0))
 
 
-class RunningWorker:
-    """A worker process, its requests and its events."""
+@pytest.fixture
+def tuckerseg(warm_python):
+    """A function that runs the command line in a process of its own, and checks its exit code; None: any."""
 
-    def __init__(self, workspace: Path, *options: str, code: str | None = None, environment: dict | None = None):
-        self.workspace = workspace
-        self.said: list[dict[str, Any]] = []
-        self._number = 0
-        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        program = ["-c", code] if code else ["-m", "TuckerSegLib"]
-        self.process = subprocess.Popen(
-            [sys.executable, *program, "worker", "--workspace", str(workspace), *options],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=LIBRARY_FOLDER,
-            env={**os.environ, **(environment or {})},
-        )
-        threading.Thread(target=self._listen, daemon=True).start()
+    def run(*arguments: Any, check: int | None = 0) -> subprocess.CompletedProcess:
+        command = [str(warm_python), "-m", "TuckerSegLib", *map(str, arguments)]
+        done = subprocess.run(command, cwd=LIBRARY_FOLDER, capture_output=True, encoding="utf-8")
+        assert check is None or done.returncode == check, done.stdout + done.stderr
+        return done
 
-    def send(self, kind: str, **fields: Any) -> int:
-        """Send a request; returns its id."""
-        self._number += 1
-        self.write(request_line(self._number, kind, **fields))
-        return self._number
-
-    def write(self, text: str) -> None:
-        self.process.stdin.write(text.encode())
-        self.process.stdin.flush()
-
-    def until(self, number: int | None, *kinds: str) -> dict[str, Any]:
-        """The next event of these kinds for a request; what comes before it is in ``said``."""
-        ends_at = time.monotonic() + PATIENCE_S
-        while True:
-            event = self._events.get(timeout=ends_at - time.monotonic())
-            assert event is not None, f"the worker ended with {self.process.wait()}; it said {self.said[-5:]}"
-            self.said.append(event)
-            if event["id"] == number and event["event"] in kinds:
-                return event
-
-    def answer(self, number: int) -> dict[str, Any]:
-        """The event that ends a request."""
-        return self.until(number, *FINAL_EVENTS)
-
-    def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """Send a request and return the event that ends it."""
-        return self.answer(self.send(kind, **fields))
-
-    def rest(self) -> list[dict[str, Any]]:
-        """What it says until it ends."""
-        events = []
-        while (event := self._events.get(timeout=PATIENCE_S)) is not None:
-            events.append(event)
-        return events
-
-    def _listen(self) -> None:
-        for line in self.process.stdout:
-            self._events.put(parse_event(line.decode()))
-        self._events.put(None)
+    return run
 
 
 @pytest.fixture
-def start_worker(tmp_path):
-    """A function that starts a worker; all are ended with the test."""
+def start_worker(tmp_path, warm_python):
+    """A function that starts a worker; all are ended with the test.
+
+    It is forked from a Python that has imported PyTorch; ``cold=True`` starts a Python, as an application does.
+    """
     workers: list[RunningWorker] = []
 
-    def start(*options: str, **settings: Any) -> RunningWorker:
+    def start(*options: str, cold: bool = False, **settings: Any) -> RunningWorker:
         workspace = tmp_path / f"workspace-{len(workers)}"
         workspace.mkdir()
-        workers.append(RunningWorker(workspace, *options, **settings))
+        python = sys.executable if cold else str(warm_python)
+        workers.append(RunningWorker(python, workspace, *options, **settings))
         return workers[-1]
 
     yield start

@@ -10,7 +10,6 @@ import nibabel
 import numpy as np
 import pytest
 
-from Testing.engine.test_command_line import tuckerseg
 from TuckerSegLib import Cache, InferenceSpec, load_model, read_image, segment
 from TuckerSegLib.analysis import accuracy_curve
 from TuckerSegLib.analysis.accuracy_curve import Case, CurvePoint, measure_curve
@@ -59,7 +58,7 @@ def test_a_reference_adds_its_dice(make_model_folder, volumes):
     assert (first.dice, second.dice) == (1.0, second.agreement)
 
 
-def test_the_command_writes_table_document_and_picture(make_model_folder, volumes, tmp_path):
+def test_the_command_writes_table_document_and_picture(tuckerseg, make_model_folder, volumes, tmp_path):
     out = tmp_path / "out"
     options = ("--factors", "0.6,0.4", "--policies", "paper,auto", "--out", out, "--device", "torch:cpu")
     text = tuckerseg("explore", *volumes, "--model", make_model_folder(), *options).stdout

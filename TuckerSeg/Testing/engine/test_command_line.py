@@ -18,13 +18,8 @@ import torch
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 
 
-def tuckerseg(*arguments, check: int | None = 0) -> subprocess.CompletedProcess:
-    done = subprocess.run(command(*arguments), cwd=LIBRARY_FOLDER, capture_output=True, encoding="utf-8")
-    assert check is None or done.returncode == check, done.stdout + done.stderr
-    return done
-
-
 def command(*arguments) -> list[str]:
+    """Words that start a fresh Python for it."""
     return [sys.executable, "-m", "TuckerSegLib", *map(str, arguments)]
 
 
@@ -44,9 +39,11 @@ def model(make_model_folder) -> Path:
     return make_model_folder()
 
 
-def test_segment_writes_labels_on_the_input_grid_and_statistics(ct, model, tmp_path):
+def test_segment_writes_labels_on_the_input_grid_and_statistics(tuckerseg, ct, model, tmp_path):
     output, stats = tmp_path / "labels.nii.gz", tmp_path / "stats.json"
-    done = tuckerseg("segment", ct, output, "--model", model, "--rank", 0.5, "--stats", stats)
+    words = command("segment", ct, output, "--model", model, "--rank", 0.5, "--stats", stats)
+    done = subprocess.run(words, cwd=LIBRARY_FOLDER, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
     source, labels = nibabel.load(ct), nibabel.load(output)
     assert labels.shape == source.shape
     np.testing.assert_allclose(labels.affine, source.affine, atol=1e-5)
@@ -60,7 +57,7 @@ def test_segment_writes_labels_on_the_input_grid_and_statistics(ct, model, tmp_p
     assert "Written: " in done.stdout
 
 
-def test_json_mode_prints_one_event_per_line(ct, model, tmp_path):
+def test_json_mode_prints_one_event_per_line(tuckerseg, ct, model, tmp_path):
     done = tuckerseg("segment", ct, tmp_path / "labels.nrrd", "--model", model, "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     progress = [event for event in events if event["event"] == "progress"]
@@ -71,7 +68,7 @@ def test_json_mode_prints_one_event_per_line(ct, model, tmp_path):
     assert events[-1]["statistics"]["patches"] == patches[-1]["total"]
 
 
-def test_a_saved_model_segments_as_its_folder_does(ct, model, tmp_path):
+def test_a_saved_model_segments_as_its_folder_does(tuckerseg, ct, model, tmp_path):
     tuckerseg("compress", tmp_path / "small.tuckerseg", "--model", model, "--rank", 0.5, "--ct", ct)
     tuckerseg("segment", ct, tmp_path / "a.nii.gz", "--model", tmp_path / "small.tuckerseg")
     tuckerseg("segment", ct, tmp_path / "b.nii.gz", "--model", model, "--rank", 0.5)
@@ -79,7 +76,7 @@ def test_a_saved_model_segments_as_its_folder_does(ct, model, tmp_path):
     np.testing.assert_array_equal(first, second)
 
 
-def test_inspect_lists_every_layer_with_its_reason(model):
+def test_inspect_lists_every_layer_with_its_reason(tuckerseg, model):
     text = tuckerseg("inspect", "--model", model, "--rank", 0.5).stdout
     assert "seg_layers" in text
     layers = json.loads(tuckerseg("inspect", "--model", model, "--rank", 0.5, "--json").stdout)
@@ -88,7 +85,7 @@ def test_inspect_lists_every_layer_with_its_reason(model):
     assert all(layer["ranks"] for layer in paper)
 
 
-def test_devices_models_and_cache_answer_people_and_programs(ct, model, tmp_path):
+def test_devices_models_and_cache_answer_people_and_programs(tuckerseg, ct, model, tmp_path):
     devices = json.loads(tuckerseg("devices", "--json").stdout)
     assert any(device["usable"] for device in devices)
     assert all(device["usable"] or device["reason"] for device in devices)
@@ -100,7 +97,7 @@ def test_devices_models_and_cache_answer_people_and_programs(ct, model, tmp_path
     assert json.loads(tuckerseg("cache", "--json").stdout) == []
 
 
-def test_wrong_usage_is_exit_code_2(ct):
+def test_wrong_usage_is_exit_code_2(tuckerseg, ct):
     for arguments in ((), ("segment", ct), ("segment", ct, "out.nii.gz", "--precision", "fp8"), ("fly",)):
         assert tuckerseg(*arguments, check=2).stderr
 
@@ -139,7 +136,7 @@ def spoiled(kind: str, ct: Path, folder: Path) -> Path:
     "kind",
     ["truncated", "not an image", "absent", "4D", "one voxel", "all zero", "sheared", "RGB", "DICOM-less folder"],
 )
-def test_a_bad_image_is_one_clear_message_and_no_file(kind, ct, model, tmp_path):
+def test_a_bad_image_is_one_clear_message_and_no_file(tuckerseg, kind, ct, model, tmp_path):
     bad = spoiled(kind, ct, tmp_path)
     done = tuckerseg("segment", bad, tmp_path / "labels.nii.gz", "--model", model, check=1)
     assert bad.name in done.stderr
@@ -148,7 +145,7 @@ def test_a_bad_image_is_one_clear_message_and_no_file(kind, ct, model, tmp_path)
     assert not list(tmp_path.glob("*labels*"))
 
 
-def test_a_4d_image_is_segmented_at_the_time_point_asked_for(ct, model, tmp_path):
+def test_a_4d_image_is_segmented_at_the_time_point_asked_for(tuckerseg, ct, model, tmp_path):
     bad = spoiled("4D", ct, tmp_path)
     tuckerseg("segment", bad, tmp_path / "labels.nii.gz", "--model", model, "--timepoint", 1)
     assert nibabel.load(tmp_path / "labels.nii.gz").shape == nibabel.load(ct).shape
@@ -165,7 +162,7 @@ def test_a_4d_image_is_segmented_at_the_time_point_asked_for(ct, model, tmp_path
         (("--folds", "4"), "fold 4 is missing"),
     ],
 )
-def test_a_bad_setting_is_one_clear_message(arguments, words, ct, model, tmp_path):
+def test_a_bad_setting_is_one_clear_message(tuckerseg, arguments, words, ct, model, tmp_path):
     options = arguments if "--model" in arguments else (*arguments, "--model", model)
     done = tuckerseg("segment", ct, tmp_path / "labels.nii.gz", *options, check=1)
     assert words in done.stderr
@@ -174,13 +171,13 @@ def test_a_bad_setting_is_one_clear_message(arguments, words, ct, model, tmp_pat
 
 
 @pytest.mark.parametrize("output", ["absent/labels.nii.gz", "labels.png", "folder"])
-def test_an_output_that_cannot_be_written_is_told_before_the_work_begins(output, ct, model, tmp_path):
+def test_an_output_that_cannot_be_written_is_told_before_the_work_begins(tuckerseg, output, ct, model, tmp_path):
     (tmp_path / "folder").mkdir()
     done = tuckerseg("segment", ct, tmp_path / output, "--model", model, check=1)
     assert Path(output).name in done.stderr
 
 
-def test_the_image_that_is_read_is_never_written_over(ct, model, tmp_path):
+def test_the_image_that_is_read_is_never_written_over(tuckerseg, ct, model, tmp_path):
     content = ct.read_bytes()
     link = tmp_path / "link.nii.gz"
     link.symlink_to(ct)
@@ -189,13 +186,13 @@ def test_the_image_that_is_read_is_never_written_over(ct, model, tmp_path):
     assert ct.read_bytes() == content
 
 
-def test_statistics_that_cannot_be_written_are_told_before_the_work_begins(ct, model, tmp_path):
+def test_statistics_that_cannot_be_written_are_told_before_the_work_begins(tuckerseg, ct, model, tmp_path):
     options = ("--model", model, "--stats", tmp_path / "absent" / "stats.json")
     assert "stats.json" in tuckerseg("segment", ct, tmp_path / "labels.nii.gz", *options, check=1).stderr
     assert not list(tmp_path.glob("*labels*"))
 
 
-def test_suspicious_intensities_are_told(ct, model, tmp_path):
+def test_suspicious_intensities_are_told(tuckerseg, ct, model, tmp_path):
     good = nibabel.load(ct)
     values = np.asarray(good.dataobj).astype(float)
     values[3, 3, 3] = np.nan
@@ -205,12 +202,12 @@ def test_suspicious_intensities_are_told(ct, model, tmp_path):
     assert "finite" in text or "NaN" in text
 
 
-def test_an_error_in_json_mode_is_an_event(model, tmp_path):
+def test_an_error_in_json_mode_is_an_event(tuckerseg, model, tmp_path):
     done = tuckerseg("segment", "absent.nii", tmp_path / "labels.nii.gz", "--model", model, "--json", check=1)
     assert json.loads(done.stdout.splitlines()[-1])["event"] == "error"
 
 
-def test_debug_shows_where_an_error_comes_from(model, tmp_path):
+def test_debug_shows_where_an_error_comes_from(tuckerseg, model, tmp_path):
     done = tuckerseg("segment", "absent.nii", tmp_path / "labels.nii.gz", "--model", model, "--debug", check=1)
     assert "Traceback" in done.stderr
 

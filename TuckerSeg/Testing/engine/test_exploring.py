@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel
@@ -15,15 +13,6 @@ from TuckerSegLib import read_image
 from TuckerSegLib.records.comparison import ComparisonRow
 from TuckerSegLib.records.estimate import Estimate
 from TuckerSegLib.records.serialization import from_json
-
-LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
-
-
-def tuckerseg(*arguments, check: int = 0) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "TuckerSegLib", *map(str, arguments)]
-    done = subprocess.run(command, cwd=LIBRARY_FOLDER, capture_output=True, encoding="utf-8")
-    assert done.returncode == check, done.stdout + done.stderr
-    return done
 
 
 @pytest.fixture
@@ -39,11 +28,17 @@ def model(make_model_folder) -> Path:
     return make_model_folder()
 
 
-def planned(*arguments) -> Estimate:
-    return from_json(Estimate, json.loads(tuckerseg("plan", *arguments, "--json").stdout))
+@pytest.fixture
+def planned(tuckerseg):
+    """A function that plans a run."""
+
+    def plan(*arguments) -> Estimate:
+        return from_json(Estimate, json.loads(tuckerseg("plan", *arguments, "--json").stdout))
+
+    return plan
 
 
-def test_a_plan_tells_what_the_run_then_says(ct, model, tmp_path):
+def test_a_plan_tells_what_the_run_then_says(planned, tuckerseg, ct, model, tmp_path):
     options = (ct, "--model", model, "--rank", 0.5, "--step", 0.4)
     before = planned(*options)
     assert before.seconds is None
@@ -61,7 +56,7 @@ def test_a_plan_tells_what_the_run_then_says(ct, model, tmp_path):
     assert planned(*options).seconds == pytest.approx(taken, rel=1e-3)  # the run was remembered
 
 
-def test_a_plan_measures_when_asked_and_reads_well(ct, model):
+def test_a_plan_measures_when_asked_and_reads_well(tuckerseg, ct, model):
     text = tuckerseg("plan", ct, "--model", model, "--rank", 0.5).stdout
     assert "not measured" in text
     assert "--measure" in text
@@ -73,7 +68,7 @@ def test_a_plan_measures_when_asked_and_reads_well(ct, model):
     assert "free" in text
 
 
-def test_a_comparison_is_a_table_label_maps_and_a_document(ct, model, tmp_path):
+def test_a_comparison_is_a_table_label_maps_and_a_document(planned, tuckerseg, ct, model, tmp_path):
     folder = tmp_path / "new" / "comparison"
     done = tuckerseg("compare", ct, "--model", model, "--ranks", "1,0.75,0.25", "--out", folder)
     lines = [line.split() for line in done.stdout.splitlines()]
@@ -87,7 +82,7 @@ def test_a_comparison_is_a_table_label_maps_and_a_document(ct, model, tmp_path):
     assert planned(ct, "--model", model, "--rank", 0.25).agreement == rows[2].agreement
 
 
-def test_a_comparison_as_json_is_one_event_per_line(ct, model):
+def test_a_comparison_as_json_is_one_event_per_line(tuckerseg, ct, model):
     done = tuckerseg("compare", ct, "--model", model, "--ranks", 0.5, "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     rows = [event["row"] for event in events if event["event"] == "row"]
@@ -97,11 +92,11 @@ def test_a_comparison_as_json_is_one_event_per_line(ct, model):
 
 
 @pytest.mark.parametrize("ranks", ["1", "0", "2,0.5", "half", ""])
-def test_ranks_that_cannot_be_compared_are_refused_at_once(ct, ranks):
+def test_ranks_that_cannot_be_compared_are_refused_at_once(tuckerseg, ct, ranks):
     assert "rank" in tuckerseg("compare", ct, "--ranks", ranks, check=1).stderr.lower()
 
 
-def test_a_folder_that_cannot_be_made_is_said_before_the_work(ct, tmp_path):
+def test_a_folder_that_cannot_be_made_is_said_before_the_work(tuckerseg, ct, tmp_path):
     (tmp_path / "file").write_text("")
     done = tuckerseg("compare", ct, "--out", tmp_path / "file" / "folder", check=1)
     assert "cannot be made" in done.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -19,15 +17,14 @@ LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 PART = catalog.task("total_fastest").parts[0]
 
 
-def tuckerseg(*arguments, check: int = 0) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "TuckerSegLib", *map(str, arguments)]
-    done = subprocess.run(command, cwd=LIBRARY_FOLDER, capture_output=True, encoding="utf-8")
-    assert done.returncode == check, done.stdout + done.stderr
-    return done
+@pytest.fixture
+def states(tuckerseg):
+    """A function that gives the state of each model that is listed."""
 
+    def listed(*arguments) -> dict[str, str]:
+        return {facts["name"]: facts["state"] for facts in json.loads(tuckerseg(*arguments).stdout)}
 
-def states(*arguments) -> dict[str, str]:
-    return {facts["name"]: facts["state"] for facts in json.loads(tuckerseg(*arguments).stdout)}
+    return listed
 
 
 @pytest.fixture
@@ -44,7 +41,7 @@ def ct(tmp_path) -> Path:
 
 
 def test_a_task_is_downloaded_when_it_is_asked_for_and_listed_from_then_on(
-    file_server, make_model_folder, ct, tmp_path, own_models, monkeypatch
+    states, tuckerseg, file_server, make_model_folder, ct, tmp_path, own_models, monkeypatch
 ):
     labels = {"background": 0, **{name: value for value, name in catalog.task("total_fastest").structures}}
     published = make_model_folder(name=PART.dataset, labels=labels)
@@ -66,7 +63,7 @@ def test_a_task_is_downloaded_when_it_is_asked_for_and_listed_from_then_on(
     assert states("models", "--json")["total_fastest"] == "not installed"
 
 
-def test_the_list_says_what_a_task_is_and_what_it_takes():
+def test_the_list_says_what_a_task_is_and_what_it_takes(tuckerseg):
     listed = json.loads(tuckerseg("models", "--json").stdout)
     facts = {entry["name"]: entry for entry in listed}
     assert facts["demo"]["state"] == "built in" and facts["face"]["state"] == "license key"
@@ -75,7 +72,7 @@ def test_the_list_says_what_a_task_is_and_what_it_takes():
     assert "135 MB to download" in text and "license key of TotalSegmentator needed" in text
 
 
-def test_offline_the_message_has_the_address_and_the_folder(own_models, monkeypatch):
+def test_offline_the_message_has_the_address_and_the_folder(tuckerseg, own_models, monkeypatch):
     monkeypatch.setenv("TUCKERSEG_DOWNLOAD_URL", "http://127.0.0.1:9")
     done = tuckerseg("inspect", "--model", "tissue_types", check=1)
     assert "needs a license key" in done.stderr
@@ -85,7 +82,7 @@ def test_offline_the_message_has_the_address_and_the_folder(own_models, monkeypa
     assert tuckerseg("models", "download", "nothing", check=1).stderr.count("not a task that can be downloaded") == 1
 
 
-def test_a_model_is_imported_by_name_and_removed(model, tmp_path):
+def test_a_model_is_imported_by_name_and_removed(states, tuckerseg, model, tmp_path):
     with zipfile.ZipFile(tmp_path / "small.zip", "w") as archive:
         for file in model.rglob("*.*"):
             archive.write(file, file.relative_to(model.parent.parent))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 
+from Testing.small_models import write_model_folder
 from TuckerSegLib import calibrate_model, compress, image_from_array, load_model
 from TuckerSegLib.cache import Cache
 from TuckerSegLib.compression.tucker.method import Spec
@@ -37,9 +40,26 @@ def volume():
     return image_from_array((300 * smooth[0, 0].numpy()).astype(np.int16), spacing_mm=(3, 3, 3))
 
 
-def made(original, policy, volume, cache):
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return load_model(write_model_folder(tmp_path_factory.mktemp("original")))
+
+
+@pytest.fixture(scope="module")
+def calibration(original, volume):
+    return calibrate_model(original, volume, threads=1)
+
+
+@pytest.fixture(scope="module")
+def made(original, volume, calibration, tmp_path_factory):
+    """A function that gives the model of a policy, made when it is first asked for."""
+    cache = Cache(tmp_path_factory.mktemp("first"))
+    return functools.cache(lambda policy: make(original, policy, volume, calibration, cache))
+
+
+def make(original, policy, volume, calibration, cache):
     """A model compressed as a policy says."""
-    calibration = calibrate_model(original, volume, threads=1) if policy.startswith("auto") else None
+    calibration = calibration if policy.startswith("auto") else None
     model = compress(original, POLICIES[policy], cache=cache, calibration=calibration)
     if policy == "auto+refit":
         model = refit_model(model, original, [volume], calibration, cache, threads=1)
@@ -49,11 +69,11 @@ def made(original, policy, volume, cache):
     return model
 
 
-def made_again(original, recipes, volume, cache):
+def made_again(original, recipes, volume, calibrate, cache):
     """The same from what the recipes say, the original and the volume alone."""
     first, *rest = recipes
     spec = from_json(Spec, first.spec)
-    calibration = calibrate_model(original, volume, threads=1) if spec.calibration else None
+    calibration = calibrate() if spec.calibration else None
     model = compress(original, spec, first.method, cache=cache, calibration=calibration)
     for recipe in rest:
         assert volume_id(volume) in recipe.spec["volumes"]
@@ -65,11 +85,14 @@ def made_again(original, recipes, volume, cache):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_model_is_made_again_from_its_recipes(make_model_folder, volume, tmp_path, policy):
-    original = load_model(make_model_folder())
-    first = made(original, policy, volume, Cache(tmp_path / "first"))
+def test_a_model_is_made_again_from_its_recipes(original, volume, calibration, made, tmp_path, policy):
+    first = made(policy)
     assert first.recipes
-    again = made_again(original, first.recipes, volume, Cache(tmp_path / "second"))
+
+    def calibrate():  # anew for one policy: what it finds out is the same for all
+        return calibrate_model(original, volume, threads=1) if policy == "auto" else calibration
+
+    again = made_again(original, first.recipes, volume, calibrate, Cache(tmp_path / "second"))
     assert again.key == first.key
     assert again.recipes == first.recipes
     assert again.weights.keys() == first.weights.keys()
@@ -77,7 +100,6 @@ def test_a_model_is_made_again_from_its_recipes(make_model_folder, volume, tmp_p
         torch.testing.assert_close(again.weights[name], value, atol=0, rtol=0, msg=name)
 
 
-def test_policies_differ(make_model_folder, volume, tmp_path):
-    original = load_model(make_model_folder())
-    keys = {made(original, policy, volume, Cache(tmp_path)).key for policy in POLICIES}
+def test_policies_differ(made):
+    keys = {made(policy).key for policy in POLICIES}
     assert len(keys) == len(POLICIES)

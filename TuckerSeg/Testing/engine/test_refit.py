@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from Testing.small_models import write_model_folder
 from TuckerSegLib import InferenceSpec, calibrate_model, catalog, compress, image_from_array, load_model, segment
 from TuckerSegLib.cache import Cache
 from TuckerSegLib.compression.logit_distance import distance
 from TuckerSegLib.compression.tucker.method import Spec
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.jobs.warm_runs import Runs
-from TuckerSegLib.models.calibration import calibration_patches, stored_calibration, volume_id
+from TuckerSegLib.models.calibration import PATCHES_PER_VOLUME, calibration_patches, stored_calibration, volume_id
 from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.job_compression import compress_for_job
 from TuckerSegLib.models.model_file import read_model_file
@@ -29,24 +30,24 @@ PLAIN = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
 ASKED = {"rank_ratio": 0.4, "rank_mode": "auto", "rank_multiple": 4, "minimum_rank": 4}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def volume():
     rng = np.random.default_rng(4)
     smooth = torch.nn.functional.interpolate(torch.from_numpy(rng.normal(size=(1, 1, 6, 6, 6))), size=(40, 44, 36))
     return image_from_array((300 * smooth[0, 0].numpy()).astype(np.int16), spacing_mm=(3, 3, 3))
 
 
-@pytest.fixture
-def original(make_model_folder):
-    return load_model(make_model_folder())
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return load_model(write_model_folder(tmp_path_factory.mktemp("original")))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def calibration(original, volume):
     return calibrate_model(original, volume, threads=1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def smaller(original, calibration):
     return compress(original, Spec(**ASKED), calibration=calibration)
 
@@ -129,7 +130,7 @@ def test_a_refit_without_calibration_is_refused(original, smaller, calibration, 
         refit_model(original, original, [volume], calibration, Cache())
 
 
-def test_a_model_of_cts_is_calibrated_on_the_built_in_volume_too(original, volume):
+def test_a_model_of_cts_is_calibrated_on_the_built_in_volume_too(original, volume, calibration):
     assert original.plans.expects_hounsfield
     cache, monitor = Cache(), Monitor()
     job = Job((), method="tucker", compression=ASKED)
@@ -138,9 +139,8 @@ def test_a_model_of_cts_is_calibrated_on_the_built_in_volume_too(original, volum
     compress_for_job(original, resolve(job), cache, monitor, lambda: volume)
     grown = stored_calibration(original, cache)
     assert grown.volume_ids[1:] == (volume_id(volume),)
-    at_once = calibrate_model(original, volume, threads=1)
-    assert at_once.volumes == grown.volumes
-    assert at_once.patches == grown.patches == 2 * calibrate_model(original, None, threads=1).patches
+    assert calibration.volumes == grown.volumes
+    assert calibration.patches == grown.patches == 2 * PATCHES_PER_VOLUME
 
 
 def test_a_model_of_other_images_needs_a_volume(original, volume):

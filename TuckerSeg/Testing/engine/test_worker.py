@@ -222,7 +222,7 @@ def test_whatever_a_line_holds_the_worker_lives_on(start_worker, hand_over, job_
 
 def test_a_broken_installation_is_told_to_every_request(start_worker, tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('libtorch is missing')")
-    worker = start_worker(environment={"PYTHONPATH": str(tmp_path)})
+    worker = start_worker(cold=True, environment={"PYTHONPATH": str(tmp_path)})
     for _ in range(2):
         answer = worker.ask("devices")
         assert (answer["kind"], answer["message"]) == ("ImportError", "libtorch is missing")

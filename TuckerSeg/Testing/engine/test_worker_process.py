@@ -118,7 +118,7 @@ def test_a_run_goes_before_previews_and_measurements_that_wait(start_worker, han
 @pytest.mark.parametrize("way", ["its input ends", "SIGTERM", "shutdown"])
 @pytest.mark.parametrize("computing", [False, True])
 def test_it_ends_before_its_run_does_and_its_folder_is_gone(start_worker, long_run, way, computing):
-    worker = start_worker()
+    worker = start_worker(cold=way == "SIGTERM")
     if computing:
         worker.until(worker.send("segment", **long_run), "progress")
     else:
@@ -136,7 +136,7 @@ def test_it_ends_before_its_run_does_and_its_folder_is_gone(start_worker, long_r
 
 
 def test_it_ends_when_its_input_ends_before_anything_is_imported(start_worker):
-    worker = start_worker()
+    worker = start_worker(cold=True)
     worker.until(None, "ready")
     worker.process.stdin.close()
     assert worker.process.wait(timeout=600) == 0

@@ -31,7 +31,7 @@ class Samples:
     @cached_property
     def model_folder(self) -> Path:
         """An nnU-Net results folder with the networks of two folds' names, one trained."""
-        return _fixtures().write_model_folder(self.folder, labels=LABELS, patch_shape=(16, 16, 16))
+        return _write_model_folder(self.folder, labels=LABELS, patch_shape=(16, 16, 16))
 
     @cached_property
     def plans(self) -> dict[str, Any]:
@@ -101,17 +101,13 @@ class Samples:
         return path
 
 
-def _fixtures() -> Any:
-    """The helpers that all tests share."""
-    file = Path(__file__).resolve().parents[1] / "conftest.py"
-    spec = importlib.util.spec_from_file_location("fixtures_of_all_tests", file)
+def _write_model_folder(*arguments: Any, **settings: Any) -> Path:
+    """See the helper of that name that all tests share."""
+    file = Path(__file__).resolve().parents[1] / "small_models.py"
+    spec = importlib.util.spec_from_file_location("small_models_of_all_tests", file)
     module = importlib.util.module_from_spec(spec)
-    # dataclasses look their module up
-    import sys
-
-    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    return module
+    return module.write_model_folder(*arguments, **settings)
 
 
 def fresh(folder: Path) -> Path:

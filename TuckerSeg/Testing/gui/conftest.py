@@ -29,11 +29,16 @@ def application():
 
 
 @pytest.fixture
-def slicer_app(application):
-    """The application with an empty scene; an error in any slot fails the test."""
+def slicer_app(application, warm_python, tmp_path, monkeypatch):
+    """The application with an empty scene; an error in any slot fails the test.
+
+    Its Python, for processes of their own, is one that has imported PyTorch already.
+    """
     import pythonqt
     import slicer
 
+    (tmp_path / "PythonSlicer").symlink_to(warm_python)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     pythonqt.errors.clear()
     slicer.mrmlScene.Clear(0)
     slicer.util.dialogs.clear()

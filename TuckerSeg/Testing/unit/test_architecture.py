@@ -109,6 +109,7 @@ def test_importing_the_library_imports_nothing_heavy_and_nothing_of_slicer():
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.slow
 def test_every_public_name_is_what_it_says_and_no_module():
     code = (
         "import types\n"
@@ -121,6 +122,7 @@ def test_every_public_name_is_what_it_says_and_no_module():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_importing_everything_leaves_the_global_state_of_torch_and_tensorly_alone():
     modules = [
         ".".join(file.relative_to(LIBRARY.parent).with_suffix("").parts)
@@ -299,6 +301,7 @@ def test_what_is_read_or_written_whole_is_not(line):
     assert unsafe_writes(line) == []
 
 
+@pytest.mark.slow
 def test_what_a_process_prints_is_read_as_utf_8_whatever_the_locale_is():
     def decodes_by_locale(call: ast.Call) -> bool:
         return any(ast.unparse(word) in ("text=True", "universal_newlines=True") for word in call.keywords)

@@ -8,6 +8,8 @@ import pytest
 from TuckerSegLib.benchmark.measure import measure
 from TuckerSegLib.errors import TuckerSegError
 
+pytestmark = pytest.mark.slow
+
 MEBIBYTE = 2**20
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is sampled from /proc")
 

@@ -11,6 +11,8 @@ from TuckerSegLib.benchmark.standin import standin_dataset, standin_folders, sta
 from TuckerSegLib.benchmark.standin_weights import standin_network
 from TuckerSegLib.errors import OutputError, SpecError
 
+pytestmark = pytest.mark.slow
+
 FAST = catalog.task("total_fast").parts[0]
 TOTAL = catalog.task("total").parts
 

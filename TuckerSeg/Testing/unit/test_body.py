@@ -90,6 +90,7 @@ def test_lungs_airways_and_arms_are_inside_and_air_is_not():
     assert not mask[:, :10].any() and not mask[:, -10:].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing_mm", [(0.9, 0.8, 0.8), (5.0, 2.0, 2.0), (3.0, 3.0, 3.0), (10.0, 4.0, 4.0)])
 def test_the_voxel_size_does_not_matter(spacing_mm):
     whole, volume = shares(chest(size_mm=(200, 450, 500), spacing_mm=spacing_mm))

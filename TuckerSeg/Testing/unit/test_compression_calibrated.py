@@ -20,6 +20,8 @@ from TuckerSegLib.compression.tucker.rank_allocation import RankChoice, allocate
 from TuckerSegLib.compression.tucker.whitening import WhitenedLayer
 from TuckerSegLib.errors import ModelFileError, SpecError
 
+pytestmark = pytest.mark.slow
+
 PATCH = (16, 16, 16)
 
 

@@ -129,6 +129,7 @@ def test_the_paper_replaces_28_and_23_convolutions():
         assert sum(change.skipped_because is None for change in changes) == layers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank_ratio", [None, 0.5])
 @pytest.mark.parametrize(
     "build",
@@ -225,6 +226,7 @@ def test_the_plans_costs_after_compression_equal_counting_the_compressed_network
                 )
 
 
+@pytest.mark.slow
 def test_counting_in_a_fresh_process_does_not_load_torchs_compiler():
     code = (
         "import sys, TuckerSegLib.compression\n"

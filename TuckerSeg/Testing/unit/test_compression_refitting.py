@@ -18,6 +18,8 @@ from TuckerSegLib.compression.tucker.method import Spec, apply, plan
 from TuckerSegLib.compression.tucker.refit import refit_network
 from TuckerSegLib.errors import SpecError
 
+pytestmark = pytest.mark.slow
+
 PATCH = (16, 16, 16)
 
 

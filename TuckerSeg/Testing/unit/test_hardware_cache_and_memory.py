@@ -156,6 +156,7 @@ def test_a_real_failed_allocation_is_recognized():
     assert openvino_runtime.is_out_of_memory(failure.value)
 
 
+@pytest.mark.slow
 def test_peak_memory_follows_an_allocation():
     import numpy
 

@@ -110,6 +110,7 @@ def test_a_backend_that_breaks_becomes_an_unusable_entry(monkeypatch):
     assert "driver version mismatch" in entry.reason
 
 
+@pytest.mark.slow
 def test_the_list_survives_a_missing_openvino():
     code = (
         "import sys\n"

@@ -393,6 +393,7 @@ def test_old_plans_are_checked_as_new_ones(make_model_folder, key, value):
         load_model(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits address space as Linux does")
 def test_a_network_that_the_checkpoint_does_not_hold_takes_no_memory(model):
     edit(model, (*ARGUMENTS, "features_per_stage"), [8, 8000, 8000])  # 50 GB

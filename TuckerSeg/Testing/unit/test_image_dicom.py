@@ -142,6 +142,7 @@ def test_a_position_that_is_no_number_is_refused_and_named(tmp_path, value):
         read_image(folder)
 
 
+@pytest.mark.slow
 def test_a_real_series_equals_simpleitk_and_its_own_segmentation_grid(shared_data, tmp_path):
     source = shared_data / "data" / "dicom_example"
     files = sorted(source.iterdir())[:4]

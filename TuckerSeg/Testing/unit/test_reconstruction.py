@@ -23,6 +23,8 @@ from TuckerSegLib.models.compress import compress
 from TuckerSegLib.models.model import SegmentationModel
 from TuckerSegLib.records.compression import LayerChange
 
+pytestmark = pytest.mark.slow
+
 NARROW, TRANSPOSED, HEAD = "encoder.stages.1.0.convs.0.conv", "decoder.transpconvs.0", "decoder.seg_layers.1"
 
 
