@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ import pytest
 
 from Testing.engine.running_worker import LIBRARY_FOLDER, RunningWorker
 from TuckerSegLib import InferenceSpec, Job, image_from_array, load_model, prepare
+from TuckerSegLib.cli.main import main
 from TuckerSegLib.records.protocol import VolumeFile
 from TuckerSegLib.records.serialization import to_json
 from TuckerSegLib.segmentation.predictor import Network
@@ -35,6 +37,23 @@ def tuckerseg(warm_python):
         return done
 
     return run
+
+
+@pytest.fixture
+def run_here(capsys):
+    """A function that runs ``tuckerseg`` in this process, which must succeed; returns what was printed."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def tuckerseg(*arguments) -> str:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        printed, told = capsys.readouterr()
+        assert code == 0, told
+        return printed
+
+    yield tuckerseg
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

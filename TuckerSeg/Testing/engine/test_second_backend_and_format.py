@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from dataclasses import replace
 from types import ModuleType
@@ -15,23 +14,6 @@ from TuckerSegLib.cli.main import main
 from TuckerSegLib.export.settings import Exported
 from TuckerSegLib.export.staging import require_free
 from TuckerSegLib.hardware import torch_cpu
-
-
-@pytest.fixture
-def run(capsys):
-    """A function that runs ``tuckerseg`` in this process, which must succeed; returns what was printed."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def tuckerseg(*arguments) -> str:
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        printed, told = capsys.readouterr()
-        assert code == 0, told
-        return printed
-
-    yield tuckerseg
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -47,7 +29,7 @@ def add(monkeypatch, package, table, **names):
     monkeypatch.setitem(table, "second", "second")
 
 
-def test_a_backend_is_listed_foretold_and_run(monkeypatch, run, folder, small_ct, tmp_path):
+def test_a_backend_is_listed_foretold_and_run(monkeypatch, run_here, folder, small_ct, tmp_path):
     prepared = []
 
     def prepare(load_network, device, spec):
@@ -58,17 +40,17 @@ def test_a_backend_is_listed_foretold_and_run(monkeypatch, run, folder, small_ct
     device = replace(processor, id="second:0", backend="second", name="Second processor")
     names = {"devices": lambda: [device], "prepare": prepare, "is_out_of_memory": torch_cpu.is_out_of_memory}
     add(monkeypatch, hardware, hardware.BACKENDS, **names)
-    assert "Second processor" in run("devices")
+    assert "Second processor" in run_here("devices")
     place = ("--device", "second:0", "--rank", 0.5, "--calibrate", "none", "--policy", "uniform")
-    assert "second:0, fp32" in run("plan", small_ct, "--model", folder, *place)
+    assert "second:0, fp32" in run_here("plan", small_ct, "--model", folder, *place)
     stats = tmp_path / "stats.json"
-    run("segment", small_ct, tmp_path / "labels.nii.gz", "--model", folder, *place, "--stats", stats)
+    run_here("segment", small_ct, tmp_path / "labels.nii.gz", "--model", folder, *place, "--stats", stats)
     found = json.loads(stats.read_text())
     assert (found["backend"], found["device"]) == ("second", "second:0")
     assert len(prepared) == 1
 
 
-def test_a_format_is_offered_checked_and_written(monkeypatch, run, folder, tmp_path):
+def test_a_format_is_offered_checked_and_written(monkeypatch, run_here, folder, tmp_path):
     def check(model, path, settings):
         require_free([path], settings.overwrite)
 
@@ -79,6 +61,6 @@ def test_a_format_is_offered_checked_and_written(monkeypatch, run, folder, tmp_p
     add(monkeypatch, export, export.FORMATS, OPTIONS=(), check=check, export=write)
     out = tmp_path / "network.second"
     asked = ("--rank", 0.5, "--calibrate", "none", "--policy", "uniform")
-    assert f"Written: {out}" in run("export", folder, "--format", "second", "--out", out, *asked)
+    assert f"Written: {out}" in run_here("export", folder, "--format", "second", "--out", out, *asked)
     assert json.loads(out.read_text())["parameters"] > 0
     assert main(["export", str(folder), "--format", "second", "--out", str(out)]) == 1, "it is there already"

@@ -7,7 +7,6 @@ has left.
 from __future__ import annotations
 
 import json
-import signal
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +16,6 @@ import torch
 from Testing.engine import channel_dropping
 from TuckerSegLib import Cache, InferenceSpec, Job, TuckerSpec, compress, load_model, run_job
 from TuckerSegLib import compression as table
-from TuckerSegLib.cli.main import main
 from TuckerSegLib.compression.cost import count
 from TuckerSegLib.errors import Cancelled, SpecError
 from TuckerSegLib.estimation.measurements import Measurements
@@ -51,23 +49,6 @@ def folder(make_model_folder):
 @pytest.fixture
 def original(folder):
     return load_model(folder)
-
-
-@pytest.fixture
-def run(capsys):
-    """A function that runs ``tuckerseg`` in this process, which must succeed; returns what was printed."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def tuckerseg(*arguments) -> str:
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        printed, told = capsys.readouterr()
-        assert code == 0, told
-        return printed
-
-    yield tuckerseg
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @torch.inference_mode()
@@ -138,26 +119,28 @@ def test_an_estimate_counts_what_the_run_then_counts(original, folder, small_ct,
     assert Estimator(original, Measurements(Cache())).is_original(original_again)
 
 
-def test_every_command_takes_it(run, folder, small_ct, tmp_path):
+def test_every_command_takes_it(run_here, folder, small_ct, tmp_path):
     asked = ("--model", folder, "--method", "dropping:0.5")
     small, labels = tmp_path / "small.tuckerseg", tmp_path / "labels.nii.gz"
-    assert "channel dropping, 0.50 kept" in run("segment", small_ct, labels, *asked, *SETTINGS)
-    assert "GFLOPs per patch" in run("plan", small_ct, *asked, *SETTINGS)
-    assert "kept 16" in run("inspect", *asked)
-    changes = json.loads(run("inspect", *asked, "--json"))
+    assert "channel dropping, 0.50 kept" in run_here("segment", small_ct, labels, *asked, *SETTINGS)
+    assert "GFLOPs per patch" in run_here("plan", small_ct, *asked, *SETTINGS)
+    assert "kept 16" in run_here("inspect", *asked)
+    changes = json.loads(run_here("inspect", *asked, "--json"))
     assert {change["kept"] for change in changes} == {4, 8, 16}
-    compared = run("compare", small_ct, "--model", folder, "--method", "dropping", "--strengths", "0.5", *SETTINGS)
+    compared = run_here("compare", small_ct, "--model", folder, "--method", "dropping", "--strengths", "0.5", *SETTINGS)
     assert len(compared.splitlines()) == 5
     out = tmp_path / "explored"
-    run("explore", small_ct, "--model", folder, "--policies", "dropping", "--factors", 0.5, "--out", out, *SETTINGS)
+    run_here(
+        "explore", small_ct, "--model", folder, "--policies", "dropping", "--factors", 0.5, "--out", out, *SETTINGS
+    )
     rows = json.loads((out / "curve.json").read_text())
     assert [(row["policy"], row["factor"], row["calibrated"]) for row in rows] == [
         ("original", 1.0, False),
         ("dropping", 0.5, False),
     ]
-    assert "Written" in run("compress", small, *asked)
-    assert "kept 16" in run("inspect", "--model", small)
-    assert "channel dropping" in run("segment", small_ct, labels, "--model", small, *SETTINGS)
+    assert "Written" in run_here("compress", small, *asked)
+    assert "kept 16" in run_here("inspect", "--model", small)
+    assert "channel dropping" in run_here("segment", small_ct, labels, "--model", small, *SETTINGS)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("nnunet", ""), ("openvino", "small.xml"), ("onnx", "small.onnx")])
@@ -198,12 +181,12 @@ def test_the_worker_takes_what_the_panel_asks(folder, hand_over, tmp_path, monke
     handlers.close()
 
 
-def test_tucker_follows_and_is_planned_on_what_was_left(run, original, folder, small_ct, tmp_path):
+def test_tucker_follows_and_is_planned_on_what_was_left(run_here, original, folder, small_ct, tmp_path):
     file = tmp_path / "both.tuckerseg"
     steps = ("--method", "dropping:0.5,tucker:0.5", "--policy", "uniform", "--minimum-rank", 2)
-    text = run("inspect", "--model", folder, *steps)
+    text = run_here("inspect", "--model", folder, *steps)
     assert "kept 16" in text and "8 x 16" in text
-    run("compress", file, "--model", folder, *steps)
+    run_here("compress", file, "--model", folder, *steps)
     both = load_model(file)
     dropped, tuckered = both.recipes
     assert (dropped.method, tuckered.method) == ("dropping", "tucker")

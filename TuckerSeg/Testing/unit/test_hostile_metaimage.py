@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK
 
-from TuckerSegLib.errors import ImageError
+from Testing.damaged_images import by_itk, refused
 from TuckerSegLib.image import read_image
 
 VOXELS = np.arange(120, dtype=np.int16).reshape(6, 5, 4)  # Z, Y, X
@@ -39,21 +38,6 @@ def written(path: Path, changes=(), lines=(), data=DATA) -> Path:
     text += [] if last is None else [f"ElementDataFile = {last}"]
     path.write_bytes("".join(f"{line}\n" for line in text).encode() + data)
     return path
-
-
-def by_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    image = SimpleITK.ReadImage(str(path))
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    return SimpleITK.GetArrayFromImage(image), np.diag([-1, -1, 1, 1]) @ affine
-
-
-def refused(path: Path, text: str) -> None:
-    with pytest.raises(ImageError, match=text) as caught:
-        read_image(path)
-    message = str(caught.value)
-    assert message.startswith(str(path)) and len(message) < 600 and message.isprintable()
 
 
 @pytest.mark.parametrize(

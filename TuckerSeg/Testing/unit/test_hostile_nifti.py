@@ -10,8 +10,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-import SimpleITK
 
+from Testing.damaged_images import by_itk
 from TuckerSegLib.errors import ImageError
 from TuckerSegLib.image import read_image, sizes, stored
 
@@ -47,14 +47,6 @@ def by_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray]:
     nibabel.imageglobals.logger.setLevel(100)
     image = nibabel.load(path)
     return np.asarray(image.dataobj).T, image.affine
-
-
-def by_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    image = SimpleITK.ReadImage(str(path))
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    return SimpleITK.GetArrayFromImage(image), np.diag([-1, -1, 1, 1]) @ affine
 
 
 def assert_same(path: Path, expected: tuple[np.ndarray, np.ndarray]) -> None:

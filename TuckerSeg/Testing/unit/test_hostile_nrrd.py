@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK
 
+from Testing.damaged_images import by_itk, refused
 from TuckerSegLib.errors import ImageError
 from TuckerSegLib.image import read_image
 from TuckerSegLib.image.formats.seg_nrrd import read_segment_names
@@ -36,21 +36,6 @@ def written(path: Path, changes=(), lines=(), data=DATA, magic="NRRD0004", end="
     text = "\n".join([magic, *(f"{name}: {value}" for name, value in fields.items() if value is not None), *lines])
     path.write_bytes((text + end).encode("utf-8", "surrogateescape") + data)
     return path
-
-
-def by_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    image = SimpleITK.ReadImage(str(path))
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    return SimpleITK.GetArrayFromImage(image), np.diag([-1, -1, 1, 1]) @ affine
-
-
-def refused(path: Path, text: str) -> None:
-    with pytest.raises(ImageError, match=text) as caught:
-        read_image(path)
-    message = str(caught.value)
-    assert message.startswith(str(path)) and len(message) < 600 and message.isprintable()
 
 
 NO_SPACING = {"space directions": None, "space origin": None, "space": None}

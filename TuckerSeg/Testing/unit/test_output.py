@@ -12,50 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from Testing.records_of_a_run import STATISTICS
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.cli.output import VisibleStream, say, show_json, tell, visible_output
 from TuckerSegLib.cli.terminal import TerminalReporter
 from TuckerSegLib.errors import ImageError
 from TuckerSegLib.records import quality_report
-from TuckerSegLib.records.statistics import RunStatistics, Structure, as_table, structure_table
+from TuckerSegLib.records.statistics import Structure, as_table, structure_table
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 EVIL = "liver\x1b[2J\x1b]0;owned\x07\u202e\u200b\r\nWritten: nothing"
 SHOWN = r"liver\x1b[2J\x1b]0;owned\x07\u202e\u200b\r\nWritten: nothing"
-
-
-STATISTICS = RunStatistics(
-    model="model",
-    source_sha256="0" * 64,
-    compression="tucker",
-    volume="volume",
-    volume_shape=(3, 4, 5),
-    volume_spacing_mm=(3.0, 2.0, 1.0),
-    original_parameters=20,
-    parameters=10,
-    original_macs_per_patch=200,
-    macs_per_patch=100,
-    original_macs_per_volume=400,
-    macs_per_volume=200,
-    original_model_bytes=80,
-    model_bytes=40,
-    patches=2,
-    voxels=60,
-    seconds={"load": 9.0, "preprocess": 0.5, "network": 2.0, "finish": 0.25, "total": 12.0},
-    peak_memory_bytes=1000,
-    backend="torch",
-    device="torch:cpu",
-    device_name="processor",
-    device_reason="asked for",
-    precision="fp32",
-    threads=2,
-    step_fraction=0.5,
-    mirroring=False,
-    output_grid="native",
-    versions={"torch": "2"},
-    structures=(Structure(3, "liver", 12.5),),
-    notes=("a note",),
-)
 
 
 def obeyed(text: str) -> set[str]:

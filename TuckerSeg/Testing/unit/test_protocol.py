@@ -9,47 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from Testing.records_of_a_run import STATISTICS
 from TuckerSegLib.errors import ModelFileError
 from TuckerSegLib.records.comparison import ComparisonRow, StructureDice
 from TuckerSegLib.records.estimate import Estimate
 from TuckerSegLib.records.protocol import BoxFile, VolumeFile, event_line, parse_event, request_line
 from TuckerSegLib.records.serialization import from_json, to_json
-from TuckerSegLib.records.statistics import RunStatistics, Structure
+from TuckerSegLib.records.statistics import RunStatistics
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 AFFINE = ((-2.0, 0.0, 0.0, 30.0), (0.0, 2.5, 0.0, -40.0), (0.0, 0.0, 3.0, 5.0), (0.0, 0.0, 0.0, 1.0))
-STATISTICS = RunStatistics(
-    model="model",
-    source_sha256="0" * 64,
-    compression="tucker",
-    volume="volume",
-    volume_shape=(3, 4, 5),
-    volume_spacing_mm=(3.0, 2.0, 1.0),
-    original_parameters=20,
-    parameters=10,
-    original_macs_per_patch=200,
-    macs_per_patch=100,
-    original_macs_per_volume=400,
-    macs_per_volume=200,
-    original_model_bytes=80,
-    model_bytes=40,
-    patches=2,
-    voxels=60,
-    seconds={"load": 9.0, "preprocess": 0.5, "network": 2.0, "finish": 0.25, "total": 12.0},
-    peak_memory_bytes=1000,
-    backend="torch",
-    device="torch:cpu",
-    device_name="processor",
-    device_reason="asked for",
-    precision="fp32",
-    threads=2,
-    step_fraction=0.5,
-    mirroring=False,
-    output_grid="native",
-    versions={"torch": "2"},
-    structures=(Structure(3, "liver", 12.5),),
-    notes=("a note",),
-)
 
 
 def over_the_line(record):

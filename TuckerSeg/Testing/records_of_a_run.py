@@ -1,0 +1,36 @@
+"""Records as a run leaves them, for tests of what is said and sent of it."""
+
+from TuckerSegLib.records.statistics import RunStatistics, Structure
+
+STATISTICS = RunStatistics(
+    model="model",
+    source_sha256="0" * 64,
+    compression="tucker",
+    volume="volume",
+    volume_shape=(3, 4, 5),
+    volume_spacing_mm=(3.0, 2.0, 1.0),
+    original_parameters=20,
+    parameters=10,
+    original_macs_per_patch=200,
+    macs_per_patch=100,
+    original_macs_per_volume=400,
+    macs_per_volume=200,
+    original_model_bytes=80,
+    model_bytes=40,
+    patches=2,
+    voxels=60,
+    seconds={"load": 9.0, "preprocess": 0.5, "network": 2.0, "finish": 0.25, "total": 12.0},
+    peak_memory_bytes=1000,
+    backend="torch",
+    device="torch:cpu",
+    device_name="processor",
+    device_reason="asked for",
+    precision="fp32",
+    threads=2,
+    step_fraction=0.5,
+    mirroring=False,
+    output_grid="native",
+    versions={"torch": "2"},
+    structures=(Structure(3, "liver", 12.5),),
+    notes=("a note",),
+)
