@@ -211,8 +211,8 @@ def oblique_ct(tmp_path) -> Path:
     import torch
 
     generator = torch.Generator().manual_seed(3)
-    coarse = torch.randn(1, 1, 12, 10, 14, generator=generator) * 400
-    values = torch.nn.functional.interpolate(coarse, (83, 71, 90), mode="trilinear")[0, 0].numpy().astype(np.int16)
+    coarse = torch.randn(1, 1, 8, 7, 9, generator=generator) * 400
+    values = torch.nn.functional.interpolate(coarse, (55, 47, 60), mode="trilinear")[0, 0].numpy().astype(np.int16)
     angle = 0.2
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     affine = np.eye(4)

@@ -231,7 +231,7 @@ def test_the_peak_memory_of_the_built_in_model_is_foretold(
     start_worker, hand_over, job_for, tmp_path, device, shape, affine
 ):
     """A fresh process each, for a peak is of a process's whole life."""
-    volume, worker = hand_over(shape, affine), start_worker()
+    volume, worker = hand_over(shape, affine), start_worker(cold=True)
     job = job_for("demo", 0.5, device=device, step_fraction=1.0)
     place = {"shape": shape, "affine": affine}
     told = from_json(Estimate, worker.ask("estimate", job=job, **place, measure=False)["estimate"])
