@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Testing.damaged_images import by_itk, refused
+from Testing.unit.damaged_images import by_itk, refused
 from TuckerSegLib.image import read_image
 
 VOXELS = np.arange(120, dtype=np.int16).reshape(6, 5, 4)  # Z, Y, X

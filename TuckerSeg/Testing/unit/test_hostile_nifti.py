@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from Testing.damaged_images import by_itk
+from Testing.unit.damaged_images import by_itk
 from TuckerSegLib.errors import ImageError
 from TuckerSegLib.image import read_image, sizes, stored
 

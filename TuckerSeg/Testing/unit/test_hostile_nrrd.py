@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Testing.damaged_images import by_itk, refused
+from Testing.unit.damaged_images import by_itk, refused
 from TuckerSegLib.errors import ImageError
 from TuckerSegLib.image import read_image
 from TuckerSegLib.image.formats.seg_nrrd import read_segment_names

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from Testing.records_of_a_run import STATISTICS
+from Testing.unit.records_of_a_run import STATISTICS
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.cli.output import VisibleStream, say, show_json, tell, visible_output
 from TuckerSegLib.cli.terminal import TerminalReporter

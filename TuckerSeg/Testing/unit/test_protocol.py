@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from Testing.records_of_a_run import STATISTICS
+from Testing.unit.records_of_a_run import STATISTICS
 from TuckerSegLib.errors import ModelFileError
 from TuckerSegLib.records.comparison import ComparisonRow, StructureDice
 from TuckerSegLib.records.estimate import Estimate
