@@ -29,7 +29,7 @@ def plain_run(volume, model_folder, rank_ratio=0.5):
 
 
 def test_it_speaks_before_it_has_imported_anything_large(start_worker):
-    worker = start_worker()
+    worker = start_worker(cold=True)
     ready = worker.until(None, "ready")
     assert ready["pid"] == worker.process.pid
     assert worker.said == [ready]
