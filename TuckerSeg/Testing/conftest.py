@@ -15,11 +15,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from Testing.file_server import FileServer, Server
-from Testing.small_models import write_model_folder, write_networks
+if TYPE_CHECKING:
+    from Testing.file_server import FileServer
 
 # Before anything loads OpenMP, whose threads else spin while they wait, and of which each process of the suite else
 # starts as many as there are cores. Processes that tests start inherit it.
@@ -28,6 +29,7 @@ WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // WORKERS))
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(Path(__file__).resolve().parent))  # within Slicer, "Testing" may be another extension's
 
 
 @pytest.fixture(scope="session")
@@ -110,12 +112,16 @@ def demo_folder() -> Path:
 @pytest.fixture
 def make_model_folder(tmp_path):
     """A function that writes a small, complete nnU-Net results folder with random weights."""
+    from small_models import write_model_folder
+
     return functools.partial(write_model_folder, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def total_networks(tmp_path_factory) -> Path:
     """Small networks with the names and class counts of those of the task ``total``, in a folder of results."""
+    from small_models import write_networks
+
     return write_networks(tmp_path_factory.mktemp("results"), "total")
 
 
@@ -129,6 +135,7 @@ def installed_total(total_networks, own_models, monkeypatch) -> Path:
 @pytest.fixture
 def install_tasks(tmp_path_factory, monkeypatch):
     """A function that writes small networks of tasks of the catalog to where the program looks for them."""
+    from small_models import write_networks
 
     def install(*task_names: str) -> Path:
         root = tmp_path_factory.mktemp("results")
@@ -149,6 +156,7 @@ def installed_with_fast(install_tasks) -> Path:
 @pytest.fixture
 def serve_task(file_server, tmp_path_factory, monkeypatch):
     """A function that puts small networks of a task of the catalog onto the server, from where they are downloaded."""
+    from small_models import write_networks
 
     def serve(task_name: str) -> FileServer:
         from TuckerSegLib.catalog.entries import task
@@ -166,6 +174,8 @@ def serve_task(file_server, tmp_path_factory, monkeypatch):
 @pytest.fixture
 def file_server():
     """A running server; its ``url`` ends without a slash."""
+    from file_server import Server
+
     server = Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -29,16 +30,17 @@ def application():
 
 
 @pytest.fixture
-def slicer_app(application, warm_python, tmp_path, monkeypatch):
+def slicer_app(application, request, tmp_path, monkeypatch):
     """The application with an empty scene; an error in any slot fails the test.
 
-    Its Python, for processes of their own, is one that has imported PyTorch already.
+    The runtime's Python, for processes of their own, is one that has imported PyTorch already; Slicer has its own.
     """
     import pythonqt
     import slicer
 
-    (tmp_path / "PythonSlicer").symlink_to(warm_python)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    if shutil.which("PythonSlicer") is None:
+        (tmp_path / "PythonSlicer").symlink_to(request.getfixturevalue("warm_python"))
+        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     pythonqt.errors.clear()
     slicer.mrmlScene.Clear(0)
     slicer.util.dialogs.clear()
