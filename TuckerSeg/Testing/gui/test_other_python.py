@@ -36,6 +36,8 @@ def checked(monkeypatch, slicer_app):
     pythons = []
 
     class NoCheck:
+        running = False
+
         def __init__(self, on_report, python=None):
             self._python = python
 
