@@ -49,7 +49,7 @@ def write_model_folder(
     folds: tuple[str, ...] = ("0",),
     channels: int = 1,
     mirror_axes: tuple[int, ...] | None = None,
-    patch_shape: tuple[int, int, int] = (16, 16, 16),
+    patch_shape: tuple[int, int, int] = (32, 32, 32),
     spacing: tuple[float, float, float] = (3.0, 3.0, 3.0),
     transpose: tuple[int, int, int] = (0, 1, 2),
     normalization: str = "CTNormalization",

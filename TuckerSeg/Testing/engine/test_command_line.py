@@ -36,7 +36,7 @@ def ct(tmp_path) -> Path:
 
 @pytest.fixture
 def model(make_model_folder) -> Path:
-    return make_model_folder()
+    return make_model_folder(patch_shape=(16, 16, 16))
 
 
 def test_segment_writes_labels_on_the_input_grid_and_statistics(tuckerseg, ct, model, tmp_path):

@@ -30,7 +30,7 @@ def on_grid(box, shape=SHAPE) -> np.ndarray:
 @pytest.fixture
 def compare(start_worker, hand_over, make_model_folder, job_for, tmp_path):
     """A function that compares; gives the rows, the worker, the volume and the original model."""
-    model, volume, worker = make_model_folder(), hand_over(SHAPE), start_worker()
+    model, volume, worker = make_model_folder(patch_shape=(16, 16, 16)), hand_over(SHAPE), start_worker()
     folder = tmp_path / "comparison"
     folder.mkdir()
 

@@ -25,7 +25,7 @@ def ct(hand_over, tmp_path) -> Path:
 
 @pytest.fixture
 def model(make_model_folder) -> Path:
-    return make_model_folder()
+    return make_model_folder(patch_shape=(16, 16, 16))
 
 
 @pytest.fixture

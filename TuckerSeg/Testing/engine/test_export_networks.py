@@ -95,7 +95,7 @@ def test_original_and_fully_compressed_networks_too(make_model_folder, tmp_path,
 def test_the_number_of_patches_can_be_left_open(make_model_folder, tmp_path):
     model = compress(load_model(make_model_folder()), HALF)
     place = exported(model, tmp_path, "onnx", dynamic_batch=True).place
-    patches = torch.randn(3, 1, 16, 16, 16, generator=torch.Generator().manual_seed(2))
+    patches = torch.randn(3, 1, 32, 32, 32, generator=torch.Generator().manual_seed(2))
     assert relative(onnx_runner(place)(patches.numpy()), logits(model, patches)) < 1e-4
     assert json.loads(place.with_suffix(".json").read_text())["input"]["shape"][0] == "any"
     fixed = exported(model, tmp_path, "onnx", overwrite=True).place

@@ -95,7 +95,7 @@ def test_it_is_quick_where_a_run_would_mirror(hand_over, make_model_folder):
 def test_a_patch_at_the_edge_stays_inside_and_is_whole(ready):
     geometry = Geometry((200, 200, 200), np.diag([3.0, 3.0, 3.0, 1.0]))
     box = patch_box(geometry, ready.model.plans, (3.0, 300.0, 597.0))
-    assert [(part.start, part.stop) for part in box] == [(184, 200), (92, 108), (0, 16)]
+    assert [(part.start, part.stop) for part in box] == [(168, 200), (84, 116), (0, 32)]
 
 
 @pytest.mark.parametrize("outside", [(-0.6, 3, 3), (3, 3, 14.6), (3, 300, 3)])

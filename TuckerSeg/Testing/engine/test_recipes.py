@@ -42,7 +42,7 @@ def volume():
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    return load_model(write_model_folder(tmp_path_factory.mktemp("original")))
+    return load_model(write_model_folder(tmp_path_factory.mktemp("original"), patch_shape=(16, 16, 16)))
 
 
 @pytest.fixture(scope="module")

@@ -148,7 +148,7 @@ def test_a_model_and_the_hardware_are_described(start_worker, make_model_folder)
     loaded = load_model(model)
     assert described["parameters"] == 2 * loaded.cost.parameters
     assert described["macs_per_patch"] == 2 * loaded.cost.macs
-    assert described["patch_shape"] == [16, 16, 16]
+    assert described["patch_shape"] == [32, 32, 32]
     assert described["mirroring_allowed"]
     assert len(described["labels"]) == 19
     hardware = worker.ask("devices")

@@ -94,7 +94,7 @@ def module(slicer_app):
 def small_model(make_model_folder):
     """A small network of random weights, whose labels carry names of real structures."""
     names = ["background", "spleen", "kidney_right", "kidney_left", "liver", "aorta"]
-    return str(make_model_folder(labels={name: value for value, name in enumerate(names)}))
+    return str(make_model_folder(labels={name: value for value, name in enumerate(names)}, patch_shape=(16, 16, 16)))
 
 
 @pytest.fixture
