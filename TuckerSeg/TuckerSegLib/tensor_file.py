@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import ModelFileError
 from .files.atomic_writes import output_error, written_whole
+from .files.lfs import lfs_pointer
 from .printable import excerpt, shown
 from .text_files import MOST_JSON_BYTES, parse_object
 
@@ -154,6 +155,8 @@ def _check_header_size(path: Path) -> None:
             stated = int.from_bytes(file.read(8), "little")
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}.") from error
+    if pointer := lfs_pointer(path):
+        raise ModelFileError(f"{path} {pointer}")
     most = min(size - 8, MOST_HEADER_BYTES)
     if not 0 < stated <= most:
         raise ModelFileError(

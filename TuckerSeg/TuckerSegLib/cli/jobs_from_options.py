@@ -55,7 +55,7 @@ def compression_job(options: argparse.Namespace, strength: float | None = None) 
 
 def model_job(options: argparse.Namespace) -> Job:
     """A job that says which model, and nothing else."""
-    return Job(images=(), model=options.model, folds=folds_of(options))
+    return Job(images=(), model=options.model, folds=folds_of(options), checkpoint=options.checkpoint)
 
 
 def model_of(options: argparse.Namespace) -> SegmentationModel:
@@ -64,7 +64,7 @@ def model_of(options: argparse.Namespace) -> SegmentationModel:
     Raises:
         ModelFolderError, UnsupportedModelError, ModelFileError, DownloadError: See ``models.loading.load_model``.
     """
-    return load_model(options.model, folds_of(options))
+    return load_model(options.model, folds_of(options), checkpoint=options.checkpoint)
 
 
 def volume_of(options: argparse.Namespace) -> Callable[[], Image] | None:

@@ -8,7 +8,7 @@ from ..compression import METHODS, add_options
 from ..compression.policies import policies
 from ..export import FORMATS
 from ..export.settings import WEIGHTS
-from ..records.job import CALIBRATE, DEFAULT_METHOD, OUTPUT_GRIDS, PRECISIONS, SMALL_BLOB_MM3
+from ..records.job import CALIBRATE, CHECKPOINTS, DEFAULT_METHOD, OUTPUT_GRIDS, PRECISIONS, SMALL_BLOB_MM3
 from ..typed_numbers import real, whole
 
 
@@ -61,6 +61,16 @@ def add_model(parser: argparse.ArgumentParser, default: str, preset: bool = True
         help=f"name from 'tuckerseg models', nnU-Net v2 folder or zip, or .tuckerseg file (default: {default})",
     )
     parser.add_argument("--folds", metavar="0,1", help="folds of the model to average (default: all)")
+    add_checkpoint(parser)
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """An option that says which of a training's checkpoints is meant."""
+    parser.add_argument(
+        "--checkpoint",
+        choices=CHECKPOINTS,
+        help="which of nnU-Net's checkpoints of each fold (default: final, else best)",
+    )
 
 
 def add_model_actions(parser: argparse.ArgumentParser) -> None:
@@ -226,4 +236,5 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", choices=WEIGHTS, help="of openvino: as stored in the file (default: fp32)")
     parser.add_argument("--folds", metavar="0,1", help="folds of the model to write (default: all)")
+    add_checkpoint(parser)
     parser.add_argument("--ct", metavar="FILE", help="CT to calibrate on, where the model is not calibrated yet")

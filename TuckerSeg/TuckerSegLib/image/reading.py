@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ImageError
+from ..files.lfs import lfs_pointer
 from .checks import check_geometry, cleaned
 from .formats.metaimage import read_metaimage_header
 from .formats.nifti import read_nifti_header
@@ -109,7 +110,10 @@ def _read_channel(
 
 def _read_file(path: Path, timepoint: int | None) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
     """Voxels, grid and notes of a file; the header is checked first, so that a bad grid is refused without delay."""
-    stored = _header_reader(path)(path)
+    read_header = _header_reader(path)
+    if pointer := lfs_pointer(path):
+        raise ImageError(f"{path} {pointer}")
+    stored = read_header(path)
     geometry = Geometry(stored.shape, stored.affine)
     if stored.timepoints == 0:
         raise ImageError(f"{path}: empty, it holds no time points. Export the image again.")

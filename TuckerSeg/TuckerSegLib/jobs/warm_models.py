@@ -43,17 +43,19 @@ class WarmModels:
         self._latest: tuple | None = None
         self._compressed_keys: OrderedDict[tuple, str] = OrderedDict()
 
-    def original(self, name_or_path: str, folds: tuple[str, ...] | None = None) -> SegmentationModel:
+    def original(
+        self, name_or_path: str, folds: tuple[str, ...] | None = None, checkpoint: str | None = None
+    ) -> SegmentationModel:
         """The model as it is on disk; read again only where its files have changed.
 
         Raises:
             ModelFolderError, UnsupportedModelError, ModelFileError: See ``loading.load_model``.
         """
-        stamp = files_stamp(name_or_path, folds)
+        stamp = files_stamp(name_or_path, folds, checkpoint)
         with self._lock:
             model = self._originals.get(stamp)
         if model is None:
-            model = load_model(name_or_path, folds, self._cache)
+            model = load_model(name_or_path, folds, self._cache, checkpoint)
         with self._lock:
             model = self._originals.setdefault(stamp, model)
             _keep_newest(self._originals, stamp, MOST_LOADED)

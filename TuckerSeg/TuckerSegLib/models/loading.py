@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     import torch
 
 
-def load_model(path: str | Path, folds: tuple[str, ...] | None = None, cache: Cache | None = None) -> SegmentationModel:
+def load_model(
+    path: str | Path,
+    folds: tuple[str, ...] | None = None,
+    cache: Cache | None = None,
+    checkpoint: str | None = None,
+) -> SegmentationModel:
     """Load a model as it is on disk, with its weights.
 
     Args:
@@ -34,45 +39,55 @@ def load_model(path: str | Path, folds: tuple[str, ...] | None = None, cache: Ca
             ``.tuckerseg`` file.
         folds: Folds to use, as ``("0", "1")``; None takes all. A ``.tuckerseg`` file is used with all that it holds.
         cache: Keeps the converted model, so that the next load needs no conversion; None takes the user's.
+        checkpoint: Which of nnU-Net's checkpoints: ``final``, ``best`` or ``latest``; None takes the final one, else
+            the best.
 
     Raises:
         ModelFolderError: No such model, files are missing, or a field or a weight of it is damaged.
         UnsupportedModelError: 2D, a cascade, or a network or normalization that is not nnU-Net's own.
         ModelFileError: A ``.tuckerseg`` file that is damaged or of a newer version.
-        SpecError: Not the folds of a ``.tuckerseg`` file.
+        SpecError: Not the folds of a ``.tuckerseg`` file, or a checkpoint of one, which has none.
 
     Example:
         >>> model = load_model("MODEL_FOLDER_OR_ZIP", folds=("0",))
         >>> demonstration = load_model("demo")
     """
-    return _loaded(path, folds, cache or Cache(), read_model_file)
+    return _loaded(path, folds, checkpoint, cache or Cache(), read_model_file)
 
 
-def load_facts(path: str | Path, folds: tuple[str, ...] | None = None, cache: Cache | None = None) -> SegmentationModel:
+def load_facts(
+    path: str | Path,
+    folds: tuple[str, ...] | None = None,
+    cache: Cache | None = None,
+    checkpoint: str | None = None,
+) -> SegmentationModel:
     """Load a model without its weights. Little is read, and little memory taken, where it was loaded here before.
 
     Args:
-        path, folds, cache: As for :func:`load_model`.
+        path, folds, cache, checkpoint: As for :func:`load_model`.
 
     Raises:
         ModelFolderError, UnsupportedModelError, ModelFileError, SpecError: As :func:`load_model`.
     """
-    return _loaded(path, folds, cache or Cache(), read_model_facts).without_weights()
+    return _loaded(path, folds, checkpoint, cache or Cache(), read_model_facts).without_weights()
 
 
-def _loaded(path: str | Path, folds: tuple[str, ...] | None, cache: Cache, read: Read) -> SegmentationModel:
+def _loaded(
+    path: str | Path, folds: tuple[str, ...] | None, checkpoint: str | None, cache: Cache, read: Read
+) -> SegmentationModel:
     path, folds = locate(str(path), folds)
     if path.suffix == ".tuckerseg":
+        _refuse_checkpoint(path, checkpoint)
         return _model_of_file(path, folds, read, cache)
-    folder = find_model_folder(path, folds)
-    stamp = files_stamp(path, folds)
+    folder = find_model_folder(path, folds, checkpoint)
+    stamp = files_stamp(path, folds, checkpoint)
     sha256 = cache.sha256_of_files(_stamped_files(folder), folder.sha256)
     key = key_of(engine=ENGINE_VERSION, source=sha256, folds=folder.folds, recipes=[])
     source = (sha256, folder.folds)
     model = stored_model(cache, key, lambda stored: (stored.source_sha256, stored.folds) == source, read)
     if model is None:
         model = _convert(folder, sha256)
-        if files_stamp(path, folds) != stamp:
+        if files_stamp(path, folds, checkpoint) != stamp:
             raise ModelFolderError(f"{path} was changed while it was read. Try again.")
         store_model(cache, key, model)
     plans = with_documents(model.plans, folder.read_json("plans.json"), folder.read_json("dataset.json"))
@@ -80,18 +95,26 @@ def _loaded(path: str | Path, folds: tuple[str, ...] | None, cache: Cache, read:
     return replace(model, name=_name(folder, plans), plans=plans, weights=weights)
 
 
-def files_stamp(path: str | Path, folds: tuple[str, ...] | None = None) -> str:
+def files_stamp(path: str | Path, folds: tuple[str, ...] | None = None, checkpoint: str | None = None) -> str:
     """A digest that changes whenever a model's files do, by ``file_digests.stamp_of``. Reads nothing large.
 
     Args:
-        path, folds: As for :func:`load_model`.
+        path, folds, checkpoint: As for :func:`load_model`.
 
     Raises:
         ModelFolderError, UnsupportedModelError: As :func:`load_model`.
     """
     path, folds = locate(str(path), folds)
-    files = [path] if path.suffix == ".tuckerseg" else _stamped_files(find_model_folder(path, folds))
-    return key_of(files=[stamp_of(file) for file in files], folds=folds)
+    files = [path] if path.suffix == ".tuckerseg" else _stamped_files(find_model_folder(path, folds, checkpoint))
+    return key_of(files=[stamp_of(file) for file in files], folds=folds, checkpoint=checkpoint)
+
+
+def _refuse_checkpoint(path: Path, checkpoint: str | None) -> None:
+    if checkpoint is not None:
+        raise SpecError(
+            f"{path} holds the weights of one checkpoint; asked for: {checkpoint}. Leave the checkpoint out, or load "
+            "the nnU-Net model."
+        )
 
 
 def _model_of_file(path: Path, folds: tuple[str, ...] | None, read: Read, cache: Cache) -> SegmentationModel:

@@ -23,7 +23,7 @@ def modalities_of(resolved: ResolvedJob) -> tuple[str, ...]:
         path, folds = locate(resolved.job.model, resolved.job.folds)
         if path.suffix == ".tuckerseg":
             return read_model_facts(path).plans.modalities
-        document = find_model_folder(path, folds).read_json("dataset.json")
+        document = find_model_folder(path, folds, resolved.job.checkpoint).read_json("dataset.json")
     except TuckerSegError:
         return CT
     channels = document.get("channel_names") or document.get("modality")

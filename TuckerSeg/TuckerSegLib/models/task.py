@@ -22,7 +22,7 @@ from .loading import load_facts, load_model
 from .model import SegmentationModel
 from .resolved_job import ResolvedJob, resolve, wanted_structures
 
-Load = Callable[[str | Path, tuple[str, ...] | None], SegmentationModel]
+Load = Callable[[str | Path, tuple[str, ...] | None, str | None], SegmentationModel]
 
 UNCOMPRESSED = ResolvedJob(Job(images=()), InferenceSpec().with_step())
 
@@ -104,19 +104,20 @@ def task_of(resolved: ResolvedJob, cache: Cache, load: Load | None = None) -> Se
     Args:
         resolved: The job; its model, folds, structures and steps count.
         cache: Keeps converted models.
-        load: Loads a model by path and folds, as one that stays in memory between jobs; None reads it from disk.
+        load: Loads a model by path, folds and checkpoint, as one that stays in memory between jobs; None reads it from
+            disk.
 
     Raises:
         ModelFolderError, UnsupportedModelError, ModelFileError, DownloadError, SpecError: As :func:`load_task`.
     """
-    load = load or (lambda path, folds: load_model(path, folds, cache))
+    load = load or (lambda path, folds, checkpoint: load_model(path, folds, cache, checkpoint))
     job, parts = resolved.job, resolved.networks
     if not parts:
-        task = single_task(load(job.model, job.folds), resolved)
+        task = single_task(load(job.model, job.folds, job.checkpoint), resolved)
         return replace(task, structures=wanted_structures(job, task.label_names, task.name))
     names = dict(resolved.task.structures)
     located = [
-        _located(part, names, folder, job.folds or part.folds, cache, load)
+        _located(part, names, folder, (job.folds or part.folds, job.checkpoint), cache, load)
         for part, folder in zip(parts, _folders(resolved.task, parts))
     ]
     name, step_fraction = resolved.task.name, resolved.task.step_fraction
@@ -172,14 +173,15 @@ def _located(
     part: catalog.Part,
     names: Mapping[int, str],
     folder: Path,
-    folds: tuple[str, ...] | None,
+    weights: tuple[tuple[str, ...] | None, str | None],
     cache: Cache,
     load: Load,
 ) -> TaskPart:
-    find_model_folder(folder, folds)  # a network that cannot be read is told before the others have run
+    folds, checkpoint = weights
+    find_model_folder(folder, folds, checkpoint)  # a network that cannot be read is told before the others have run
     values = dict(part.labels) or {value: value for value in names}
-    facts = functools.partial(load_facts, folder, folds, cache)
-    return TaskPart(part.title, lambda: load(folder, folds), facts, values)
+    facts = functools.partial(load_facts, folder, folds, cache, checkpoint)
+    return TaskPart(part.title, lambda: load(folder, folds, checkpoint), facts, values)
 
 
 def single_task(model: SegmentationModel, resolved: ResolvedJob = UNCOMPRESSED) -> SegmentationTask:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelFolderError
+from ..files.lfs import lfs_pointer
 from ..printable import shown
 from .archives import DAMAGES
 
@@ -21,12 +22,15 @@ MOST_ENTRIES = 100_000
 MOST_PICKLE_BYTES = 64 * 1024**2
 MOST_TENSORS = 20_000
 LONGEST_NAME = 500
-# What training wrote into checkpoints beside weights: numpy scalars of the logger and, of trainers of people, paths
-# and arrays. None is rebuilt: numpy makes a scalar as large as its type says.
+# What training wrote into checkpoints beside weights: numpy scalars of the logger and, of trainers of people, paths,
+# arrays and times. None is rebuilt: numpy makes a scalar as large as its type says.
 _PASSED_OVER = (
     *(f"{module}.{name}" for module in ("pathlib", "pathlib._local")
       for name in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path")),
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
+    *(f"{module}.{name}" for module in ("builtins", "__builtin__")
+      for name in ("frozenset", "slice", "range", "xrange")),
     "numpy.ndarray",
     "numpy.dtype",
 )  # fmt: skip
@@ -59,6 +63,8 @@ def read_checkpoint(file: Path | zipfile.Path, where: str) -> dict[str, Any]:
     """
     import torch
 
+    if pointer := lfs_pointer(file):
+        raise ModelFolderError(f"{where} {pointer}")
     try:
         source: Any = file if isinstance(file, Path) else io.BytesIO(file.read_bytes())
         size = file.stat().st_size if isinstance(file, Path) else len(source.getbuffer())

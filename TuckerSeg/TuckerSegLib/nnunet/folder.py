@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelFolderError, UnsupportedModelError
+from ..files.lfs import lfs_pointer
 from ..printable import shown
+from ..records.job import CHECKPOINTS
 from ..text_files import MOST_JSON_BYTES, parse_object
 from .archives import DAMAGES, check_archive
 from .checkpoint import read_checkpoint
 
-CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_best.pth")
+CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_best.pth")  # in the order in which they are taken
+V1_CHECKPOINT = "model_final_checkpoint.model"
 EXPECTED = (
     "an nnU-Net v2 results folder (plans.json, dataset.json, fold_0/checkpoint_final.pth), "
     "a DatasetXXX folder above it, or a zip of either"
@@ -53,6 +56,8 @@ class ModelFolder:
         file = self.root / name
         if not file.is_file():
             raise ModelFolderError(f"{where} is missing in {self.root}.")
+        if pointer := lfs_pointer(file):
+            raise ModelFolderError(f"{where} {pointer}")
         try:
             with file.open("rb") as stream:
                 content = stream.read(MOST_JSON_BYTES + 1)
@@ -96,12 +101,16 @@ class ModelFolder:
         return digest.hexdigest()
 
 
-def find_model_folder(path: str | Path, folds: tuple[str, ...] | None = None) -> ModelFolder:
+def find_model_folder(
+    path: str | Path, folds: tuple[str, ...] | None = None, checkpoint: str | None = None
+) -> ModelFolder:
     """Find the nnU-Net model in a results folder, a ``DatasetXXX`` folder above it, or a zip of either.
 
     Args:
         path: What the user named.
         folds: Folds to use; None takes all that are there.
+        checkpoint: Which of nnU-Net's checkpoints of each fold: ``final``, ``best`` or ``latest``; None takes the final
+            one, else the best.
 
     Raises:
         ModelFolderError: Nothing usable is there; the message names what is missing.
@@ -113,27 +122,27 @@ def find_model_folder(path: str | Path, folds: tuple[str, ...] | None = None) ->
             raise ModelFolderError(
                 f"{container}: no such file or folder. Expected an nnU-Net v2 results folder or its zip."
             )
-        return _model_folder(container, folds)
+        return _model_folder(container, folds, checkpoint)
     except OSError as error:  # folders that must not be read, names that are too long
         raise ModelFolderError(f"{container} cannot be read ({error}). Expected {EXPECTED}.") from error
 
 
-def _model_folder(container: Path, folds: tuple[str, ...] | None) -> ModelFolder:
+def _model_folder(container: Path, folds: tuple[str, ...] | None, checkpoint: str | None) -> ModelFolder:
     """The best model that a folder or zip holds, with the folds that are wanted."""
     root = _open(container)
     candidates = _folders_with("plans.json", root)
-    if not candidates and _folders_with("plans.pkl", root):
-        raise UnsupportedModelError(f"{container} holds a model of nnU-Net v1 (plans.pkl). Expected {EXPECTED}.")
     if not candidates:
-        raise ModelFolderError(f"{container}: plans.json is missing. Expected {EXPECTED}.")
+        raise _nothing_there(container, root)
     model_folder = _choose(candidates, container)
     if not (model_folder / "dataset.json").is_file():
         raise ModelFolderError(f"{container}: dataset.json is missing beside plans.json in {model_folder}.")
-    available = _available_folds(model_folder)
+    wanted = CHECKPOINT_NAMES if checkpoint is None else (f"checkpoint_{checkpoint}.pth",)
+    available = _available_folds(model_folder, wanted)
     if not available:
+        others = _available_folds(model_folder, tuple(f"checkpoint_{each}.pth" for each in CHECKPOINTS))
         raise ModelFolderError(
-            f"{container}: no checkpoint found. Expected {model_folder}/fold_0/{CHECKPOINT_NAMES[0]} "
-            f"(or fold_1 ..., fold_all, or {CHECKPOINT_NAMES[1]})."
+            f"{container}: no {' or '.join(wanted)} found; expected it in {model_folder}/fold_0 (or fold_1 ..., "
+            f"fold_all). {_found_instead(others)}"
         )
     used = folds or tuple(fold for fold in available if fold != "all") or ("all",)
     if len(set(used)) < len(used):
@@ -153,6 +162,8 @@ def _open(container: Path) -> Path | zipfile.Path:
         return container
     if not os.path.isfile(container):  # which may have no end, or never begin
         raise ModelFolderError(f"{container} is a device or a pipe. Expected {EXPECTED}.")
+    if pointer := lfs_pointer(container):
+        raise ModelFolderError(f"{container} {pointer}")
     try:
         archive = zipfile.ZipFile(container)
     except DAMAGES as error:
@@ -189,12 +200,42 @@ def _choose(candidates: list[Path | zipfile.Path], container: Path) -> Path | zi
     raise ModelFolderError(f"{container} holds several models ({names}). Name one of these folders.")
 
 
-def _available_folds(root: Path | zipfile.Path) -> dict[str, str]:
-    """Fold to the file name of its checkpoint, of every fold that has one."""
+def _nothing_there(container: Path, root: Path | zipfile.Path) -> ModelFolderError | UnsupportedModelError:
+    """The error of a place without plans.json, which names what the place is where that is known."""
+    if _folders_with("plans.pkl", root) or _folders_with(V1_CHECKPOINT, root):
+        return UnsupportedModelError(
+            f"{container} holds a model of nnU-Net v1 (plans.pkl, {V1_CHECKPOINT}), which is not read. "
+            f"Expected {EXPECTED}."
+        )
+    folder = Path(os.path.abspath(container))
+    if os.path.isfile(container) and _folders_with("data.pkl", root):
+        return ModelFolderError(
+            f"{container} is a checkpoint, the weights alone. Give the folder of its model, which has plans.json: that "
+            f"is {folder.parents[1]}, where it lies as nnU-Net left it."
+        )
+    if folder.name.startswith("fold_") and (folder.parent / "plans.json").is_file():
+        fold = folder.name.removeprefix("fold_")
+        return ModelFolderError(
+            f"{container} is one fold of a model. Give the folder above it, {folder.parent}, and name the fold {fold}.",
+            shell=f"That is --model '{folder.parent}' --folds {fold}.",
+        )
+    return ModelFolderError(f"{container}: plans.json is missing. Expected {EXPECTED}.")
+
+
+def _found_instead(available: dict[str, str]) -> str:
+    """What there is besides the checkpoint that is wanted, as a sentence."""
+    if not available:
+        return "No fold has a checkpoint."
+    found = sorted({name.removeprefix("checkpoint_").removesuffix(".pth") for name in available.values()})
+    return f"Found {', '.join(sorted(set(available.values())))}: name the checkpoint {' or '.join(found)}."
+
+
+def _available_folds(root: Path | zipfile.Path, names: tuple[str, ...]) -> dict[str, str]:
+    """Fold to the file name of its checkpoint, the first of ``names`` that it has, of every fold that has one."""
     checkpoints = {}
     for entry in root.iterdir():
         if entry.is_dir() and entry.name.startswith("fold_"):
-            name = next((name for name in CHECKPOINT_NAMES if (entry / name).is_file()), None)
+            name = next((name for name in names if (entry / name).is_file()), None)
             if name:
                 checkpoints[entry.name.removeprefix("fold_")] = name
     return dict(sorted(checkpoints.items()))

@@ -66,8 +66,12 @@ def _check_consecutive(values: dict[str, int | list[int]], ignored: int | list[i
     """Raises ModelFolderError unless values are 0, 1, 2, ... and that of the ignore label comes last."""
     present = sorted({0, *(number for value in values.values() for number in _as_list(value))})
     if present != list(range(len(present))):
+        expected = next(number for number, value in enumerate(present) if number != value)
+        name = next(name for name, value in values.items() if present[expected] in _as_list(value))
         raise ModelFolderError(
-            f"{PLACE}: nnU-Net trains with the values 0, 1, 2, ... without a gap; found {shown(present)}."
+            f"{PLACE}: nnU-Net trains with the values 0, 1, 2, ... without a gap; {shown(name)} is "
+            f"{present[expected]} where it expected {expected}. Found {shown(present)}: correct the values as they "
+            "were in the training."
         )
     if ignored is not None and ignored != len(present):
         raise ModelFolderError(

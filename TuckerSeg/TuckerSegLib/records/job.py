@@ -7,11 +7,13 @@ from typing import Any, ClassVar
 
 from ..errors import SpecError
 from ..printable import shown
+from .serialization import unsaid
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CALIBRATE = ("auto", "volume", "none")
 OUTPUT_GRIDS = ("native", "nearest")
 SMALL_BLOB_MM3 = 200.0  # TotalSegmentator's
+CHECKPOINTS = ("final", "best", "latest")  # of nnU-Net's trainings
 CROPS = (None, "auto", "none")
 DEFAULT_STEP_FRACTION = 0.5  # nnU-Net's
 DEFAULT_METHOD = "tucker"  # of compression, where a strength alone is named
@@ -132,6 +134,8 @@ class Job:
         refit: Whether a calibrated compression is fitted once more, to the volume at hand: a minute, and nearer to the
             original on it.
         folds: Folds of the model; None takes all.
+        checkpoint: Which of nnU-Net's checkpoints of each fold: ``final``, ``best`` or ``latest``; None takes the final
+            one, else the best.
         timepoint: Of a 4D image.
         series: UID or number of a DICOM series; None takes the one that suits the model best.
         structures: Names or groups of the structures that are wanted, see
@@ -161,6 +165,7 @@ class Job:
     structures: tuple[str, ...] | None = None
     crop: str | None = None
     steps: tuple[Step, ...] = ()
+    checkpoint: str | None = unsaid(None)
 
     def __post_init__(self):
         if self.method is not None and self.steps:
@@ -171,6 +176,10 @@ class Job:
             )
         if self.calibrate not in CALIBRATE:
             raise SpecError(f"calibrate should be one of {', '.join(CALIBRATE)}; found {shown(self.calibrate)}.")
+        if self.checkpoint not in (None, *CHECKPOINTS):
+            raise SpecError(
+                f"checkpoint should be one of {', '.join(CHECKPOINTS)}, or None; found {shown(self.checkpoint)}."
+            )
         for name in ("images", "folds", "structures"):
             for each in getattr(self, name) or ():
                 _check_text(name, each)

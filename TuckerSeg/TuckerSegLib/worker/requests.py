@@ -162,6 +162,7 @@ _FIELDS_OF_JOB = {
     "steps": _or_none(_OBJECTS),
     "inference": _or_none(_OBJECT),
     "folds": _or_none(_TEXTS),
+    "checkpoint": _or_none(_TEXT),
     "calibrate": _or_none(_TEXT),
     "crop": _or_none(_TEXT),
     "structures": _or_none(_TEXTS),
