@@ -39,6 +39,8 @@ class StoredVolume:
         affine: (4, 4), voxel index (x, y, z) to RAS mm.
         slope, intercept: Value = stored * slope + intercept.
         notes: Sentences for the user.
+        parts: The files that hold the voxels one after the other, each as many and none compressed; none where
+            ``data_path`` holds them all.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class StoredVolume:
     slope: float = 1.0
     intercept: float = 0.0
     notes: tuple[str, ...] = ()
+    parts: tuple[Path, ...] = ()
 
 
 def read_stored(volume: StoredVolume, timepoint: int) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -69,6 +72,9 @@ def read_stored(volume: StoredVolume, timepoint: int) -> tuple[np.ndarray, tuple
         ImageError: The file is truncated or damaged, or the volume does not fit into memory.
     """
     count = math.prod(volume.shape) * volume.dtype.itemsize
+    if volume.parts:
+        check_memory(volume.path, volume.shape, volume.dtype, (volume.slope, volume.intercept) != (1.0, 0.0))
+        return _joined_parts(volume, timepoint * count, count).view(volume.dtype).reshape(volume.shape), ()
     start = volume.skip + timepoint * count
     whole = volume.skip + volume.timepoints * count
     stored = volume.data_path.stat().st_size - volume.offset
@@ -81,6 +87,20 @@ def read_stored(volume: StoredVolume, timepoint: int) -> tuple[np.ndarray, tuple
         has_more = stored > whole
     notes = ("The file holds more data than its header says; what follows was not read.",) if has_more else ()
     return data.view(volume.dtype).reshape(volume.shape), notes
+
+
+def _joined_parts(volume: StoredVolume, start: int, count: int) -> np.ndarray:
+    """Bytes ``start`` to ``start + count`` of the voxels in several files."""
+    size = math.prod(volume.shape) * volume.timepoints * volume.dtype.itemsize // len(volume.parts)
+    data = np.empty(count, dtype=np.uint8)
+    for number, path in enumerate(volume.parts):
+        begin, end = max(start, number * size), min(start + count, (number + 1) * size)
+        if begin >= end:
+            continue
+        offset = volume.offset + begin - number * size
+        check_stored_bytes(path, offset + end - begin, path.stat().st_size, False)
+        data[begin - start : end - start] = np.fromfile(path, np.uint8, end - begin, offset=offset)
+    return data
 
 
 def _inflated_range(volume: StoredVolume, start: int, count: int, whole: int) -> tuple[np.ndarray, bool]:

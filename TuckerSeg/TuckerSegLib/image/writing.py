@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import tempfile
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,12 +16,14 @@ import numpy as np
 from ..errors import OutputError
 from ..files.atomic_writes import output_error, written_whole
 from .formats.metaimage import metaimage_header
-from .formats.nifti import nifti_header
+from .formats.nifti import holds_grid, nifti_header
 from .formats.nrrd import nrrd_header
 from .geometry import Geometry
 from .labels import Segment, voxel_counts
+from .right_angles import on_right_angles
 
 EXTENSIONS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha")  # the first that fits counts
+NIFTI = (".nii", ".nii.gz")
 # Measured on 117 million voxels of 61 structures: level 1 0.40 s, 2 and 3 0.31 s, 6 0.77 s; 2.9, 2.3, 2.1, 1.1 MB
 COMPRESSION_LEVEL = 3
 GZIP_BITS, ZLIB_BITS = 31, 15
@@ -41,7 +44,8 @@ def write_labels(
         path: .nii.gz, .nii, .nrrd, .mha, or .seg.nrrd (3D Slicer's segmentation: the segments that occur in
             the labels, with names and colors).
         labels: (Z, Y, X) of uint8 or uint16, in any memory order.
-        geometry: Its grid; a sheared one is kept as it is.
+        geometry: Its grid. A sheared one is kept as it is, but in NIfTI: there the labels are taken to a right-angled
+            grid, with a warning.
         segments: What the values stand for.
         description: One line about where the labels come from; NIfTI holds 79 bytes of it.
 
@@ -55,6 +59,15 @@ def write_labels(
             f"{path}: labels are uint8 or uint16 on the grid {geometry.shape}; found {labels.dtype} of {labels.shape}."
         )
     _check_folder(path)
+    if extension in NIFTI and not holds_grid(geometry):
+        labels, geometry = on_right_angles(labels, geometry)
+        size = "x".join(map(str, geometry.shape[::-1]))
+        warnings.warn(
+            f"{path}: the image's grid is sheared, and ITK and 3D Slicer place sheared grids in NIfTI elsewhere: the "
+            f"labels were taken to the nearest voxels of a right-angled grid of {size}. "
+            ".nrrd and .mha keep the image's own grid.",
+            stacklevel=2,
+        )
     with written_whole(path) as beside, beside.open("wb") as file:
         for piece in _file_content(extension, labels, geometry, segments, description):
             file.write(piece)
@@ -64,7 +77,7 @@ def _file_content(
     extension: str, labels: np.ndarray, geometry: Geometry, segments: Sequence[Segment], description: str
 ) -> Iterator[bytes]:
     voxels = (_little_endian(slab) for slab in labels)
-    if extension in (".nii", ".nii.gz"):
+    if extension in NIFTI:
         content = _chained(nifti_header(labels.dtype, geometry, description), voxels)
         yield from content if extension == ".nii" else _compressed(content, GZIP_BITS)
     elif extension == ".mha":

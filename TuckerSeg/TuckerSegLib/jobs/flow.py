@@ -73,7 +73,7 @@ class Flow:
             remember_run(result.statistics, inference, self._measurements)
         monitor.check()
         if output:
-            with monitor.stage("write"):
+            with monitor.warnings_noted(), monitor.stage("write"):
                 result.save(output)
         return result.timed(monitor)
 

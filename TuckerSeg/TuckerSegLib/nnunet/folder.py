@@ -226,8 +226,8 @@ def _found_instead(available: dict[str, str]) -> str:
     """What there is besides the checkpoint that is wanted, as a sentence."""
     if not available:
         return "No fold has a checkpoint."
-    found = sorted({name.removeprefix("checkpoint_").removesuffix(".pth") for name in available.values()})
-    return f"Found {', '.join(sorted(set(available.values())))}: name the checkpoint {' or '.join(found)}."
+    kinds = sorted({name.removeprefix("checkpoint_").removesuffix(".pth") for name in available.values()})
+    return f"Found {', '.join(sorted(set(available.values())))}: name the checkpoint {' or '.join(kinds)}."
 
 
 def _available_folds(root: Path | zipfile.Path, names: tuple[str, ...]) -> dict[str, str]:

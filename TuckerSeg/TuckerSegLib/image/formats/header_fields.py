@@ -19,6 +19,13 @@ LARGEST_SIZE = (1 << 31) - 1  # voxels along an axis; more than any scanner has,
 SHOWN_CHARACTERS = 60
 LONGEST_NUMBER = 64
 LONGEST_FILE_NAME = 255
+MILLIMETERS = {
+    **dict.fromkeys(("", "?", "unknown", "none", "mm", "millimeter", "millimeters", "millimetre", "millimetres"), 1.0),
+    **dict.fromkeys(("cm", "centimeter", "centimeters", "centimetre", "centimetres"), 10.0),
+    **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), 1000.0),
+    **dict.fromkeys(("um", "µm", "micron", "microns", "micrometer", "micrometers", "micrometre"), 0.001),
+    **dict.fromkeys(("in", "inch", "inches"), 25.4),
+}
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _TRUE, _FALSE = ("true", "t", "1", "yes"), ("false", "f", "0", "no")
@@ -43,6 +50,11 @@ def finite_number(text: str) -> float | None:
     text = text.strip()
     number = float(text) if len(text) <= LONGEST_NUMBER and _NUMBER.fullmatch(text) else math.nan
     return number if math.isfinite(number) else None
+
+
+def millimeters_of(unit: str) -> float | None:
+    """Millimeters of a unit of length, as ``cm`` or ``meters``; 1 where the text names none, None where not known."""
+    return MILLIMETERS.get(unit.strip().lower().replace("μ", "µ"))
 
 
 def wrong_field(path: Path, name: str, expected: str, value: object) -> ImageError:
@@ -114,11 +126,14 @@ class HeaderFields:
 
     def file_beside(self, name: str) -> Path:
         """The path of the file that holds the voxels: a plain file in the header's folder, not the header itself."""
-        text = self.values[name]
+        return self.named_file_beside(name, self.values[name])
+
+    def named_file_beside(self, name: str, text: str) -> Path:
+        """As :meth:`file_beside`, of a file that the field ``name`` gives among others."""
         plain = Path(text).name
         has_path = str(Path(text)) != plain or plain in ("", "..") or "\\" in text
         if has_path or "\0" in text or len(text) > LONGEST_FILE_NAME:
-            raise self.wrong(name, "the name of one file in the folder of the header, without a path")
+            raise wrong_field(self.path, name, "the name of one file in the folder of the header, without a path", text)
         data_file = self.path.parent / plain
         if not os.path.isfile(data_file) or data_file.samefile(self.path):
             raise ImageError(

@@ -7,6 +7,7 @@ left-posterior-superior.
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from ...errors import ImageError
 from ..geometry import Geometry
 from ..stored import StoredVolume
-from .header_fields import HeaderFields, shown
+from .header_fields import HeaderFields, millimeters_of, shown, whole_number
 from .text import RAS_TO_LPS, joined, one_line
 
 TYPES = {
@@ -31,9 +32,12 @@ TYPES = {
 }
 DATA_KEY = "ElementDataFile"  # always the last key of a header
 LOCAL = "LOCAL"
+LIST = "LIST"
+MOST_FILES = 100_000
 HEADER_LIMIT = 1 << 16
 FEWEST_AXES, MOST_AXES = 3, 10
 UNIT_LENGTH = 0.01  # how far the directions' lengths may be from 1
+_PATTERN = re.compile(r"([^%/\\]*)%(0?[0-9]{0,2})d([^%/\\]*)")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SPACING, ORIGIN = ("ElementSpacing", "ElementSize"), ("Offset", "Position", "Origin")
 DIRECTIONS, BYTE_ORDER = (
@@ -64,12 +68,15 @@ def read_metaimage_header(path: Path) -> StoredVolume:
     dtype = _voxel_type(fields)
     compressed = fields.flag("CompressedData", False)
     local = fields.values[DATA_KEY].upper() == LOCAL
-    data_path, offset = (path, header_bytes) if local else (fields.file_beside(DATA_KEY), 0)
+    parts = _files_of_slices(fields, header_bytes, sizes)
+    if parts and compressed:
+        raise ImageError(f"{path}: its voxels are compressed in one file per slice, which is not read; save it as one.")
+    data_path, offset = (path, header_bytes) if local else (parts[0] if parts else fields.file_beside(DATA_KEY), 0)
     start = fields.whole("HeaderSize", 0, 0 if compressed else -1)
     if start > 0 and local:
         raise fields.wrong("HeaderSize", "0 where the voxels follow the header")
     if start < 0:  # by the format: the voxels are the last bytes of the file
-        start = max(0, data_path.stat().st_size - math.prod(sizes) * dtype.itemsize - offset)
+        start = max(0, data_path.stat().st_size - math.prod(sizes) * dtype.itemsize // (len(parts) or 1) - offset)
     affine, notes = _affine(fields, dimension)
     return StoredVolume(
         path=path,
@@ -82,7 +89,41 @@ def read_metaimage_header(path: Path) -> StoredVolume:
         timepoints=math.prod(sizes[3:]),
         affine=affine,
         notes=notes,
+        parts=parts,
     )
+
+
+def _files_of_slices(fields: HeaderFields, header_bytes: int, sizes: tuple[int, ...]) -> tuple[Path, ...]:
+    """The files of slices, or of volumes, that a header lists below itself or by a pattern; none where it has one file.
+
+    A list is ``LIST`` or ``LIST n`` (axes of each file) and a name per line; a pattern is ``slice%03d.raw first last
+    step``.
+    """
+    word, *numbers = fields.values[DATA_KEY].split() or [""]
+    axes = len(sizes) - 1
+    if word.upper() == LIST:
+        axes = whole_number(numbers[0].removesuffix("D").removesuffix("d")) if numbers else axes
+        with fields.path.open("rb") as file:
+            file.seek(header_bytes)
+            lines = file.read(HEADER_LIMIT * 16).decode("utf-8", errors="replace").splitlines()
+        names = [line.strip() for line in lines if line.strip()]
+    elif len(numbers) in (2, 3) and (match := _PATTERN.fullmatch(word)):
+        first, last, step = ([whole_number(number) for number in numbers] + [1])[:3]
+        if None in (first, last, step) or step < 1 or not 0 <= last - first < MOST_FILES * step:
+            raise fields.wrong(DATA_KEY, "a pattern, the first number, the last one and a step, as slice%03d.raw 1 9 1")
+        before, width, after = match.groups()
+        names = [f"{before}{number:{width}d}{after}" for number in range(first, last + 1, step)]
+    else:
+        return ()
+    if axes is None or not 2 <= axes < len(sizes):
+        raise fields.wrong(DATA_KEY, f"LIST, with 2 to {len(sizes) - 1} axes of each file")
+    wanted = math.prod(sizes[axes:])
+    if len(names) != wanted or wanted > MOST_FILES:
+        raise ImageError(
+            f"{fields.path}: its header names {len(names)} files of voxels; expected {wanted}, one for every slice of "
+            "DimSize. Correct the list, or save the image as one file."
+        )
+    return tuple(fields.named_file_beside(DATA_KEY, name) for name in names)
 
 
 def _fields(path: Path) -> tuple[HeaderFields, int]:
@@ -136,9 +177,12 @@ def _affine(fields: HeaderFields, dimension: int) -> tuple[np.ndarray, tuple[str
     affine[:3, :3] = directions * spacing[:3]
     if origin is not None:
         affine[:3, 3] = origin[:3]
-    unit = fields.values.get("DistanceUnits", "mm").lower()
-    if unit not in ("mm", "?", ""):
-        notes += (f"The file states its spacing in {shown(unit)}; the numbers were taken as mm.",)
+    unit = fields.values.get("DistanceUnits", "mm")
+    factor = millimeters_of(unit)
+    if factor != 1:
+        said = "the numbers were taken as mm" if factor is None else "it was converted to mm"
+        notes += (f"The file states its spacing in {shown(unit)}; {said}.",)
+        affine[:3] *= factor or 1.0
     return LPS_TO_RAS @ affine, notes
 
 

@@ -209,6 +209,15 @@ SCANNER_COORDINATES = 1  # NIFTI_XFORM_SCANNER_ANAT
 NIFTI_1_LARGEST = 32767  # sizes are 16 bit in NIfTI-1
 
 
+def holds_grid(geometry: Geometry) -> bool:
+    """Whether all programs place a grid in NIfTI alike: ITK takes the qform where the sform is sheared."""
+    from nibabel.nifti1 import Nifti1Header
+
+    header: Any = Nifti1Header()
+    header.set_qform(geometry.matrix, SCANNER_COORDINATES, strip_shears=True)
+    return geometry.same_grid(Geometry(geometry.shape, header.get_qform()))
+
+
 def nifti_header(dtype: np.dtype, geometry: Geometry, description: str) -> bytes:
     """A NIfTI header up to the voxels; NIfTI-2 where an axis is too long for NIfTI-1. sform and qform are set."""
     from nibabel.nifti1 import Nifti1Header

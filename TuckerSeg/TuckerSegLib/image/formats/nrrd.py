@@ -17,7 +17,7 @@ from ...errors import ImageError
 from ..geometry import Geometry
 from ..labels import Segment
 from ..stored import StoredVolume
-from .header_fields import HeaderFields, finite_number, shown
+from .header_fields import HeaderFields, finite_number, millimeters_of, shown
 from .seg_nrrd import segmentation_keys
 from .text import RAS_TO_LPS, joined, nrrd_text, one_line
 
@@ -72,7 +72,6 @@ FIELD_NAMES = {name.replace(" ", ""): name for name in UNDERSTOOD + OTHER_FIELDS
 SPATIAL_KINDS = ("domain", "space", "none", "???")
 MOST_AXES = 16
 RAW, GZIP = ("raw",), ("gzip", "gz")
-MILLIMETERS = ("mm", "millimeter", "millimeters", "")
 _VECTOR = re.compile(r"none|\(([^()]*)\)")
 
 
@@ -214,10 +213,27 @@ def _affine(fields: HeaderFields, spatial: list[int], dimension: int) -> tuple[n
         if origin is None:
             raise fields.wrong("space origin", "a vector of finite numbers, as (0,0,0)")
         affine[:3, 3] = origin
-    units = re.findall(r'"([^"]*)"', fields.values.get("space units", ""))
-    if any(unit.lower() not in MILLIMETERS for unit in units[:3]):
-        notes += (f"The file states its spacing in {shown(units[0])}; the numbers were taken as mm.",)
-    return np.diag([*SPACES[space], 1.0]) @ affine, notes
+    factors, unit_notes = _millimeters(fields, spatial, dimension)
+    return np.diag([*(np.array(SPACES[space]) * factors), 1.0]) @ affine, notes + unit_notes
+
+
+def _millimeters(fields: HeaderFields, spatial: list[int], dimension: int) -> tuple[list[float], tuple[str, ...]]:
+    """Millimeters of the unit along each axis of space, and a note where it is another one.
+
+    The units of space go with its directions, those of the image's axes with their spacings, where there are no
+    directions: each axis lies along one of space then.
+    """
+    name = "space units" if "space directions" in fields or "space units" in fields else "units"
+    units = re.findall(r'"([^"]*)"', fields.values.get(name, ""))
+    if name == "units":
+        units = [units[axis] for axis in spatial] if len(units) == dimension else []
+    units = (units + ["", "", ""])[:3]
+    factors = [millimeters_of(unit) for unit in units]
+    stated = ", ".join(dict.fromkeys(shown(unit) for unit in units))
+    if None in factors:
+        return [1.0] * 3, (f"The file states its spacing in {stated}; the numbers were taken as mm.",)
+    notes = (f"The file states its spacing in {stated}; it was converted to mm.",) if set(factors) != {1.0} else ()
+    return factors, notes
 
 
 def _spacings(fields: HeaderFields, spatial: list[int], dimension: int) -> list[float] | None:
