@@ -22,6 +22,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -126,6 +127,26 @@ class Cache:
             return None
         self.keep_limit(spare=path)
         return path
+
+    def require_writable(self) -> None:
+        """Find out before long work whether what it gives can be kept. Leaves nothing behind.
+
+        Raises:
+            OutputError: The folder cannot be made or written; the message says which, and why.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise self.unwritable(error.strerror or str(error)) from error
+
+    def unwritable(self, reason: str) -> OutputError:
+        """The error where something must be kept and cannot be."""
+        return OutputError(
+            f"{self.folder}: the cache cannot be written ({reason}), so nothing would be kept. Make it writable, or "
+            "name another folder in TUCKERSEG_CACHE_DIR."
+        )
 
     def compiled_folder(self, key: str) -> Path:
         """Folder in which a backend keeps the compiled forms of one model, marked as used now if it is there."""

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from .errors import SpecError
+from .forked_process import require_own_threads
 
 CONVENTIONS = ("nnunet", "torch", "aligned")
 MOST_VOXELS = 2**32  # 16 GiB in float32; a man of 2 m, at 0.4 mm, has 2 * 10**9 with the air around him
@@ -127,6 +128,7 @@ def resample(
     Raises:
         SpecError: The volume does not have four axes, or a size is below one.
     """
+    require_own_threads()
     if volume.ndim != 4 or len(shape) != 3 or min(*volume.shape, *shape) < 1:
         raise SpecError(f"Expected (C, Z, Y, X) and a new (Z, Y, X), all >= 1; found {volume.shape}, {shape}.")
     volume = np.asarray(volume)

@@ -104,7 +104,7 @@ REFUSED = [
       ("", "/dev/zero", "../ct.raw", "a/b.raw", "/etc/passwd", "http://example.org/ct.raw", "..\\ct.raw", "..",
        "x" * 300)),
     *(("ElementDataFile", value, "beside it, and that is not there") for value in
-      ("LIST", "ct%03d.raw 1 6 1", "ct.mha")),
+      ("ct%03d.raw 1 6 1", "ct.mha")),
     ("ElementDataFile", None, "not a MetaImage file"),
 ]  # fmt: skip
 

@@ -11,7 +11,8 @@ import pytest
 
 from TuckerSegLib.catalog import structures
 from TuckerSegLib.errors import ImageError, SpecError
-from TuckerSegLib.evaluation.label_files import LabelMap, match_values, named_labels, pair_files, read_label_map
+from TuckerSegLib.evaluation.label_files import LabelMap, match_values, pair_files, read_label_map
+from TuckerSegLib.evaluation.label_names import named_labels
 from TuckerSegLib.image import Geometry, Segment, write_labels
 
 GRID = Geometry((2, 3, 4), np.diag([1.0, 2.0, 3.0, 1.0]))

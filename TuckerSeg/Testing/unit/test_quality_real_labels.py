@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from TuckerSegLib.evaluation.label_files import LabelMap, named_labels, read_label_map
+from TuckerSegLib.evaluation.label_files import LabelMap, read_label_map
+from TuckerSegLib.evaluation.label_names import named_labels
 from TuckerSegLib.image import Geometry, segment_volumes_ml
 from TuckerSegLib.quality import check_labels
 from TuckerSegLib.records.quality_report import WARNING

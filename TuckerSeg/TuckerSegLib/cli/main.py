@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 an error with one clear message; 2 wrong usage; 130 stoppe
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import signal
@@ -15,10 +16,10 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ..errors import Cancelled, TuckerSegError, words_for_shell
+from ..errors import Cancelled, OutputError, TuckerSegError, words_for_shell
 from ..files.full_disk import with_full_disk_named
 from ..monitor import Monitor
-from .output import show_json, tell, visible_output
+from .output import give_up_output, show_json, tell, visible_output
 from .parser import build_parser
 
 BRING_WHAT_THEY_NEED = ("segment", "compare", "plan", "compress")  # of a task's networks; a plan downloads nothing
@@ -27,7 +28,9 @@ BRING_WHAT_THEY_NEED = ("segment", "compare", "plan", "compress")  # of a task's
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     with visible_output():
-        return _run(arguments)
+        code = _run(arguments)
+    give_up_output()
+    return code
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -45,6 +48,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             _bring_model(options)
         module = importlib.import_module(f".commands.{options.command}", __package__)
         getattr(module, options.command)(options)
+        sys.stdout.flush()
     except (KeyboardInterrupt, Cancelled):
         _exit_stopped(options)
     except BrokenPipeError:  # the reader of our output has gone, as in "| head"
@@ -99,7 +103,8 @@ def _fail(options: argparse.Namespace, message: str) -> int:
     if options.debug:
         traceback.print_exc()
     if getattr(options, "json", False):
-        show_json({"event": "error", "message": message}, indent=None)
+        with contextlib.suppress(OutputError):  # what cannot be written there is told below
+            show_json({"event": "error", "message": message}, indent=None)
     tell(f"tuckerseg: {message}")
     return 1
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from ..errors import OutputError
 from ..printable import indented, one_line, printable
 
 
@@ -23,7 +25,7 @@ class VisibleStream:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        self._stream.write(_in_encoding(self._stream, printable(text)))
+        self.write_obeyed(printable(text))
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -32,10 +34,44 @@ class VisibleStream:
 
     def write_obeyed(self, text: str) -> None:
         """Write as it is: for what moves the cursor."""
-        self._stream.write(_in_encoding(self._stream, text))
+        with _told():
+            self._stream.write(_in_encoding(self._stream, text))
+
+    def flush(self) -> None:
+        with _told():
+            self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Output that cannot be written is an error of its own, which says what of a run is not lost.
+
+    Raises:
+        OutputError: As where standard output goes to a full disk.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # the reader has gone, which is no error
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"What was to be said cannot be written to standard output ({error.strerror or error}). Files that were "
+            "written before are whole. Let it go to a place that has room."
+        ) from error
+
+
+def give_up_output() -> None:
+    """Let what standard output could not take go nowhere, so that the interpreter does not try once more at its end."""
+    try:
+        sys.__stdout__.flush()
+    except OSError:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.__stdout__.fileno())
+    except (AttributeError, ValueError):  # none, or closed
+        pass
 
 
 @contextlib.contextmanager

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ImageError, SpecError
-from ..image import Geometry
+from .common_grid import on_common_grid
 from .dice import StructureMean, StructureScore, mean_of, means_over_cases, overlap
-from .label_files import LabelMap, match_values, named_labels, pair_files, read_label_map, unnamed
+from .label_files import LabelMap, identities, match_values, pair_files, read_layers, unnamed
+from .label_names import named_labels
 from .surface_distance import check_tolerance, nsd_per_label
 
 TOLERANCE_MM = 3.0  # the Tucker paper's and TotalSegmentator's, at a spacing of 1.5 mm
@@ -30,7 +31,7 @@ class EvaluationSpec:
     Attributes:
         tolerance_mm: Surfaces that are no farther apart than this agree.
         minimum_voxels: A structure of fewer voxels in a case's reference does not count there.
-        labels: Names of the label values in all files, as ``label_files.named_labels`` takes them; None takes the names
+        labels: Names of the label values in all files, as ``label_names.named_labels`` takes them; None takes the names
             that come with each file.
 
     Raises:
@@ -95,10 +96,9 @@ def evaluate(
     notes: list[str] = []
     for number, pair in enumerate(pairs, 1):
         on_case(pair.case, number, len(pairs))
-        maps = read_label_map(pair.prediction, names), read_label_map(pair.reference, names)
-        _check_grids(*maps)
-        case_scores = score_case(pair.case, *maps, spec.tolerance_mm)
-        notes += [f"{labels.source}: {note}" for labels in maps for note in labels.notes]
+        layers = on_common_grid(read_layers(pair.prediction, names), read_layers(pair.reference, names))
+        case_scores = score_layers(pair.case, *layers, spec.tolerance_mm)
+        notes += [f"{labels.source}: {note}" for part in layers for labels in part for note in labels.notes]
         notes += _notes_on_names(pair.case, case_scores)
         scores += case_scores
     structures = means_over_cases(scores, spec.minimum_voxels)
@@ -113,6 +113,52 @@ def evaluate(
         structures=structures,
         scores=tuple(scores),
     )
+
+
+def score_layers(
+    case: str, predictions: Sequence[LabelMap], references: Sequence[LabelMap], tolerance_mm: float
+) -> list[StructureScore]:
+    """Scores of two files whose segments may overlap: every structure in the layers that hold it.
+
+    Args:
+        case: Name of the case, for the scores.
+        predictions, references: The layers of either file, all on the same grid.
+        tolerance_mm: As for :func:`score_case`.
+
+    Raises:
+        ImageError: Structures can only be told by their values, and layers use a value twice.
+    """
+    if len(predictions) == len(references) == 1:
+        return score_case(case, predictions[0], references[0], tolerance_mm)
+    named = all(labels.names for labels in (*predictions, *references))
+    homes = _homes(predictions, named), _homes(references, named)
+    scores = []
+    for first, prediction in enumerate(predictions):
+        for second, reference in enumerate(references):
+            known_by = {
+                name: identity
+                for labels in (prediction, reference)
+                for identity, name in identities(labels, named).items()
+            }
+            for score in score_case(case, prediction, reference, tolerance_mm):
+                identity = known_by.get(score.name, score.value)
+                if (homes[0].get(identity, 0), homes[1].get(identity, 0)) == (first, second):
+                    scores.append(score)
+    return scores
+
+
+def _homes(layers: Sequence[LabelMap], named: bool) -> dict[object, int]:
+    """Each structure's layer."""
+    homes: dict[object, int] = {}
+    for number, labels in enumerate(layers):
+        for identity, name in identities(labels, named).items():
+            if identity in homes:
+                raise ImageError(
+                    f"{labels.source}: its segments overlap, and {name} has a value that another layer uses, too, "
+                    "while the other file names no structures. Give that one as a .seg.nrrd, or with a dataset.json."
+                )
+            homes[identity] = number
+    return homes
 
 
 def score_case(case: str, prediction: LabelMap, reference: LabelMap, tolerance_mm: float) -> list[StructureScore]:
@@ -162,18 +208,3 @@ def _notes_on_names(case: str, scores: Sequence[StructureScore]) -> list[str]:
         f"{case}: no structure is in both files; predicted: {', '.join(predicted)}; reference: {', '.join(expected)}. "
         "Where these are the same, give their values the same names."
     ]
-
-
-def _check_grids(prediction: LabelMap, reference: LabelMap) -> None:
-    if not prediction.geometry.same_grid(reference.geometry):
-        raise ImageError(
-            f"{prediction.source}: not on the grid of {reference.source}; found {_grid(prediction.geometry)} and "
-            f"{_grid(reference.geometry)}. Resample one to the other, labels by the nearest voxel."
-        )
-
-
-def _grid(geometry: Geometry) -> str:
-    sizes = "x".join(str(size) for size in geometry.shape[::-1])
-    spacing = " x ".join(f"{value:.4g}" for value in geometry.spacing_mm[::-1])
-    origin = ", ".join(f"{row[3]:.1f}" for row in geometry.affine[:3])
-    return f"{sizes} voxels of {spacing} mm from ({origin})"

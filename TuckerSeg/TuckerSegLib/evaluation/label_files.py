@@ -12,22 +12,21 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..catalog.entries import task
 from ..catalog.structures import known_structures, title_of
 from ..errors import ImageError, SpecError
 from ..image import LARGEST_LABEL, Geometry, label_type, oriented, read_image
-from ..image.formats.seg_nrrd import read_segment_names
+from ..image.checks import check_geometry
+from ..image.formats.nrrd import read_nrrd_layers
+from ..image.formats.seg_nrrd import read_segment_layers, read_segment_names
 from ..image.reading import HEADER_READERS
-from ..printable import excerpt
-from ..text_files import read_json
+from .label_names import names_beside
 
 SEGMENTATION = ".seg.nrrd"
 EXTENSIONS = (SEGMENTATION, *HEADER_READERS)  # the first that fits counts
-DATASET_FILE = "dataset.json"
-LONGEST_NAME = 256
 WHOLE = 1e-3  # numbers this near to a whole one are: a file's scale factor rounds them
 
 
@@ -74,10 +73,56 @@ def read_label_map(path: Path, names: Mapping[int, str] | None = None) -> LabelM
     if os.path.isdir(path):
         raise ImageError(f"{path}: a label file is needed; found a folder.")
     if names is None:
-        names = _segment_names(path) or _names_beside(path)
+        names = _segment_names(path) or names_beside(path)
     image = read_image(path, missing_value=0.0)
     array, geometry = oriented(_whole_numbers(image.array[0], path), image.geometry)
     return LabelMap(array, geometry, path, names, image.notes)
+
+
+def read_layers(path: Path, names: Mapping[int, str] | None = None) -> tuple[LabelMap, ...]:
+    """Read a label file whose segments may overlap: a segmentation of 3D Slicer keeps those in several layers.
+
+    Args:
+        path: The file.
+        names: As for :func:`read_label_map`; not used where there are several layers, which may use the same values.
+
+    Returns:
+        One label map per layer, on the same grid; one alone for every other file.
+
+    Raises:
+        ImageError, SpecError: As :func:`read_label_map`.
+    """
+    if not is_segmentation(path) or not os.path.isfile(path):
+        return (read_label_map(path, names),)
+    segments = read_segment_layers(path)
+    if len(segments) < 2:
+        return (read_label_map(path, names),)
+    standard = _standard_names(
+        path, {(layer, value): name for layer, values in segments.items() for value, name in values.items()}
+    )
+    arrays, affine, notes = read_nrrd_layers(path)
+    grid = Geometry(arrays.shape[1:], affine)
+    notes += check_geometry(grid, str(path))
+    if max(segments) >= len(arrays):
+        raise ImageError(
+            f"{path}: a segment lies in layer {max(segments)}; the file has {len(arrays)}. Export it again."
+        )
+    maps = []
+    for layer in sorted(segments):
+        array, geometry = oriented(_whole_numbers(arrays[layer], path), grid)
+        own = {value: name for (home, value), name in standard.items() if home == layer}
+        maps.append(LabelMap(array, geometry, path, own, () if maps else notes))
+    return tuple(maps)
+
+
+def is_segmentation(path: Path) -> bool:
+    """Whether a file is a segmentation of 3D Slicer, by its name."""
+    return path.name.lower().endswith(SEGMENTATION)
+
+
+def identities(labels: LabelMap, named: bool) -> dict[object, str]:
+    """What each structure is known by, to its name: by that where both maps have names, else by its value."""
+    return {_comparable(name) if named else value: name for value, name in _all_names(labels).items()}
 
 
 def match_values(prediction: LabelMap, reference: LabelMap) -> tuple[np.ndarray, dict[int, str]]:
@@ -151,33 +196,6 @@ def case_name(path: Path) -> str | None:
     return name[: -len(extension)] if extension and not name.startswith(".") else None
 
 
-def named_labels(text: str) -> dict[int, str]:
-    """Names of label values from a task or a dataset.json.
-
-    Args:
-        text: Name of a task of the catalog, or path of a dataset.json or of a folder that holds one.
-
-    Returns:
-        Label value to name.
-
-    Raises:
-        SpecError: The text is none of these, or the dataset.json is damaged or names no labels.
-    """
-    if catalog_task := task(text):
-        return dict(catalog_task.structures)
-    path = Path(text).expanduser()
-    path = path / DATASET_FILE if os.path.isdir(path) else path
-    if not os.path.isfile(path):
-        raise SpecError(
-            f"'{text}' names no labels; expected a task as total or body, or nnU-Net's {DATASET_FILE} or its folder.",
-            shell="'tuckerseg models' lists the tasks.",
-        )
-    names = _names_in(path)
-    if not names:
-        raise SpecError(f'{path}: expected labels as "liver": 5; found none with a value of its own.')
-    return names
-
-
 def _all_names(labels: LabelMap) -> dict[int, str]:
     """Names of all values that are named or occur in the array."""
     present = {int(value) for slab in labels.array for value in np.flatnonzero(np.bincount(slab.ravel()))}
@@ -191,41 +209,16 @@ def _comparable(name: str) -> str:
 
 def _segment_names(path: Path) -> dict[int, str]:
     """Names in a segmentation of 3D Slicer, as standard names where there are; empty for other files."""
-    if not path.name.lower().endswith(SEGMENTATION):
-        return {}
-    names = read_segment_names(path)
+    return _standard_names(path, read_segment_names(path)) if is_segmentation(path) else {}
+
+
+def _standard_names(path: Path, names: Mapping[Any, str]) -> dict[Any, str]:
+    """Names of segments, as standard names where there are."""
     repeated = [name for name, count in Counter(map(_comparable, names.values())).items() if count > 1]
     if repeated:
         raise ImageError(f"{path}: several segments are called '{repeated[0]}'. Rename them in 3D Slicer.")
     standard = {structure.title.casefold(): structure.name for structure in known_structures()}
     return {value: standard.get(_comparable(name), name) for value, name in names.items()}
-
-
-def _names_beside(path: Path) -> dict[int, str]:
-    """Names from the dataset.json that nnU-Net keeps beside its predictions, and above the folders of its labels."""
-    folder = path.absolute().parent
-    folders = (folder, folder.parent) if folder.name.startswith("labels") else (folder,)
-    files = (place / DATASET_FILE for place in folders)
-    dataset_file = next((file for file in files if os.path.isfile(file)), None)
-    return _names_in(dataset_file) if dataset_file else {}
-
-
-def _names_in(path: Path) -> dict[int, str]:
-    """Names in a dataset.json, without the background and without regions, which have no value of their own."""
-    try:
-        labels = read_json(path)["labels"]
-        names = {value: name[:LONGEST_NAME] for name, value in labels.items() if type(value) is int and value}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SpecError(
-            f"{path}: nnU-Net's {DATASET_FILE} was expected; its labels cannot be read ({excerpt(str(error))})."
-        ) from error
-    wrong = next((value for value in names if not 0 < value <= LARGEST_LABEL), None)
-    if wrong is not None:
-        raise SpecError(
-            f"{path}: labels are whole numbers from 0 to {LARGEST_LABEL}; found {excerpt(f'{wrong}')} for "
-            f"'{excerpt(names[wrong])}'. Correct the file."
-        )
-    return names
 
 
 def _cases(folder: Path) -> dict[str, Path]:

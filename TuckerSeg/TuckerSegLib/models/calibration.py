@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from .. import catalog, hardware, tensor_file
 from ..cache import Cache, entry_name, key_of
 from ..errors import ModelFileError, SpecError
+from ..forked_process import require_own_threads
 from ..image import Image, read_image
 from ..monitor import Monitor
 from ..preprocessing.preprocess import preprocess
@@ -92,6 +93,7 @@ def calibrate_model(
         >>> calibration = calibrate_model(model, read_image("CT.nii.gz"))
         >>> smaller = compress(model, TuckerSpec.at(0.5), calibration=calibration)
     """
+    require_own_threads()
     from ..compression.calibration import calibrate
 
     volumes = [read_image(catalog.DEMO_VOLUME)] if earlier is None and has_built_in_volumes(model) else []
@@ -199,13 +201,16 @@ def _check(calibration: ModelCalibration, tensors: dict[str, torch.Tensor]) -> N
         raise ModelFileError("it should name its volumes, and an identifier of each")
 
 
-def store_calibration(model: SegmentationModel, calibration: ModelCalibration, cache: Cache) -> None:
+def store_calibration(model: SegmentationModel, calibration: ModelCalibration, cache: Cache) -> bool:
     """Keep a calibration in the cache under its model's key, in place of a former one.
 
     Args:
         model: That was calibrated.
         calibration: Of all its folds.
         cache: Where; one that cannot be written keeps nothing, which is no error.
+
+    Returns:
+        Whether it was kept.
     """
     tensors = {
         f"{fold}:{name}": tensor
@@ -215,7 +220,8 @@ def store_calibration(model: SegmentationModel, calibration: ModelCalibration, c
     names = {"volumes": list(calibration.volumes), "volume_ids": list(calibration.volume_ids)}
     document, key = {"of": model.name, **names}, _key(model)
     entry = entry_name("calibrations", key)
-    cache.store("calibrations", key, lambda path: tensor_file.write_tensors(path, tensors, document, entry))
+    stored = cache.store("calibrations", key, lambda path: tensor_file.write_tensors(path, tensors, document, entry))
+    return stored is not None
 
 
 def calibration_stamp(model: SegmentationModel, cache: Cache) -> str | None:

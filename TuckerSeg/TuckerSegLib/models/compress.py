@@ -9,6 +9,7 @@ from ..cache import Cache
 from ..compression.cost import count
 from ..compression.heads import find_head
 from ..errors import SpecError
+from ..forked_process import require_own_threads
 from ..monitor import Monitor
 from ..records.job import DEFAULT_METHOD
 from .material import prepare_fold, prepare_folds
@@ -52,6 +53,7 @@ def compress(
         >>> smaller = compress(load_model("demo"), TuckerSpec.at(0.5))
         >>> smaller.save("smaller.tuckerseg")
     """
+    require_own_threads()
     require_new_method(model, method)
     module, cache, monitor = compression.method(method), cache or Cache(), monitor or Monitor()
     calibration_sha256 = calibration and calibration.sha256

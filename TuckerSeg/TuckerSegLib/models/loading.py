@@ -13,6 +13,7 @@ from ..compression.cost import count
 from ..compression.heads import drop_unused_heads, split_head
 from ..errors import ModelFolderError, SpecError
 from ..file_digests import stamp_of
+from ..forked_process import require_own_threads
 from ..model_zoo import locate
 from ..nnunet.compressed_architecture import original_architecture
 from ..nnunet.folder import ModelFolder, find_model_folder
@@ -75,6 +76,7 @@ def load_facts(
 def _loaded(
     path: str | Path, folds: tuple[str, ...] | None, checkpoint: str | None, cache: Cache, read: Read
 ) -> SegmentationModel:
+    require_own_threads()
     path, folds = locate(str(path), folds)
     if path.suffix == ".tuckerseg":
         _refuse_checkpoint(path, checkpoint)

@@ -87,11 +87,12 @@ def _exchange(along: Mapping[str, Agreement], flipped: tuple[str, ...]) -> Findi
 def _doubt(along: Mapping[str, Agreement], odd: Sequence[str]) -> Finding:
     against = dict.fromkeys(name for axis in odd for name in along[axis].against)
     scores = ", ".join(f"{name} {score:.2f}" for name, score in _scores(along).items())
+    out_of_place = f"; out of place: {_titles(list(against), 5)}" if against else ""
     return Finding(
         "layout",
         WARNING,
         f"The structures lie neither as in a human body nor as in a mirrored one (1 is as expected, -1 mirrored: "
-        f"{scores}); out of place: {_titles(list(against), 5)}. Either the labels are wrong, as where a model does not "
+        f"{scores}){out_of_place}. Either the labels are wrong, as where a model does not "
         "know such a field of view, or the header's directions are. Look at the result before using it.",
         _scores(along),
     )

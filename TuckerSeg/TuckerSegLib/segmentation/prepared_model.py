@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from .. import hardware
 from ..cache import Cache
 from ..errors import OutOfMemoryError
+from ..forked_process import require_own_threads
 from ..models.description import describe
 from ..models.model import SegmentationModel, uses_features
 from ..records.job import InferenceSpec
@@ -63,6 +64,7 @@ def prepare(
         ...     segment(f"{name}.nii.gz", prepared).save(f"{name}.seg.nrrd")
         >>> prepared.close()
     """
+    require_own_threads()
     inference = inference or InferenceSpec()
     cache = cache or Cache()
     device, device_reason = hardware.choose(inference.device, hardware.devices())

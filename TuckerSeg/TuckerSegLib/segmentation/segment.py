@@ -17,6 +17,7 @@ import numpy as np
 from .. import hardware, image, quality
 from ..cache import Cache
 from ..catalog import structures
+from ..forked_process import require_own_threads
 from ..models.model import SegmentationModel
 from ..models.task import SegmentationTask, single_task
 from ..monitor import Monitor
@@ -129,6 +130,7 @@ def segment(
         >>> print(as_table(result.statistics))
         >>> result.save("labels.seg.nrrd")
     """
+    require_own_threads()
     monitor = monitor or Monitor()
     inference = inference or InferenceSpec()
     crop = crop or Crop(None)

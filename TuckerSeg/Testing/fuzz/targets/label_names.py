@@ -28,7 +28,7 @@ def check(case: tuple, samples: Samples, folder: Path) -> Any:
 
     from TuckerSegLib.cli.commands.evaluate import as_text
     from TuckerSegLib.evaluation.cases import EvaluationSpec, evaluate
-    from TuckerSegLib.evaluation.label_files import named_labels
+    from TuckerSegLib.evaluation.label_names import named_labels
     from TuckerSegLib.image import Geometry, write_labels
 
     edits, bytes_edits = case

@@ -17,6 +17,7 @@ from ..output import say
 def calibrate(options: argparse.Namespace) -> None:
     """``tuckerseg calibrate CT...``: adds volumes to the calibration of a model, or of each network of a task."""
     resolved, cache = resolve(model_job(options)), Cache()
+    cache.require_writable()
     for part in task_of(resolved, cache).parts:
         _calibrate(part.load(), options, cache)
 
@@ -29,6 +30,7 @@ def _calibrate(model: SegmentationModel, options: argparse.Namespace, cache: Cac
             say(f"{path}: is part of the calibration already")
             continue
         calibration = calibrate_model(model, volume, calibration, monitor=options.monitor)
-        store_calibration(model, calibration, cache)
+        if not store_calibration(model, calibration, cache):
+            raise cache.unwritable("perhaps the disk is full")
         say(f"{path}: calibrated")
     say(f"{model.name}: calibrated on {calibration.patches} patches of {', '.join(calibration.volumes)}")

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import SpecError
-from ...evaluation.label_files import LabelMap, named_labels, read_label_map
+from ...evaluation.label_files import LabelMap, read_label_map
+from ...evaluation.label_names import named_labels
 from ...image import Geometry, Image, label_type, oriented, read_image, segment_volumes_ml
 from ...quality import ImageCheck, check_field, check_image, check_labels
 from ...quality.slices import content_box

@@ -19,13 +19,6 @@ LARGEST_SIZE = (1 << 31) - 1  # voxels along an axis; more than any scanner has,
 SHOWN_CHARACTERS = 60
 LONGEST_NUMBER = 64
 LONGEST_FILE_NAME = 255
-MILLIMETERS = {
-    **dict.fromkeys(("", "?", "unknown", "none", "mm", "millimeter", "millimeters", "millimetre", "millimetres"), 1.0),
-    **dict.fromkeys(("cm", "centimeter", "centimeters", "centimetre", "centimetres"), 10.0),
-    **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), 1000.0),
-    **dict.fromkeys(("um", "µm", "micron", "microns", "micrometer", "micrometers", "micrometre"), 0.001),
-    **dict.fromkeys(("in", "inch", "inches"), 25.4),
-}
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _TRUE, _FALSE = ("true", "t", "1", "yes"), ("false", "f", "0", "no")
@@ -50,11 +43,6 @@ def finite_number(text: str) -> float | None:
     text = text.strip()
     number = float(text) if len(text) <= LONGEST_NUMBER and _NUMBER.fullmatch(text) else math.nan
     return number if math.isfinite(number) else None
-
-
-def millimeters_of(unit: str) -> float | None:
-    """Millimeters of a unit of length, as ``cm`` or ``meters``; 1 where the text names none, None where not known."""
-    return MILLIMETERS.get(unit.strip().lower().replace("μ", "µ"))
 
 
 def wrong_field(path: Path, name: str, expected: str, value: object) -> ImageError:

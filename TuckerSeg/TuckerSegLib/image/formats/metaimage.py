@@ -15,8 +15,9 @@ import numpy as np
 from ...errors import ImageError
 from ..geometry import Geometry
 from ..stored import StoredVolume
-from .header_fields import HeaderFields, millimeters_of, shown, whole_number
+from .header_fields import HeaderFields, shown, whole_number
 from .text import RAS_TO_LPS, joined, one_line
+from .units import in_millimeters
 
 TYPES = {
     "MET_CHAR": "i1",
@@ -177,13 +178,8 @@ def _affine(fields: HeaderFields, dimension: int) -> tuple[np.ndarray, tuple[str
     affine[:3, :3] = directions * spacing[:3]
     if origin is not None:
         affine[:3, 3] = origin[:3]
-    unit = fields.values.get("DistanceUnits", "mm")
-    factor = millimeters_of(unit)
-    if factor != 1:
-        said = "the numbers were taken as mm" if factor is None else "it was converted to mm"
-        notes += (f"The file states its spacing in {shown(unit)}; {said}.",)
-        affine[:3] *= factor or 1.0
-    return LPS_TO_RAS @ affine, notes
+    affine, unit_notes = in_millimeters(affine, [fields.values.get("DistanceUnits", "mm")] * 3)
+    return LPS_TO_RAS @ affine, notes + unit_notes
 
 
 METAIMAGE_TYPES = {"uint8": "MET_UCHAR", "uint16": "MET_USHORT"}

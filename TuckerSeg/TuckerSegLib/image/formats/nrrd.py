@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ import numpy as np
 from ...errors import ImageError
 from ..geometry import Geometry
 from ..labels import Segment
-from ..stored import StoredVolume
-from .header_fields import HeaderFields, finite_number, millimeters_of, shown
+from ..stored import StoredVolume, read_stored
+from .header_fields import HeaderFields, finite_number, shown
 from .seg_nrrd import segmentation_keys
 from .text import RAS_TO_LPS, joined, nrrd_text, one_line
+from .units import in_millimeters
 
 TYPES = {
     "i1": ("signed char", "int8", "int8_t"),
@@ -81,6 +83,31 @@ def read_nrrd_header(path: Path) -> StoredVolume:
     Raises:
         ImageError: Not an NRRD file, damaged, or a kind that is not read; the message says which.
     """
+    stored, values_per_voxel = _stored(path)
+    if values_per_voxel != 1:
+        raise ImageError(
+            f"{path}: holds {values_per_voxel} values per voxel (RGB or vectors), not one. Give the CT itself."
+        )
+    return stored
+
+
+def read_nrrd_layers(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Read a file with several values per voxel, as the layers of a segmentation.
+
+    Returns:
+        (layers, Z, Y, X) of the file's type; the affine, voxel index (x, y, z) to RAS mm; and notes for the user.
+
+    Raises:
+        ImageError: As :func:`read_nrrd_header`, or the voxels are damaged.
+    """
+    stored, layers = _stored(path)
+    depth, height, width = stored.shape
+    array, notes = read_stored(replace(stored, shape=(depth, height, width * layers)), 0)
+    return np.moveaxis(array.reshape(depth, height, width, layers), 3, 0), stored.affine, stored.notes + notes
+
+
+def _stored(path: Path) -> tuple[StoredVolume, int]:
+    """What the header says of the volume, and the number of values per voxel."""
     fields, header_bytes = _fields(path)
     fields.require(*NEEDED)
     sizes = fields.sizes("sizes", fields.whole("dimension", 0, 1, MOST_AXES))
@@ -88,10 +115,6 @@ def read_nrrd_header(path: Path) -> StoredVolume:
         raise ImageError(f"{path}: a volume with 3 spatial axes is needed; this NRRD file has {len(sizes)} axes.")
     spatial = _spatial_axes(fields, len(sizes))
     first, last = spatial[0], spatial[-1]
-    if math.prod(sizes[:first]) != 1:
-        raise ImageError(
-            f"{path}: holds {math.prod(sizes[:first])} values per voxel (RGB or vectors), not one. Give the CT itself."
-        )
     encoding = fields.values["encoding"].lower()
     if encoding not in RAW + GZIP:
         raise ImageError(f"{path}: its NRRD encoding {shown(encoding)} is not read; save it as raw or gzip.")
@@ -105,7 +128,7 @@ def read_nrrd_header(path: Path) -> StoredVolume:
     if skip < 0:  # by the format: the voxels are the last bytes of the file
         offset, skip = max(offset, data_path.stat().st_size - math.prod(sizes) * dtype.itemsize), 0
     affine, notes = _affine(fields, spatial, len(sizes))
-    return StoredVolume(
+    stored = StoredVolume(
         path=path,
         data_path=data_path,
         offset=offset,
@@ -117,6 +140,7 @@ def read_nrrd_header(path: Path) -> StoredVolume:
         affine=affine,
         notes=notes,
     )
+    return stored, math.prod(sizes[:first])
 
 
 def _fields(path: Path) -> tuple[HeaderFields, int | None]:
@@ -213,12 +237,12 @@ def _affine(fields: HeaderFields, spatial: list[int], dimension: int) -> tuple[n
         if origin is None:
             raise fields.wrong("space origin", "a vector of finite numbers, as (0,0,0)")
         affine[:3, 3] = origin
-    factors, unit_notes = _millimeters(fields, spatial, dimension)
-    return np.diag([*(np.array(SPACES[space]) * factors), 1.0]) @ affine, notes + unit_notes
+    affine, unit_notes = in_millimeters(affine, _units(fields, spatial, dimension))
+    return np.diag([*SPACES[space], 1.0]) @ affine, notes + unit_notes
 
 
-def _millimeters(fields: HeaderFields, spatial: list[int], dimension: int) -> tuple[list[float], tuple[str, ...]]:
-    """Millimeters of the unit along each axis of space, and a note where it is another one.
+def _units(fields: HeaderFields, spatial: list[int], dimension: int) -> list[str]:
+    """The unit along each axis of space; empty where none is stated.
 
     The units of space go with its directions, those of the image's axes with their spacings, where there are no
     directions: each axis lies along one of space then.
@@ -227,13 +251,7 @@ def _millimeters(fields: HeaderFields, spatial: list[int], dimension: int) -> tu
     units = re.findall(r'"([^"]*)"', fields.values.get(name, ""))
     if name == "units":
         units = [units[axis] for axis in spatial] if len(units) == dimension else []
-    units = (units + ["", "", ""])[:3]
-    factors = [millimeters_of(unit) for unit in units]
-    stated = ", ".join(dict.fromkeys(shown(unit) for unit in units))
-    if None in factors:
-        return [1.0] * 3, (f"The file states its spacing in {stated}; the numbers were taken as mm.",)
-    notes = (f"The file states its spacing in {stated}; it was converted to mm.",) if set(factors) != {1.0} else ()
-    return factors, notes
+    return (units + [""] * 3)[:3]
 
 
 def _spacings(fields: HeaderFields, spatial: list[int], dimension: int) -> list[float] | None:

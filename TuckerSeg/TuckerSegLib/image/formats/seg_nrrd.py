@@ -16,6 +16,7 @@ from .header_fields import shown, whole_number
 from .text import nrrd_text, one_line
 
 LONGEST_NAME = 256
+MOST_LAYERS = 10_000
 _KEY = re.compile(r"Segment([0-9]{1,6})_([A-Za-z]+):=(.*)")
 
 
@@ -24,6 +25,23 @@ def read_segment_names(path: Path) -> dict[int, str]:
 
     Raises:
         ImageError: The file cannot be read, or its segments overlap, so that a single label map cannot hold them.
+    """
+    layers = read_segment_layers(path)
+    if len(layers) > 1:
+        raise ImageError(
+            f"{path}: its segments overlap, so they lie in several layers; one label map is needed. Export it as a "
+            "label map in 3D Slicer, or separate the segments there."
+        )
+    return next(iter(layers.values()), {})
+
+
+def read_segment_layers(path: Path) -> dict[int, dict[int, str]]:
+    """Names of a segmentation's label values, by the layer that holds them; empty where its header names no segments.
+
+    Segments that overlap lie in several layers, and each layer may use the same values.
+
+    Raises:
+        ImageError: The file cannot be read, or a layer or a value is damaged.
     """
     try:
         header, _ = nrrd_text(path)
@@ -34,13 +52,15 @@ def read_segment_names(path: Path) -> dict[int, str]:
         if match := _KEY.fullmatch(line.rstrip("\r")):
             number, key, value = match.groups()
             segments.setdefault(int(number), {})[key] = value
-    if len({keys.get("Layer", "0") for keys in segments.values()}) > 1:
-        raise ImageError(
-            f"{path}: its segments overlap, so they lie in several layers; one label map is needed. Export it as a "
-            "label map in 3D Slicer, or separate the segments there."
-        )
-    names: dict[int, str] = {}
+    layers: dict[int, dict[int, str]] = {}
     for index, keys in sorted(segments.items()):
+        layer = whole_number(keys.get("Layer", "0"))
+        if layer is None or not 0 <= layer < MOST_LAYERS:
+            raise ImageError(
+                f"{path}: the layer of a segment is damaged (Segment{index}_Layer: expected a whole number from 0 to "
+                f"{MOST_LAYERS - 1}, found {shown(keys['Layer'])}). Export the segmentation again."
+            )
+        names = layers.setdefault(layer, {})
         value = whole_number(keys.get("LabelValue", "1"))
         if value is None or not 0 < value <= LARGEST_LABEL:
             raise ImageError(
@@ -50,7 +70,7 @@ def read_segment_names(path: Path) -> dict[int, str]:
         if value in names:
             raise ImageError(f"{path}: two of its segments have the label value {value}. Export it again.")
         names[value] = keys.get("Name", "")[:LONGEST_NAME]
-    return names
+    return layers
 
 
 def segmentation_keys(geometry: Geometry, segments: Sequence[Segment]) -> list[str]:
