@@ -34,11 +34,11 @@ class VisibleStream:
 
     def write_obeyed(self, text: str) -> None:
         """Write as it is: for what moves the cursor."""
-        with _told():
+        with _failures_named():
             self._stream.write(_in_encoding(self._stream, text))
 
     def flush(self) -> None:
-        with _told():
+        with _failures_named():
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
@@ -46,7 +46,7 @@ class VisibleStream:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _failures_named() -> Iterator[None]:
     """Output that cannot be written is an error of its own, which says what of a run is not lost.
 
     Raises:
