@@ -41,7 +41,7 @@ def test_a_child_that_was_forked_after_a_run_is_refused_and_one_from_before_work
     (tmp_path / "forked.py").write_text(FORKED)
     command = [sys.executable, str(tmp_path / "forked.py"), str(small_ct), str(make_model_folder())]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=500)
     lines = dict(
         line.rsplit(" ", 1) if "child" not in line else line.split(" ", 1) for line in done.stdout.splitlines()
     )

@@ -68,8 +68,9 @@ def give_up_output() -> None:
     try:
         sys.__stdout__.flush()
     except OSError:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.__stdout__.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.__stdout__.fileno())
+        os.close(nowhere)
     except (AttributeError, ValueError):  # none, or closed
         pass
 
