@@ -15,6 +15,7 @@ from TuckerSegLib.jobs import warm_runs as runs_module
 from TuckerSegLib.jobs.warm_runs import Runs
 from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.monitor import Monitor
+from TuckerSegLib.records.comparison import Variant
 from TuckerSegLib.records.estimate import Estimate
 from TuckerSegLib.records.job import steps_at
 from TuckerSegLib.records.serialization import from_json, to_json
@@ -102,7 +103,7 @@ def test_the_agreement_of_a_whole_task_is_remembered_by_rank(small_image):
     assert runs.estimate(resolve(small), small_image.geometry, False, CONTEXT).agreement == 1.0
     at_half = replace(small, steps=steps_at(0.5))
     assert runs.estimate(resolve(at_half), small_image.geometry, False, CONTEXT).agreement is None
-    (_, row) = runs.compare(resolve(small), small_image, [0.5], CONTEXT, remember=True)
+    (_, row) = runs.compare(resolve(small), small_image, [Variant(0.5)], CONTEXT, remember=True)
     assert 0 <= row.agreement < 1
     assert runs.estimate(resolve(at_half), small_image.geometry, False, CONTEXT).agreement == row.agreement
 

@@ -217,3 +217,73 @@ def test_the_method_of_the_strength_is_chosen_where_there_are_several(ready, unt
     ready.ui.rankSlider.value = 0.5
     (step,) = context.choice.settings().job().recipe
     assert (step.method, step.strength, step.spec) == ("second", 0.5, {})
+
+
+def compared(panel):
+    table = panel.ui.compareTable
+    return [table.item(row, 0).text() for row in range(table.rowCount)]
+
+
+def check_policies(panel, *names):
+    import qt
+
+    entries = panel.ui.comparePoliciesList
+    for row in range(entries.count):
+        item = entries.item(row)
+        item.setCheckState(qt.Qt.Checked if item.data(qt.Qt.UserRole) in names else qt.Qt.Unchecked)
+
+
+def test_policies_are_compared_as_explore_compares_them_and_a_cancelled_comparison_goes_on(ready, until, monkeypatch):
+    from TuckerSegLib.compression.policies import policies
+
+    ui, worker = ready.ui, ready.session.worker
+    entries = ui.comparePoliciesList
+    until(lambda: entries.count > 1)
+    assert {entries.item(row).text() for row in range(1, entries.count)} == {*policies(), "auto+refit"}
+    requests = []
+    ask = worker.request
+
+    def spy(kind, *arguments, **fields):
+        requests.append((kind, fields))
+        return ask(kind, *arguments, **fields)
+
+    monkeypatch.setattr(worker, "request", spy)
+    ui.compareRanksEdit.text = "0.5"
+    check_policies(ready, "paper", "energy")
+    ui.compareButton.click()
+    until(lambda: len(compared(ready)) == 2, shown=lambda: ui.compareNoteLabel.text)
+    ui.compareButton.click()
+    until(lambda: not ready.comparing.running)
+    kept = list(ready.comparing.comparison.rows)
+    if len(kept) == 2:  # else it was faster than the cancel
+        assert "Cancelled" in ui.compareNoteLabel.text and ui.compareButton.text == "Resume"
+    check_policies(ready, "paper", "energy", "auto+refit")
+    assert ui.compareButton.text == "Resume"
+    ui.compareButton.click()
+    until(lambda: not ready.comparing.running, shown=lambda: ui.compareNoteLabel.text)
+    assert compared(ready) == ["original", "paper 0.50", "energy 0.50", "auto+refit 0.50"]
+    rows = ready.comparing.comparison.rows
+    assert rows[: len(kept)] == kept
+    asked = [fields for kind, fields in requests if kind == "compare"]
+    assert asked[0]["original"] is None and asked[1]["original"] is not None
+    assert {(each["policy"], each["strength"]) for each in asked[1]["variants"]}.isdisjoint(
+        {(row.policy, row.strength) for row in kept}
+    )
+    assert "energy" in rows[2].statistics.compression and "energy" not in rows[1].statistics.compression
+    assert "refit" in rows[3].statistics.compression
+    ui.compareButton.click()
+    assert "in the table" in ui.compareNoteLabel.text
+    assert len([1 for kind, _ in requests if kind == "compare"]) == 2
+
+
+def test_rows_of_another_volume_are_not_mixed_with_those_that_are_there(ready, until, make_ct):
+    ready.ui.compareRanksEdit.text = "0.5"
+    ready.ui.compareButton.click()
+    until(lambda: not ready.comparing.running)
+    ready.context.change(inputVolume=make_ct(seed=5, name="other"))
+    assert ready.ui.compareButton.text == "Compare"
+    ready.ui.compareButton.click()
+    assert compared(ready) == []
+    until(lambda: not ready.comparing.running)
+    assert compared(ready) == ["original", "0.50"]
+    assert {row.statistics.volume for row in ready.comparing.comparison.rows} == {"other"}

@@ -9,6 +9,7 @@ import os
 import pytest
 
 from TuckerSegLib import Job
+from TuckerSegLib.records.comparison import Variant
 from TuckerSegLib.records.job import steps_at
 from TuckerSegLib.records.protocol import MOST_LINE_BYTES, REQUESTS, request_line
 from TuckerSegLib.records.serialization import from_json, to_json
@@ -19,7 +20,7 @@ from TuckerSegLib.worker.requests import (
     job_of,
     lines_of,
     read_request,
-    strengths_of,
+    variants_of,
 )
 
 AFFINE = [[2.0, 0, 0, 0], [0, 2.0, 0, 0], [0, 0, 2.0, 0], [0, 0, 0, 1.0]]
@@ -34,6 +35,7 @@ SOUND = {
     "preview": {**RUN, "labels": LABELS, "point": [1, 2.5, -3]},
     "compare": {**RUN, "strengths": [0.5], "folder": FOLDER, "box_mm": 120.0, "center": [0, 0, 0]},
     "import_model": {"path": "path", "name": "name"},
+    "policies": {},
     "list_images": {"folder": FOLDER},
     "segment_file": {"job": JOB, "image": FOLDER, "output": os.path.abspath("labels.nii.gz")},
 }
@@ -113,7 +115,7 @@ def test_a_comparison_of_an_earlier_application_is_understood():
     former = {"id": 1, "request": "compare", **SOUND["compare"], "rank_ratios": [0.25]}
     del former["strengths"]
     check_fields(former)
-    assert strengths_of(former) == [0.25]
+    assert variants_of(former) == [Variant(0.25)]
     with pytest.raises(RequestError, match="'rank_ratios' should be"):
         check_fields({**former, "rank_ratios": [2]})
     with pytest.raises(RequestError, match="'strengths' should be .*; found nothing"):

@@ -14,9 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..cache import Cache
-from ..compression.policies import is_calibrated, policy_spec
-from ..compression.policies import policies as known_policies
-from ..errors import SpecError
+from ..compression.policies import is_calibrated, policy_spec, with_improvements
 from ..evaluation.dice import dice_per_label, mean_dice
 from ..image import Image
 from ..models.calibration import ModelCalibration, calibrate_model
@@ -31,7 +29,6 @@ from ..segmentation.prepared_model import prepare
 from ..segmentation.segment import SegmentationResult, segment
 from ..training.distillation.settings import RepairSettings
 
-IMPROVEMENTS = ("refit", "repair")  # that may follow a policy, as auto+refit+repair: in this order, each once
 WORST = 5
 
 
@@ -105,7 +102,7 @@ def measure_curve(
     """
     monitor = (monitor or Monitor()).quiet()
     for policy in policies:
-        _require_policy(policy)
+        with_improvements(policy)
     originals = list(_run_all(model, cases, inference, cache, monitor))
     yield from (_point(case, "original", 1.0, result, result, False) for case, result in zip(cases, originals))
     source = calibrate_on or cases[0].volume
@@ -125,17 +122,6 @@ def measure_curve(
 def _base(policy: str) -> str:
     """The policy without what follows it."""
     return policy.split("+")[0]
-
-
-def _require_policy(policy: str) -> None:
-    """Raise SpecError where there is no such policy, or it is followed by what cannot follow it."""
-    base, *improvements = policy.split("+")
-    if base not in known_policies():
-        raise SpecError(f"Unknown policy {base}; known: {', '.join(known_policies())}.")
-    if improvements != [each for each in IMPROVEMENTS if each in improvements]:
-        raise SpecError(f"A policy may be followed by +refit, +repair or +refit+repair; found {policy}.")
-    if "refit" in improvements and not is_calibrated(base):
-        raise SpecError(f"A refit goes on from a calibrated compression, and {base} is none; found {policy}.")
 
 
 def _run_all(

@@ -1,4 +1,4 @@
-"""Named ways to spend a strength, of all methods together."""
+"""Named ways to spend a strength, of all methods together, and what may follow them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 from ..errors import SpecError
 from .methods import METHODS, method
+
+IMPROVEMENTS = ("refit", "repair")  # that may follow a policy, as auto+refit+repair: in this order, each once
 
 
 def policies() -> dict[str, str]:
@@ -41,6 +43,34 @@ def policy_spec(policy: str, strength: float, comparable: bool = False) -> tuple
     if hasattr(module, "POLICIES"):
         return name, module.policy_spec(policy, strength, comparable)
     return name, module.Spec.at(strength)
+
+
+def explanation(policy: str) -> str:
+    """What a policy does, for people; empty where its method says nothing of it.
+
+    Raises:
+        SpecError: There is no such policy.
+    """
+    module = method(_method_of(policy))
+    return module.POLICIES[policy].explanation if hasattr(module, "POLICIES") else ""
+
+
+def with_improvements(policy: str) -> tuple[str, tuple[str, ...]]:
+    """A policy, and the improvements that follow it.
+
+    Args:
+        policy: As ``auto``, ``auto+refit`` or ``paper+repair``.
+
+    Raises:
+        SpecError: There is no such policy, or it is followed by what cannot follow it.
+    """
+    base, *improvements = policy.split("+")
+    _method_of(base)
+    if improvements != [each for each in IMPROVEMENTS if each in improvements]:
+        raise SpecError(f"A policy may be followed by +refit, +repair or +refit+repair; found {policy}.")
+    if "refit" in improvements and not is_calibrated(base):
+        raise SpecError(f"A refit goes on from a calibrated compression, and {base} is none; found {policy}.")
+    return base, tuple(improvements)
 
 
 def _method_of(policy: str) -> str:

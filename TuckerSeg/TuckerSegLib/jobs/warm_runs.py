@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from .. import hardware
 from ..cache import Cache
 from ..errors import OutOfMemoryError
@@ -23,6 +25,7 @@ from ..models.model import joint_key
 from ..models.resolved_job import ResolvedJob
 from ..models.task import SegmentationTask, TaskPart
 from ..monitor import Monitor
+from ..records.comparison import Variant
 from ..records.estimate import Estimate
 from ..records.job import InferenceSpec
 from ..segmentation.lent import Lent
@@ -128,26 +131,34 @@ class Runs:
             return preview(volume, ready, resolved.inference, point_mm, monitor)
 
     def compare(
-        self, resolved: ResolvedJob, volume: Image, strengths: Sequence[float], monitor: Monitor, remember: bool
+        self,
+        resolved: ResolvedJob,
+        volume: Image,
+        variants: Sequence[Variant],
+        monitor: Monitor,
+        remember: bool,
+        original: np.ndarray | None = None,
     ) -> Iterator[comparison.StrengthResult]:
-        """The original and then every strength; each comes when it is done.
+        """The original and then every variant; each comes when it is done.
 
         Args:
             resolved: The job; its output is not looked at.
             volume: The volume that all are compared on.
+            variants: The compressions.
             monitor: Hears of all runs as of one, and is asked whether to stop.
-            strengths: Below 1.
             remember: Keep the agreements as the models', for estimates; not for a mere part of a volume. Agreements of
                 some structures are never kept.
+            original: Labels (Z, Y, X) of the original, where it has been run before.
         """
         resolved = replace(resolved, job=replace(resolved.job, output=None))
-        numbers = iter(range(len(strengths) + 1))
+        count = len(variants) + (original is None)
+        numbers = iter(range(count))
 
-        def run(strength: float) -> SegmentationResult:
-            part = monitor.share(next(numbers), len(strengths) + 1)
-            return self.segment(resolved.at_strength(strength), volume, part)
+        def run(variant: Variant | None) -> SegmentationResult:
+            asked = resolved.at_strength(1.0) if variant is None else _varied(resolved, variant)
+            return self.segment(asked, volume, monitor.share(next(numbers), count))
 
-        for row in comparison.compare(strengths, run):
+        for row in comparison.compare(variants, run, original):
             if remember and row.agreement is not None and resolved.job.structures is None:
                 key = joint_key([part.key for part in row.result.statistics.parts])
                 self._measurements.add_agreement(key, volume.source, row.agreement)
@@ -204,6 +215,12 @@ class Runs:
         while len(self._estimators) > MOST_ESTIMATORS:
             self._estimators.popitem(last=False)
         return estimator
+
+
+def _varied(resolved: ResolvedJob, variant: Variant) -> ResolvedJob:
+    if variant.policy is None:
+        return resolved.at_strength(variant.strength)
+    return resolved.by_policy(variant.policy, variant.strength)
 
 
 def measure_patch(ready: PreparedModel, inference: InferenceSpec, measurements: Measurements) -> None:

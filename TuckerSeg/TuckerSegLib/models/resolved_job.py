@@ -7,13 +7,14 @@ compression methods a second time. It knows nothing of files and weights.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .. import catalog
 from ..catalog.selection import select
+from ..compression.policies import is_calibrated, policy_spec, with_improvements
 from ..errors import SpecError
-from ..records.job import InferenceSpec, Job, at_strength
+from ..records.job import InferenceSpec, Job, Step, at_strength
 from .planning import spec_of_step
 
 Steps = tuple[tuple[str, Any], ...]  # method and Spec of each step of a compression
@@ -50,6 +51,30 @@ class ResolvedJob:
             SpecError: The method cannot be asked for so.
         """
         job = at_strength(self.job, strength)
+        return replace(self, job=job, steps=_steps_of(job))
+
+    def by_policy(self, policy: str, strength: float) -> ResolvedJob:
+        """This job compressed by a named policy in place of its own steps; all policies have one budget.
+
+        Args:
+            policy: Name in ``compression.policies``, with ``+refit`` or without.
+            strength: Above 0 and below 1.
+
+        Raises:
+            SpecError: No such policy, or one that trains.
+        """
+        base, improvements = with_improvements(policy)
+        if "repair" in improvements:
+            raise SpecError(f"A repair trains for minutes, and is no compression alone; found {policy}.")
+        method, spec = policy_spec(base, strength, comparable=True)
+        step = Step(method, {field.name: getattr(spec, field.name) for field in fields(spec)})
+        calibrate = self.job.calibrate
+        if not is_calibrated(base):
+            calibrate = "none"
+        elif calibrate == "none":
+            calibrate = "auto"
+        refit = "refit" in improvements
+        job = replace(self.job, method=None, compression={}, steps=(step,), calibrate=calibrate, refit=refit)
         return replace(self, job=job, steps=_steps_of(job))
 
     def without_refit(self) -> ResolvedJob:

@@ -18,6 +18,21 @@ class StructureDice:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """One compression of a comparison.
+
+    Attributes:
+        strength: Above 0 and below 1, in the method's own measure.
+        policy: Name in ``compression.policies``, with ``+refit`` or without; None: as the job says.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    strength: float
+    policy: str | None = None
+
+
+@dataclass(frozen=True)
 class ComparisonRow:
     """The result of one strength in a comparison.
 
@@ -28,6 +43,7 @@ class ComparisonRow:
         labels, differences: The labels, and a mask of the voxels whose labels differ from the original's; None where
             they are background alone.
         statistics: Of the run.
+        policy: See :class:`Variant`; None for the original itself, too.
     """
 
     VERSION: ClassVar[int] = 2
@@ -38,6 +54,7 @@ class ComparisonRow:
     labels: BoxFile | None
     differences: BoxFile | None
     statistics: RunStatistics
+    policy: str | None = None
 
     @classmethod
     def upgraded(cls, document: dict[str, Any]) -> dict[str, Any]:

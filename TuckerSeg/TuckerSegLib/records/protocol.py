@@ -23,6 +23,7 @@ REQUESTS = (
     "preview",
     "compare",
     "import_model",
+    "policies",
     "list_images",
     "segment_file",
 )

@@ -7,7 +7,8 @@ from typing import Any
 
 from .. import catalog
 from .. import model_zoo as installed_models
-from ..compression import METHODS
+from ..compression import METHODS, method
+from ..compression.policies import explanation, is_calibrated, policies
 from ..models.resolved_job import ResolvedJob
 from ..models.task import SegmentationTask
 
@@ -50,6 +51,17 @@ def describe(resolved: ResolvedJob, described: Callable[[ResolvedJob], Segmentat
         "download_bytes": 0,
         "warning": " ".join(sorted({catalog.warning(each.plans.dataset_name) for each in models} - {""})),
     }
+
+
+def described_policies() -> list[Fields]:
+    """Name and explanation of every policy of compression, and of those that a fit to the volume may follow with it."""
+    described = []
+    for name, method_name in policies().items():
+        words = explanation(name)
+        described.append({"name": name, "explanation": words})
+        if is_calibrated(name) and hasattr(method(method_name), "refit_network"):
+            described.append({"name": f"{name}+refit", "explanation": f"{words}; then fitted once more to the volume"})
+    return described
 
 
 def _from_catalog(task: catalog.Task) -> Fields:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from ..monitor import Monitor
 from ..records.comparison import ComparisonRow
 from ..records.protocol import BoxFile, VolumeFile
 from ..records.serialization import from_json, to_json
-from .description import describe
-from .requests import file_job_of, job_of, strengths_of
+from .description import describe, described_policies
+from .requests import file_job_of, job_of, variants_of
 
 Request = dict[str, Any]
 Fields = dict[str, Any]
@@ -71,6 +72,10 @@ class Handlers:
             "label_names": result.label_names,
         }
 
+    def policies(self, request: Request, monitor: Monitor) -> Fields:
+        """The named ``policies`` that a comparison may compare: name and explanation."""
+        return {"policies": described_policies()}
+
     def list_images(self, request: Request, monitor: Monitor) -> Fields:
         """The ``images`` in ``folder``: path, and a name that a result may have."""
         images = image.images_in(request["folder"])
@@ -97,9 +102,10 @@ class Handlers:
         }
 
     def compare(self, request: Request, monitor: Monitor) -> Fields:
-        """The original and the ``strengths`` of ``job`` on ``volume``, or on ``box_mm`` around ``center`` (RAS mm).
+        """The original and the ``variants`` of ``job`` on ``volume``, or on ``box_mm`` around ``center`` (RAS mm).
 
-        Each comes as an event ``row``; its label maps go to ``folder``.
+        Each comes as an event ``row``; its label maps go to ``folder``. With ``original``, the ``labels`` of its row in
+        a comparison that was broken off, the original does not run again.
         """
         resolved, lower = _resolved(request), (0, 0, 0)
         volume = self._read(request, resolved)
@@ -109,9 +115,11 @@ class Handlers:
                 raise ImageError("The center of the comparison lies outside the volume; move the crosshair into it.")
             volume, lower = image.cropped(volume, box), _lower(box)
         remember = not request.get("box_mm")
-        rows = self._runs.compare(resolved, volume, strengths_of(request), monitor, remember)
-        for number, row in enumerate(rows):
-            record = _write_row(row, Path(request["folder"]), number, lower)
+        original = request.get("original")
+        if original is not None:
+            original = read_box(original.get("labels"), volume.geometry.shape, lower)
+        for row in self._runs.compare(resolved, volume, variants_of(request), monitor, remember, original):
+            record = _write_row(row, Path(request["folder"]), secrets.token_hex(6), lower)
             monitor.tell("row", row=to_json(record))
         return {}
 
@@ -158,6 +166,34 @@ def write_box(labels: np.ndarray, path: Path, lower: tuple[int, int, int] = (0, 
     return BoxFile(str(path), first, last)
 
 
+def read_box(
+    document: Fields | None, shape: tuple[int, int, int], lower: tuple[int, int, int] = (0, 0, 0)
+) -> np.ndarray:
+    """The label map (Z, Y, X) of which :func:`write_box` wrote a part.
+
+    Args:
+        document: JSON of the ``BoxFile``; None is a label map of background alone.
+        shape: Of the label map.
+        lower: Where its first voxel lies in the volume.
+
+    Raises:
+        ImageError: The file is not there, or holds another box.
+    """
+    labels = np.zeros(shape, np.uint16)
+    if document is None:
+        return labels
+    box = from_json(BoxFile, document)
+    part = tuple(slice(first - start, last - start) for first, last, start in zip(box.lower, box.upper, lower))
+    try:
+        stored = np.load(box.path, mmap_mode="r")
+        if min(side.start for side in part) < 0 or labels[part].shape != stored.shape:
+            raise ValueError(f"{stored.shape} voxels do not fit into {shape}")
+        labels[part] = stored
+    except Exception as error:  # numpy reads the header as Python's text, and raises whatever that does
+        raise ImageError(f"Labels of the original cannot be read again ({error}). Compare anew.") from error
+    return labels
+
+
 def _voxels(file: VolumeFile) -> np.ndarray:
     """What the application wrote, without reading it all."""
     try:
@@ -172,7 +208,7 @@ def _voxels(file: VolumeFile) -> np.ndarray:
     return array
 
 
-def _write_row(row: StrengthResult, folder: Path, number: int, lower: tuple[int, int, int]) -> ComparisonRow:
+def _write_row(row: StrengthResult, folder: Path, number: str, lower: tuple[int, int, int]) -> ComparisonRow:
     """A row as the application gets it; its label maps go to files."""
     labels = write_box(row.result.labels, folder / f"labels-{number}.npy", lower)
     differences = write_box(row.differs.astype(np.uint8), folder / f"differences-{number}.npy", lower)

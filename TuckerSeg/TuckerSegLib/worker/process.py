@@ -30,7 +30,7 @@ from .lanes import Lane, Work
 from .requests import RequestError, check_fields, lines_of, read_request
 
 Request = dict[str, Any]
-LIGHT = ("describe_model", "devices", "list_images")  # answered while a run computes
+LIGHT = ("describe_model", "devices", "list_images", "policies")  # answered while a run computes
 NICENESS = 5  # below what the user works with
 LONGEST_SLEEP_S = 3600.0  # systems do not sleep for years
 REMOVALS = 5  # a thread that computes may write a file into a folder that is being removed

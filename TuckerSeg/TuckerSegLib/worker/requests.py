@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO
 
 from ..printable import excerpt
+from ..records.comparison import Variant
 from ..records.job import Job
 from ..records.protocol import MOST_LINE_BYTES
 from ..records.serialization import from_json
@@ -69,7 +70,7 @@ def check_fields(request: Request) -> None:
             raise RequestError(f"{request['request']}: '{name}' should be {expected}; found {value}.")
     if "job" in _FIELDS[request["request"]] and request.get("job") is None and request.get("model") is None:
         raise RequestError(f"{request['request']}: 'job' should be {_OBJECT[1]}; found nothing.")
-    if request["request"] == "compare" and not strengths_of(request):
+    if request["request"] == "compare" and not variants_of(request):
         raise RequestError(f"compare: 'strengths' should be {_RATIOS[1]}; found nothing.")
     if request["request"] == "compare" and request.get("box_mm") and not request.get("center"):
         raise RequestError(f"compare: 'center' should be {_POINT[1]} where there is a 'box_mm'; found nothing.")
@@ -100,9 +101,11 @@ def file_job_of(request: Request) -> Job:
     return replace(job_of(request), images=(request["image"],), output=request["output"])
 
 
-def strengths_of(request: Request) -> list[float]:
-    """The strengths of a comparison, whichever name they have."""
-    return request.get("strengths") or request.get("rank_ratios") or []
+def variants_of(request: Request) -> list[Variant]:
+    """What a comparison compares: its ``variants``, or mere strengths, whichever name they have."""
+    if request.get("variants"):
+        return [Variant(each["strength"], each.get("policy")) for each in request["variants"]]
+    return [Variant(strength) for strength in request.get("strengths") or request.get("rank_ratios") or []]
 
 
 def _is_text(value: Any) -> bool:
@@ -116,6 +119,14 @@ def _is_place(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and 0 < value < 1
+
+
+def _is_variant(value: Any) -> bool:
+    return isinstance(value, dict) and _is_share(value.get("strength")) and _or_none(_TEXT)[0](value.get("policy"))
 
 
 def _is_size(value: Any) -> bool:
@@ -151,7 +162,11 @@ _TEXTS: Check = (_list_of(_is_text), "a list of texts")
 _OBJECT: Check = (lambda value: isinstance(value, dict), "an object")
 _OBJECTS: Check = (_list_of(_OBJECT[0]), "a list of objects")
 _POINT: Check = (_list_of(_is_number, 3), "a list of 3 numbers")
-_RATIOS: Check = (_list_of(lambda value: _is_number(value) and 0 < value < 1), "a list of numbers between 0 and 1")
+_RATIOS: Check = (_list_of(_is_share), "a list of numbers between 0 and 1")
+_VARIANTS: Check = (
+    _list_of(_is_variant),
+    "a list of objects with a 'strength' between 0 and 1, and a 'policy' or none",
+)
 _SHAPE: Check = (_list_of(_is_size, 3), "a list of 3 whole numbers above 0")
 _AFFINE: Check = (_is_affine, "a list of 4 lists of 4 numbers, whose axes span a volume")
 _LENGTH: Check = (lambda value: _is_number(value) and value >= 0, "a number of mm")
@@ -179,12 +194,15 @@ _FIELDS: dict[str, dict[str, Check]] = {
     "compare": {
         **_RUN,
         "strengths": _or_none(_RATIOS),
+        "variants": _or_none(_VARIANTS),
         "rank_ratios": _or_none(_RATIOS),  # their name in applications of an earlier version
         "folder": _FOLDER,
+        "original": _or_none(_OBJECT),
         "box_mm": _or_none(_LENGTH),
         "center": _or_none(_POINT),
     },
     "import_model": {"path": _TEXT, "name": _TEXT},
+    "policies": {},
     "list_images": {"folder": _FOLDER},
     "segment_file": {**_JOB, "image": _PLACE, "output": _PLACE},
 }

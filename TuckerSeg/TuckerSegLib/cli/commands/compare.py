@@ -11,6 +11,7 @@ from ...jobs.comparison import StrengthResult
 from ...jobs.run import read_volume
 from ...jobs.warm_runs import Runs
 from ...models.resolved_job import resolve
+from ...records.comparison import Variant
 from ...records.serialization import to_json
 from ...text_files import make_folder, write_text
 from ..jobs_from_options import job_of, strengths_of
@@ -40,7 +41,9 @@ def compare(options: argparse.Namespace) -> None:
     reporter = JsonReporter() if options.json else TerminalReporter()
     documents, lines = [], []
     with contextlib.closing(reporter), contextlib.closing(Runs()) as runs:
-        for row in runs.compare(resolved, volume, strengths, options.monitor.through(reporter), remember=True):
+        for row in runs.compare(
+            resolved, volume, [Variant(each) for each in strengths], options.monitor.through(reporter), remember=True
+        ):
             documents.append({**to_json(row.to_record()), "rank_ratio": row.strength})  # the name that scripts know
             lines.append(comparison_line(row))
             if folder is not None:

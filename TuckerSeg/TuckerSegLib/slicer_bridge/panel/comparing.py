@@ -1,4 +1,4 @@
-"""Compare strengths: runs them and the original on this volume, and shows what each would have given."""
+"""Compare: runs strengths, policies and the original on this volume, and shows what each would have given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from ...catalog.structures import title_of
 from ...errors import SpecError, TuckerSegError
 from ...printable import one_line
-from ...records.comparison import ComparisonRow
+from ...records.comparison import ComparisonRow, Variant
 from ...records.protocol import FINAL_EVENTS
 from ..client.comparison import Comparison
 from ..client.worker_process import Event
@@ -24,7 +24,7 @@ from .section import Section
 
 REGIONS_MM = (None, 200.0, 120.0)
 LOWEST_STRENGTH = 0.05
-TITLES = ("strength", "agreement", "FLOPs", "seconds", "worst structures")
+TITLES = ("compression", "agreement", "FLOPs", "seconds", "worst structures")
 WORST_SHOWN = 3
 
 
@@ -43,6 +43,12 @@ class ComparingSection(Section):
         ui.compareTable.setHorizontalHeaderLabels([_(title) for title in TITLES])
         ui.compareTable.horizontalHeader().setStretchLastSection(True)
         make_rows_compact(ui.compareTable)
+        self._policies_known = False
+        self._add_policy("", _("As chosen above"), _("The method and the settings under Speed and accuracy"))
+        ui.comparePoliciesList.item(0).setCheckState(qt.Qt.Checked)
+        ui.comparePoliciesList.connect("itemChanged(QListWidgetItem*)", lambda *_: self.refresh())
+        ui.compareRanksEdit.connect("textChanged(QString)", lambda *_: self.refresh())
+        ui.compareRoiComboBox.connect("activated(int)", lambda *_: self.refresh())
         ui.compareButton.connect("clicked(bool)", self._on_button)
         ui.compareRanksButton.connect("clicked(bool)", self._on_open)
         ui.compareTable.connect("cellClicked(int,int)", self._on_row)
@@ -57,7 +63,9 @@ class ComparingSection(Section):
 
     def refresh(self) -> None:
         ui = self._ui
-        ui.compareButton.text = _("Cancel") if self.running else _("Compare")
+        if self._context.parameters is None:
+            return
+        ui.compareButton.text = _("Cancel") if self.running else _("Resume") if self._can_go_on() else _("Compare")
         problem = self._context.choice.problem() if self._context.packages_ready else _("Python packages are missing.")
         ui.compareButton.enabled = self.running or (problem is None and self._context.busy_with is None)
         ui.compareButton.toolTip = plain(problem or "")
@@ -65,6 +73,10 @@ class ComparingSection(Section):
         has_rows = self.comparison is not None and bool(self.comparison.rows)
         for button in (ui.comparePlotButton, ui.compareClearButton):
             button.enabled = has_rows
+
+    def enter(self) -> None:
+        if not self._policies_known:
+            self._context.ask("policies", self._on_policies)
 
     def close(self) -> None:
         self.remove()
@@ -99,6 +111,55 @@ class ComparingSection(Section):
             )
         return sorted(ratios, reverse=True)
 
+    def policies(self) -> list[str | None]:
+        """The policies that are checked; None is what is chosen above.
+
+        Raises:
+            SpecError: None is checked.
+        """
+        entries = self._ui.comparePoliciesList
+        items = [entries.item(row) for row in range(entries.count)]
+        checked = [item.data(qt.Qt.UserRole) or None for item in items if item.checkState() == qt.Qt.Checked]
+        if not checked:
+            raise SpecError(_("Check at least one policy."))
+        return checked
+
+    def _variants(self) -> list[Variant]:
+        strengths = self.strengths()
+        return [Variant(strength, policy) for policy in self.policies() for strength in strengths]
+
+    def _can_go_on(self) -> bool:
+        """Whether a comparison that was cancelled is about what is chosen, and lacks some of it."""
+        if self.comparison is None or not self.comparison.rows or not self._is_about_choice():
+            return False
+        try:
+            return bool(self.comparison.missing(self._variants()))
+        except TuckerSegError:
+            return False
+
+    def _is_about_choice(self) -> bool:
+        """Whether rows of what is chosen belong into the table that is there."""
+        volume_node = self._context.choice.volume
+        if self.comparison is None or volume_node is None:
+            return False
+        try:
+            return self.comparison.is_about(volume_node, self._context.choice.settings(), self._roi(volume_node))
+        except TuckerSegError:
+            return False
+
+    def _on_policies(self, event: Event) -> None:
+        if not self._policies_known:
+            self._policies_known = True
+            for policy in event["policies"]:
+                self._add_policy(policy["name"], policy["name"], policy["explanation"])
+
+    def _add_policy(self, name: str, title: str, explanation: str) -> None:
+        item = qt.QListWidgetItem(title)
+        item.setData(qt.Qt.UserRole, name)
+        item.setToolTip(plain(explanation))
+        item.setCheckState(qt.Qt.Unchecked)
+        self._ui.comparePoliciesList.addItem(item)
+
     def _on_open(self) -> None:
         self._ui.compareCollapsibleButton.collapsed = False
 
@@ -108,13 +169,16 @@ class ComparingSection(Section):
             self.comparison.cancel()
             return
         try:
-            ratios, settings = self.strengths(), self._context.choice.settings()
-            self.remove()
+            variants, settings = self._variants(), self._context.choice.settings()
             volume_node = self._context.choice.volume
-            self.comparison = Comparison(self._context.session, volume_node, settings)
-            self.comparison.start(ratios, self._roi(volume_node), self._on_event)
+            if not self._is_about_choice():
+                self.remove()
+                self.comparison = Comparison(self._context.session, volume_node, settings, self._roi(volume_node))
+            if self.comparison.rows and not self.comparison.missing(variants):
+                show_words(self._ui.compareNoteLabel, _("All of these are in the table."))
+                return
+            self.comparison.start(variants, self._on_event)
         except TuckerSegError as error:
-            self.comparison = None
             show_words(self._ui.compareNoteLabel, str(error), "bad")
         self._show_running()
         self._context.refresh()
@@ -139,7 +203,7 @@ class ComparingSection(Section):
         words = {
             "result": _("Agreement is the mean Dice against the original network. Click a row to see it."),
             "error": " ".join(filter(None, (event.get("message"), event.get("advice")))),
-            "cancelled": _("Cancelled."),
+            "cancelled": _("Cancelled. Rows that have come stay, and Resume goes on with the others."),
         }
         show_words(self._ui.compareNoteLabel, words[event["event"]], "bad" if event["event"] == "error" else "")
         self._context.status.say("")
@@ -192,11 +256,11 @@ class ComparingSection(Section):
 
 
 def _cells(row: ComparisonRow) -> tuple[str, ...]:
-    original = row.agreement is None
+    original = row.strength >= 1
     worst = ", ".join(f"{title_of(each.name)} {each.dice:.2f}" for each in row.structures[:WORST_SHOWN])
     return (
-        _("original") if original else f"{row.strength:.2f}",
-        "" if original else f"{row.agreement:.3f}",
+        _("original") if original else " ".join(filter(None, (row.policy, f"{row.strength:.2f}"))),
+        "" if row.agreement is None else f"{row.agreement:.3f}",
         amount(row.statistics.macs_per_volume * 2),
         seconds_in_words(row.seconds),
         "" if original else worst,

@@ -52,7 +52,7 @@ class RunningSection(Section):
         if not self._context.packages_ready:
             return _("Python packages are missing: see the top of this panel.")
         if self._context.busy_with == "comparison":
-            return _("Strengths are being compared.")
+            return _("A comparison goes on.")
         if self._context.busy_with == "batch":
             return _("A batch goes on: see Batch.")
         return self._context.choice.problem()

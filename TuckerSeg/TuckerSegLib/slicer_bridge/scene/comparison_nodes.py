@@ -1,4 +1,4 @@
-"""What a comparison of strengths leaves in the scene: a table, a plot, one segmentation, one overlay of differences."""
+"""What a comparison leaves in the scene: a table, a plot, one segmentation, one overlay of differences."""
 
 from __future__ import annotations
 
@@ -96,10 +96,13 @@ TITLES = {"agreement": "agreement (mean Dice)", "time": "time, share of the orig
 
 def columns(rows: list[ComparisonRow]) -> dict[str, list]:
     """The comparison as columns; the first row is the original network."""
+    agreements = [1.0 if row.strength >= 1 else row.agreement for row in rows]
     runs, seconds = [row.statistics for row in rows], [row.seconds for row in rows]
+    policies = {"policy": [row.policy or "" for row in rows]} if any(row.policy for row in rows) else {}
     return {
+        **policies,
         "strength": [row.strength for row in rows],
-        "agreement": [1.0 if row.agreement is None else round(row.agreement, 4) for row in rows],
+        "agreement": [float("nan") if each is None else round(each, 4) for each in agreements],
         "GFLOPs": [round(run.macs_per_volume * 2e-9, 2) for run in runs],
         "FLOPs share": [round(run.macs_per_volume / runs[0].macs_per_volume, 4) for run in runs],
         "seconds": [round(each, 2) for each in seconds],
