@@ -21,6 +21,7 @@ from ..scene.contents import contents_of, remember_contents
 from ..scene.losses import is_of_another_volume
 from ..scene.segmentations import FoundLabel, LabelBox, show_labels
 from ..scene.statistics_nodes import attach_statistics
+from ..scene.subject_hierarchy import place_beside
 from ..scene.volumes import shape_of
 from .volume_transfer import VolumeTransfer, error_event
 from .worker_process import Event, Listener, WorkerProcess
@@ -199,15 +200,6 @@ def _name_for(volume_node: slicer.vtkMRMLScalarVolumeNode) -> str:
 def read_box(document: dict[str, Any]) -> LabelBox:
     """Labels of a box that the worker wrote. Maps the file, which is read when the labels are shown."""
     return LabelBox(np.load(document["path"], mmap_mode="r"), tuple(document["lower"]))
-
-
-def place_beside(node: slicer.vtkMRMLNode, volume_node: slicer.vtkMRMLScalarVolumeNode) -> None:
-    """Put a node under the volume's study, so that both are exported together as DICOM."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    volume_item = hierarchy.GetItemByDataNode(volume_node)
-    item = hierarchy.GetItemByDataNode(node)
-    if volume_item and item:
-        hierarchy.SetItemParent(item, hierarchy.GetItemParent(volume_item))
 
 
 def in_scene(node: slicer.vtkMRMLNode | None) -> bool:

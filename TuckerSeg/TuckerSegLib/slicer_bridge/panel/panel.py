@@ -18,6 +18,7 @@ from .consequences import ConsequencesSection
 from .context import PanelContext
 from .dependencies_section import DependenciesSection
 from .downloading import DownloadingSection
+from .export_section import ExportSection
 from .hardware import HardwareSection
 from .importing import ImportingSection
 from .inputs import InputsSection
@@ -54,6 +55,7 @@ class Panel(VTKObservationMixin):
         self.hardware = HardwareSection(context)
         self.previewing = PreviewingSection(context)
         self.results = ResultsSection(context)
+        self.export = ExportSection(context)
         self.surfaces = SurfacesSection(context)
         self.comparing = ComparingSection(context)
         self.batch = BatchSection(context)
@@ -70,6 +72,7 @@ class Panel(VTKObservationMixin):
             self.previewing,
             self.running,
             self.results,
+            self.export,
             self.surfaces,
             self.comparing,
             self.batch,

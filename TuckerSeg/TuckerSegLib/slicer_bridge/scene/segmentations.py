@@ -16,6 +16,9 @@ from vtk.util import numpy_support
 from ...catalog import structures
 from .contents import LABELMAP, is_as_a_run_left_it, remember_contents
 
+# What Slicer's exporter of DICOM SEG looks for; it takes segments without them for drawn by hand.
+ALGORITHM_TAGS = {"DICOM.SegmentAlgorithmType": "AUTOMATIC", "DICOM.SegmentAlgorithmName": "TuckerSeg"}
+
 
 @dataclass(frozen=True)
 class LabelBox:
@@ -91,7 +94,7 @@ def _segment(label: FoundLabel, standard_names: bool) -> slicer.vtkSegment:
     segment.SetName(structures.title_of(label.name) if standard_names else label.name)
     segment.SetLabelValue(label.value)
     segment.SetColor(*structures.color_of(label.value, label.name))
-    for tag, value in structures.segment_tags(label.name).items():
+    for tag, value in {**structures.segment_tags(label.name), **ALGORITHM_TAGS}.items():
         segment.SetTag(tag, value)
     return segment
 
