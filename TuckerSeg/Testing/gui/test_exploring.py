@@ -251,7 +251,7 @@ def test_policies_are_compared_as_explore_compares_them_and_a_cancelled_comparis
     ui.compareRanksEdit.text = "0.5"
     check_policies(ready, "paper", "energy")
     ui.compareButton.click()
-    until(lambda: len(compared(ready)) == 2, shown=lambda: ui.compareNoteLabel.text)
+    until(lambda: len(compared(ready)) >= 2, shown=lambda: ui.compareNoteLabel.text)
     ui.compareButton.click()
     until(lambda: not ready.comparing.running)
     kept = list(ready.comparing.comparison.rows)
@@ -261,7 +261,7 @@ def test_policies_are_compared_as_explore_compares_them_and_a_cancelled_comparis
     assert ui.compareButton.text == "Resume"
     ui.compareButton.click()
     until(lambda: not ready.comparing.running, shown=lambda: ui.compareNoteLabel.text)
-    assert compared(ready) == ["original", "paper 0.50", "energy 0.50", "auto+refit 0.50"]
+    assert sorted(compared(ready)) == ["auto+refit 0.50", "energy 0.50", "original", "paper 0.50"]
     rows = ready.comparing.comparison.rows
     assert rows[: len(kept)] == kept
     asked = [fields for kind, fields in requests if kind == "compare"]
@@ -269,8 +269,9 @@ def test_policies_are_compared_as_explore_compares_them_and_a_cancelled_comparis
     assert {(each["policy"], each["strength"]) for each in asked[1]["variants"]}.isdisjoint(
         {(row.policy, row.strength) for row in kept}
     )
-    assert "energy" in rows[2].statistics.compression and "energy" not in rows[1].statistics.compression
-    assert "refit" in rows[3].statistics.compression
+    words = {row.policy: row.statistics.compression for row in rows}
+    assert "energy" in words["energy"] and "energy" not in words["paper"]
+    assert "refit" in words["auto+refit"] and "refit" not in words["energy"]
     ui.compareButton.click()
     assert "in the table" in ui.compareNoteLabel.text
     assert len([1 for kind, _ in requests if kind == "compare"]) == 2

@@ -155,8 +155,8 @@ class Runs:
         numbers = iter(range(count))
 
         def run(variant: Variant | None) -> SegmentationResult:
-            asked = resolved.at_strength(1.0) if variant is None else _varied(resolved, variant)
-            return self.segment(asked, volume, monitor.share(next(numbers), count))
+            varied = resolved.at_strength(1.0) if variant is None else _varied(resolved, variant)
+            return self.segment(varied, volume, monitor.share(next(numbers), count))
 
         for row in comparison.compare(variants, run, original):
             if remember and row.agreement is not None and resolved.job.structures is None:

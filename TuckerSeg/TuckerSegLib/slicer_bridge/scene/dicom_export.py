@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from typing import Any
 
 import slicer
 
 from ...errors import OutputError
+from ..client.workspace import make_workspace, remove_workspace
 from .losses import volume_of
 
 PLUGIN = "DICOMSegmentationPlugin"  # of the extension QuantitativeReporting
@@ -45,10 +45,13 @@ def export_to_database(segmentation_node: slicer.vtkMRMLSegmentationNode) -> Non
     exportables = exporter.examineForExport(hierarchy.GetItemByDataNode(segmentation_node))
     if not exportables:
         raise OutputError(f"Slicer's exporter of DICOM SEG does not take {segmentation_node.GetName()}.")
-    with tempfile.TemporaryDirectory(dir=slicer.app.temporaryPath) as folder:  # the database keeps a copy of its own
+    folder = make_workspace()  # the database keeps a copy of its own
+    try:
         for exportable in exportables:
-            exportable.directory = folder
+            exportable.directory = str(folder)
         failure = exporter.export(exportables)
+    finally:
+        remove_workspace(folder)
     if failure:
         raise OutputError(f"Slicer's exporter of DICOM SEG failed: {failure}")
 
