@@ -100,8 +100,7 @@ class Cases:
 def _places(at, n, a, rng, gen):
     """Where a patch around a place lies in the case, (3, n, n, n) in voxels.
 
-    Never mirrored: a network that knows mirrored bodies labels one without a sign of it, and then a CT whose header
-    exchanges left and right is not told from a sound one.
+    Never mirrored: there are hardly any such bodies, and pairs are told apart by their side alone.
     """
     r = rng.uniform(-1, 1, 3) * a["rotation"] * (1 if rng.random() < 0.5 else 0.3)
     s = np.exp(rng.uniform(-1, 1) * np.log(a["zoom"]) + rng.uniform(-1, 1, 3) * a["aspect"])
