@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from TuckerSegLib.cli.commands.check import findings_on
 from TuckerSegLib.errors import ImageError
 from TuckerSegLib.evaluation.cases import EvaluationSpec, evaluate
-from TuckerSegLib.image import Geometry, Segment, write_labels
+from TuckerSegLib.evaluation.common_grid import on_grid
+from TuckerSegLib.evaluation.label_files import read_label_map
+from TuckerSegLib.image import Geometry, Segment, image_from_array, oriented, write_labels
 
 AFFINE = np.array([[-2.0, 0, 0, 10.0], [0, 1.5, 0, -4.0], [0, 0, 3.0, 7.0], [0, 0, 0, 1.0]])
 SHAPE = (12, 14, 16)
@@ -78,6 +82,17 @@ def test_a_cut_segmentation_is_compared_on_the_whole_grid(tmp_path, direction):
     small = cut(tmp_path / "small.seg.nrrd", labels, {1: "liver", 2: "cyst"}, (2, 3, 4), (9, 10, 12))
     pair = (small, truth) if direction == "prediction" else (truth, small)
     assert dice_of(*pair) == {"liver": 1.0, "cyst": 1.0}
+
+
+def test_a_cut_segmentation_is_checked_on_its_images_grid(tmp_path):
+    image = image_from_array(np.random.default_rng(0).integers(-1000, 1000, SHAPE).astype(np.int16), affine=AFFINE)
+    path = cut(tmp_path / "small.seg.nrrd", label_map(v1=LIVER), {1: "liver"}, (2, 3, 4), (9, 10, 12))
+    small = read_label_map(path)
+    assert "grid" not in {finding.code for finding in findings_on(image, small).findings}
+    placed = on_grid(small, oriented(image.array[0], image.geometry)[1])
+    assert np.array_equal(placed.array, label_map(v1=LIVER)[:, :, ::-1])
+    elsewhere = replace(small, source=tmp_path / "small.nii.gz")  # which says nothing of what lies around it
+    assert "grid" in {finding.code for finding in findings_on(image, elsewhere).findings}
 
 
 def test_two_cut_segmentations_are_compared_in_their_union(tmp_path):

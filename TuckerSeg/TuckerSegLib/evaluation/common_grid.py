@@ -47,6 +47,17 @@ def on_common_grid(predictions: Sequence[LabelMap], references: Sequence[LabelMa
     )
 
 
+def on_grid(labels: LabelMap, grid: Geometry) -> LabelMap:
+    """A segmentation that was cut out of a grid, on that grid; any other label map as it is."""
+    offset = _whole_voxels(labels.geometry, grid)
+    if offset is None or not is_segmentation(labels.source) or labels.geometry.same_grid(grid):
+        return labels
+    if (offset < 0).any() or (offset + labels.geometry.shape > np.array(grid.shape)).any():
+        return labels
+    check_memory(labels.source, grid.shape, labels.array.dtype)
+    return _placed(labels, grid, offset)
+
+
 def _whole_voxels(geometry: Geometry, lattice: Geometry) -> np.ndarray | None:
     """Voxels (Z, Y, X) from the first of ``lattice`` to the first of a grid; None where it lies on another lattice."""
     position = np.linalg.solve(lattice.matrix, geometry.matrix[:, 3])[:3]

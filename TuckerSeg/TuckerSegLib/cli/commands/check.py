@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import SpecError
+from ...evaluation.common_grid import on_grid
 from ...evaluation.label_files import LabelMap, read_label_map
 from ...evaluation.label_names import named_labels
 from ...image import Geometry, Image, label_type, oriented, read_image, segment_volumes_ml
@@ -52,6 +53,7 @@ def findings_on(image: Image | None, labels: LabelMap | None) -> QualityReport:
     extra += _notes("label-file", labels.notes)
     if image is not None:
         turned, geometry = oriented(image.array[0], image.geometry)
+        labels = on_grid(labels, geometry)
         if geometry.same_grid(labels.geometry):
             image_check = replace(image_check, content=content_box(turned))
         else:
