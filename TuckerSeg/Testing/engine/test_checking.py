@@ -139,6 +139,6 @@ def test_the_demonstration_network_on_a_real_ct_with_flipped_headers(shared_data
     codes = {name: [finding.code for finding in report.findings] for name, report in reports.items()}
     assert not {"layout", "front-back", "spacing"} & set(codes["none"])
     assert not any("are exchanged" in words for words in reports["none"].warnings)
-    # Left and right are not tried: the network names organs by the side where it sees them, a liver on the left a spleen.
+    # Left and right are not tried: the network names organs by their side, a liver on the left a spleen.
     assert any("head and feet are exchanged" in words for words in reports["head and feet"].warnings)
     assert {"front-back", "layout"} <= set(codes["front and back"])
