@@ -187,9 +187,13 @@ class Cache:
                 _remove(entry.path)
                 total -= entry.size_bytes
 
-    def sha256_of_files(self, files: Sequence[Path], compute: Callable[[], str]) -> str:
-        """``compute()``, a SHA-256 over the files, remembered for as long as they stay as they are."""
-        return DigestMemo(self.folder / "sources.json").get(files, compute)
+    def sha256_of_files(self, files: Sequence[Path], compute: Callable[[], str], members: Sequence[str] = ()) -> str:
+        """``compute()``, a SHA-256 over the files, remembered for as long as they stay as they are.
+
+        Args:
+            members: Of an archive, where it is a SHA-256 over these alone.
+        """
+        return DigestMemo(self.folder / "sources.json").get(files, compute, members)
 
     def unfinished(self) -> list[Leftover]:
         """What is being written, or was when its process was killed."""

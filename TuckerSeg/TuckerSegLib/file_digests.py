@@ -40,11 +40,15 @@ class DigestMemo:
     def __init__(self, file: Path):
         self._file = file
 
-    def get(self, files: Sequence[Path], compute: Callable[[], str]) -> str:
-        """``compute()``, a SHA-256 over all of the files, or what it gave when they were the same as now."""
+    def get(self, files: Sequence[Path], compute: Callable[[], str], members: Sequence[str] = ()) -> str:
+        """``compute()``, a SHA-256 over all of the files, or what it gave when they were the same as now.
+
+        Args:
+            members: Of an archive, where it is a SHA-256 over these alone.
+        """
         _let_the_clock_go_on(files)
         stamps = [stamp_of(file) for file in files]
-        name = _sha256_of(stamps)
+        name = _sha256_of([*stamps, list(members)] if members else stamps)
         entry_before = self._read().get(name)
         if entry_before is not None:
             return entry_before["sha256"]

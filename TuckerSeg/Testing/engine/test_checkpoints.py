@@ -39,10 +39,12 @@ def weights_of(model):
     return next(iter(model.weights.values()))
 
 
-def test_each_checkpoint_gives_its_own_weights_and_its_own_key(folder):
-    models = {kind: load_model(folder, checkpoint=kind) for kind in (None, *KINDS)}
+@pytest.mark.parametrize("place", ["folder", "zip"])
+def test_each_checkpoint_gives_its_own_weights_and_its_own_key(folder, place, tmp_path):
+    model = folder if place == "folder" else shutil.make_archive(str(tmp_path / "model"), "zip", folder)
+    models = {kind: load_model(model, checkpoint=kind) for kind in (None, *KINDS)}
     for kind in KINDS:
-        again = load_model(folder, checkpoint=kind)  # from the cache
+        again = load_model(model, checkpoint=kind)  # from the cache
         stored = torch.load(folder / "fold_0" / f"checkpoint_{kind}.pth", weights_only=False)["network_weights"]
         assert again.key == models[kind].key
         assert torch.equal(weights_of(again), stored[next(iter(again.weights)).partition("/")[2]])

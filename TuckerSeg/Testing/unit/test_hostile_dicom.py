@@ -12,7 +12,7 @@ import SimpleITK
 
 from TuckerSegLib.errors import ImageError
 from TuckerSegLib.image import read_image, sizes
-from TuckerSegLib.image.dicom import tags
+from TuckerSegLib.image.dicom import elements, tags
 from TuckerSegLib.image.dicom.dataset import Dataset
 from TuckerSegLib.image.dicom.elements import ElementError, read_elements
 from TuckerSegLib.image.dicom.sources import sources
@@ -217,3 +217,18 @@ def test_an_element_that_claims_gigabytes_is_refused_before_it_is_read(tmp_path,
     with pytest.raises(ElementError, match="an element of 3221225472 bytes"):
         pixel_bytes(folder / "1.dcm")
     refused(folder, "truncated or damaged DICOM slice")
+
+
+def test_a_sequence_of_very_many_items_is_refused_before_they_take_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(elements, "MOST_ITEMS", 100)
+    path, item = tmp_path / "a.dcm", struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+
+    def walk(count):
+        sequence = struct.pack("<HH2sHI", *tags.FRAME_GROUPS, b"SQ", 0, count * len(item)) + count * item
+        syntax = struct.pack("<HH2sH", 2, 0x10, b"UI", 20) + b"1.2.840.10008.1.2.1\0"
+        path.write_bytes(bytes(128) + b"DICM" + syntax + sequence)
+        return pixel_bytes(path)
+
+    assert walk(100) is None
+    with pytest.raises(ElementError, match="hold more than 100 items"):
+        walk(101)

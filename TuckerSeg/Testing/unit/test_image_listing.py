@@ -38,14 +38,15 @@ def test_images_are_listed_in_order_and_nothing_else(tmp_path, write):
 def test_folders_and_zips_of_slices_are_an_image_each(tmp_path, write):
     write("patient 1/series/0001", SLICE)
     write("patient 2/0001.dcm", SLICE)
+    write("patient 4/0001.img", SLICE)  # as some scanners call them
     write("no slices/readme", b"")
     write("a network/checkpoint.pth", b"PK\3\4" + bytes(200))
     write("table.xlsx", b"PK\3\4" + bytes(200))
     with zipfile.ZipFile(tmp_path / "patient 3.zip", "w") as archive:
         archive.writestr("0001.dcm", SLICE)
     images = image.images_in(tmp_path)
-    assert [path.name for path in images] == ["patient 1", "patient 2", "patient 3.zip"]
-    assert image.image_names(images) == ["patient 1", "patient 2", "patient 3"]
+    assert [path.name for path in images] == ["patient 1", "patient 2", "patient 3.zip", "patient 4"]
+    assert image.image_names(images) == ["patient 1", "patient 2", "patient 3", "patient 4"]
 
 
 def test_a_folder_of_slices_is_one_image(tmp_path, write):

@@ -71,7 +71,7 @@ def volume_of(options: argparse.Namespace) -> Callable[[], Image] | None:
     """Reads the volume to calibrate on when it is asked for; None where ``--ct`` names none."""
 
     def read() -> Image:
-        return read_image(options.ct, modality=modalities_of(resolve(Job((), model=options.model))))
+        return read_image(options.ct, modality=modalities_of(resolve(model_job(options))))
 
     return read if options.ct else None
 

@@ -40,7 +40,7 @@ def on_common_grid(predictions: Sequence[LabelMap], references: Sequence[LabelMa
         cut = bool((start > 0).any()) or labels.geometry.shape != grid.shape
         if cut and not is_segmentation(labels.source):
             raise _other_grid(first, second)
-        check_memory(labels.source, grid.shape, labels.array.dtype)
+        check_memory(labels.source, (len(predictions) + len(references), *grid.shape), labels.array.dtype)
     return (
         [_placed(each, grid, starts[id(first)]) for each in predictions],
         [_placed(each, grid, starts[id(second)]) for each in references],

@@ -74,10 +74,12 @@ def _is_slice(entry: Path) -> bool:
     """Whether a plain file is DICOM, by its first bytes; one that cannot be read is none."""
     from .dicom.elements import looks_like_dicom
 
-    if _ending(entry) is not None or not os.path.isfile(entry):
+    if not os.path.isfile(entry):
         return False
     with contextlib.suppress(OSError), entry.open("rb") as file:
-        return looks_like_dicom(file.read(BEGINNING_BYTES))
+        beginning = file.read(BEGINNING_BYTES)
+        # Some scanners call their slices .img: where the name says otherwise, the file has to say it plainly.
+        return looks_like_dicom(beginning) if _ending(entry) is None else beginning[128:132] == b"DICM"
     return False
 
 

@@ -83,7 +83,9 @@ def _loaded(
         return _model_of_file(path, folds, read, cache)
     folder = find_model_folder(path, folds, checkpoint)
     stamp = files_stamp(path, folds, checkpoint)
-    sha256 = cache.sha256_of_files(_stamped_files(folder), folder.sha256)
+    # The stamp of a zip is that of all checkpoints in it: which of them are meant is remembered with it.
+    members = [] if os.path.isdir(folder.container) else [file.at for file in folder.files()]
+    sha256 = cache.sha256_of_files(_stamped_files(folder), folder.sha256, members)
     key = key_of(engine=ENGINE_VERSION, source=sha256, folds=folder.folds, recipes=[])
     source = (sha256, folder.folds)
     model = stored_model(cache, key, lambda stored: (stored.source_sha256, stored.folds) == source, read)

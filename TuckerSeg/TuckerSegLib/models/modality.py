@@ -29,4 +29,5 @@ def modalities_of(resolved: ResolvedJob) -> tuple[str, ...]:
     channels = document.get("channel_names") or document.get("modality")
     if not isinstance(channels, dict) or not channels:
         return CT
-    return tuple(modality_of_channel(str(name)) for name in channels.values())
+    in_order = sorted(channels, key=lambda number: (len(number), number))  # as text: 2 comes before 10
+    return tuple(modality_of_channel(str(channels[number])) for number in in_order)

@@ -138,8 +138,8 @@ class Job:
             one, else the best.
         timepoint: Of a 4D image.
         series: UID or number of a DICOM series; None takes the one that suits the model best.
-        structures: Names or groups of the structures that are wanted, see
-            ``structure_selection.select``; only the networks that know one of them are run. None keeps all.
+        structures: Names or groups of the structures that are wanted, see ``catalog.selection.select``;
+            only the networks that know one of them are run. None keeps all.
         crop: ``auto``: a fast network finds the box of the structures, and only that is computed. None: so where the
             task's networks are made for such a box. ``none``: never.
         steps: How the model is compressed, each step on what the one before left.

@@ -49,7 +49,8 @@ def export(options: argparse.Namespace) -> None:
         model = network.load()
         written_by.check(model, path, network.settings)
         if options.format == "nnunet":
-            _require_another_place(network.source, written_by.model_folder(model, path, network.settings))
+            place = written_by.model_folder(model, path, network.settings)
+            _require_another_place(network.source, place, model.folds, options.checkpoint)
         model = compressed(options, model, volume_of(options))
         _tell(model, written_by.export(model, path, network.settings))
 
@@ -77,9 +78,11 @@ def _networks(options: argparse.Namespace, settings: ExportSettings) -> list[Net
     ]
 
 
-def _require_another_place(source: Path, place: Path) -> None:
+def _require_another_place(source: Path, place: Path, folds: tuple[str, ...], checkpoint: str | None) -> None:
     """Raise OutputError where an export would take the place of the model that it is made of."""
-    if os.path.isdir(source) and Path(str(find_model_folder(source).root)).resolve() == place.resolve():
+    if not os.path.isdir(source):
+        return
+    if Path(str(find_model_folder(source, folds, checkpoint).root)).resolve() == place.resolve():
         raise OutputError(f"{place} is the model itself. Name another folder, --dataset-name or --trainer-folder.")
 
 

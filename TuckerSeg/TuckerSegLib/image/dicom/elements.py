@@ -10,6 +10,7 @@ Source: DICOM PS3.5, sections 7.1 (data elements), 7.5 (sequences) and PS3.10, 7
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 import zlib
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ PREAMBLE_BYTES = 128
 DEEPEST = 20
 LONGEST_VALUE = 1024  # of an element that is looked at; DICOM's own bounds are below
 MOST_INFLATED = 1 << 30
+MOST_ITEMS = 1_000_000  # that are kept of a file; 100 000 frames have some ten each
 FIRST_GROUPS = (0x0002, 0x0008)  # of a file without preamble
 
 
@@ -45,6 +47,7 @@ class _Encoding(NamedTuple):
 class _Wanted(NamedTuple):
     values: frozenset[Tag]
     sequences: frozenset[Tag]
+    item_numbers: Iterator[int]  # of the items that are kept of one file
 
 
 def looks_like_dicom(beginning: bytes) -> bool:
@@ -86,7 +89,7 @@ def read_elements(
         dataset.order = ">" if dataset.syntax == BIG_ENDIAN else "<"
         with opened_elements(source, dataset) as (file, size):
             encoding = _Encoding(dataset.order, _is_explicit(file, dataset.order))
-            return _read_dataset(file, encoding, size, dataset, _Wanted(values, sequences))
+            return _read_dataset(file, encoding, size, dataset, _Wanted(values, sequences, itertools.count()))
     except struct.error as error:
         raise ElementError("the file ends within an element") from error
 
@@ -273,6 +276,8 @@ def _pass_items(
         item_end = end if length == UNDEFINED else file.tell() + length
         item = None
         if kept is not None:
+            if wanted is not None and next(wanted.item_numbers) >= MOST_ITEMS:
+                raise ElementError(f"its sequences hold more than {MOST_ITEMS} items")
             item = Dataset(encoding.order)
             kept.append(item)
         while file.tell() < item_end:
