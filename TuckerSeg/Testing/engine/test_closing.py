@@ -90,8 +90,8 @@ def test_the_image_is_held_by_nobody_while_the_last_network_runs(make_model_fold
     seen, held = [], []
     read, predict = run_module.image.read_image, segment_module.predict
 
-    def reading(*arguments):
-        volume = read(*arguments)
+    def reading(*arguments, **named):
+        volume = read(*arguments, **named)
         seen.append(weakref.ref(volume))
         return volume
 

@@ -30,7 +30,7 @@ def application():
 
 
 @pytest.fixture
-def slicer_app(application, request, tmp_path, monkeypatch):
+def slicer_app(application, request, tmp_path_factory, monkeypatch):
     """The application with an empty scene; an error in any slot fails the test.
 
     The runtime's Python, for processes of their own, is one that has imported PyTorch already; Slicer has its own.
@@ -39,8 +39,9 @@ def slicer_app(application, request, tmp_path, monkeypatch):
     import slicer
 
     if shutil.which("PythonSlicer") is None:
-        (tmp_path / "PythonSlicer").symlink_to(request.getfixturevalue("warm_python"))
-        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+        programs = tmp_path_factory.mktemp("programs")
+        (programs / "PythonSlicer").symlink_to(request.getfixturevalue("warm_python"))
+        monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     pythonqt.errors.clear()
     slicer.mrmlScene.Clear(0)
     slicer.util.dialogs.clear()

@@ -84,14 +84,16 @@ def test_cancel_leaves_what_has_come_and_the_next_run_goes_on_with_it(server, pa
 
 def test_offline_the_status_says_where_the_file_is_and_where_to_put_it(panel, until, own_models, monkeypatch):
     from TuckerSegLib.catalog.entries import task
+    from TuckerSegLib.slicer_bridge.panel.labels import BREAK
 
     monkeypatch.setenv("TUCKERSEG_DOWNLOAD_URL", "https://nowhere.invalid")
     panel.session.close()  # another worker sees it
     panel.ui.applyButton.click()
     finish(panel, until)
     (part,) = task("total_fastest").parts
-    assert part.url in panel.ui.statusLabel.text
-    assert f"{own_models} as {part.dataset}.zip" in panel.ui.statusLabel.text
+    told = panel.ui.statusLabel.text.replace(BREAK, "")
+    assert part.url in told and f"{own_models} as {part.dataset}.zip" in told
+    assert part.url in panel.ui.logText.plainText  # to be copied, with no breaks in it
     assert panel.ui.applyButton.text == "Download and segment" and panel.ui.applyButton.enabled
 
 

@@ -34,6 +34,7 @@ sys.stderr.flush()
 print("RESULTS " + json.dumps(results), flush=True)
 os._exit(0)
 """
+RECORDED_IN = {**os.environ, "TMPDIR": "/tmp"}  # the temporary folder that is among the results
 DIFFERENT = 10  # README.md of the runtime lists them: what a module must not write
 
 
@@ -41,7 +42,9 @@ def test_the_runtime_behaves_as_pythonqt_but_for_the_listed_cases():
     pytest.importorskip("PySide6")
     runtime = HERE / "runtime"
     code = RUN.format(runtime=str(runtime), conformance=str(runtime / "conformance"))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=600)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=RECORDED_IN, timeout=600
+    )
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("RESULTS ")]
     results = json.loads(line.removeprefix("RESULTS "))
     recorded = json.loads((runtime / "conformance" / "pythonqt_results.json").read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ import TuckerSegLib
 from TuckerSegLib.cli.main import main
 
 LIBRARY = Path(TuckerSegLib.__file__).parent
-WITHIN_ZIP_FILES = [LIBRARY / "nnunet" / name for name in ("archives.py", "folder.py")]  # os.path knows none of these
+WITHIN_ZIP_FILES = [LIBRARY / name for name in ("nnunet/archives.py", "nnunet/folder.py", "image/dicom/sources.py")]
 TOO_LONG = "x" * 300  # a name may have 255 bytes
 COMMANDS = {
     "segment": ["segment", "NAME", "labels.nii.gz"],
