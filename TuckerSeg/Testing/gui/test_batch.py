@@ -138,9 +138,87 @@ def test_closing_the_scene_ends_it(three_volumes, answer, until):
     answer(1)
     until(lambda: len(panel.session.worker.runs) == 2, 30)
     slicer.mrmlScene.Clear(0)
-    finish(panel, until)
+    until(lambda: panel.context.busy_with is None, 30)
     assert len(panel.session.worker.runs) == 2
-    assert panel.context.busy_with is None
+    assert panel.batch.batch is None and panel.ui.batchTable.rowCount == 0, "no patient of it is listed any more"
+    assert panel.ui.batchNoteLabel.text == ""
+
+
+def test_a_scene_that_is_closed_takes_the_list_of_a_batch_that_is_done(three_volumes, answer, until):
+    import slicer
+
+    panel, _ = three_volumes
+    panel.ui.batchButton.click()
+    for number in (1, 2, 3):
+        answer(number)
+    finish(panel, until)
+    slicer.mrmlScene.Clear(0)
+    assert panel.batch.batch is None and panel.ui.batchTable.rowCount == 0
+    assert panel.ui.batchNoteLabel.text == ""
+
+
+def test_it_goes_on_while_a_scene_is_read(three_volumes, answer, until):
+    panel, _ = three_volumes
+    panel.ui.batchButton.click()
+    panel.pause()
+    for number in (1, 2, 3):
+        answer(number)
+    finish(panel, until)
+    assert cells(panel, STATE) == ["done"] * 3
+
+
+@pytest.fixture
+def listing(scripted, make_ct, tmp_path, monkeypatch):
+    """The panel while the worker looks for the images of a folder, and a function that sends the worker's answer."""
+    scripted.context.change(inputVolume=make_ct())
+    scripted.context.refresh()
+    asked, request = [], scripted.session.worker.request
+
+    def spy(kind, on_event, **fields):
+        if kind == "list_images":
+            asked.append(on_event)
+        return request(kind, on_event, **fields)
+
+    monkeypatch.setattr(scripted.session.worker, "request", spy)
+    ui = scripted.ui
+    ui.batchSourceComboBox.currentIndex = 1
+    ui.batchFolderEdit.text, ui.batchOutputEdit.text = str(tmp_path / "cts"), str(tmp_path / "results")
+    ui.batchButton.click()
+    assert ui.batchNoteLabel.text == "Looking for images…" and not ui.applyButton.enabled
+    return scripted, lambda **event: asked[0]({"id": 1, **event})
+
+
+def check_idle(panel):
+    panel.context.refresh()
+    assert panel.context.busy_with is None and not panel.batch.running
+    assert panel.ui.batchNoteLabel.text in ("", "Cancelled.")
+
+
+def test_closing_the_scene_ends_the_look_for_images(listing, make_ct):
+    import slicer
+
+    panel, answer = listing
+    slicer.mrmlScene.Clear(0)
+    check_idle(panel)
+    answer(event="result", images=[{"path": "/a.nii.gz", "name": "a"}])
+    check_idle(panel)
+    panel.context.change(inputVolume=make_ct())
+    assert panel.ui.applyButton.enabled
+
+
+@pytest.mark.parametrize("kind", ["cancelled", "dropped"])
+def test_a_worker_that_answers_no_more_ends_the_look_for_images(listing, kind):
+    panel, answer = listing
+    answer(event=kind)
+    check_idle(panel)
+    assert panel.ui.applyButton.enabled
+
+
+def test_images_that_are_found_while_a_scene_is_read_are_segmented(listing):
+    panel, answer = listing
+    panel.pause()
+    answer(event="result", images=[{"path": "/a.nii.gz", "name": "a"}])
+    assert panel.batch.running and cells(panel, 0) == ["a"]
 
 
 def test_labels_of_a_folder_are_those_of_the_command_line_and_what_is_there_is_kept(
@@ -184,7 +262,7 @@ def test_labels_of_a_folder_are_those_of_the_command_line_and_what_is_there_is_k
     finish(ready, until)
     assert cells(ready, STATE) == ["skipped", "failed", "done"]
     assert (output / "a.nii.gz").read_bytes() == b"somebody's own"
-    assert "1 were there already" in ui.batchNoteLabel.text
+    assert "1 were not segmented: a file of that name exists" in ui.batchNoteLabel.text
     ui.batchReplaceCheckBox.checked = True
     ui.batchButton.click()
     finish(ready, until)

@@ -93,13 +93,19 @@ def test_nothing_is_written_while_a_scene_is_read(module, two_patients, tmp_path
 def test_a_run_ends_well_though_a_scene_was_added_meanwhile(module, ready, until, tmp_path, make_ct):
     import slicer
 
+    from TuckerSegLib.slicer_bridge.scene.losses import volume_of
+
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    volume = ready.context.parameters.inputVolume
     ready.ui.applyButton.click()
     module.container.exit()
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     until(lambda: not ready.running.running)
-    node = ready.context.parameters.outputSegmentation
-    assert node is not None and node.GetName() == "ct segmentation"
+    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert node.GetName() == "ct segmentation" and volume_of(node) is volume
+    parameters = ready.context.parameters
+    assert parameters.inputVolume is not volume and parameters.outputSegmentation is None, "that of the scene is chosen"
+    assert ready.ui.statusLabel.text.startswith("ct segmentation: ")
 
 
 def test_opening_the_module_proposes_what_the_slice_views_show_and_writes_nothing(module, make_ct):

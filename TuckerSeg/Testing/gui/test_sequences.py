@@ -222,3 +222,13 @@ def test_frames_go_into_a_new_segmentation_where_the_chosen_one_is_a_frame_alrea
         end_frame(2, number)
     assert all_frames.context.parameters.outputSegmentation is not first
     assert [sequence.GetNumberOfDataNodes() for sequence in segmentation_sequences()] == [FRAMES, FRAMES]
+
+
+def test_a_cancelled_run_tells_of_the_frames_that_are_done(all_frames, end_frame, until):
+    all_frames.ui.applyButton.click()
+    end_frame(1, 1)
+    until(lambda: len(all_frames.session.worker.runs) == 2, 30)
+    all_frames.ui.applyButton.click()
+    until(lambda: not all_frames.running.running, 30)
+    assert all_frames.ui.statusLabel.text == "Cancelled. 1 of 3 frames are done and stay."
+    assert segmentation_sequences()[0].GetNumberOfDataNodes() == 1

@@ -65,6 +65,26 @@ def test_the_second_patient_gets_a_segmentation_of_his_own(scripted, patients, s
     assert (second.GetName(), names_in(second)) == ("B segmentation", ["Spleen"])
 
 
+@pytest.mark.parametrize("reading", [False, True])
+def test_a_result_is_not_shown_as_that_of_a_patient_who_was_chosen_meanwhile(scripted, make_ct, until, reading):
+    volumes = make_ct(SHAPE, "A", 1), make_ct(SHAPE, "B", 2)
+    scripted.context.change(inputVolume=volumes[0])
+    scripted.ui.applyButton.click()
+    until(lambda: scripted.session.worker.runs, 30)
+    if reading:
+        scripted.pause()  # as while a scene is read
+    else:
+        scripted.ui.inputVolumeSelector.setCurrentNode(volumes[1])
+    scripted.session.worker.answer(ball(1))
+    (node,) = segmentations()
+    assert node.GetName() == "A segmentation"
+    assert scripted.ui.statusLabel.text.startswith("A segmentation: 1 structures")
+    if not reading:
+        assert scripted.context.parameters.outputSegmentation is None
+        scripted.ui.inputVolumeSelector.setCurrentNode(volumes[0])
+        assert not scripted.running.running
+
+
 def test_choosing_the_same_patient_again_keeps_his_segmentation(scripted, patients):
     volume, _, first = patients
     scripted.context.change(inputVolume=None)

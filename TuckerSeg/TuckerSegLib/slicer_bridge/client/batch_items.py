@@ -83,7 +83,7 @@ class FileItem:
         """That its output is there already."""
         if self.replaces or not os.path.lexists(self.output):
             return ""
-        return f"{os.path.basename(self.output)} exists already and was left as it is."
+        return f"{os.path.basename(self.output)} exists already, maybe of another CT, and was left as it is."
 
     def start(self, session: Session, settings: RunSettings, on_event: Listener) -> None:
         """Begin its run.

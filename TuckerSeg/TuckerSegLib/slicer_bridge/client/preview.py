@@ -66,6 +66,7 @@ class Preview:
         self._soon.stop()
         if self._transfer is not None:
             self._transfer.stop()
+            self._transfer = None  # it holds the volume
         if self._node is not None and self._node.GetScene() is not None:
             slicer.mrmlScene.RemoveNode(self._node)
         self._node = None

@@ -14,7 +14,7 @@ from ...errors import TuckerSegError
 from ...printable import one_line
 from ..client.batch import DONE, FAILED, RUNNING, SKIPPED, Batch, BatchRow
 from ..client.batch_items import BatchItem, FileItem, VolumeItem
-from ..client.segmentation_run import in_scene
+from ..client.segmentation_run import RunSettings, in_scene
 from ..client.worker_process import Event
 from ..scene.slice_views import show_volume
 from ..scene.volumes import volumes_of_scene
@@ -67,16 +67,20 @@ class BatchSection(Section):
         ui.batchTable.visible = self.batch is not None
         ui.batchButton.text = _("Cancel") if self.running else _("Segment all")
         problem = "" if self.running else self._problem() or ""
-        others = self._context.busy_with not in (None, "batch")
+        others = self._context.busy_with is not None and not self.running  # a batch that was closed may still be ending
         cancelling = self.batch is not None and self.batch.running and self.batch.cancelled
         ui.batchButton.enabled = not problem and not others and not cancelling
         ui.batchButton.toolTip = plain(problem)
         show_if_any(ui.batchProblemLabel, problem, "bad")
 
     def close(self) -> None:
-        self._asking = False
-        if self.batch is not None:
-            self.batch.cancel()
+        if self._asking:
+            self._end_asking("")
+        batch, self.batch = self.batch, None  # its rows hold nodes, and names of patients
+        if batch is not None:
+            batch.cancel()
+        self._ui.batchTable.setRowCount(0)
+        show_words(self._ui.batchNoteLabel, "")
 
     def _source(self) -> str:
         return self._ui.batchSourceComboBox.itemData(self._ui.batchSourceComboBox.currentIndex)
@@ -111,10 +115,16 @@ class BatchSection(Section):
     def _on_button(self) -> None:
         if self.running:
             self._cancel()
-        elif self._source() == SCENE:
-            self._start([VolumeItem(node, node.GetName()) for node in volumes_of_scene()])
+            return
+        try:
+            settings = self._context.choice.settings()  # now: nothing is chosen while a scene is read
+        except TuckerSegError as error:
+            self._end_asking(str(error), "bad")
+            return
+        if self._source() == SCENE:
+            self._start([VolumeItem(node, node.GetName()) for node in volumes_of_scene()], settings)
         else:
-            self._ask_for_images()
+            self._ask_for_images(settings)
 
     def _cancel(self) -> None:
         if self._asking:
@@ -123,7 +133,7 @@ class BatchSection(Section):
             self.batch.cancel()
             self._context.refresh()
 
-    def _ask_for_images(self) -> None:
+    def _ask_for_images(self, settings: RunSettings) -> None:
         """Let the worker, which can read them, tell which images the folder holds."""
         self._asked += 1
         number, (folder, output) = self._asked, self._folders()
@@ -132,12 +142,13 @@ class BatchSection(Section):
         self._context.refresh()
         self._context.ask(
             "list_images",
-            lambda event: self._on_images(number, output, event),
+            lambda event: self._on_images(number, output, settings, event),
             lambda event: self._on_no_images(number, event),
+            lambda: self._on_no_answer(number),
             folder=folder,
         )
 
-    def _on_images(self, number: int, output: str, event: Event) -> None:
+    def _on_images(self, number: int, output: str, settings: RunSettings, event: Event) -> None:
         if not self._asking or number != self._asked:
             return
         self._asking = False
@@ -147,7 +158,8 @@ class BatchSection(Section):
             [
                 FileItem(each["path"], str(Path(output, each["name"] + ending)), each["name"], replaces)
                 for each in event["images"]
-            ]
+            ],
+            settings,
         )
 
     def _on_no_images(self, number: int, event: Event) -> None:
@@ -155,18 +167,17 @@ class BatchSection(Section):
             self._context.status.log_error(event)
             self._end_asking(event["message"], "bad")
 
+    def _on_no_answer(self, number: int) -> None:
+        if self._asking and number == self._asked:
+            self._end_asking(_("Cancelled."))
+
     def _end_asking(self, words: str, hue: str = "") -> None:
         self._asking, self._context.busy_with = False, None
         show_words(self._ui.batchNoteLabel, words, hue)
         self._context.refresh()
 
-    def _start(self, items: Sequence[BatchItem]) -> None:
+    def _start(self, items: Sequence[BatchItem], settings: RunSettings) -> None:
         context = self._context
-        try:
-            settings = context.choice.settings()
-        except TuckerSegError as error:
-            self._end_asking(str(error), "bad")
-            return
         context.run_begins.emit()
         context.status.clear_log()
         context.busy_with = "batch"
@@ -189,6 +200,8 @@ class BatchSection(Section):
             self._context.status.log_error(event)
 
     def _show_row(self, number: int) -> None:
+        if self.batch is None:  # closed meanwhile
+            return
         row, table = self.batch.rows[number], self._ui.batchTable
         if row.state == RUNNING:
             self._context.status.show_bar(True)  # anew
@@ -198,7 +211,7 @@ class BatchSection(Section):
             table.setItem(number, column, item)
         for column in range(len(TITLES) - 1):
             table.resizeColumnToContents(column)
-        if row.state == DONE and isinstance(row.item, VolumeItem):
+        if row.state == DONE and isinstance(row.item, VolumeItem) and self._context.parameters is not None:
             self._show_alone(self._context.choice.volume)
 
     def _show_alone(self, volume_node: slicer.vtkMRMLScalarVolumeNode | None) -> None:
@@ -209,22 +222,27 @@ class BatchSection(Section):
                 node.SetDisplayVisibility(row.item.volume_node is volume_node)
 
     def _finish(self) -> None:
-        context, batch = self._context, self.batch
+        context = self._context
         context.busy_with = None
         context.status.show_bar(False)
         context.status.say("")
+        if self.batch is not None:
+            self._tell_end(self.batch)
+        if context.parameters is not None and not context.parameters.keepWorkerWarm:
+            context.session.close()
+        context.run_ended.emit()
+        context.refresh()
+
+    def _tell_end(self, batch: Batch) -> None:
         words = _("{done} of {count} are done.").format(done=batch.count(DONE), count=len(batch.rows))
         if batch.cancelled:
             words = _("Cancelled.") + " " + words
         if failed := batch.count(FAILED):
             words += " " + _("{count} failed: see the table, and the log.").format(count=failed)
         if skipped := batch.count(SKIPPED):
-            words += " " + _("{count} were there already.").format(count=skipped)
+            note = _("{count} were not segmented: a file of that name exists, maybe of another CT.")
+            words += " " + note.format(count=skipped)
         show_words(self._ui.batchNoteLabel, words, "bad" if failed else "")
-        if context.parameters is not None and not context.parameters.keepWorkerWarm:
-            context.session.close()
-        context.run_ended.emit()
-        context.refresh()
 
     def _on_row(self, number: int, column: int = 0) -> None:
         """Tell a row's result in full; choose its volume and its segmentation, and show them alone."""

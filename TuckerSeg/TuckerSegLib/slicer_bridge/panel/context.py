@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import TuckerSegError
+from ...records.protocol import FINAL_EVENTS
 from ..client.session import Session
 from ..client.volume_transfer import error_event
 from ..client.worker_process import Event
@@ -76,9 +77,14 @@ class PanelContext:
         kind: str,
         on_result: Callable[[Event], None],
         on_error: Callable[[Event], None] | None = None,
+        on_cancelled: Callable[[], None] = lambda: None,
         **fields: Any,
     ) -> None:
-        """Ask the worker something that changes no scene; an error goes to the log unless somebody takes it."""
+        """Ask the worker something that changes no scene; an error goes to the log unless somebody takes it.
+
+        Args:
+            on_cancelled: Called where no answer comes any more: the worker was stopped, or has a later question.
+        """
         if not self.packages_ready or self.parameters is None:
             return
 
@@ -87,6 +93,8 @@ class PanelContext:
                 on_result(event)
             elif event["event"] == "error":
                 (on_error or self.status.log_error)(event)
+            elif event["event"] in FINAL_EVENTS:
+                on_cancelled()
 
         try:
             self.session.worker.request(kind, receive, **fields)

@@ -162,6 +162,8 @@ class ModelsSection:
         self._context.change(model=model, modelChosen=True)
 
     def _on_run(self) -> None:
+        if self._context.parameters is None:  # a batch whose images are found while a scene is read
+            return
         self._running = self._context.parameters.model
         self._context.change(modelChosen=True)
 

@@ -75,6 +75,9 @@ class ResultsSection(Section):
         warnings = len(_warnings(statistics))
         if warnings:
             words += " " + _("Warnings: {count}, see Results.").format(count=warnings)
+        parameters = self._context.parameters
+        if parameters is None or parameters.outputSegmentation is not node:  # the panel shows another volume by now
+            words = f"{node.GetName()}: {words}"
         self._context.status.say(words)
         for note in statistics.notes:
             self._context.status.log(note)

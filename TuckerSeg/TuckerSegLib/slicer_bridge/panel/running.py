@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 from ...errors import TuckerSegError
 from ...records.protocol import FINAL_EVENTS
 from ..client.worker_process import Event
-from ..scene.losses import loss
+from ..scene.losses import is_of_another_volume, loss
 from ..scene.sequences import SequenceRun, browser_of
 from ..words import plain
 from .context import PanelContext
@@ -46,6 +46,7 @@ class RunningSection(Section):
 
     def close(self) -> None:
         self.question.withdraw()
+        self._asked_of = ()  # nodes of a scene that is closed are not kept
         self._context.session.cancel()
 
     def _problem(self) -> str | None:
@@ -118,16 +119,23 @@ class RunningSection(Section):
     def _finish(self, event: Event) -> None:
         self._show_running(False)
         if event["event"] == "result":
-            node = event["segmentation_node"]
-            if node is not None:
-                self._context.change(outputSegmentation=node)
+            node, parameters = event["segmentation_node"], self._context.parameters
+            if node is not None and parameters is not None and not is_of_another_volume(node, parameters.inputVolume):
+                self._context.change(outputSegmentation=node)  # else another volume has been chosen meanwhile
             self._context.segmented.emit(event["statistics"], node)
         elif event["event"] == "error":
             self._context.status.say(" ".join(filter(None, (event["message"], event.get("advice")))), "bad")
             self._context.status.log_error(event)
         else:
-            self._context.status.say(_("Cancelled. The scene is as it was."))
+            self._context.status.say(_cancelled_in_words(event))
         if self._context.parameters is not None and not self._context.parameters.keepWorkerWarm:
             self._context.session.close()
         self._context.run_ended.emit()
         self._context.refresh()
+
+
+def _cancelled_in_words(event: Event) -> str:
+    """What a run that was cancelled has left: nothing, or the frames of a sequence that are done."""
+    if done := event.get("frame", 0):
+        return _("Cancelled. {done} of {count} frames are done and stay.").format(done=done, count=event["frames"])
+    return _("Cancelled. The scene is as it was.")

@@ -71,7 +71,8 @@ class SurfacesSection(Section):
             self._button.setSegmentationNode(self._node())
 
     def _on_segmented(self, statistics: RunStatistics, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        if node is not None and self._context.parameters.show3D:
+        parameters = self._context.parameters  # none while a scene is read
+        if node is not None and parameters is not None and parameters.show3D:
             self.making.start(node)
 
     def _on_progress(self, done: int, count: int) -> None:
