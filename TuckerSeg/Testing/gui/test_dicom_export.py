@@ -99,3 +99,23 @@ def test_what_keeps_it_from_being_exported_is_told(segmented, database, tmp_path
     assert "belongs to no volume of the scene" in said()
     segmented.context.change(outputSegmentation=None)
     assert not segmented.ui.exportDicomButton.enabled
+
+
+@pytest.mark.parametrize("place", ["__init__", "examineForExport", "export"])
+def test_whatever_the_exporter_raises_is_told_after_the_words_that_it_goes_on(
+    segmented, database, tmp_path, monkeypatch, place
+):
+    import dicom
+
+    label, shown = segmented.ui.statusLabel, []
+
+    def fail(*_):
+        shown.append(label.text)
+        raise RuntimeError("the encoder has gone")
+
+    load_from(database, segmented.context.parameters.inputVolume, tmp_path)
+    monkeypatch.setattr(dicom.Exporter, place, fail)
+    segmented.ui.exportDicomButton.click()
+    assert shown == ["Writing the DICOM SEG…"]
+    assert label.text == "Slicer's exporter of DICOM SEG failed: RuntimeError: the encoder has gone"
+    assert database.inserted == []

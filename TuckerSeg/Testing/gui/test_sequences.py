@@ -232,3 +232,28 @@ def test_a_cancelled_run_tells_of_the_frames_that_are_done(all_frames, end_frame
     until(lambda: not all_frames.running.running, 30)
     assert all_frames.ui.statusLabel.text == "Cancelled. 1 of 3 frames are done and stay."
     assert segmentation_sequences()[0].GetNumberOfDataNodes() == 1
+
+
+@pytest.mark.parametrize("how", ["edited", "removed"])
+def test_a_frame_without_structures_empties_nothing_that_was_edited_or_removed_meanwhile(all_frames, end_frame, how):
+    import slicer
+
+    all_frames.ui.applyButton.click()
+    end_frame(1, 1)
+    (first,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    if how == "edited":
+        first.GetSegmentation().GetNthSegment(0).SetName("mine")
+    else:
+        slicer.mrmlScene.RemoveNode(first)
+    end_frame(0, 2)
+    assert [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if node is not first]
+    end_frame(0, 3)
+    assert not all_frames.running.running
+    (sequence,) = segmentation_sequences()
+    counts = [sequence.GetNthDataNode(frame).GetSegmentation().GetNumberOfSegments() for frame in range(FRAMES)]
+    assert counts == [1, 0, 0]
+    proxy = browser().GetProxyNode(sequence)
+    assert proxy is not first and slicer.util.getNodesByClass("vtkMRMLSegmentationNode").count(proxy) == 1
+    if how == "edited":
+        assert first.GetSegmentation().GetNthSegment(0).GetName() == "mine"
+        assert sizes(first) == {1: 4}

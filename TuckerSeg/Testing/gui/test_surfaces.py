@@ -78,6 +78,23 @@ def test_pressing_again_stops_and_leaves_no_surface(module, segmentation_node, u
     assert surfaces(segmentation_node) == [] and not button.checked
 
 
+@pytest.mark.parametrize("how", ["a run", "the scene", "another"])
+def test_surfaces_of_which_some_are_missing_do_not_stay(module, segmentation_node, until, how):
+    import slicer
+
+    making = module.panel.surfaces.making
+    making.start(segmentation_node)
+    until(lambda: len(surfaces(segmentation_node)) > 1, 60)
+    assert len(surfaces(segmentation_node)) < COUNT
+    if how == "a run":
+        module.panel.context.run_begins.emit()
+    elif how == "the scene":
+        module.panel.close()
+    else:
+        making.start(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "another"))
+    assert surfaces(segmentation_node) == [], "Slicer's button would take them for all"
+
+
 def test_a_node_that_goes_meanwhile_ends_it(module, segmentation_node, until):
     import slicer
 

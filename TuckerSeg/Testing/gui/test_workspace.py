@@ -63,3 +63,14 @@ def test_two_transfers_of_one_volume_do_not_write_into_one_file(workspace, make_
     while not second.write_for(1.0):
         pass
     assert Path(path).read_bytes() == content and [each.name for each in tmp_path.iterdir()] == ["volume.npy"]
+
+
+def test_a_transfer_that_is_given_up_leaves_no_half_written_file(slicer_app, make_ct, tmp_path):
+    from TuckerSegLib.slicer_bridge.client.volume_transfer import VolumeTransfer
+
+    transfer = VolumeTransfer(tmp_path, print, print)
+    transfer.start(make_ct())
+    transfer._writer.write_for(-1.0)
+    assert [each.suffix for each in tmp_path.iterdir()] == [".part"]
+    transfer.stop()
+    assert list(tmp_path.iterdir()) == []

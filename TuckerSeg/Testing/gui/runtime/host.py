@@ -176,8 +176,8 @@ class qSlicerApplication(QtCore.QObject):
     def layoutManager(self):
         return self._lm
 
-    def processEvents(self):
-        self._qapp.processEvents()
+    def processEvents(self, *flags):
+        self._qapp.processEvents(*flags)
         lifetime.delete_what_is_due()
 
     def testingEnabled(self):

@@ -57,6 +57,7 @@ class Comparison:
         self._nodes = ComparisonNodes(volume_node)
         self.rows: list[ComparisonRow] = []
         self.running = False
+        self._removed = False
 
     @property
     def nodes(self) -> ComparisonNodes:
@@ -80,9 +81,9 @@ class Comparison:
 
         Raises:
             ImageError: The volume cannot be segmented.
+            OutputError: The worker's folder cannot be made.
         """
         self._on_event = on_event
-        self.running = True
         self._request = None
         variants = self.missing(variants)
 
@@ -101,7 +102,12 @@ class Comparison:
 
         worker = self._session.worker
         self._transfer = VolumeTransfer(worker.folder, begin, lambda error: self._finish(error_event(error)))
-        self._transfer.start(self._volume_node)
+        self.running = True  # first: it may end before the start returns
+        try:
+            self._transfer.start(self._volume_node)
+        except Exception:
+            self.running = False
+            raise
 
     def _original(self) -> dict[str, Any] | None:
         """Where the worker finds the original's labels, once they have come: its row is the first."""
@@ -127,7 +133,8 @@ class Comparison:
         self._nodes.show_differences(_read(row.differences) if differences else None)
 
     def remove(self) -> None:
-        """Take everything out of the scene and off the disk."""
+        """Take everything out of the scene and off the disk; rows that come later are not looked at."""
+        self._removed = True
         self.cancel()
         self._nodes.remove()
         remove_workspace(self._folder)
@@ -139,6 +146,8 @@ class Comparison:
 
     def _on_worker(self, event: Event) -> None:
         if event["event"] == "row":
+            if self._removed:
+                return
             row = from_json(ComparisonRow, event["row"])
             self.rows.append(row)
             self._nodes.fill(self.rows)

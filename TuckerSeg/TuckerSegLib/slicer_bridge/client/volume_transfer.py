@@ -78,10 +78,10 @@ class VolumeTransfer:
         self._next_piece.start()
 
     def stop(self) -> None:
-        """Give up; nothing is called any more."""
+        """Give up; nothing is called any more, and nothing half written stays."""
         self._next_piece.stop()
         if self._writer is not None:
-            self._writer.close()
+            self._writer.discard()
             self._writer = None
 
     def _write(self) -> None:

@@ -205,7 +205,8 @@ class ComparingSection(Section):
             "error": " ".join(filter(None, (event.get("message"), event.get("advice")))),
             "cancelled": _("Cancelled. Rows that have come stay, and Resume goes on with the others."),
         }
-        show_words(self._ui.compareNoteLabel, words[event["event"]], "bad" if event["event"] == "error" else "")
+        if self.comparison is not None:  # else it has been taken away, with its rows
+            show_words(self._ui.compareNoteLabel, words[event["event"]], "bad" if event["event"] == "error" else "")
         self._context.status.say("")
         if event["event"] == "error":
             self._context.status.log_error(event)

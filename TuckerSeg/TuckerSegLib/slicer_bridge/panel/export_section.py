@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import qt
+import slicer
 from slicer.i18n import tr as _
 
 from ...errors import TuckerSegError
@@ -28,6 +30,7 @@ class ExportSection(Section):
     def _on_export(self, *_arguments: Any) -> None:
         node, status = self._context.parameters.outputSegmentation, self._context.status
         status.say(_("Writing the DICOM SEG…"))
+        slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)  # the words are painted; no other press comes
         try:
             export_to_database(node)
         except TuckerSegError as error:

@@ -40,6 +40,19 @@ def export_to_database(segmentation_node: slicer.vtkMRMLSegmentationNode) -> Non
     problem = export_problem(segmentation_node)
     if problem:
         raise OutputError(problem)
+    try:
+        failure = _export(segmentation_node)
+    except OutputError:
+        raise
+    except Exception as error:  # of another extension: anything may come
+        words = f"{type(error).__name__}: {error}"
+        raise OutputError(f"Slicer's exporter of DICOM SEG failed: {words}") from error
+    if failure:
+        raise OutputError(f"Slicer's exporter of DICOM SEG failed: {failure}")
+
+
+def _export(segmentation_node: slicer.vtkMRMLSegmentationNode) -> str:
+    """Let the exporter do it; what it says went wrong, else nothing."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     exporter = _plugin()()
     exportables = exporter.examineForExport(hierarchy.GetItemByDataNode(segmentation_node))
@@ -49,11 +62,9 @@ def export_to_database(segmentation_node: slicer.vtkMRMLSegmentationNode) -> Non
     try:
         for exportable in exportables:
             exportable.directory = str(folder)
-        failure = exporter.export(exportables)
+        return exporter.export(exportables)
     finally:
         remove_workspace(folder)
-    if failure:
-        raise OutputError(f"Slicer's exporter of DICOM SEG failed: {failure}")
 
 
 def _plugin() -> Any:

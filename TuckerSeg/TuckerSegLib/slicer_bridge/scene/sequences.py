@@ -12,7 +12,7 @@ from ..client.segmentation_run import RunSettings, in_scene, new_segmentation
 from ..client.session import Session
 from ..client.volume_transfer import error_event
 from ..client.worker_process import Event, Listener
-from .contents import remember_contents
+from .contents import is_as_a_run_left_it, remember_contents
 
 
 def browser_of(volume_node: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRMLSequenceBrowserNode | None:
@@ -70,7 +70,8 @@ class SequenceRun:
             raise ImageError("The sequence was removed during the run.")
         self._browser.SetSelectedItemNumber(self._frame)
         may_replace = self._frame == 0  # later, it holds the frame before, unless somebody has edited that
-        self._session.start(self._volume_node, self._proxy, self._settings, self._on_frame, may_replace)
+        proxy = self._proxy if in_scene(self._proxy) else None
+        self._session.start(self._volume_node, proxy, self._settings, self._on_frame, may_replace)
 
     def _on_frame(self, event: Event) -> None:
         if event["event"] not in FINAL_EVENTS:
@@ -96,6 +97,8 @@ class SequenceRun:
 
     def _keep(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Put the segmentation of a frame into the sequence; an empty one where nothing was found."""
+        if node is None and self._proxy is not None and not self._may_be_emptied():
+            self._proxy = None
         self._proxy = node or self._proxy or new_segmentation(self._volume_node)
         if node is None:
             self._proxy.GetSegmentation().RemoveAllSegments()
@@ -107,6 +110,10 @@ class SequenceRun:
             self._sequence.SetIndexUnit(self._volumes.GetIndexUnit())
             self._sequence.SetIndexType(self._volumes.GetIndexType())
         self._sequence.SetDataNodeAtValue(self._proxy, self._volumes.GetNthIndexValue(self._frame))
+
+    def _may_be_emptied(self) -> bool:
+        """Whether the segmentation of the frame before is there still, and as that frame's run left it."""
+        return in_scene(self._proxy) and (self._frame == 0 or is_as_a_run_left_it(self._proxy))
 
     def _finish(self, event: Event) -> None:
         try:

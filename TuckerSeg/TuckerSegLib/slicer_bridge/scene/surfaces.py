@@ -52,15 +52,18 @@ class SurfaceMaking:
 
     def start(self, node: slicer.vtkMRMLSegmentationNode) -> None:
         """Begin, and return at once; what was being made for another segmentation is given up."""
+        self.stop()
         self._node = node
         self._left = [str(name) for name in node.GetSegmentation().GetSegmentIDs()]
         self._count = len(self._left)
         self._soon.start()
 
     def stop(self) -> None:
-        """Give up; surfaces that are done stay."""
+        """Give up. Where some are missing, those that are done go: Slicer would take them for all."""
         self._soon.stop()
-        self._node = None
+        node, self._node = self._node, None
+        if node is not None and self._left and node.GetScene() is not None:
+            remove_surfaces(node)
 
     def _next(self) -> None:
         node = self._node

@@ -5,6 +5,7 @@ Knows MRML volumes; knows nothing of models and of the worker.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 import time
@@ -157,8 +158,7 @@ class VolumeWriter:
             self.close()
             self._beside.replace(self._path)
         except OSError as error:
-            self.close()
-            self._beside.unlink(missing_ok=True)
+            self.discard()
             folder, needed = self._path.parent, len(self._bytes)
             why = f": {full_disk_words(folder, needed)}" if is_full(error, folder) else f" ({folder})"
             raise OutputError(
@@ -166,6 +166,13 @@ class VolumeWriter:
                 "Free some disk space, or choose another temporary folder in the application settings."
             ) from error
         return True
+
+    def discard(self) -> None:
+        """Close the file and remove what is written so far; a file that is whole stays."""
+        with contextlib.suppress(OSError):  # a full disk may fail the close; the folder goes with the worker
+            self.close()
+        with contextlib.suppress(OSError):
+            self._beside.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the file; what is written so far stays under a temporary name in the worker's folder."""
