@@ -106,7 +106,7 @@ def test_captures_and_pictures_with_colors_are_left_out_with_a_note(folder, same
     save(single(np.zeros((200, 200), np.uint16), None, "capture", **more), folder / "screen.dcm")
     image = read_image(folder)
     assert_ct(image)
-    assert image.notes == ("2 pictures were left out, such as dose.dcm, with colors.",)
+    assert image.notes == ("Pictures that were left out: 2, such as dose.dcm, with colors.",)
 
 
 def test_pictures_alone_are_refused(tmp_path):

@@ -168,7 +168,7 @@ def _left_out(contents: Contents) -> tuple[str, ...]:
     if contents.pictures:
         first = contents.pictures[0]
         name = excerpt(first.source.file_name)
-        notes += (f"{len(contents.pictures)} pictures were left out, such as {name}, {first.picture}.",)
+        notes += (f"Pictures that were left out: {len(contents.pictures)}, such as {name}, {first.picture}.",)
     return notes
 
 
