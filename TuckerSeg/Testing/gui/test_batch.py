@@ -165,6 +165,8 @@ def test_it_goes_on_while_a_scene_is_read(three_volumes, answer, until):
         answer(number)
     finish(panel, until)
     assert cells(panel, STATE) == ["done"] * 3
+    nodes = [row.item.segmentation_node for row in panel.batch.batch.rows]
+    assert all(node.GetDisplayVisibility() for node in nodes), "nothing is chosen that would hide them"
 
 
 @pytest.fixture
