@@ -6,6 +6,8 @@ import datetime
 import json
 import pathlib
 import shutil
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from TuckerSegLib import Job, load_model, read_image, run_job
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.errors import ImageError, ModelFolderError, SpecError, UnsupportedModelError
 from TuckerSegLib.jobs.warm_models import WarmModels
+from TuckerSegLib.model_zoo.importing import import_model
 from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.nnunet.folder import find_model_folder
 from TuckerSegLib.worker.requests import job_of
@@ -186,3 +189,17 @@ def test_labels_with_a_gap_are_refused_by_their_names(make_model_folder):
     (folder / "dataset.json").write_text(json.dumps(document))
     with pytest.raises(ModelFolderError, match="'aorta' is 4.*expected 3"):
         load_model(folder)
+
+
+def test_a_damaged_member_of_a_zip_is_told_as_damaged(folder, tmp_path):
+    """Its first bytes are looked at before it is read: whether they are a pointer."""
+    archive = Path(shutil.make_archive(str(tmp_path / "model"), "zip", folder))
+    content = bytearray(archive.read_bytes())
+    with zipfile.ZipFile(archive) as file:
+        member = file.getinfo("plans.json")
+    start = member.header_offset + 30 + len("plans.json")
+    content[start : start + member.compress_size] = b"\xff" * member.compress_size
+    archive.write_bytes(content)
+    for take in (load_model, lambda path: import_model(path, "mine")):
+        with pytest.raises(ModelFolderError, match="plans.json cannot be read"):
+            take(archive)

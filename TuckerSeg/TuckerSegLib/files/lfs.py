@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 _BEGINNING = b"version https://git-lfs.github.com/spec/"
+_DAMAGES = (OSError, ValueError, RuntimeError, EOFError, KeyError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error)
 
 
 def lfs_pointer(file: Path | zipfile.Path) -> str | None:
@@ -20,7 +22,7 @@ def lfs_pointer(file: Path | zipfile.Path) -> str | None:
     try:
         with file.open("rb") as stream:
             beginning = stream.read(len(_BEGINNING))
-    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, KeyError):
+    except _DAMAGES:  # told by whoever reads the file itself
         return None
     if beginning != _BEGINNING:
         return None

@@ -135,6 +135,6 @@ class _Unpacked(io.RawIOBase):
     def _guarded(self, do: Callable[[], Any]) -> Any:
         try:
             return do()
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
             reason = excerpt(str(error))
             raise ImageError(f"{self._name}: damaged in the zip ({reason}). Copy the zip again.") from error
