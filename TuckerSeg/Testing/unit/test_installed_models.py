@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -164,9 +166,19 @@ def test_only_models_that_can_be_run_are_imported(model, tmp_path, own_models):
     assert list(own_models.rglob("*.pth")) == []
 
 
-def test_a_zip_that_would_do_harm_is_not_imported(model, tmp_path):
-    import zipfile
+def test_a_zip_whose_entries_lie_too_deep_is_refused_before_its_folders_are_counted(model, tmp_path):
+    """20 000 folders within each other have names of 400 MB in all."""
+    archive = tmp_path / "deep.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a/" * 20_000 + "plans.json", "{}")
+    tracemalloc.start()
+    with pytest.raises(ModelFolderError, match="lies in more than 32 folders; nothing was unpacked"):
+        import_model(archive, "deep")
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
 
+
+def test_a_zip_that_would_do_harm_is_not_imported(model, tmp_path):
     archive = zipped(model, model.parent, tmp_path / "harm")
     with zipfile.ZipFile(archive, "a") as file:
         file.writestr("../outside.txt", b"harm")

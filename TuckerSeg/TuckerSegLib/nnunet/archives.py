@@ -16,6 +16,7 @@ LARGEST_RATIO = 20  # weights hardly shrink in a zip: of published ones, what co
 FREE_BYTES = 100 * 1024**2  # so much may come out of any zip
 LARGEST_BYTES = 64 * 1024**3
 MOST_ENTRIES = 10_000
+DEEPEST = 32  # folders within each other; a model lies three deep
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 JUNK = ("__MACOSX", ".DS_Store")
 # What reading one raises; NotImplementedError is a RuntimeError, as is the one for encrypted entries.
@@ -65,6 +66,8 @@ def parts_of(entry: zipfile.ZipInfo) -> tuple[str, ...]:
 def _danger(entry: zipfile.ZipInfo) -> str | None:
     """Why an entry must not be unpacked; None where it may."""
     name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
+    if name.count("/") > DEEPEST:
+        return f"lies in more than {DEEPEST} folders"
     if name.startswith("/") or "\\" in name or ":" in name or ".." in parts_of(entry):
         return "would leave its folder"
     if {"", "."} & set(name.removesuffix("/").split("/")):
