@@ -192,11 +192,8 @@ class BatchSection(Section):
 
     def _on_event(self, event: Event) -> None:
         kind = event["event"]
-        if kind in ("stage", "progress"):
-            self._context.status.show_progress(event)
-        elif kind == "log":
-            self._context.status.log(event["message"])
-        elif kind == "error":
+        self._context.status.follow(event)
+        if kind == "error":
             self._context.status.log_error(event)
 
     def _show_row(self, number: int) -> None:

@@ -189,11 +189,8 @@ class ComparingSection(Section):
 
     def _on_event(self, event: Event) -> None:
         kind = event["event"]
-        if kind in ("stage", "progress"):
-            self._context.status.show_progress(event)
-        elif kind == "log":
-            self._context.status.log(event["message"])
-        elif kind == "row":
+        self._context.status.follow(event)
+        if kind == "row":
             self._add_row(event["row"])
         elif kind in FINAL_EVENTS:
             self._finish(event)

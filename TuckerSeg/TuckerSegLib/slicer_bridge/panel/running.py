@@ -109,11 +109,8 @@ class RunningSection(Section):
 
     def _on_event(self, event: Event) -> None:
         kind = event["event"]
-        if kind in ("stage", "progress"):
-            self._context.status.show_progress(event)
-        elif kind == "log":
-            self._context.status.log(event["message"])
-        elif kind in FINAL_EVENTS:
+        self._context.status.follow(event)
+        if kind in FINAL_EVENTS:
             self._finish(event)
 
     def _finish(self, event: Event) -> None:

@@ -45,6 +45,13 @@ class StatusDisplay:
         for line in filter(None, (event["message"], event.get("advice"), event.get("details"))):
             self.log(line)
 
+    def follow(self, event: Event) -> None:
+        """Show an event of a run where it is one of its progress or of its log; others are left to the caller."""
+        if event["event"] in ("stage", "progress"):
+            self.show_progress(event)
+        elif event["event"] == "log":
+            self.log(event["message"])
+
     def clear_log(self) -> None:
         """Begin a new log."""
         self._ui.logText.plainText = ""
