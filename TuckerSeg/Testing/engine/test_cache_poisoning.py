@@ -21,9 +21,9 @@ from TuckerSegLib.cli.main import main
 from TuckerSegLib.compression.calibration import Calibration
 from TuckerSegLib.compression.tucker.method import Spec
 from TuckerSegLib.errors import ModelFileError
-from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.estimation.shipped_agreement import shipped_agreement
 from TuckerSegLib.jobs.warm_models import WarmModels
+from TuckerSegLib.measurements import Measurements
 from TuckerSegLib.models.calibration import (
     ModelCalibration,
     calibrate_model,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from TuckerSegLib import Cache, Job, image_from_array, load_model, segment
-from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.evaluation.dice import dice_per_label, mean_dice
+from TuckerSegLib.measurements import Measurements
 from TuckerSegLib.models.job_compression import compress_for_job
 from TuckerSegLib.models.model import SegmentationModel
 from TuckerSegLib.models.resolved_job import resolve

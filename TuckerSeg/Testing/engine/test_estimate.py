@@ -11,10 +11,10 @@ from TuckerSegLib import Cache, InferenceSpec, Job, compress, image_from_array, 
 from TuckerSegLib.compression.tucker.method import Spec
 from TuckerSegLib.errors import BackendError, SpecError
 from TuckerSegLib.estimation import network as module
-from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.estimation.network import NOT_MEASURED, Estimator
 from TuckerSegLib.estimation.timing import INTERPOLATED
 from TuckerSegLib.jobs.warm_runs import measure_patch
+from TuckerSegLib.measurements import Measurements
 from TuckerSegLib.models.job_compression import compress_for_job
 from TuckerSegLib.models.resolved_job import ResolvedJob, resolve
 from TuckerSegLib.monitor import Monitor

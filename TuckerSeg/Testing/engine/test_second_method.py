@@ -18,10 +18,10 @@ from TuckerSegLib import Cache, InferenceSpec, Job, TuckerSpec, compress, load_m
 from TuckerSegLib import compression as table
 from TuckerSegLib.compression.cost import count
 from TuckerSegLib.errors import Cancelled, SpecError
-from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.estimation.network import Estimator
 from TuckerSegLib.export import exporter
 from TuckerSegLib.export.settings import ExportSettings
+from TuckerSegLib.measurements import Measurements
 from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.planning import plan_compression
 from TuckerSegLib.models.resolved_job import resolve

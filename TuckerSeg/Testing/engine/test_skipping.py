@@ -11,9 +11,9 @@ import torch
 
 from TuckerSegLib import Cache, InferenceSpec, Job, as_table, image_from_array, load_model, prepare, read_image, segment
 from TuckerSegLib.cli.commands.plan import estimate_table
-from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.estimation.network import Estimator
 from TuckerSegLib.image import oriented
+from TuckerSegLib.measurements import Measurements
 from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.serialization import from_json, to_json

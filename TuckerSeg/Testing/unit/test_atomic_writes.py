@@ -15,12 +15,12 @@ import pytest
 from TuckerSegLib import image, tensor_file
 from TuckerSegLib.cache import Cache
 from TuckerSegLib.errors import OutputError
-from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.export.staging import staged
 from TuckerSegLib.files import atomic_writes
 from TuckerSegLib.files.atomic_writes import remove_at_once, temporary_folder, written_whole
 from TuckerSegLib.files.moves import NEW, move_all
 from TuckerSegLib.hardware.compiled_cache import write_entry
+from TuckerSegLib.measurements import Measurements
 from TuckerSegLib.text_files import write_text
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="folders are not told to the disk on Windows")

@@ -14,11 +14,11 @@ import pytest
 from TuckerSegLib import image
 from TuckerSegLib.cache import Cache
 from TuckerSegLib.cli import main
-from TuckerSegLib.estimation.measurements import Measurements
 from TuckerSegLib.export.staging import require_free, staged
 from TuckerSegLib.files import leftovers
 from TuckerSegLib.files.atomic_writes import remove_at_once, temporary_folder, written_whole
 from TuckerSegLib.hardware.compiled_cache import write_entry
+from TuckerSegLib.measurements import Measurements
 from TuckerSegLib.model_zoo.importing import import_model, remove_model
 from TuckerSegLib.text_files import write_text
 

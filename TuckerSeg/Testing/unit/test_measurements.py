@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
+from TuckerSegLib import measurements as module
 from TuckerSegLib.cache import Cache
-from TuckerSegLib.estimation import measurements as module
-from TuckerSegLib.estimation.measurements import Measurements
+from TuckerSegLib.measurements import Measurements
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from .. import hardware
 from ..cache import Cache
 from ..compression import spec_of
 from ..image import Geometry, Image
+from ..measurements import Measurements
 from ..models.calibration import calibration_stamp
 from ..models.job_compression import known_calibration, require_new_methods
 from ..models.material import kept_materials, prepare_folds
@@ -27,7 +28,6 @@ from ..records.estimate import Estimate, PartEstimate
 from ..records.serialization import to_json
 from ..sliding_window import StreamSpec, patch_count
 from ..system_memory import system_memory_bytes
-from .measurements import Measurements
 from .memory import predicted_peak_memory_bytes
 from .shipped_agreement import shipped_agreement
 from .timing import BOUND_COST_TOLERANCE, INTERPOLATED, SAME_COST_TOLERANCE, Timing, planned_setting

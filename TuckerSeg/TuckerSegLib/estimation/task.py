@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..image import Geometry, Image
+from ..measurements import Measurements
 from ..models.model import joint_key
 from ..models.resolved_job import ResolvedJob
 from ..models.task import SegmentationTask, TaskPart
 from ..preprocessing.roi_finder import RoiFinder
 from ..records.estimate import Estimate
-from .measurements import Measurements
 from .memory import LABEL_BYTES
 from .network import NOT_MEASURED, Estimator
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from .. import hardware
 from ..image import Geometry
+from ..measurements import Measurements
 from ..models.model import architecture_key
 from ..nnunet.plans import ModelPlans
 from ..preprocessing.preprocess import grid_voxels
 from ..records.job import InferenceSpec
 from ..records.statistics import RunStatistics
-from .measurements import Measurements
 
 GRID_VOXEL_WEIGHT = 6  # labeling one voxel of the model's grid takes as long as six of the image; the built-in model
 USUAL_SECONDS = 0.03  # per million voxels so weighted; the built-in model on two cores of a 2023 server processor

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from .. import image
 from ..cache import Cache
-from ..estimation.measurements import Measurements
 from ..estimation.timing import Timing, planned_setting, remember_run
+from ..measurements import Measurements
 from ..models.resolved_job import ResolvedJob, RoiSearch
 from ..models.task import SegmentationTask, bring_all_networks
 from ..monitor import Monitor

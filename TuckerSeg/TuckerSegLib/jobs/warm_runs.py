@@ -16,11 +16,11 @@ import numpy as np
 from .. import hardware
 from ..cache import Cache
 from ..errors import OutOfMemoryError
-from ..estimation.measurements import Measurements
 from ..estimation.network import Estimator
 from ..estimation.task import TaskEstimator
 from ..estimation.timing import planned_setting
 from ..image import Box, Geometry, Image
+from ..measurements import Measurements
 from ..models.model import joint_key
 from ..models.resolved_job import ResolvedJob
 from ..models.task import SegmentationTask, TaskPart

@@ -22,6 +22,7 @@ DOCUMENTS: dict[str, Any] = {
     "measurements": [
         ["patch", "setting", "1000", 0.5, 1.0],
         ["voxel", "setting", "", 0.5, 1.0],
+        ["layer", "setting", "kernel.gmacs", 0.5, 1.0],
         ["agreement", "setting", "volume", 0.9, 1.0],
     ],
     "sources": {"@key@": {"sha256": "0" * 64, "files": ["a"], "at": 1.0}},
@@ -49,13 +50,14 @@ def check(case: tuple, samples: Samples, folder: Path) -> Any:
 
 def _check_measurements(content: bytes, folder: Path) -> Any:
     from TuckerSegLib.cache import Cache
-    from TuckerSegLib.estimation.measurements import FILE_NAME, Measurements
+    from TuckerSegLib.measurements import FILE_NAME, Measurements
 
     cache = Cache(folder)
     cache.folder.mkdir()
     (cache.folder / FILE_NAME).write_bytes(content)
     kept = Measurements(cache)
-    for seconds in (*kept.patch_seconds("setting").values(), kept.voxel_seconds("setting")):
+    per_unit = kept.layer_seconds("setting").values()
+    for seconds in (*kept.patch_seconds("setting").values(), kept.voxel_seconds("setting"), *per_unit):
         require(seconds is None or bool(np.isfinite(float(seconds))), f"took {seconds} s")
     kept.agreement("setting")
     kept.add_patch_seconds("other", 5, 0.25)

@@ -14,9 +14,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ..cache import Cache
-from ..errors import OutputError
-from ..text_files import read_json, write_text
+from .cache import Cache
+from .errors import OutputError
+from .text_files import read_json, write_text
 
 FILE_NAME = "measurements.json"
 MOST_ENTRIES = 500  # the oldest go
@@ -59,6 +59,18 @@ class Measurements:
         """Store the seconds per million voxels of everything beside the network."""
         self._add("voxel", setting, "", seconds)
 
+    def layer_seconds(self, setting: str) -> dict[str, float]:
+        """Seconds per unit of work of layers on one device, see ``records.layer_times``; none where never measured.
+
+        Args:
+            setting: Device and settings, from ``layer_times.measured.setting_of``.
+        """
+        return {term: seconds for term, (seconds, _) in self._entries("layer", setting).items()}
+
+    def add_layer_seconds(self, setting: str, seconds: dict[str, float]) -> None:
+        """Store the seconds per unit of work of layers on one device, one per term."""
+        self._add_all("layer", setting, seconds)
+
     def agreement(self, model_key: str) -> tuple[float, str] | None:
         """The newest measured agreement of a compressed model with its original.
 
@@ -81,9 +93,12 @@ class Measurements:
         return {name[2]: entry for name, entry in self._read().items() if name[:2] == (kind, key)}
 
     def _add(self, kind: str, key: str, detail: str, value: float) -> None:
+        self._add_all(kind, key, {detail: value})
+
+    def _add_all(self, kind: str, key: str, values: dict[str, float]) -> None:
         with self._lock:
-            entries = self._read()
-            entries[kind, key, detail] = (value, time.time())
+            entries, now = self._read(), time.time()
+            entries |= {(kind, key, detail): (value, now) for detail, value in values.items()}
             newest = sorted(entries.items(), key=lambda item: -item[1][1])[:MOST_ENTRIES]
             with contextlib.suppress(OSError, OutputError):  # a read-only cache forgets
                 self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -112,4 +127,4 @@ def _is_valid(row: Any) -> bool:
         return False
     if kind == "patch":
         return COUNT.fullmatch(detail) is not None
-    return kind == "voxel" or (kind == "agreement" and value <= 1)
+    return kind in ("voxel", "layer") or (kind == "agreement" and value <= 1)

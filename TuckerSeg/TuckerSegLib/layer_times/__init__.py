@@ -1,0 +1,1 @@
+"""What a layer takes on this computer: a few seconds of measurements, once per device, precision and threads."""

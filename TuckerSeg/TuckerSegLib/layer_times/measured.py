@@ -1,0 +1,99 @@
+"""The layer times of this computer: from the measurements that are kept, else measured through the backend itself."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .. import hardware
+from ..compression.layer_work import network_work
+from ..measurements import Measurements
+from ..monitor import Monitor
+from ..records.layer_times import LayerTimes
+from .fit import fitted_seconds
+
+if TYPE_CHECKING:
+    from .probes import Probe
+
+RUNS = 3  # of which the fastest counts: whatever else the computer does only adds
+
+
+def layer_times(
+    device: hardware.Device,
+    precision: str,
+    threads: int,
+    measurements: Measurements,
+    monitor: Monitor | None = None,
+) -> LayerTimes:
+    """What layers take on a device; measured once, which takes some ten seconds, and kept.
+
+    Args:
+        device: That will run the network.
+        precision: In which; one that it computes natively.
+        threads: Of the processor.
+        measurements: Where the times are kept.
+        monitor: Hears the fraction of the networks measured, and is asked after each whether to stop.
+
+    Raises:
+        BackendError: The device cannot run them.
+        Cancelled: The monitor said so.
+    """
+    setting = setting_of(device, precision, threads)
+    known = measurements.layer_seconds(setting)
+    if not known:
+        known = measure(device, precision, threads, monitor)
+        measurements.add_layer_seconds(setting, known)
+    return LayerTimes(precision, known)
+
+
+def known_layer_times(
+    device: hardware.Device, precision: str, threads: int, measurements: Measurements
+) -> LayerTimes | None:
+    """What :func:`layer_times` would give without measuring; None where nothing is kept."""
+    known = measurements.layer_seconds(setting_of(device, precision, threads))
+    return LayerTimes(precision, known) if known else None
+
+
+def measure(device: hardware.Device, precision: str, threads: int, monitor: Monitor | None = None) -> dict[str, float]:
+    """Measure the probes, and fit seconds per unit of work to them; arguments and errors as :func:`layer_times`."""
+    from .probes import PROBES
+
+    monitor, works, seconds = monitor or Monitor(), [], []
+    for number, probe in enumerate(PROBES, start=1):
+        works.append(network_work(probe.network(), probe.patch_shape))
+        seconds.append(seconds_of(probe, device, precision, threads))
+        monitor.fraction(number / len(PROBES))
+    return fitted_seconds(works, seconds)
+
+
+def seconds_of(probe: Probe, device: hardware.Device, precision: str, threads: int) -> float:
+    """Seconds of one pass of a probe."""
+    import torch
+
+    spec = hardware.PrepareSpec(probe.patch_shape, precision=precision, threads=threads)
+    predictor = hardware.backend(device.backend).prepare(probe.network, device, spec)
+    try:
+        patch = torch.rand(1, 1, *probe.patch_shape)
+        return fastest_seconds(lambda: predictor(patch), RUNS)
+    finally:
+        predictor.close()
+
+
+def fastest_seconds(run: Callable[[], object], runs: int) -> float:
+    """Wall seconds of the fastest of several runs, after one that does not count."""
+    run()
+    times = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def setting_of(device: hardware.Device, precision: str, threads: int) -> str:
+    """Key of layer times: all that they depend on, which is no network."""
+    package = "openvino" if device.backend == "openvino" else "torch"
+    version = importlib.metadata.version(package)
+    return f"{device.id} {device.name} {precision} {threads} {package} {version}"
