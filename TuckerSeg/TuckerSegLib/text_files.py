@@ -50,12 +50,14 @@ def make_folder(folder: Path) -> Path:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a file in UTF-8, whole or not at all, see ``durable_files.written_whole``; lines end as the text says.
+    """Write a file in UTF-8, whole or not at all, see ``files.atomic_writes``; lines end as the text says.
+
+    Half a surrogate pair, which a name out of a JSON file can have and UTF-8 cannot, becomes its escape.
 
     Raises:
         OutputError: It cannot be written.
     """
-    content = text.encode("utf-8")
+    content = text.encode("utf-8", "backslashreplace")
     with written_whole(path, len(content)) as beside:
         beside.write_bytes(content)
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from samples import Samples
 
 SHORT = 12
-EXAMPLES: tuple = ()
+EXAMPLES = (("evaluate", (), (("set", ("labels",), {"background": 0, "\ud800": 1, "cube": 2}),)),)
 
 WAYS = ("inspect", "segment", "evaluate", "import", "plan", "export")
 UNDAMAGED = tuple((way, (), ()) for way in WAYS)

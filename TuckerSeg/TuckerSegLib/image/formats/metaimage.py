@@ -205,4 +205,4 @@ def metaimage_header(dtype: np.dtype, geometry: Geometry, description: str, comp
         "ElementType": METAIMAGE_TYPES[dtype.name],
         "ElementDataFile": "LOCAL",
     }
-    return "".join(f"{key} = {value}\n" for key, value in lines.items() if value).encode("utf-8")
+    return "".join(f"{key} = {value}\n" for key, value in lines.items() if value).encode("utf-8", "backslashreplace")

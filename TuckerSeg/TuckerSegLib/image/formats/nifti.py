@@ -229,7 +229,7 @@ def nifti_header(dtype: np.dtype, geometry: Geometry, description: str) -> bytes
     header.set_qform(geometry.matrix, SCANNER_COORDINATES, strip_shears=True)
     header.set_sform(geometry.matrix, SCANNER_COORDINATES)
     header.set_xyzt_units("mm")
-    header["descrip"] = description.encode("utf-8")[:79]
+    header["descrip"] = description.encode("utf-8", "backslashreplace")[:79]
     header.set_intent(NIFTI_LABELS, name="labels", allow_unknown=True)
     header["magic"] = header.single_magic
     header["vox_offset"] = header.single_vox_offset

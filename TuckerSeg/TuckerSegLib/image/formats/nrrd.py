@@ -293,4 +293,4 @@ def nrrd_header(dtype: np.dtype, geometry: Geometry, description: str, segments:
     ]
     if segments is not None:
         lines += segmentation_keys(geometry, segments)
-    return ("\n".join(lines) + "\n\n").encode("utf-8")
+    return ("\n".join(lines) + "\n\n").encode("utf-8", "backslashreplace")
