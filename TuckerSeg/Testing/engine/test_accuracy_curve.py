@@ -17,8 +17,9 @@ from TuckerSegLib.analysis.accuracy_plot import draw_curve
 from TuckerSegLib.compression.policies import policy_spec
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.evaluation.dice import mean_dice
-from TuckerSegLib.models.calibration import stored_calibration
+from TuckerSegLib.models.calibration import calibrate_model, stored_calibration
 from TuckerSegLib.models.compress import compress
+from TuckerSegLib.models.refit import refit_model
 from TuckerSegLib.training.distillation.settings import RepairSettings
 
 SETTINGS = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
@@ -48,6 +49,18 @@ def test_every_point_is_a_plain_run_of_that_network(make_model_folder, volumes):
         segment(cases[1].volume, each, SETTINGS).labels
         for each in (model, compress(model, policy_spec("paper", 0.6, comparable=True)[1]))
     )
+    assert points[3].agreement == mean_dice(found, original)
+
+
+def test_a_policy_is_calibrated_and_fitted_on_all_volumes_that_are_given(make_model_folder, volumes):
+    model, cases = load_model(make_model_folder()), [Case(read_image(path)) for path in volumes]
+    seen = [case.volume for case in cases]
+    points = list(measure_curve(model, cases, [0.6], ["auto+refit"], SETTINGS, Cache(), calibrate_on=seen))
+    assert [point.calibrated for point in points] == [False, False, True, True]
+    calibration = calibrate_model(model, seen[1], calibrate_model(model, seen[0]))
+    smaller = compress(model, policy_spec("auto", 0.6, comparable=True)[1], calibration=calibration)
+    fitted = refit_model(smaller, model, seen, calibration, Cache())
+    original, found = (segment(seen[1], each, SETTINGS).labels for each in (model, fitted))
     assert points[3].agreement == mean_dice(found, original)
 
 

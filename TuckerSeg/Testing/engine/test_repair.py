@@ -16,8 +16,10 @@ from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.distillation import repair_model
 from TuckerSegLib.models.model_file import read_model_file
 from TuckerSegLib.monitor import Monitor
+from TuckerSegLib.training.distillation.averaging import AveragedWeights
 from TuckerSegLib.training.distillation.loss import balanced_voxels, distillation_loss
 from TuckerSegLib.training.distillation.settings import RepairSettings
+from TuckerSegLib.training.distillation.stage_ends import StageEnds, stage_loss
 
 SETTINGS = RepairSettings(steps=12, check_every=4, voxels=2000, learning_rate=2e-3)
 PLAIN = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
@@ -121,3 +123,46 @@ def test_the_loss_is_zero_for_equal_logits_and_blind_to_constants():
     assert float(distillation_loss(logits, logits)) == pytest.approx(0, abs=1e-6)
     assert float(distillation_loss(logits + torch.randn(100), logits)) == pytest.approx(0, abs=1e-5)
     assert float(distillation_loss(torch.randn(5, 100), logits)) > 0.5
+
+
+def test_averaged_weights_forget_the_start_and_then_follow_slowly():
+    network = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(network.weight, 8.0)
+    averaged = AveragedWeights(network, decay=0.5)
+    for step, value in enumerate((1.0, 3.0)):
+        torch.nn.init.constant_(network.weight, value)
+        averaged.add(network, step)
+    first = 0.1 * 8 + 0.9 * 1  # decays 1/10 and 2/11, below the 0.5 that was asked for
+    assert float(averaged.tensors()["weight"]) == pytest.approx(2 / 11 * first + 9 / 11 * 3)
+    followed = AveragedWeights(network, decay=0.0)
+    torch.nn.init.constant_(network.weight, 5.0)
+    followed.add(network, 100)
+    assert float(followed.tensors()["weight"]) == 5
+
+
+def test_what_is_measured_and_kept_is_the_average(models, volume):
+    settings = replace(SETTINGS, averaging=0.9)
+    averaged, records = repaired(models, volume, settings)
+    plain, plain_records = repaired(models, volume, replace(settings, averaging=0.0))
+    fold = models[0].folds[0]
+    assert records[fold].losses == plain_records[fold].losses, "the training itself is the same"
+    assert any(not torch.equal(value, plain.weights[name]) for name, value in averaged.weights.items())
+
+
+def test_stages_are_matched_where_they_can_be(models):
+    original, smaller = (model.network(model.folds[0]) for model in models)
+    patch, taken = torch.randn(1, 1, 16, 16, 16), []
+    for network in (original, smaller):
+        ends = StageEnds(network)
+        network(patch)
+        taken.append(ends.take())
+        ends.close()
+        network(patch)
+        assert not ends.outputs
+    assert [len(stages) for stages in taken] == [5, 5], "three of the encoder and two of the decoder"
+    assert float(stage_loss(taken[0], taken[0])) == 0
+    assert float(stage_loss(taken[1], taken[0])) > 0
+    twice = [2 * stage for stage in taken[0]]
+    pruned = [stage[:, :1] for stage in taken[0]]
+    assert float(stage_loss([*twice[:1], *pruned[1:]], taken[0])) == float(stage_loss(twice[:1], taken[0][:1]))
+    assert float(stage_loss(pruned, taken[0])) == 0

@@ -81,7 +81,7 @@ def measure_curve(
     policies: Sequence[str],
     inference: InferenceSpec,
     cache: Cache,
-    calibrate_on: Image | None = None,
+    calibrate_on: Sequence[Image] = (),
     repair: RepairSettings | None = None,
     monitor: Monitor | None = None,
 ) -> Iterator[CurvePoint]:
@@ -93,7 +93,8 @@ def measure_curve(
         model: The original.
         factors: Below 1.
         policies: Names of ``compression.policies``, each with improvements or without, as ``auto+refit``.
-        calibrate_on: Volume that is calibrated, fitted and repaired on; None takes the first case.
+        calibrate_on: Volumes that are calibrated, fitted and repaired on, of several the last is held back from
+            repair; none takes the first case.
         repair: How a policy with ``+repair`` trains; None takes the defaults.
         monitor: Asked within and between runs whether to stop; hears nothing.
 
@@ -105,23 +106,34 @@ def measure_curve(
         with_improvements(policy)
     originals = list(_run_all(model, cases, inference, cache, monitor))
     yield from (_point(case, "original", 1.0, result, result, False) for case, result in zip(cases, originals))
-    source = calibrate_on or cases[0].volume
+    volumes = list(calibrate_on) or [cases[0].volume]
+    seen = {volume.source for volume in volumes}
     calibrates = any(is_calibrated(_base(policy)) for policy in policies)
-    calibration = calibrate_model(model, source, monitor=monitor) if calibrates else None
+    calibration = _calibration(model, volumes, monitor) if calibrates else None
     for policy in policies:
         for factor in factors:
             method, spec = policy_spec(_base(policy), factor, comparable=True)
             used = calibration if is_calibrated(_base(policy)) and spec.needs_calibration else None
             smaller = compress(model, spec, method, cache, monitor, used)
-            smaller = _improved(smaller, model, policy, source, calibration, cache, repair or RepairSettings(), monitor)
+            smaller = _improved(
+                smaller, model, policy, volumes, calibration, cache, repair or RepairSettings(), monitor
+            )
             for case, original, result in zip(cases, originals, _run_all(smaller, cases, inference, cache, monitor)):
-                calibrated = used is not None and case.volume.source == source.source
+                calibrated = used is not None and case.volume.source in seen
                 yield _point(case, policy, factor, result, original, calibrated)
 
 
 def _base(policy: str) -> str:
     """The policy without what follows it."""
     return policy.split("+")[0]
+
+
+def _calibration(model: SegmentationModel, volumes: Sequence[Image], monitor: Monitor) -> ModelCalibration:
+    """One calibration on all volumes."""
+    calibration = None
+    for volume in volumes:
+        calibration = calibrate_model(model, volume, calibration, monitor=monitor)
+    return calibration
 
 
 def _run_all(
@@ -138,7 +150,7 @@ def _improved(
     model: SegmentationModel,
     original: SegmentationModel,
     policy: str,
-    volume: Image,
+    volumes: Sequence[Image],
     calibration: ModelCalibration | None,
     cache: Cache,
     repair: RepairSettings,
@@ -149,23 +161,23 @@ def _improved(
         return model
     steps = policy.split("+")[1:]
     if "refit" in steps:
-        model = refit_model(model, original, [volume], calibration, cache, monitor=monitor)
-    return _repaired(model, original, volume, cache, repair, monitor) if "repair" in steps else model
+        model = refit_model(model, original, volumes, calibration, cache, monitor=monitor)
+    return _repaired(model, original, volumes, cache, repair, monitor) if "repair" in steps else model
 
 
 def _repaired(
     model: SegmentationModel,
     original: SegmentationModel,
-    volume: Image,
+    volumes: Sequence[Image],
     cache: Cache,
     settings: RepairSettings,
     monitor: Monitor,
 ) -> SegmentationModel:
     """A repaired model, kept: an exploration that was stopped does not train anew."""
-    planned = planned_repair(model, original, [volume], settings)
+    planned = planned_repair(model, original, volumes, settings)
     if cached := cached_model(cache, planned):
         return replace(cached, weights=dict(cached.weights))  # told by its tensors: a GPU trains no two times alike
-    repaired = repair_model(model, original, [volume], settings, device="auto", monitor=monitor)[0]
+    repaired = repair_model(model, original, volumes, settings, device="auto", monitor=monitor)[0]
     store_model(cache, planned.key, repaired)
     return repaired
 

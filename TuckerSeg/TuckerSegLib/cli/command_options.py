@@ -60,7 +60,13 @@ def explore_options(parser: ArgumentParser) -> None:
     parser.add_argument("ct", nargs="+", metavar="CT", help="files or DICOM folders; no labels are needed")
     add_factors_and_policies(parser)
     parser.add_argument("--repair-steps", type=whole, default=300, help="of +repair (default: %(default)s)")
-    parser.add_argument("--calibrate-on", metavar="CT", help="volume to calibrate on (default: the first)")
+    parser.add_argument(
+        "--calibrate-on",
+        nargs="+",
+        default=(),
+        metavar="CT",
+        help="volumes to calibrate, refit and repair on; a repair on several holds the last back (default: the first)",
+    )
     parser.add_argument(
         "--reference", action="append", default=[], metavar="SEG", help="labels taken for true, once per CT: adds Dice"
     )

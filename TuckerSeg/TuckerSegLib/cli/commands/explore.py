@@ -31,9 +31,7 @@ def explore(options: argparse.Namespace) -> None:
     cases = cases_of(volumes, references)
     factors, inference = strengths_of(options.factors), inference_of(options)
     policies = [name.strip() for name in options.policies.split(",")]
-    calibrate_on = None
-    if options.calibrate_on:
-        calibrate_on = read_image(options.calibrate_on, modality=model.plans.modalities)
+    calibrate_on = [read_image(path, modality=model.plans.modalities) for path in options.calibrate_on]
     repair = RepairSettings(options.repair_steps, precision=repair_precision())
     folder = make_folder(Path(options.out))
     curve = measure_curve(model, cases, factors, policies, inference, Cache(), calibrate_on, repair, options.monitor)

@@ -26,12 +26,16 @@ from ...records.serialization import from_json, to_json
 from ...tensor_file import read_tensors, write_tensors
 from ..device import training_device
 from ..tensor_states import moments_of, put_moments, put_tensors, reporting_damage_of, sha256_of, tensors_of
+from .averaging import AveragedWeights
 from .loss import balanced_voxels, distillation_loss
 from .settings import RepairRecord, RepairSettings
+from .stage_ends import StageEnds, stage_loss
 
 STAGE = "repair"
 KIND = "repair"
 WARM_UP = 0.05  # share of the steps until the learning rate is at its highest
+MATCHING = 0.5  # share of the steps in which the stages are matched, too
+STAGE_WEIGHT = 1.0  # of their loss in the first step; it falls to zero
 BETAS = (0.9, 0.99)
 LAYOUT = torch.channels_last_3d  # gradients of half precision take two thirds of the time so, on a CPU
 
@@ -80,8 +84,9 @@ def repair_network(
 ) -> Repaired:
     """Train a compressed network to give its original's outputs. No labels are involved.
 
-    The weights that agree best with the original on the held-back crops are kept; those of the start too, if no
-    later ones are better.
+    First what every stage gives is matched along with the logits, then the logits alone. What is measured and kept
+    is a moving average of the weights: the one that agrees best with the original on the held-back crops, or the
+    weights of the start, if no later ones are better.
 
     Args:
         compressed: A copy of its network is trained; its head stays as it is.
@@ -137,6 +142,7 @@ class _RepairRun:
         self._network = self._compressed.network.requires_grad_(True)
         self._names = [name for name, _ in self._network.named_parameters()]
         self._optimizer = torch.optim.Adam(self._network.parameters(), lr=settings.learning_rate, betas=BETAS)
+        self._averaged = AveragedWeights(self._network, settings.averaging)
         with torch.no_grad():
             moved = [crop.to(device, memory_format=LAYOUT) for crop in held_back]
             self._held_back = [(crop, _labels(self._original, crop)) for crop in moved]
@@ -157,18 +163,31 @@ class _RepairRun:
             group["lr"] = settings.learning_rate * _schedule(number, settings.steps)
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
         crop = self._draw(generator).to(self._device, memory_format=LAYOUT)
+        stage_weight = STAGE_WEIGHT * max(0.0, 1 - number / (MATCHING * settings.steps))
         with torch.no_grad():
-            with self._precision():
-                original_features = self._original.network(crop)[0].flatten(1).float()
-            expected = self._original.logits(original_features)
+            original_features, original_stages = self._run(self._original.network, crop, stage_weight > 0)
+            expected = self._original.logits(original_features.float())
             voxels = balanced_voxels(expected, settings.voxels, generator)
         self._optimizer.zero_grad(set_to_none=True)
-        with self._precision():
-            features = self._network(crop)[0].flatten(1)[:, voxels].float()
-        loss = distillation_loss(self._compressed.logits(features), expected[:, voxels])
-        loss.backward()
+        features, stages = self._run(self._network, crop, stage_weight > 0)
+        loss = distillation_loss(self._compressed.logits(features[:, voxels].float()), expected[:, voxels])
+        total = loss + stage_weight * stage_loss(stages, original_stages) if stage_weight > 0 else loss
+        total.backward()
         self._optimizer.step()
+        self._averaged.add(self._network, number)
         return float(loss.detach())
+
+    def _run(self, network: nn.Module, crop: Tensor, stages: bool) -> tuple[Tensor, list[Tensor]]:
+        """Features (F, N) of a crop, and what the stages gave on the way, if that is asked for."""
+        if not stages:
+            with self._precision():
+                return network(crop)[0].flatten(1), []
+        ends = StageEnds(network)
+        try:
+            with self._precision():
+                return network(crop)[0].flatten(1), ends.take()
+        finally:
+            ends.close()
 
     def check(self, losses: list[float]) -> None:
         """Measure the agreement, and remember the weights where they are the best so far."""
@@ -180,17 +199,18 @@ class _RepairRun:
             )
         self.record = replace(
             self.record,
-            agreement=(*self.record.agreement, self._agreement()),
+            agreement=(*self.record.agreement, self._averaged_agreement()),
             losses=(*self.record.losses, mean),
             steps_done=self.record.steps_done + len(losses),
         )
         if self.record.best_check == len(self.record.losses):
-            self._best = tensors_of(self._network)
+            self._best = self._averaged.tensors()
 
     def write(self, path: Path) -> None:
         """Write the state file."""
         tensor_groups = {
             "weights": tensors_of(self._network),
+            "averaged": self._averaged.tensors(),
             "best": self._best,
             "moments": moments_of(self._optimizer, self._names),
         }
@@ -221,16 +241,25 @@ class _RepairRun:
                 f"{path}: begun with {record.settings}, asked for {self._settings}. Give the same settings as then, "
                 "name another file, or remove this one to begin anew."
             )
-        groups: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "moments": {}}
+        groups: dict[str, dict[str, Tensor]] = {"weights": {}, "averaged": {}, "best": {}, "moments": {}}
         for name, tensor in tensors.items():
             group, _, leaf = name.partition("/")
             groups[group][leaf] = tensor
         put_tensors(self._network, groups["weights"])
         put_moments(self._optimizer, self._names, groups["moments"])
+        self._averaged.put(groups["averaged"])
         self.record, self._best = record, groups["best"]
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._settings.precision == "bf16")
+
+    def _averaged_agreement(self) -> float:
+        """The agreement of the averaged weights; the network goes on with its own."""
+        weights = tensors_of(self._network)
+        put_tensors(self._network, self._averaged.tensors())
+        agreement = self._agreement()
+        put_tensors(self._network, weights)
+        return agreement
 
     @torch.no_grad()
     def _agreement(self) -> float:

@@ -21,6 +21,8 @@ class RepairSettings:
         check_every: Steps between two measurements on held-back crops; the best weights are kept.
         seed: Of crops and voxels.
         precision: Of the passes, ``fp32`` or ``bf16``; weights, loss and optimizer are always fp32.
+        averaging: Decay per step of the moving average of the weights that is measured and kept; 0 takes the weights
+            themselves.
 
     Raises:
         SpecError: A value is out of its range.
@@ -34,6 +36,7 @@ class RepairSettings:
     check_every: int = 25
     seed: int = 0
     precision: str = "fp32"
+    averaging: float = 0.98
 
     def __post_init__(self) -> None:
         for name in ("steps", "voxels", "check_every"):
@@ -41,6 +44,8 @@ class RepairSettings:
                 raise SpecError(f"{name} should be at least 1; found {getattr(self, name)}.")
         if not 0 < self.learning_rate < 1:
             raise SpecError(f"The learning rate should lie in (0, 1), as 4e-4; found {self.learning_rate}.")
+        if not 0 <= self.averaging < 1:
+            raise SpecError(f"The averaging should lie in [0, 1), as 0.98; found {self.averaging}.")
         if self.precision not in PRECISIONS:
             raise SpecError(f"The precision should be one of {', '.join(PRECISIONS)}; found '{self.precision}'.")
         if self.seed < 0:

@@ -1,0 +1,59 @@
+"""What the stages of a network give, while it runs: a repair matches them before the logits can be matched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+_STAGE = re.compile(r"(^|\.)stages\.\d+$")  # of nnU-Net's encoders and decoders
+
+
+class StageEnds:
+    """Keeps the output of every stage of a network's latest run.
+
+    Args:
+        network: Gets hooks until :meth:`close`.
+
+    Attributes:
+        outputs: One tensor (B, C, Z, Y, X) per stage that ran, in the order in which they ran.
+    """
+
+    def __init__(self, network: nn.Module):
+        self.outputs: list[Tensor] = []
+        self._handles = [
+            module.register_forward_hook(self._keep) for path, module in network.named_modules() if _STAGE.search(path)
+        ]
+
+    def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        self.outputs.append(output)
+
+    def take(self) -> list[Tensor]:
+        """The outputs of the latest run; they are kept no longer."""
+        outputs, self.outputs = self.outputs, []
+        return outputs
+
+    def close(self) -> None:
+        """Take the hooks off the network."""
+        for handle in self._handles:
+            handle.remove()
+
+
+def stage_loss(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> Tensor:
+    """Mean over the stages of the relative squared error of what they give.
+
+    A stage whose shape is another one, as one that filters were pruned from, has nothing to be compared with and is
+    left out; 0 where no stage is left.
+
+    Args:
+        outputs, expected: Of the compressed and of the original network, stage by stage, (B, C, Z, Y, X).
+    """
+    errors = []
+    for own, other in zip(outputs, expected, strict=True):
+        if own.shape == other.shape:
+            other = other.float()
+            variance = other.var(dim=(2, 3, 4), correction=0).mean()
+            errors.append((own.float() - other).square().mean() / variance.clamp(min=1e-12))
+    return torch.stack(errors).mean() if errors else torch.zeros(())
