@@ -106,7 +106,7 @@ def measure_curve(
         with_improvements(policy)
     originals = list(_run_all(model, cases, inference, cache, monitor))
     yield from (_point(case, "original", 1.0, result, result, False) for case, result in zip(cases, originals))
-    volumes = list(calibrate_on) or [cases[0].volume]
+    volumes, repair = list(calibrate_on) or [cases[0].volume], repair or RepairSettings()
     seen = {volume.source for volume in volumes}
     calibrates = any(is_calibrated(_base(policy)) for policy in policies)
     calibration = _calibration(model, volumes, monitor) if calibrates else None
