@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from TuckerSegLib.compression.sampling import neighborhoods, sample_positions
 from TuckerSegLib.compression.tucker.basis import decompose
 from TuckerSegLib.compression.tucker.calibrated_basis import CalibratedBasis
 from TuckerSegLib.compression.tucker.details import TuckerDetails
-from TuckerSegLib.compression.tucker.material import Material
+from TuckerSegLib.compression.tucker.material import Material, prepare
 from TuckerSegLib.compression.tucker.method import Spec, apply, plan
 from TuckerSegLib.compression.tucker.rank_allocation import RankChoice, allocate, rank_steps, total_cost, total_error
 from TuckerSegLib.compression.tucker.whitening import WhitenedLayer
@@ -315,3 +316,20 @@ def test_a_calibration_of_another_network_is_refused(calibration):
     torch.manual_seed(0)
     with pytest.raises(SpecError, match="another network"):
         CalibratedBasis.from_network(nn.Sequential(Block(1, 8), Block(8, 8)), calibration)
+
+
+def test_given_ranks_have_the_factors_of_the_same_ranks_chosen_by_the_calibration(network, calibration):
+    spec = Spec(0.5, rank_mode="auto", rank_multiple=4, calibration=calibration.sha256)
+    basis = CalibratedBasis.from_network(network, calibration)
+    chosen = plan(network, spec, PATCH, materials=[Material(basis.evidence(4), lambda: basis)])
+    ranks = {each.path: TuckerDetails.from_change(each).ranks for each in chosen if each.skipped_because is None}
+    given = replace(Spec.given(ranks), calibration=calibration.sha256)
+    asked_for = []
+    material = prepare(network, given, calibration, lambda facts, make, read: asked_for.append(facts))
+    assert not asked_for  # the errors of all ranks are not computed for ranks that are known
+    first, second = copy.deepcopy(network), copy.deepcopy(network)
+    apply(first, chosen, Material(None, lambda: basis))
+    apply(second, plan(network, given, PATCH), material)
+    assert ranks
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, other)

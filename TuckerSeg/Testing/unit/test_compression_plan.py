@@ -10,6 +10,7 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet, Resi
 from torch import nn
 
 from TuckerSegLib import compression
+from TuckerSegLib.compression.layers import convolutions
 from TuckerSegLib.compression.tucker import method as tucker
 from TuckerSegLib.compression.tucker.details import TuckerDetails
 from TuckerSegLib.compression.tucker.method import Spec
@@ -183,3 +184,53 @@ def test_a_plan_survives_json_and_carries_the_sweeps():
     changes = tucker.plan(network_of(), Spec(0.25, sweeps=2), PATCH, 1)
     assert {change.details["sweeps"] for change in changes if ranks_of(change)} == {2}
     assert tuple(from_json(LayerChange, json.loads(json.dumps(to_json(change)))) for change in changes) == changes
+
+
+def test_given_ranks_are_taken_and_every_other_layer_stays_dense():
+    network = network_of()
+    path = "encoder.stages.1.0.convs.0.conv"
+    changes = tucker.plan(network, Spec.given({path: [8, 16]}), PATCH)
+    changed = [change for change in changes if change.skipped_because is None]
+    assert [(change.path, ranks_of(change)) for change in changed] == [(path, (8, 16))]
+    assert TuckerDetails.from_change(changed[0]).merged  # an input rank of all 16 channels needs no layer of its own
+    assert {change.skipped_because for change in changes} == {None, "no ranks are given for it"}
+    assert len(changes) == len(convolutions(network))
+
+
+@pytest.mark.parametrize(
+    ("ranks", "words"),
+    [
+        ({"encoder.stages.9.0.convs.0.conv": [8, 8]}, "no such convolution"),
+        ({"encoder.stages.1.0.convs.0.conv": [8, 17]}, "at most 32 x 16, its channels; found 8 x 17"),
+        ({"encoder.stages.1.0.convs.0.conv": [33, 8]}, "at most 32 x 16"),
+    ],
+)
+def test_ranks_that_the_network_does_not_have_are_errors(ranks, words):
+    with pytest.raises(SpecError, match=words):
+        tucker.plan(network_of(), Spec.given(ranks), PATCH)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"rank_mode": "given"},
+        {"rank_mode": "auto", "ranks": {"a": [1, 1]}},
+        {"rank_mode": "given", "ranks": [1, 2]},
+        {"rank_mode": "given", "ranks": {"a": [1]}},
+        {"rank_mode": "given", "ranks": {"a": [1, 0]}},
+        {"rank_mode": "given", "ranks": {"a": [1, True]}},
+        {"rank_mode": "given", "ranks": {"a": [1, 2.0]}},
+        {"rank_mode": "given", "ranks": {"": [1, 2]}},
+    ],
+)
+def test_ranks_that_are_none_are_errors(fields):
+    with pytest.raises(SpecError, match="ranks"):
+        Spec(1.0, **fields)
+
+
+def test_specs_without_given_ranks_are_written_as_before():
+    assert "ranks" not in to_json(Spec.at(0.5))
+    given = Spec.given({"a": (1, 2)})
+    assert from_json(Spec, json.loads(json.dumps(to_json(given)))) == given
+    assert not given.needs_weights
+    assert given.needs_calibration

@@ -57,6 +57,8 @@ def prepare(
     """
     if moments is not None:
         basis = CalibratedBasis.from_network(network, moments)
+        if not spec.needs_weights:
+            return Material(None, lambda: basis)
         facts = {"of": "evidence", "calibration": spec.calibration, "rank_multiple": spec.rank_multiple}
         evidence = keep(
             facts, lambda: basis.evidence(spec.rank_multiple, monitor).to_tensors(), RankEvidence.from_tensors

@@ -21,7 +21,7 @@ from ...errors import SpecError
 from ...printable import shown
 from ...records.compression import Cost, LayerChange
 from ..layers import convolutions, replace_modules
-from ..trace import Trace, trace
+from ..trace import Call, Trace, trace
 from .basis import Basis, RankEvidence, decompose
 from .calibrated_basis import CalibratedBasis
 from .costs import dense_cost, tucker_cost
@@ -63,6 +63,8 @@ def plan(
         raise SpecError(f"the rank mode {spec.rank_mode!r} looks at the weights: it needs their decomposition")
     forward_pass = trace(network, patch_shape, input_channels)
     convs = convolutions(network)
+    if spec.rank_mode == "given":
+        return _plan_given(convs, spec, forward_pass)
     if spec.needs_calibration:
         return _plan_together(convs, spec, forward_pass, evidence)
     return tuple(
@@ -142,12 +144,8 @@ def _plan_layer(path: str, conv: nn.Module, spec: Spec, forward_pass: Trace, ran
 
 def _why_dense(path: str, conv: nn.Module, spec: Spec, forward_pass: Trace) -> str | None:
     """Why a layer stays dense at any rank; None where it may be compressed."""
-    if not forward_pass.calls_of(path):
-        return "takes no part in the forward pass"
-    if not conv.weight.is_floating_point():
-        return f"its weights are {str(conv.weight.dtype).removeprefix('torch.')}"
-    if conv.groups != 1:
-        return f"grouped convolution (groups = {conv.groups})"
+    if reason := _why_impossible(conv, forward_pass.calls_of(path)):
+        return reason
     if spec.keep_stem_and_head and path == forward_pass.stem:
         return "first layer"
     if spec.keep_stem_and_head and path in forward_pass.heads:
@@ -155,6 +153,15 @@ def _why_dense(path: str, conv: nn.Module, spec: Spec, forward_pass: Trace) -> s
     if spec.keep_pointwise and math.prod(conv.kernel_size) == 1:
         return "1x1x1 convolution"
     return None
+
+
+def _why_impossible(conv: nn.Module, calls: Sequence[Call]) -> str | None:
+    """Why a layer cannot be decomposed; None where it can."""
+    if not calls:
+        return "takes no part in the forward pass"
+    if not conv.weight.is_floating_point():
+        return f"its weights are {str(conv.weight.dtype).removeprefix('torch.')}"
+    return f"grouped convolution (groups = {conv.groups})" if conv.groups != 1 else None
 
 
 def _plan_together(
@@ -173,12 +180,42 @@ def _plan_together(
     uniform = _uniform_choices(convs, choices, spec)
     if total_cost(uniform) <= _budget(convs, spec, forward_pass) and total_error(uniform) < total_error(picked):
         picked = uniform
+    ranks = {path: choice.ranks for path, choice in picked.items() if choice.ranks}
+    words = "an error here costs more than what it saves"
+    return _changes_of_ranks(convs, forward_pass, ranks, {path: reason or words for path, reason in reasons.items()})
+
+
+def _plan_given(convs: dict[str, nn.Module], spec: Spec, forward_pass: Trace) -> tuple[LayerChange, ...]:
+    """Changes of the layers whose ranks a spec gives.
+
+    Raises:
+        SpecError: There is no such layer, it cannot be decomposed, or has fewer channels.
+    """
+    for path, (output_rank, input_rank) in spec.ranks.items():
+        conv = convs.get(path)
+        if conv is None:
+            raise SpecError(f"ranks are given for {shown(path)}, but the network has no such convolution")
+        if output_rank > conv.out_channels or input_rank > conv.in_channels:
+            raise SpecError(
+                f"{path}: ranks should be at most {conv.out_channels} x {conv.in_channels}, its channels; found "
+                f"{output_rank} x {input_rank}"
+            )
+        if reason := _why_impossible(conv, forward_pass.calls_of(path)):
+            raise SpecError(f"{path}: ranks are given for a layer that cannot be decomposed: {reason}")
+    ranks = {path: tuple(pair) for path, pair in spec.ranks.items()}
+    return _changes_of_ranks(convs, forward_pass, ranks, dict.fromkeys(convs, "no ranks are given for it"))
+
+
+def _changes_of_ranks(
+    convs: dict[str, nn.Module], forward_pass: Trace, ranks: dict[str, tuple[int, int]], reasons: dict[str, str]
+) -> tuple[LayerChange, ...]:
+    """Changes of all layers, factors at full rank merged; the layers without ranks stay dense for their reasons."""
     changes = []
     for path, conv in convs.items():
-        ranks = picked[path].ranks
-        reason = reasons[path] or (None if ranks else "an error here costs more than what it saves")
-        cost = ranks and (ranks, tucker_cost(conv, ranks, forward_pass.calls_of(path), merged=True))
-        changes.append(_change(path, conv, dense[path], cost, reason, 0, merged=ranks is not None))
+        calls, pair = forward_pass.calls_of(path), ranks.get(path)
+        cost = pair and (pair, tucker_cost(conv, pair, calls, merged=True))
+        reason = None if pair else reasons[path]
+        changes.append(_change(path, conv, dense_cost(conv, calls), cost, reason, 0, merged=pair is not None))
     return tuple(changes)
 
 

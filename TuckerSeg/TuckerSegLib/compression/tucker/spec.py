@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ...errors import SpecError
 from ...printable import shown
 from ...records.compression import LayerChange
+from ...records.serialization import unsaid
 
-RANK_MODES = ("relative", "fixed", "energy", "evbmf", "auto")
+RANK_MODES = ("relative", "fixed", "energy", "evbmf", "auto", "given")
 MOST_SWEEPS = 100
 BUDGETS = ("macs", "parameters")
 AUTO = {"rank_mode": "auto", "rank_multiple": 4}  # what a mere rank ratio means: its budget, where it hurts least
@@ -33,15 +34,17 @@ class Spec:
             the budget of ``relative`` (by the paper's counts, dearer layers dense) and spreads it so that the summed
             error is smallest; ranks are then multiples of rank_multiple and not held above minimum_rank.
             ``energy`` takes the smallest ranks that keep the share rank_ratio of the weight's squared norm along
-            each mode; ``evbmf`` what variational Bayes finds in the weight, whatever rank_ratio is.
+            each mode; ``evbmf`` what variational Bayes finds in the weight, whatever rank_ratio is. ``given`` has
+            the ranks of ``ranks``, and leaves all other layers dense.
         budget: What ``auto`` spares: ``macs`` (faster) or ``parameters`` (smaller).
-        calibration: SHA-256 of the calibration whose norm ``auto`` minimizes; None takes the weights alone.
+        calibration: SHA-256 of the calibration whose norm ``auto`` and ``given`` minimize; None: weights alone.
         minimum_rank: No rank falls below it, except where a layer has fewer channels.
         rank_multiple: Ranks are rounded to the nearest multiple, at least one; processors like 8. 1 = not rounded.
         keep_stem_and_head: Leave the first convolution and the 1x1x1 output layer dense.
         keep_pointwise: Leave other 1x1x1 convolutions (projections of residual blocks) dense.
         keep_if_not_cheaper: Leave a layer dense whose compressed form takes no fewer MACs.
         sweeps: Sweeps of higher-order orthogonal iteration after truncation.
+        ranks: Of ``given``: path of a layer to its ranks [output, input]; None for every other mode.
 
     Example:
         >>> TuckerSpec(rank_ratio=0.33)
@@ -61,6 +64,7 @@ class Spec:
     keep_pointwise: bool = True
     keep_if_not_cheaper: bool = True
     sweeps: int = 0
+    ranks: dict[str, list[int]] | None = unsaid(None)
 
     def __post_init__(self) -> None:
         if not isinstance(self.rank_ratio, (int, float)) or not 0 < self.rank_ratio <= 1:
@@ -71,8 +75,12 @@ class Spec:
             raise SpecError(f"budget must be one of {BUDGETS}, not {shown(self.budget)}")
         if not isinstance(self.calibration, str | None):
             raise SpecError(f"calibration must be the SHA-256 of one, or None, not {shown(self.calibration)}")
-        if self.rank_mode != "auto" and self.calibration:
-            raise SpecError(f"a calibration serves the rank mode 'auto' alone, not {shown(self.rank_mode)}")
+        if self.rank_mode not in ("auto", "given") and self.calibration:
+            raise SpecError(f"a calibration serves the rank modes 'auto' and 'given', not {shown(self.rank_mode)}")
+        if (self.rank_mode == "given") != (self.ranks is not None):
+            raise SpecError(f"ranks go with the rank mode 'given' and no other; found {shown(self.rank_mode)}")
+        if self.ranks is not None and not _are_ranks(self.ranks):
+            raise SpecError(f"ranks must name layers and two whole numbers of each, not {shown(self.ranks)}")
         for name, least in (("minimum_rank", 1), ("rank_multiple", 1), ("sweeps", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
@@ -101,6 +109,11 @@ class Spec:
         """
         return cls(rank_ratio, rank_mode=rank_mode, minimum_rank=minimum_rank, **PAPER)
 
+    @classmethod
+    def given(cls, ranks: Mapping[str, Sequence[int]]) -> Spec:
+        """A spec with the ranks (output, input) of each layer that is to be compressed; the others stay dense."""
+        return cls(1.0, rank_mode="given", rank_multiple=1, ranks={path: list(pair) for path, pair in ranks.items()})
+
     @property
     def strength(self) -> float:
         """What a slider shows: the rank ratio."""
@@ -113,12 +126,12 @@ class Spec:
     @property
     def needs_weights(self) -> bool:
         """Whether the ranks are chosen by decompositions of the weights."""
-        return self.rank_mode in ("energy", "evbmf") or self.needs_calibration
+        return self.rank_mode in ("energy", "evbmf") or (self.rank_mode == "auto" and self.needs_calibration)
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether the ranks are spread over the layers by a calibration, if there is one."""
-        return self.rank_mode == "auto" and self.rank_ratio < 1
+        """Whether a calibration, if there is one, decides on the ranks or on the factors."""
+        return self.rank_mode == "given" or (self.rank_mode == "auto" and self.rank_ratio < 1)
 
     @property
     def material_share(self) -> float:
@@ -127,6 +140,8 @@ class Spec:
 
     def bound(self) -> Spec:
         """A spec that is planned without weights, whose network costs at most about as much."""
+        if self.rank_mode == "given":
+            return self
         return replace(self, rank_mode="relative", calibration=None, rank_multiple=1)
 
     def rank(self, channels: int) -> int:
@@ -147,6 +162,19 @@ def describe(spec: Spec, changes: Sequence[LayerChange]) -> str:
     """A compression in a few words: rank, how the ranks were chosen, and how many layers were changed."""
     fixed = spec.rank_mode == "fixed"
     rank = f"at fixed rank {spec.minimum_rank}" if fixed else f"at rank {spec.rank_ratio:.2f}"
-    how = {"auto": "calibrated" if spec.calibration else "by weights alone"}.get(spec.rank_mode, spec.rank_mode)
+    if spec.rank_mode == "given":
+        rank = "at ranks of each layer's own"
+    calibrated = "calibrated" if spec.calibration else "by weights alone"
+    how = {"auto": calibrated, "given": calibrated}.get(spec.rank_mode, spec.rank_mode)
     changed = sum(change.skipped_because is None for change in changes)
     return f"tucker {rank}, {how}, {changed} of {len(changes)} layers"
+
+
+def _are_ranks(ranks: Any) -> bool:
+    """Whether ranks are a table of layers with two whole numbers of at least 1 for each."""
+    if not isinstance(ranks, Mapping) or not all(isinstance(path, str) and path for path in ranks):
+        return False
+    pairs = list(ranks.values())
+    if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
+        return False
+    return all(type(rank) is int and rank >= 1 for pair in pairs for rank in pair)
