@@ -49,7 +49,7 @@ class Layer:
         target: The group of its outputs; None: all of them stay.
         has_bias: Whether it adds one.
         rank_errors: (inputs + 1, outputs + 1): error at [input rank, output rank]; None: not to be decomposed.
-        rank_multiple: Ranks that are tried are multiples of it, or all channels.
+        rank_multiple: Ranks that are looked at are multiples of it, or all channels.
         eight_bits_error: Error of whole numbers; None: not to be had.
         parts: Runs of channels that are concatenated to its input; 1 where nothing is.
     """
@@ -189,15 +189,18 @@ def _decomposed(layer: Layer, inputs: int, outputs: int, pricing: Pricing, besid
     A factor at full rank is part of the core. Channels that are gone are gone from what a decomposition could lose:
     of its error only what lies above the error at full rank of the kept channels is added.
     """
-    tried = [np.array([*range(layer.rank_multiple, count, layer.rank_multiple), count]) for count in (inputs, outputs)]
-    squeezed, expanded = tried[0][:, None], tried[1][None, :]
+    candidates = [
+        np.array([*range(layer.rank_multiple, count, layer.rank_multiple), count]) for count in (inputs, outputs)
+    ]
+    squeezed, expanded = candidates[0][:, None], candidates[1][None, :]
     read, written = layer.voxels
     squeeze = np.where(squeezed < inputs, pricing.convolution("pointwise", inputs, squeezed, 1, (read, read)), 0.0)
     expand = np.where(expanded < outputs, pricing.convolution("pointwise", expanded, outputs, 1, (written,) * 2), 0.0)
     cost = squeeze + pricing.convolution(layer.kind, squeezed, expanded, layer.taps, layer.voxels) + expand + beside
     errors = layer.rank_errors
-    error = np.maximum(0.0, errors[np.ix_(*tried)] - errors[inputs, outputs])
+    error = np.maximum(0.0, errors[np.ix_(*candidates)] - errors[inputs, outputs])
     cheaper = np.argwhere(cost < most)
     return [
-        Form((int(tried[1][r]), int(tried[0][s])), False, float(cost[s, r]), float(error[s, r])) for s, r in cheaper
+        Form((int(candidates[1][r]), int(candidates[0][s])), False, float(cost[s, r]), float(error[s, r]))
+        for s, r in cheaper
     ]
