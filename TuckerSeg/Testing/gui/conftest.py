@@ -15,6 +15,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 MODULE_FILE = HERE.parents[1] / "TuckerSeg.py"
 LIBRARY = "TuckerSegLib"
+pytest.register_assert_rewrite("Testing.gui.moments")
 
 
 @pytest.fixture(scope="session")
@@ -215,7 +216,7 @@ class ScriptedWorker:
             structures=tuple(Structure(int(each), names[each], 1.0) for each in sorted({*labels.flat} - {0})),
             notes=(),
         )
-        box = {"path": str(path), "lower": [0, 0, 0], "shape": list(labels.shape)}
+        box = {"path": str(path), "lower": [0, 0, 0], "upper": list(labels.shape)}
         self.say(event="result", statistics=to_json(statistics), labels=box)
 
 
@@ -227,4 +228,32 @@ def scripted(slicer_app, monkeypatch, request):
     monkeypatch.setattr(session, "WorkerProcess", ScriptedWorker)
     panel = request.getfixturevalue("module").panel
     panel.context.packages_ready = True
+    return panel
+
+
+@pytest.fixture
+def play(tmp_path, monkeypatch):
+    """What Slicer's Python does in place of the worker; see ``moments.Play``. Its result: a liver in a small volume."""
+    from dataclasses import replace
+
+    from Testing.gui.moments import Play
+    from Testing.unit.records_of_a_run import STATISTICS
+    from TuckerSegLib.records.serialization import to_json
+    from TuckerSegLib.records.statistics import Structure
+
+    labels = np.zeros((8, 8, 8), np.uint8)
+    labels[2:5, 2:5, 2:5] = 1
+    statistics = replace(STATISTICS, structures=(Structure(1, "liver", 1.0),), notes=())
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    return Play(tmp_path, to_json(statistics), labels)
+
+
+@pytest.fixture
+def played(play, request):
+    """The panel of the module with a played worker, that is warm, and a small volume."""
+    panel = request.getfixturevalue("module").panel
+    volume = request.getfixturevalue("make_ct")((8, 8, 8))
+    panel.context.change(inputVolume=volume, model="demo", modelChosen=True)
+    panel.context.refresh()
+    request.getfixturevalue("until")(lambda: panel.session.worker.pid and not panel.session.worker.busy, 30)
     return panel

@@ -99,3 +99,20 @@ def test_a_record_of_a_scene_that_cannot_be_read_is_none(module, until, text):
     assert statistics_of(node) is None
     module.panel.context.change(outputSegmentation=node)
     assert not module.panel.ui.saveResultsButton.enabled
+
+
+def test_a_preview_in_which_nothing_is_found_shows_nothing_and_no_error(scripted, make_ct):
+    from TuckerSegLib.slicer_bridge.client.preview import Preview, Wanted
+
+    said = []
+    preview = Preview(scripted.session, said.append)
+    wanted = Wanted(make_ct((8, 8, 8)), scripted.context.choice.settings(), (0.0, 0.0, 0.0))
+    preview._wanted = wanted
+    preview._on_event(
+        wanted,
+        scripted.session.worker.folder / "x",
+        {"event": "result", "labels": None, "label_names": {}, "seconds": 1.0},
+    )
+    assert said == ["1.0 s, 0 structures"]
+    assert preview.node.GetSegmentation().GetNumberOfSegments() == 0
+    preview.clear()

@@ -11,16 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import slicer
 
 from ...records.comparison import ComparisonRow, Variant
 from ...records.job import Job
-from ...records.protocol import FINAL_EVENTS, VolumeFile
+from ...records.protocol import FINAL_EVENTS, BoxFile, VolumeFile
 from ...records.serialization import from_json, to_json
 from ..scene.comparison_nodes import ComparisonNodes
 from ..scene.segmentations import FoundLabel, LabelBox
-from ..scene.volumes import volume_file
+from ..scene.volumes import shape_of, volume_file
+from .label_file import read_box
 from .segmentation_run import RunSettings, in_scene
 from .session import Session
 from .volume_transfer import VolumeTransfer, error_event
@@ -50,6 +50,7 @@ class Comparison:
         self._session, self._volume_node, self._settings = session, volume_node, settings
         self._job, self._roi = _job(settings), roi
         self._volume_key = _key(volume_node)
+        self._shape = shape_of(volume_node)
         self._folder = make_workspace()
         self._request: int | None = None
         self._transfer: VolumeTransfer | None = None
@@ -123,14 +124,19 @@ class Comparison:
             self._finish({"event": "cancelled"})
 
     def show(self, number: int, differences: bool) -> None:
-        """Show one row's segmentation, and where it differs from the original network's."""
+        """Show one row's segmentation, and where it differs from the original network's.
+
+        Raises:
+            ImageError: Its labels are of no use.
+        """
         row = self.rows[number]
         labels = [FoundLabel(each.value, each.name) for each in row.statistics.structures]
+        boxes = [_read(box, self._shape) for box in (row.labels, row.differences)]
         title = (
             "original" if row.strength >= 1 else " ".join(filter(None, (row.policy, f"strength {row.strength:.2f}")))
         )
-        self._nodes.show_segmentation(title, _read(row.labels), labels, self._settings.standard_names)
-        self._nodes.show_differences(_read(row.differences) if differences else None)
+        self._nodes.show_segmentation(title, boxes[0], labels, self._settings.standard_names)
+        self._nodes.show_differences(boxes[1] if differences else None)
 
     def remove(self) -> None:
         """Take everything out of the scene and off the disk; rows that come later are not looked at."""
@@ -174,8 +180,8 @@ def _key(volume_node: slicer.vtkMRMLScalarVolumeNode) -> str:
     return volume_file(volume_node, Path()).key
 
 
-def _read(box: Any) -> LabelBox | None:
+def _read(box: BoxFile | None, shape: tuple[int, int, int]) -> LabelBox | None:
     """Labels of a box in the worker's files; None where there is nothing in it."""
     if box is None or not os.path.exists(box.path):
         return None
-    return LabelBox(np.load(box.path, mmap_mode="r"), tuple(box.lower))
+    return read_box(to_json(box), shape)

@@ -16,8 +16,10 @@ from ...errors import TuckerSegError
 from ...records.protocol import VolumeFile
 from ...records.serialization import to_json
 from ..scene.segmentations import FoundLabel, show_labels
+from ..scene.volumes import shape_of
 from .delay import Delay
-from .segmentation_run import RunSettings, read_box
+from .label_file import read_box
+from .segmentation_run import RunSettings
 from .session import Session
 from .volume_transfer import VolumeTransfer
 from .worker_process import Event
@@ -119,10 +121,15 @@ class Preview:
     def _show(self, wanted: Wanted, event: Event) -> None:
         if wanted.volume_node.GetScene() is None:
             return
+        shape = shape_of(wanted.volume_node)
+        box = read_box(event["labels"], shape) if event["labels"] is not None else None  # nothing but background
         if self._node is None or self._node.GetScene() is None:
             self._node = _temporary_node()
         labels = [FoundLabel(int(value), name) for value, name in event["label_names"].items()]
-        show_labels(self._node, wanted.volume_node, read_box(event["labels"]), labels, wanted.settings.standard_names)
+        if box is None:
+            self._node.GetSegmentation().RemoveAllSegments()
+        else:
+            show_labels(self._node, wanted.volume_node, box, labels, wanted.settings.standard_names)
         self._on_status(f"{event['seconds']:.1f} s, {len(labels)} structures")
 
 

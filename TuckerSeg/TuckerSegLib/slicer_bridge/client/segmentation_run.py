@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import slicer
 
 from ...errors import ImageError, TuckerSegError
@@ -19,10 +17,11 @@ from ...records.serialization import from_json, to_json
 from ...records.statistics import RunStatistics
 from ..scene.contents import contents_of, remember_contents
 from ..scene.losses import is_of_another_volume
-from ..scene.segmentations import FoundLabel, LabelBox, show_labels
+from ..scene.segmentations import FoundLabel, show_labels
 from ..scene.statistics_nodes import attach_statistics
 from ..scene.subject_hierarchy import place_beside
 from ..scene.volumes import shape_of
+from .label_file import read_box
 from .volume_transfer import VolumeTransfer, error_event
 from .worker_process import Event, Listener, WorkerProcess
 
@@ -148,16 +147,21 @@ class SegmentationRun:
         statistics = from_json(RunStatistics, event["statistics"])
         if not in_scene(self._volume_node):
             raise ImageError("The volume was removed during the run, so nothing was loaded.")
-        if shape_of(self._volume_node) != tuple(self._file.shape):
+        if self._volume_node.GetImageData() is None or shape_of(self._volume_node) != tuple(self._file.shape):
             raise ImageError("The volume was changed during the run, so nothing was loaded. Press Segment again.")
         if not statistics.structures:
             return {"event": "result", "statistics": statistics, "segmentation_node": None}
-        box = read_box(event["labels"])
+        box = read_box(event["labels"], self._file.shape)
         labels = [FoundLabel(each.value, each.name) for each in statistics.structures]
         node = self._target()
-        show_labels(node, self._volume_node, box, labels, self._settings.standard_names)
-        remember_contents(node)
-        attach_statistics(node, statistics)
+        try:
+            show_labels(node, self._volume_node, box, labels, self._settings.standard_names)
+            remember_contents(node)
+            attach_statistics(node, statistics)
+        except Exception:
+            if node is not self._segmentation_node:
+                slicer.mrmlScene.RemoveNode(node)
+            raise
         return {"event": "result", "statistics": statistics, "segmentation_node": node}
 
     def _target(self) -> slicer.vtkMRMLSegmentationNode:
@@ -195,11 +199,6 @@ def new_segmentation(volume_node: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkM
 
 def _name_for(volume_node: slicer.vtkMRMLScalarVolumeNode) -> str:
     return slicer.mrmlScene.GenerateUniqueName(f"{volume_node.GetName()} segmentation")
-
-
-def read_box(document: dict[str, Any]) -> LabelBox:
-    """Labels of a box that the worker wrote. Maps the file, which is read when the labels are shown."""
-    return LabelBox(np.load(document["path"], mmap_mode="r"), tuple(document["lower"]))
 
 
 def in_scene(node: slicer.vtkMRMLNode | None) -> bool:

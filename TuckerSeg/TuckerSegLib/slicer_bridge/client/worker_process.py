@@ -272,8 +272,7 @@ class WorkerProcess:
             for number, request in waiting.items()
             if lost and request.sent_to_idle and not request.answered and not request.cancelled
         }
-        if not to_repeat:
-            empty_workspace(self.folder)
+        empty_workspace(self.folder)  # half written files, too; who sends again, hands over again
         for number, request in waiting.items():
             if number not in to_repeat:
                 request.on_event({"id": number, **({"event": "cancelled"} if request.cancelled else event)})

@@ -228,8 +228,12 @@ class ComparingSection(Section):
 
     def _on_row(self, row: int, column: int = 0) -> None:
         if self.comparison is not None and row < len(self.comparison.rows):
-            self._hide_run()
-            self.comparison.show(row, self._ui.compareDifferencesCheckBox.checked)
+            try:
+                self.comparison.show(row, self._ui.compareDifferencesCheckBox.checked)
+            except TuckerSegError as error:
+                show_words(self._ui.compareNoteLabel, str(error), "bad")
+            else:
+                self._hide_run()
 
     def _hide_run(self) -> None:
         """Take the result of the last run out of sight: it would lie over the row that is looked at."""

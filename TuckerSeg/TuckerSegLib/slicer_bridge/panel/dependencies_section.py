@@ -144,9 +144,9 @@ class DependenciesSection:
         self._show("")
         self._context.session.use_python(self._python.path)
         self._look()
+        self._context.packages_changed.emit()
         if self._python.path:
             self.check()
-        self._context.refresh()
 
 
 def _result_words(done: InstallationResult | None) -> str:

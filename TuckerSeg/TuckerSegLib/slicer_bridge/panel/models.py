@@ -33,6 +33,9 @@ from .model_list import (
 
 LAST_USED_SETTING = "TuckerSeg/LastModel"  # of the application: another computer has other models
 
+# Errors that are none of the model's, and may be over when a run is tried.
+PASSING = ("WorkerError", "ProtocolError", "OutputError", "DiskFullError", "OutOfMemoryError", "MemoryError")
+
 
 class ModelsSection:
     """The selector of the model."""
@@ -153,7 +156,8 @@ class ModelsSection:
     def _on_bad_model(self, model: str, event: Event) -> None:
         if model != self._described:
             return
-        self._context.choice.obstacles["model"] = event["message"]
+        if event.get("kind") not in PASSING:
+            self._context.choice.obstacles["model"] = event["message"]
         self._tell(event["message"], hue="bad")
         self._context.status.log_error(event)
         self._context.refresh()
