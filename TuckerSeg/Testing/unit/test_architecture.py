@@ -357,7 +357,7 @@ def test_every_compression_method_has_its_names():
 
     for name in compression.METHODS:
         module = compression.method(name)
-        for part in ("Spec", "plan", "decompose", "apply", "Basis"):
+        for part in ("Spec", "prepare", "plan", "apply", "describe"):
             assert hasattr(module, part), f"{name} lacks {part}"
 
 

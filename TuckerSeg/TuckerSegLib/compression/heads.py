@@ -15,14 +15,11 @@ from torch import Tensor, nn
 from ..errors import SpecError
 from ..linear_head import Head
 from .layers import replace_modules
-from .trace import Trace, trace
-
-# Divisible by every power of two that a network of up to nine stages asks for; a traced pass costs nothing.
-_ANY_PATCH_SHAPE = (256, 256, 256)
+from .trace import ANY_PATCH_SHAPE, Trace, trace
 
 
 def drop_unused_heads(
-    network: nn.Module, patch_shape: Sequence[int] = _ANY_PATCH_SHAPE, input_channels: int | None = None
+    network: nn.Module, patch_shape: Sequence[int] = ANY_PATCH_SHAPE, input_channels: int | None = None
 ) -> tuple[str, ...]:
     """Replace, in place, every module whose parameters take no part in the forward pass by ``nn.Identity``.
 
@@ -43,7 +40,7 @@ def drop_unused_heads(
 
 
 def find_head(
-    network: nn.Module, patch_shape: Sequence[int] = _ANY_PATCH_SHAPE, input_channels: int | None = None
+    network: nn.Module, patch_shape: Sequence[int] = ANY_PATCH_SHAPE, input_channels: int | None = None
 ) -> str | None:
     """Path of the 1x1x1 convolution that makes the network's only output, by structure alone.
 
@@ -62,7 +59,7 @@ def find_head(
 
 
 def split_head(
-    network: nn.Module, patch_shape: Sequence[int] = _ANY_PATCH_SHAPE, input_channels: int | None = None
+    network: nn.Module, patch_shape: Sequence[int] = ANY_PATCH_SHAPE, input_channels: int | None = None
 ) -> Head | None:
     """Take the last 1x1x1 convolution off, in place, so that the network returns features instead of logits.
 

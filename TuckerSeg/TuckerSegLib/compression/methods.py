@@ -30,6 +30,7 @@ from ..records.compression import LayerChange
 
 METHODS = {
     "tucker": "TuckerSegLib.compression.tucker",
+    "prune": "TuckerSegLib.compression.pruning",
 }
 
 

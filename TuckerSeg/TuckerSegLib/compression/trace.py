@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +27,8 @@ NORMS = (
     nn.LayerNorm,
 )
 COUNTED = (nn.modules.conv._ConvNd, nn.Linear, *NORMS)
+# Divisible by every power of two that a network of up to nine stages asks for; a traced pass costs nothing.
+ANY_PATCH_SHAPE = (256, 256, 256)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,6 @@ def trace(network: nn.Module, patch_shape: Sequence[int], input_channels: int | 
     """
     structure = structure_of(network).eval()
     names = {module: path for path, module in structure.named_modules()}
-    channels = input_channels or next(conv.in_channels for conv in convolutions(structure).values())
     calls, outputs_of_layers, parameters_in_use = [], [], _ParametersInUse()
 
     def record(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
@@ -98,18 +99,7 @@ def trace(network: nn.Module, patch_shape: Sequence[int], input_channels: int | 
         outputs_of_layers.append((module, output, output._version))
         parameters_in_use.identities.update(map(id, module.parameters(recurse=False)))
 
-    for module in structure.modules():
-        if isinstance(module, COUNTED):
-            module.register_forward_hook(record)
-        if isinstance(module, (nn.modules.conv._ConvNd, *NORMS)):
-            module.forward = functools.partial(_output_without_values, module)
-    try:
-        with torch.inference_mode(False), torch.no_grad(), parameters_in_use:
-            outputs = tree_leaves(structure(torch.empty(0, channels, *patch_shape, device="cpu")))
-    except (RuntimeError, ValueError) as error:
-        raise SpecError(
-            f"the network cannot take a patch of shape {tuple(patch_shape)} with {channels} channels: {error}"
-        ) from error
+    outputs = run_on_shapes(structure, patch_shape, input_channels, record, parameters_in_use)
     parameters, unused = _parameters_by_module(structure, parameters_in_use.identities)
     counts = {path: sum(each.numel() for each in in_use) for path, in_use in parameters.items()}
     bits = {path: sum(8 * each.numel() * each.element_size() for each in in_use) for path, in_use in parameters.items()}
@@ -125,6 +115,43 @@ def trace(network: nn.Module, patch_shape: Sequence[int], input_channels: int | 
         ),
         output_shapes=tuple(map(_of_one_patch, outputs)),
     )
+
+
+def run_on_shapes(
+    structure: nn.Module,
+    patch_shape: Sequence[int],
+    input_channels: int | None,
+    record: Callable[[nn.Module, tuple, torch.Tensor], None],
+    watching: TorchFunctionMode,
+) -> list[torch.Tensor]:
+    """Run a batch of no patches through a network whose layers compute shapes alone.
+
+    Args:
+        structure: From :func:`structure_of`, in evaluation mode; gets hooks and is of no use afterwards.
+        patch_shape: (Z, Y, X) in voxels.
+        input_channels: C; None takes the input channels of the network's first convolution.
+        record: Called after each convolution, linear and normalization layer with it, its inputs and its output.
+        watching: Active during the pass; sees every torch operation but those of convolutions and normalizations.
+
+    Returns:
+        The network's outputs, (0, L, Z, Y, X) each.
+
+    Raises:
+        SpecError: The network cannot take such a patch.
+    """
+    channels = input_channels or next(conv.in_channels for conv in convolutions(structure).values())
+    for module in structure.modules():
+        if isinstance(module, COUNTED):
+            module.register_forward_hook(record)
+        if isinstance(module, (nn.modules.conv._ConvNd, *NORMS)):
+            module.forward = functools.partial(_output_without_values, module)
+    try:
+        with torch.inference_mode(False), torch.no_grad(), watching:
+            return tree_leaves(structure(torch.empty(0, channels, *patch_shape, device="cpu")))
+    except (RuntimeError, ValueError) as error:
+        raise SpecError(
+            f"the network cannot take a patch of shape {tuple(patch_shape)} with {channels} channels: {error}"
+        ) from error
 
 
 class _ParametersInUse(TorchFunctionMode):

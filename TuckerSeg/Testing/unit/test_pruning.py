@@ -1,0 +1,310 @@
+"""Filter pruning: which channels go, what readers make up for, and what that is told to cost."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from TuckerSegLib.compression.calibration import calibrate
+from TuckerSegLib.compression.channel_graph import channel_graph
+from TuckerSegLib.compression.cost import count
+from TuckerSegLib.compression.logit_distance import distance
+from TuckerSegLib.compression.pruning.allocation import spread
+from TuckerSegLib.compression.pruning.evidence import PruningEvidence
+from TuckerSegLib.compression.pruning.material import Material, prepare
+from TuckerSegLib.compression.pruning.method import apply, plan
+from TuckerSegLib.compression.pruning.slicing import Cut, slice_network
+from TuckerSegLib.compression.pruning.spec import Spec, describe
+from TuckerSegLib.compression.tucker.calibrated_basis import CalibratedBasis
+from TuckerSegLib.errors import ModelFileError, SpecError
+from TuckerSegLib.records.serialization import from_json, to_json
+
+PATCH = (12, 12, 12)
+GROUPS = ("stem.0", "down.0", "inner.0", "up", "last.0")
+
+
+class Block(nn.Sequential):
+    def __init__(self, inputs, outputs, stride=1, norm=nn.InstanceNorm3d):
+        conv = nn.Conv3d(inputs, outputs, 3, stride, padding=1)
+        super().__init__(conv, norm(outputs, affine=True), nn.LeakyReLU(0.01, inplace=True))
+
+
+class SmallUNet(nn.Module):
+    """One skip, one transposed convolution, one layer held under two names."""
+
+    def __init__(self, norm=nn.InstanceNorm3d):
+        super().__init__()
+        self.stem, self.down = Block(1, 8, norm=norm), Block(8, 12, 2, norm=norm)
+        self.inner, self.up = Block(12, 16, norm=norm), nn.ConvTranspose3d(16, 8, 2, 2)
+        self.last, self.head = Block(16, 8, norm=norm), nn.Conv3d(8, 6, 1)
+        self.alias = self.inner
+
+    def forward(self, patches):
+        skip = self.stem(patches)
+        deep = self.up(self.alias(self.down(skip)))
+        return self.head(self.last(torch.cat((deep, skip), 1)))
+
+
+def made(norm=nn.InstanceNorm3d):
+    torch.manual_seed(3)
+    network = SmallUNet(norm).eval().requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, norm):
+            module.weight.copy_(torch.rand(module.num_features) + 0.2)
+            module.bias.copy_(0.3 * torch.randn(module.num_features))
+    return network
+
+
+def patches_of(count):
+    generator = torch.Generator().manual_seed(5)
+    rough = [torch.randn(1, 1, 4, 4, 4, generator=generator) for _ in range(count)]
+    return [nn.functional.interpolate(each, size=PATCH, mode="trilinear") for each in rough]
+
+
+def keep(facts, make, read):
+    return read(make())
+
+
+@pytest.fixture(scope="module")
+def network():
+    return made()
+
+
+@pytest.fixture(scope="module")
+def patches():
+    return patches_of(2)
+
+
+@pytest.fixture(scope="module")
+def calibration(network, patches):
+    return calibrate(network, patches)
+
+
+@pytest.fixture(scope="module")
+def material(network, calibration):
+    return prepare(network, Spec(), calibration, keep)
+
+
+def pruned(network, spec, material):
+    changes = plan(network, spec, PATCH, materials=[material])
+    smaller = copy.deepcopy(network)
+    apply(smaller, changes, material)
+    return smaller, changes
+
+
+def test_errors_are_foretold_as_the_logits_show_them(network, patches, material):
+    foretold, measured = [], []
+    for path in GROUPS:
+        for kept in (4, 6):
+            smaller, _ = pruned(network, Spec(channels={path: kept}), material)
+            foretold.append(material.evidence.errors[path][kept])
+            measured.append(distance(network, smaller, patches))
+    ratios = np.array(measured) / np.array(foretold)
+    assert (ratios > 1 / 3).all() and (ratios < 3).all()
+    assert np.corrcoef(np.argsort(np.argsort(foretold)), np.argsort(np.argsort(measured)))[0, 1] > 0.9
+
+
+def test_an_error_has_the_unit_of_tuckers(network, calibration, material):
+    """All channels gone is all of their reader's weight gone."""
+    basis = CalibratedBasis.from_network(network, calibration)
+    for path, reader in (("down.0", "inner.0"), ("last.0", "head")):
+        whole = basis.layer(reader).energy / calibration.logit_energy
+        assert material.evidence.errors[path][0] == pytest.approx(whole, rel=0.02)
+
+
+def test_errors_grow_with_every_channel_that_goes(material):
+    for path, errors in material.evidence.errors.items():
+        assert errors[-1] == 0 and (np.diff(errors) <= 0).all(), path
+        assert sorted(material.evidence.orders[path]) == list(range(len(errors) - 1))
+
+
+def test_readers_make_up_for_what_is_gone(network, patches, material):
+    graph = channel_graph(network)
+    kept = {path: material.evidence.kept(path, 6) for path in ("stem.0", "inner.0", "up")}
+    errors = []
+    for moments in (material.moments, None):
+        smaller = copy.deepcopy(network)
+        slice_network(smaller, Cut(graph, kept), moments)
+        errors.append(distance(network, smaller, patches))
+    assert errors[0] < 0.8 * errors[1]
+
+
+def test_channels_that_others_replace_exactly_cost_nothing(patches):
+    """Every channel has a twin, larger or smaller: the borders of zeros around a map are alike, too."""
+    network = made()
+    for conv, norm, _ in (network.stem, network.down, network.inner, network.last):
+        half = conv.out_channels // 2
+        conv.weight[half:], conv.bias[half:] = 2 * conv.weight[:half], -conv.bias[:half]
+        gain = torch.linspace(0.5, 2, half)
+        norm.weight[half:], norm.bias[half:] = gain * norm.weight[:half], gain * norm.bias[:half]
+    network.up.weight[:, 4:], network.up.bias[4:] = 3 * network.up.weight[:, :4], 3 * network.up.bias[:4]
+    material = prepare(network, Spec(), calibrate(network, patches), keep)
+    halves = {path: len(order) // 2 for path, order in material.evidence.orders.items()}
+    smaller, _ = pruned(network, Spec(channels=halves), material)
+    assert count(smaller, PATCH).total.macs < 0.3 * count(network, PATCH).total.macs
+    for patch in patches:
+        torch.testing.assert_close(smaller(patch), network(patch), atol=1e-4, rtol=0)
+
+
+def test_all_channels_kept_is_the_same_network(network, material):
+    changes = plan(network, Spec(1.0), PATCH)
+    assert all(change.skipped_because for change in changes)
+    smaller = copy.deepcopy(network)
+    apply(smaller, changes, material)
+    assert all(torch.equal(*pair) for pair in zip(smaller.parameters(), network.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("norm", [nn.InstanceNorm3d, nn.BatchNorm3d])
+@pytest.mark.parametrize("spec", [Spec(0.5, "uniform", multiple=2, minimum=2), Spec(channels={"up": 3, "inner.0": 5})])
+def test_what_is_planned_is_what_is_counted_and_the_structure_is_that_of_the_weights(norm, spec):
+    network = made(norm)
+    material = prepare(network, spec, None, keep)
+    smaller, changes = pruned(network, spec, material)
+    before, after = count(network, PATCH).total, count(smaller, PATCH).total
+    assert sum((change.after - change.before for change in changes), before) == after
+    assert after.norm_elements < before.norm_elements and after.parameters < before.parameters
+    structure = copy.deepcopy(network).to("meta")
+    apply(structure, changes)
+    assert {name: each.shape for name, each in structure.state_dict().items()} == {
+        name: each.shape for name, each in smaller.state_dict().items()
+    }
+    assert smaller.alias is smaller.inner
+    assert smaller(torch.zeros(1, 1, *PATCH)).shape == (1, 6, *PATCH)
+
+
+def test_the_budget_is_that_of_the_same_share_everywhere_and_its_error_smaller(network, patches, material):
+    settings = {"multiple": 2, "minimum": 2}
+    for budget in ("macs", "parameters"):
+        found = {}
+        for policy in ("uniform", "calibrated"):
+            smaller, _ = pruned(network, Spec(0.6, policy, budget, **settings), material)
+            cost = count(smaller, PATCH).total
+            found[policy] = (getattr(cost, budget), distance(network, smaller, patches))
+        assert 0.75 * found["uniform"][0] < found["calibrated"][0] <= found["uniform"][0]
+        assert found["calibrated"][1] < found["uniform"][1]
+
+
+def test_by_weights_alone_twins_go_first(network):
+    network = copy.deepcopy(network)
+    network.inner[0].weight[8:], network.inner[0].bias[8:] = network.inner[0].weight[:8], network.inner[0].bias[:8]
+    network.inner[1].weight[8:], network.inner[1].bias[8:] = network.inner[1].weight[:8], network.inner[1].bias[:8]
+    errors = prepare(network, Spec(), None, keep).evidence.errors["inner.0"]
+    assert errors[8] < 1e-3 * errors[7]
+
+
+def test_a_dearer_exchange_is_taken_where_it_saves_more_per_error():
+    steps = {"a": [8, 4], "b": [8, 4]}
+    errors = {"a": np.linspace(0.8, 0, 9), "b": np.linspace(0.4, 0, 9)}
+    assert spread(steps, errors, lambda kept: kept["a"] + kept["b"], 12) == {"a": 8, "b": 4}
+    assert spread(steps, errors, lambda kept: 10 * kept["a"] + kept["b"], 60) == {"a": 4, "b": 8}
+    assert spread(steps, errors, lambda kept: kept["a"] + kept["b"], 1) == {"a": 4, "b": 4}
+
+
+def test_evidence_survives_its_tensors_and_damaged_evidence_is_refused(material):
+    tensors = material.evidence.to_tensors()
+    again = PruningEvidence.from_tensors(tensors)
+    assert all((again.orders[path] == order).all() for path, order in material.evidence.orders.items())
+    doubled = again.plus(again)
+    assert all((doubled.errors[path] == 2 * row).all() for path, row in again.errors.items())
+    with pytest.raises(ValueError, match="does not fit"):
+        PruningEvidence.from_tensors({**tensors, "up/order": torch.zeros(8, dtype=torch.long)})
+    with pytest.raises(KeyError):
+        PruningEvidence.from_tensors({name: each for name, each in tensors.items() if name != "up/order"})
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"keep_ratio": 0},
+        {"keep_ratio": 1.5},
+        {"keep_ratio": float("nan")},
+        {"keep_ratio": True},
+        {"policy": "magic"},
+        {"budget": "time"},
+        {"calibration": 7},
+        {"multiple": 0},
+        {"minimum": 2.5},
+        {"channels": ["up"]},
+        {"channels": {"up": 0}},
+        {"channels": {"up": True}},
+    ],
+)
+def test_a_setting_out_of_range_is_named(setting):
+    with pytest.raises(SpecError, match=next(iter(setting))):
+        Spec(**setting)
+
+
+def test_a_specification_survives_json_and_says_what_it_means():
+    spec = Spec(0.5, channels={"up": 4})
+    assert from_json(Spec, json.loads(json.dumps(to_json(spec)))) == spec
+    assert spec.with_strength(0.7) == Spec(0.7)
+    assert [Spec(0.7).rounded(size) for size in (4, 8, 16, 32, 320)] == [4, 8, 8, 24, 224]
+    assert Spec().steps(20) == [20, 16, 8] and Spec().steps(4) == [4]
+    assert not Spec(0.5).bound().needs_weights
+
+
+@pytest.mark.parametrize(
+    ("channels", "words"),
+    [({"head": 3}, "output of the network"), ({"nowhere": 3}, "no such convolution"), ({"up": 9}, "8 channels")],
+)
+def test_a_layer_that_cannot_be_pruned_so_is_told(network, channels, words):
+    with pytest.raises(SpecError, match=words):
+        plan(network, Spec(channels=channels), PATCH)
+
+
+@pytest.mark.parametrize(
+    ("details", "error"),
+    [
+        ({"kept": 0}, ModelFileError),
+        ({"kept": True}, ModelFileError),
+        ({"kept": "4"}, ModelFileError),
+        ({"kept": 4.0}, ModelFileError),
+        ({"kept": 4, "of": 8}, ModelFileError),
+        ({"ranks": [4, 4]}, ModelFileError),
+        ({"kept": 8}, SpecError),
+        ({"kept": 10**12}, SpecError),
+    ],
+)
+def test_details_that_are_not_a_prunings_change_nothing(network, details, error):
+    changes = plan(network, Spec(channels={"up": 4}), PATCH)
+    changed = [replace(each, details=details) if each.path == "up" else each for each in changes]
+    copied = copy.deepcopy(network)
+    with pytest.raises(error, match="up"):
+        apply(copied, changed)
+    assert copied.up.out_channels == 8
+
+
+def test_changes_of_another_network_or_of_what_is_not_pruned_are_refused(network, material):
+    changes = plan(network, Spec(channels={"up": 4}), PATCH)
+    of_up = next(change for change in changes if change.path == "up")
+    wrong = [
+        [replace(of_up, shape=(16, 9, 2, 2, 2))],
+        [replace(of_up, path="down.9")],
+        [replace(of_up, kind="Conv3d")],
+        [replace(each, details={"kept": 2}) for each in changes if each.path == "head"],
+        [replace(each, details={"kept": 2}) for each in changes if each.path == "stem.1"],
+    ]
+    for each in wrong:
+        with pytest.raises(SpecError):
+            apply(copy.deepcopy(network), each)
+    with pytest.raises(ModelFileError, match="once"):
+        apply(copy.deepcopy(network), [of_up, of_up])
+    other = Material(PruningEvidence({}, {}), material.moments)
+    with pytest.raises(SpecError, match="another network"):
+        apply(copy.deepcopy(network), changes, other)
+
+
+def test_what_was_done_is_told(network):
+    changes = plan(network, Spec(0.5, "uniform", multiple=4, minimum=4), PATCH)
+    assert (
+        describe(Spec(0.5, "uniform"), changes)
+        == "pruned to 0.50 of the channels, uniform, by weights alone, 5 of 6 layers"
+    )
+    assert describe(Spec(0.5, calibration="ab"), changes).startswith("pruned to 0.50 of the channels, calibrated, 5 of")
+    assert describe(Spec(channels={"up": 4}, calibration="ab"), changes[:1]).startswith("pruned, as told, ")
