@@ -41,14 +41,14 @@ def tuckerseg(warm_python):
 
 @pytest.fixture
 def run_here(capsys):
-    """A function that runs ``tuckerseg`` in this process, which must succeed; returns what was printed."""
+    """A function that runs ``tuckerseg`` in this process, and checks its exit code; returns what was printed."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def tuckerseg(*arguments) -> str:
+    def tuckerseg(*arguments, code: int = 0) -> str:
         capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
+        found_code = main([str(argument) for argument in arguments])
         printed, told = capsys.readouterr()
-        assert code == 0, told
+        assert found_code == code, told
         return printed
 
     yield tuckerseg

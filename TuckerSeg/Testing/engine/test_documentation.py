@@ -51,6 +51,9 @@ def workplace(tmp_path, monkeypatch, make_model_folder, small_ct, make_shapes_da
     """A folder with everything that the documents name, where they stand for the reader's own files."""
     for name in ("CT.nii.gz", "A.nii.gz", "B.nii.gz"):
         shutil.copy(small_ct, tmp_path / name)
+    (tmp_path / "CTs").mkdir()
+    shutil.copy(small_ct, tmp_path / "CTs" / "CT.nii.gz")
+    (tmp_path / "CTs" / "list.csv").write_text("image\nCT.nii.gz\n")
     folder = make_model_folder(name="Dataset001_Mine", labels={"background": 0, "ball": 1, "cube": 2})
     shutil.copytree(folder.parent, tmp_path / "MODEL_FOLDER_OR_ZIP" / folder.parent.name)
     shutil.make_archive(str(tmp_path / "model"), "zip", folder.parent.parent, folder.parent.name)

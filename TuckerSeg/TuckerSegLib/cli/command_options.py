@@ -9,6 +9,7 @@ from ..training.distillation.settings import RepairSettings
 from ..training.finetuning.settings import FineTuningSettings
 from ..typed_numbers import real, whole
 from .option_groups import (
+    add_cohort,
     add_compression,
     add_export,
     add_factors_and_policies,
@@ -17,6 +18,7 @@ from .option_groups import (
     add_label_names,
     add_model,
     add_model_actions,
+    add_output_types,
     add_place,
     add_strengths,
     add_structures,
@@ -25,8 +27,14 @@ from .option_groups import (
 
 
 def segment_options(parser: ArgumentParser) -> None:
-    add_images(parser)
-    parser.add_argument("output", metavar="OUT", help="NIfTI, NRRD, MHA or .seg.nrrd file to write")
+    add_images(parser, many=True)
+    parser.add_argument(
+        "output",
+        metavar="OUT",
+        help="NIfTI, NRRD, MHA, .seg.nrrd or DICOM (.dcm) file to write; of many images the folder for the results",
+    )
+    add_output_types(parser)
+    add_cohort(parser)
     parser.add_argument("--stats", metavar="FILE", help="write the statistics as JSON")
     parser.add_argument("--json", action="store_true", help="one JSON event per line on standard output")
     add_model(parser, default="demo")

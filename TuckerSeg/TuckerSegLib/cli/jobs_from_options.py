@@ -37,6 +37,12 @@ def job_of(options: argparse.Namespace, output: str | None = None, strength: flo
     )
 
 
+def output_types_of(options: argparse.Namespace) -> tuple[str, ...] | None:
+    """Types of output as typed; None where none is."""
+    typed = getattr(options, "output_type", None)
+    return None if typed is None else tuple(name.strip() for name in typed.split(",") if name.strip())
+
+
 def compression_job(options: argparse.Namespace, strength: float | None = None) -> Job:
     """A job that says how to compress, and where what is compressed will run; no image and no output.
 

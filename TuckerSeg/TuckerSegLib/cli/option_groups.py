@@ -8,21 +8,23 @@ from ..compression import METHODS, add_options
 from ..compression.policies import policies
 from ..export import FORMATS
 from ..export.settings import WEIGHTS
-from ..records.job import CALIBRATE, CHECKPOINTS, DEFAULT_METHOD, OUTPUT_GRIDS, PRECISIONS, SMALL_BLOB_MM3
+from ..records.job import CALIBRATE, CHECKPOINTS, DEFAULT_METHOD, OUTPUT_GRIDS, OUTPUT_TYPES, PRECISIONS, SMALL_BLOB_MM3
 from ..typed_numbers import real, whole
 
 
-def add_images(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+def add_images(parser: argparse.ArgumentParser, optional: bool = False, many: bool = False) -> None:
     """Options that name an image, or one of several within it.
 
     Args:
         optional: Whether the command also works without one.
+        many: Whether the command also takes many.
     """
     parser.add_argument(
         "images",
         metavar="IN",
         nargs="?" if optional else None,
-        help="NIfTI, NRRD, MHA/MHD file, DICOM folder (or zip of it, or multi-frame file); more channels: --channel",
+        help="NIfTI, NRRD, MHA/MHD file, DICOM folder (or zip of it, or multi-frame file); more channels: --channel"
+        + ("; or many: a folder of such, a .txt list of paths, a .csv table with a column 'image'" if many else ""),
     )
     parser.add_argument("--channel", action="append", default=[], help="further input channels, in the model's order")
     parser.add_argument("--timepoint", type=whole, help="which volume of a 4D image, counted from 0")
@@ -31,6 +33,28 @@ def add_images(parser: argparse.ArgumentParser, optional: bool = False) -> None:
         metavar="UID|NUMBER",
         help="which DICOM series, as 'tuckerseg dicom' lists them (default: the largest stack that suits the model)",
     )
+
+
+def add_output_types(parser: argparse.ArgumentParser) -> None:
+    """Which types of files are written."""
+    parser.add_argument(
+        "--output-type",
+        metavar="TYPES",
+        help=f"what to write, one or several of {', '.join(OUTPUT_TYPES)}, as nifti,seg (default: what OUT's ending "
+        "says, for many images nifti); seg, rtstruct and sr are DICOM objects, which refer to the DICOM that was read",
+    )
+    parser.add_argument(
+        "--split", action="store_true", help="one file per structure, in a folder called as OUT without its ending"
+    )
+
+
+def add_cohort(parser: argparse.ArgumentParser) -> None:
+    """How many images are segmented in one run."""
+    parser.add_argument("--all-series", action="store_true", help="every CT series of a DICOM folder or zip on its own")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="of many images: tell what would be done, and do nothing"
+    )
+    parser.add_argument("--again", action="store_true", help="of many images: do what is done and whole, too")
 
 
 def add_label_names(parser: argparse.ArgumentParser, option: str, more: str = "") -> None:

@@ -52,6 +52,9 @@ class TerminalReporter:
         if kind == "log":
             self._clear()
             print(indented(event["message"]), file=self._stream, flush=True)
+        elif kind == "case":
+            self._clear()
+            print(one_line(_case(event)), file=self._stream, flush=True)
         elif kind == "stage":
             self._show(_part(event) + STAGE_TITLES.get(event["stage"], event["stage"]) + " ...", now=True)
         elif kind == "progress":
@@ -89,5 +92,26 @@ def _bar(event: dict[str, Any]) -> str:
 
 
 def _part(event: dict[str, Any]) -> str:
-    """A prefix that names the network, for a task with several networks; else empty."""
-    return f"{event['part']} of {event['parts']}, {event['part_name']}: " if "part" in event else ""
+    """A prefix that names the image, where there are many, and the network, for a task with several; else empty."""
+    case = f"[{event['case_number']}/{event['case_count']}] {event['case']}: " if "case_number" in event else ""
+    return case + (f"{event['part']} of {event['parts']}, {event['part_name']}: " if "part" in event else "")
+
+
+def _case(event: dict[str, Any]) -> str:
+    """A line about an image of many that has ended."""
+    start = f"[{event['number']}/{event['total']}] {event['case']}: "
+    if event["state"] == "skipped":
+        return start + "done and whole before"
+    if event["state"] == "failed":
+        words = f"failed: {event['message']}"
+    else:
+        words = f"done in {event['seconds']:.1f} s, {event['structures']} structures"
+    left_s = event["remaining_s"]
+    return start + words + (f" ({_duration(left_s)} left)" if left_s else "")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

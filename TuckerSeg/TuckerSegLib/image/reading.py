@@ -95,7 +95,7 @@ def _read_channel(
     if not os.path.isdir(path) and not os.path.isfile(path):
         raise ImageError(f"{path}: neither a plain file nor a folder (a device or a pipe?). Give a file.")
     try:
-        if os.path.isdir(path) or _is_dicom(path):
+        if is_dicom(path):
             array, geometry, notes = _read_dicom(path, timepoint, series, modality)
         else:
             _refuse_series(path, series)
@@ -139,11 +139,20 @@ def _read_dicom(
     return compact(array), geometry, notes
 
 
-def _is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM or a zip, by what it holds; of one whose name says otherwise DICOM says it plainly."""
+def is_dicom(path: str | os.PathLike) -> bool:
+    """Whether a path is read as DICOM: a folder, or a file by what it holds, which may be a zip.
+
+    Of a file whose name says otherwise DICOM says it plainly.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     from .dicom.elements import looks_like_dicom
     from .dicom.sources import is_zip
 
+    path = Path(path)
+    if os.path.isdir(path):
+        return True
     with path.open("rb") as file:
         beginning = file.read(140)
     if path.name.lower().endswith(tuple(HEADER_READERS)):

@@ -134,7 +134,8 @@ def check_space(path: str | os.PathLike, geometry: Geometry, bytes_per_voxel: in
     """
     path = Path(path)
     needed = math.prod(geometry.shape) * bytes_per_voxel
-    needed = needed if _extension(path) == ".nii" else needed // EXPECTED_COMPRESSION
+    compressed = path.name.lower().endswith(EXTENSIONS) and _extension(path) != ".nii"
+    needed = needed // EXPECTED_COMPRESSION if compressed else needed
     free = shutil.disk_usage(path.parent).free
     if free < needed + HEADER_BYTES:
         raise OutputError(

@@ -13,8 +13,9 @@ from ..measurements import Measurements
 from ..models.resolved_job import ResolvedJob, RoiSearch
 from ..models.task import SegmentationTask, bring_all_networks
 from ..monitor import Monitor
+from ..outputs import output_files, write_outputs
 from ..preprocessing.roi import Crop
-from ..records.job import InferenceSpec
+from ..records.job import InferenceSpec, OutputFile
 from ..segmentation.lent import Lent
 from ..segmentation.localization import find_crop
 from ..segmentation.prepared_model import PreparedModel
@@ -52,7 +53,7 @@ class Flow:
             TuckerSegError: See ``segmentation.segment``, and ``image.write_labels``.
             Cancelled: The monitor said so; no file is left behind.
         """
-        inference, output = resolved.inference, resolved.job.output
+        inference, files = resolved.inference, output_files(resolved.job)
         bring_all_networks(resolved, monitor)
         tracker = ProgressTracker(monitor.on_event)
         monitor = monitor.through(tracker)
@@ -67,14 +68,14 @@ class Flow:
                 tracker.expect_finish(self._beside_network_s(first_network.prepared_model, inference, geometry))
                 del first_network  # its memory is needed by those that follow
                 monitor.check()
-                if output:
-                    _check_space(output, task, geometry)
+                for file in files:
+                    _check_space(file, task, geometry)
                 result = segment(volume, ready, inference, monitor, crop=crop)
             remember_run(result.statistics, inference, self._measurements)
         monitor.check()
-        if output:
+        if files:
             with monitor.warnings_noted(), monitor.stage("write"):
-                result.save(output)
+                write_outputs(result, resolved)
         return result.timed(monitor)
 
     def _crop(self, search: RoiSearch | None, volume: Lent[image.Image], monitor: Monitor) -> Crop | None:
@@ -99,6 +100,6 @@ class Flow:
         return Timing(self._measurements, setting).beside_network_seconds(geometry, plans)
 
 
-def _check_space(output: str, task: SegmentationTask, geometry: image.Geometry) -> None:
+def _check_space(output: OutputFile, task: SegmentationTask, geometry: image.Geometry) -> None:
     """Raise OutputError where the disk has no room for the labels."""
-    image.check_space(output, geometry, image.label_type(max(task.label_names, default=0)).itemsize)
+    image.check_space(output.path, geometry, image.label_type(max(task.label_names, default=0)).itemsize)

@@ -14,6 +14,7 @@ from ..errors import OutputError, SpecError
 from ..models.modality import modalities_of
 from ..models.resolved_job import ResolvedJob, resolve
 from ..monitor import Listener, Monitor
+from ..outputs import check_outputs, output_files
 from ..records.job import Job
 from ..segmentation.lent import Lent
 from ..segmentation.segment import SegmentationResult
@@ -61,9 +62,9 @@ def check_files(job: Job) -> None:
     """
     if not job.images:
         raise SpecError("The job names no image; one file per channel, or a folder of DICOM slices, is needed.")
-    if job.output:
-        image.check_output(job.output)
-        _keep_inputs(job)
+    check_outputs(job)
+    for output in output_files(job):
+        _keep_inputs(job, output.path)
 
 
 def read_volume(resolved: ResolvedJob) -> image.Image:
@@ -82,8 +83,8 @@ def _begin_reading(reader: ThreadPoolExecutor, resolved: ResolvedJob, monitor: M
     return Lent(reader.submit(_read, resolved, monitor).result)
 
 
-def _keep_inputs(job: Job) -> None:
-    output = Path(job.output).absolute()
+def _keep_inputs(job: Job, path: str) -> None:
+    output = Path(path).absolute()
     for source in map(Path, job.images):
         if os.path.exists(output) and os.path.exists(source) and output.samefile(source):
             raise OutputError(f"{output} is the image that is read; name another file for the labels.")

@@ -15,6 +15,7 @@ OUTPUT_GRIDS = ("native", "nearest")
 SMALL_BLOB_MM3 = 200.0  # TotalSegmentator's
 CHECKPOINTS = ("final", "best", "latest")  # of nnU-Net's trainings
 CROPS = (None, "auto", "none")
+OUTPUT_TYPES = ("nifti", "nrrd", "mha", "slicer", "seg", "rtstruct", "sr")  # of files with labels
 DEFAULT_STEP_FRACTION = 0.5  # nnU-Net's
 DEFAULT_METHOD = "tucker"  # of compression, where a strength alone is named
 SMALLEST_STEP_FRACTION = 0.05  # 8000 patches for every one without overlap
@@ -119,6 +120,29 @@ class Step:
 
 
 @dataclass(frozen=True)
+class OutputFile:
+    """A file of labels that a run writes.
+
+    Attributes:
+        path: Where.
+        type: ``nifti``, ``nrrd``, ``mha``, ``slicer`` (.seg.nrrd), or DICOM: ``seg``, ``rtstruct``, ``sr``.
+        split: One file per structure, in a folder of the path's name without its ending.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    path: str
+    type: str
+    split: bool = False
+
+    def __post_init__(self):
+        _check_text("path of an output", self.path)
+        if self.type not in OUTPUT_TYPES:
+            known = ", ".join(OUTPUT_TYPES)
+            raise SpecError(f"The type of an output should be one of {known}; found {shown(self.type)}.")
+
+
+@dataclass(frozen=True)
 class Job:
     """One run from files to a file: a volume, a model, how it is compressed and run.
 
@@ -143,6 +167,7 @@ class Job:
         crop: ``auto``: a fast network finds the box of the structures, and only that is computed. None: so where the
             task's networks are made for such a box. ``none``: never.
         steps: How the model is compressed, each step on what the one before left.
+        outputs: Files to write beside ``output``, of any type.
 
     Example:
         >>> job = Job(images=("CT.nii.gz",), output="labels.nii.gz", model="demo", inference=InferenceSpec(threads=2))
@@ -166,6 +191,7 @@ class Job:
     crop: str | None = None
     steps: tuple[Step, ...] = ()
     checkpoint: str | None = unsaid(None)
+    outputs: tuple[OutputFile, ...] = unsaid(())
 
     def __post_init__(self):
         if self.method is not None and self.steps:

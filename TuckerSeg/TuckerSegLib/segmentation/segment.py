@@ -63,7 +63,11 @@ class SegmentationResult:
         Raises:
             OutputError: The file cannot be written, or its ending names no format that is known.
         """
-        segments = [
+        image.write_labels(path, self.labels, self.geometry, self.segments())
+
+    def segments(self) -> list[image.Segment]:
+        """What was found, with standard names, colors and codes."""
+        return [
             image.Segment(
                 structure.value,
                 structures.title_of(structure.name),
@@ -72,7 +76,6 @@ class SegmentationResult:
             )
             for structure in self.statistics.structures
         ]
-        image.write_labels(path, self.labels, self.geometry, segments)
 
     def placed(self, geometry: image.Geometry, box: image.Box | None) -> SegmentationResult:
         """This result, of which a box alone was computed, on the grid of the whole image.

@@ -1,24 +1,36 @@
-"""``tuckerseg segment``: an image to a label file and statistics."""
+"""``tuckerseg segment``: an image to files with labels and statistics; many images to a folder, see ``cohort_run``."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+from dataclasses import replace
 
+from ...errors import SpecError
 from ...jobs.run import run_job
+from ...outputs import planned_outputs, type_of, written_paths
 from ...records.serialization import to_json
 from ...records.statistics import as_table, structure_table
 from ...text_files import check_writable, write_text
-from ..jobs_from_options import job_of
+from ..jobs_from_options import job_of, output_types_of
 from ..output import say
 from ..terminal import JsonReporter, TerminalReporter
 
 SHOWN_STRUCTURES = 15
+OF_COHORTS = ("all_series", "dry_run", "again")
 
 
 def segment(options: argparse.Namespace) -> None:
     """``tuckerseg segment IN OUT``."""
-    job = job_of(options, options.output)
+    if _is_cohort(options):
+        from ..cohort_run import segment_cohort
+
+        segment_cohort(options)
+        return
+    _refuse_cohort_options(options)
+    outputs = planned_outputs(options.output, output_types_of(options), options.split)
+    job = replace(job_of(options), outputs=outputs)
     if options.stats:
         check_writable(options.stats)
     reporter = JsonReporter() if options.json else TerminalReporter()
@@ -36,4 +48,30 @@ def segment(options: argparse.Namespace) -> None:
         say(*structure_table(result.statistics, most=SHOWN_STRUCTURES).split("\n"))
         if len(result.statistics.structures) > SHOWN_STRUCTURES:
             say("--stats FILE lists all structures.")
-        say(f"Written: {options.output}")
+        say(*(f"Written: {output.path if not output.split else _pieces(output)}" for output in outputs))
+
+
+def _is_cohort(options: argparse.Namespace) -> bool:
+    """Whether the results go to a folder: where one is there, or is named as one, or where there are many images."""
+    from ...cohort.cases import is_cohort_file
+
+    names_file = type_of(options.output) is not None
+    if os.path.isdir(options.output):
+        return True
+    if is_cohort_file(options.images) or options.all_series:
+        if names_file:
+            raise SpecError(f"Many images are written to a folder; {options.output} names a file.")
+        return True
+    if names_file or (options.output_type and not os.path.isdir(options.images)):
+        return False
+    return os.path.isdir(options.images) or options.output.endswith(("/", os.sep))
+
+
+def _refuse_cohort_options(options: argparse.Namespace) -> None:
+    for name in OF_COHORTS:
+        if getattr(options, name):
+            raise SpecError(f"--{name.replace('_', '-')} is for many images: name a folder for the results.")
+
+
+def _pieces(output) -> str:
+    return f"{len(written_paths([output]))} files in {os.path.dirname(written_paths([output])[0])}"

@@ -42,6 +42,7 @@ class SeriesEntry:
         slice_distance_mm: Of slices; None of a single one.
         pixel_spacing_mm: Of rows and of columns.
         chosen: Whether it is the one that is read where none is named.
+        is_volume: Whether it is a stack of slices, and neither an overview nor a picture of a screen.
     """
 
     name: str
@@ -56,6 +57,7 @@ class SeriesEntry:
     slice_distance_mm: float | None
     kernel: str
     chosen: bool
+    is_volume: bool = True
 
 
 def contents_of(path: Path) -> Contents:
@@ -128,6 +130,7 @@ def list_series(path: str | os.PathLike, modality: str = "CT") -> tuple[list[Ser
                 slice_distance_mm=volume.stack.distance_mm if volume.is_stack else None,
                 kernel=head.kernel,
                 chosen=index == 0 and volume.is_stack,
+                is_volume=volume.is_stack and not (head.is_capture or head.is_localizer),
             )
         )
     return listed, _left_out(contents)

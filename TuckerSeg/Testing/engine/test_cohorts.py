@@ -1,0 +1,284 @@
+"""Many images in one run: what is written, what is done again, what a failure or a stop leaves."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from Testing.engine.cohort_inputs import PLACE, labels_of, write_ct, write_cts
+from Testing.unit.dicom_files import places, save_series, single, stored_values
+from Testing.unit.dicom_files import save as save_dicom
+from TuckerSegLib.cli.cohort_run import segment_cohort
+from TuckerSegLib.cli.parser import build_parser
+from TuckerSegLib.cohort import run as cohort_run
+from TuckerSegLib.cohort.case_record import CaseRecord, read_record, record_path, write_record
+from TuckerSegLib.cohort.cases import Case, cases_of, named_apart
+from TuckerSegLib.cohort.plan import CohortPlan, with_all_series
+from TuckerSegLib.errors import ImageError
+from TuckerSegLib.jobs import warm_models
+from TuckerSegLib.monitor import Monitor
+
+
+@pytest.fixture
+def model(make_model_folder) -> Path:
+    return make_model_folder(patch_shape=(16, 16, 16))
+
+
+@pytest.fixture
+def cohort(run_here, model, tmp_path):
+    """A function that runs the command line over ``tmp_path / 'cts'`` and gives what became of each image."""
+
+    def run(*more, images=tmp_path / "cts", out=tmp_path / "out", code=0) -> dict[str, str]:
+        words = ["segment", images, out, "--model", model, "--json", *PLACE, *more]
+        events = [json.loads(line) for line in run_here(*words, code=code).splitlines()]
+        return {event["case"]: event["state"] for event in events if event["event"] == "case"}
+
+    return run
+
+
+def table(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "cohort.csv").open(encoding="utf-8", newline="") as file:
+        return {row["case"]: row for row in csv.DictReader(file)}
+
+
+def test_every_image_of_a_folder_is_segmented_as_alone_and_a_bad_one_ends_nothing(
+    cohort, run_here, model, tmp_path, monkeypatch
+):
+    prepared = []
+    real = warm_models.prepare
+    monkeypatch.setattr(warm_models, "prepare", lambda *words: prepared.append(1) or real(*words))
+    (write_cts(tmp_path / "cts", 3) / "bad.nii.gz").write_bytes(b"no image")
+    out = tmp_path / "out"
+    assert cohort(code=1) == {"bad": "failed", "ct0": "done", "ct1": "done", "ct2": "done"}
+    assert len(prepared) == 1, "the model stays ready"
+    for number in (0, 2):
+        ct, alone = tmp_path / "cts" / f"ct{number}.nii.gz", tmp_path / "alone.nii.gz"
+        run_here("segment", ct, alone, "--model", model, *PLACE)
+        np.testing.assert_array_equal(labels_of(out / f"ct{number}.nii.gz"), labels_of(alone))
+    rows = table(out)
+    assert list(rows) == ["bad", "ct0", "ct1", "ct2"]
+    assert rows["bad"]["state"] == "failed" and "bad.nii.gz" in rows["bad"]["message"]
+    labels = labels_of(out / "ct1.nii.gz")
+    largest = np.bincount(labels[labels > 0].ravel()).argmax()
+    assert float(rows["ct1"][f"structure_{largest} ml"]) == pytest.approx((labels == largest).sum() * 0.027, rel=1e-4)
+    assert int(rows["ct1"]["structures"]) == len(np.unique(labels)) - 1
+
+
+def test_what_is_done_and_whole_is_not_done_again_and_what_has_changed_is(cohort, tmp_path):
+    cts, out = write_cts(tmp_path / "cts", 3), tmp_path / "out"
+    assert set(cohort().values()) == {"done"}
+    written = (out / "ct0.nii.gz").stat().st_mtime_ns
+    assert set(cohort().values()) == {"skipped"}
+    for path in cts.iterdir():  # the times of files alone say nothing
+        os.utime(path)
+    assert set(cohort().values()) == {"skipped"}
+    assert (out / "ct0.nii.gz").stat().st_mtime_ns == written
+
+    write_ct(cts / "ct0.nii.gz", seed=7)
+    (out / "ct1.nii.gz").write_bytes(b"cut")
+    assert cohort() == {"ct0": "done", "ct1": "done", "ct2": "skipped"}
+    (out / "ct1.nii.gz").unlink()
+    record_path(out, "ct2").write_text("{")
+    assert cohort() == {"ct0": "skipped", "ct1": "done", "ct2": "done"}
+
+    assert set(cohort("--step", "0.7").values()) == {"done"}, "other settings"
+    assert set(cohort("--step", "0.7", "--threads", "2").values()) == {"skipped"}, "threads change nothing"
+    assert set(cohort("--step", "0.7", "--output-type", "nifti,slicer").values()) == {"done"}
+    assert {"ct0.seg.nrrd", "ct0.nii.gz"} <= {path.name for path in out.iterdir()}
+    assert set(cohort("--step", "0.7", "--output-type", "nifti,slicer", "--again").values()) == {"done"}
+
+
+def test_another_model_of_the_same_name_is_another_model(cohort, model, tmp_path):
+    import torch
+
+    write_cts(tmp_path / "cts", 1)
+    assert cohort() == {"ct0": "done"}
+    file = model / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(file, weights_only=False)
+    next(iter(checkpoint["network_weights"].values())).mul_(2)
+    torch.save(checkpoint, file)
+    assert cohort() == {"ct0": "done"}
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(run_here, cohort, model, tmp_path):
+    write_cts(tmp_path / "cts", 2)
+    words = ["segment", tmp_path / "cts", tmp_path / "out", "--model", model, "--dry-run"]
+    told = run_here(*words)
+    assert "2 of 2 images to do" in told and "ct1.nii.gz" in told
+    assert not (tmp_path / "out").exists()
+    cohort()
+    write_ct(tmp_path / "cts" / "ct9.nii.gz", 9)
+    rows = json.loads(run_here(*words, *PLACE, "--json"))
+    assert [(row["case"], row["state"]) for row in rows] == [("ct0", "done"), ("ct1", "done"), ("ct9", "to do")]
+    assert not (tmp_path / "out" / "ct9.nii.gz").exists()
+
+
+def test_a_stop_keeps_what_is_done_and_the_next_run_goes_on(cohort, model, tmp_path, monkeypatch):
+    write_cts(tmp_path / "cts", 3)
+    real, begun = cohort_run.run_case, []
+
+    def stopped_in_the_second(plan, runs, monitor):
+        begun.append(plan.case.name)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return real(plan, runs, monitor)
+
+    words = ["segment", tmp_path / "cts", tmp_path / "out", "--model", model, "--json", *PLACE]
+    options = build_parser().parse_args([str(word) for word in words])
+    options.monitor = Monitor()
+    with monkeypatch.context() as patched:
+        patched.setattr(cohort_run, "run_case", stopped_in_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            segment_cohort(options)
+    assert begun == ["ct0", "ct1"]
+    assert {name: row["state"] for name, row in table(tmp_path / "out").items()} == {"ct0": "done"}
+    assert cohort() == {"ct0": "skipped", "ct1": "done", "ct2": "done"}
+
+
+def test_what_would_fail_for_every_image_fails_once(run_here, cohort, model, tmp_path):
+    write_cts(tmp_path / "cts", 2)
+    assert cohort("--device", "torch:nothing", code=1) == {}
+    assert not list(tmp_path.glob("out/*.record.json"))
+    run_here("segment", tmp_path / "cts", tmp_path / "out", "--model", tmp_path / "no_model", code=1)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_what_nobody_foresaw_is_a_failure_of_its_case(cohort, tmp_path, monkeypatch):
+    write_cts(tmp_path / "cts", 2)
+    real = cohort_run.run_case
+
+    def fails_once(plan, runs, monitor):
+        if plan.case.name == "ct0":
+            raise ZeroDivisionError("division by zero")
+        return real(plan, runs, monitor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cohort_run, "run_case", fails_once)
+        assert cohort(code=1) == {"ct0": "failed", "ct1": "done"}
+    assert "ZeroDivisionError" in table(tmp_path / "out")["ct0"]["message"]
+    assert cohort() == {"ct0": "done", "ct1": "skipped"}
+
+
+def test_images_are_never_overwritten(run_here, model, tmp_path):
+    cts = write_cts(tmp_path / "cts", 1)
+    before = (cts / "ct0.nii.gz").read_bytes()
+    run_here("segment", cts, cts, "--model", model, *PLACE, code=1)
+    assert (cts / "ct0.nii.gz").read_bytes() == before and len(list(cts.iterdir())) == 1
+
+
+def test_the_folder_of_results_within_that_of_the_images_is_no_image(cohort, tmp_path):
+    cts = write_cts(tmp_path / "cts", 1)
+    out = cts / "results"
+    assert cohort("--output-type", "nifti", out=out) == {"ct0": "done"}
+    save_series(out / "slices", stored_values(), places())
+    assert cohort("--output-type", "nifti", out=out) == {"ct0": "skipped"}
+
+
+def test_lists_and_tables_name_images_series_and_cases(tmp_path):
+    for patient in ("anna", "bert"):
+        write_ct(tmp_path / patient / "ct.nii.gz", 1, size=4)
+    (tmp_path / "list.txt").write_text("# two patients\nanna/ct.nii.gz\n\n" + str(tmp_path / "bert" / "ct.nii.gz"))
+    cases = cases_of(tmp_path / "list.txt")
+    assert [case.name for case in cases] == ["anna_ct", "bert_ct"]
+    assert [Path(case.images[0]) for case in cases] == [tmp_path / each / "ct.nii.gz" for each in ("anna", "bert")]
+    text = "name,image,series,timepoint,channel_1\nfirst,anna/ct.nii.gz,4,,\n,bert/ct.nii.gz,,2,anna/ct.nii.gz\n"
+    (tmp_path / "table.csv").write_text("\ufeff" + text)
+    first, second = cases_of(tmp_path / "table.csv")
+    assert (first.name, first.series, first.timepoint, len(first.images)) == ("first", "4", None, 1)
+    assert (second.name, second.series, second.timepoint, len(second.images)) == ("ct", None, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b\n1,2\n", "column 'image'"),
+        ("image,timepoint\nct.nii.gz,one\n", "row 2: the timepoint"),
+        ("image,name\n,one\n", "row 2 has nothing"),
+        ("image\n", "names no image"),
+        ("", "column 'image'"),
+    ],
+)
+def test_a_table_that_is_none_is_told_with_its_row(tmp_path, text, words):
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(ImageError, match=words):
+        cases_of(tmp_path / "table.csv")
+
+
+def test_names_are_those_of_files_on_every_system_and_no_two_are_alike():
+    names = ["a", "A", "b/../c", "nul", "x" * 400, "", "..", "a"]
+    cases = named_apart([Case(name, (f"/data/{number}/ct.nii.gz",)) for number, name in enumerate(names)])
+    fit = [case.name for case in cases]
+    assert len({name.casefold() for name in fit}) == len(names)
+    assert all(name and "/" not in name and len(name.encode()) < 200 and not name.startswith(".") for name in fit)
+    alike = [Case("ct", ("/data/ct.nii.gz",))] * 3
+    assert [case.name for case in named_apart(alike)] == ["data_ct", "data_ct_2", "data_ct_3"]
+
+
+def test_all_series_of_a_study_have_results_of_their_own(cohort, tmp_path):
+    study = tmp_path / "study"
+    for number in (3, 5):
+        stored = stored_values(seed=number)
+        save_series(study / str(number), stored, places(), SeriesNumber=number, SeriesInstanceUID=f"1.2.{number}",
+                    StudyInstanceUID="1.2.3")  # fmt: skip
+    scout = single(stored_values(1)[0], (0, 0, 0), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], SeriesNumber=1,
+                   SeriesInstanceUID="1.2.1")  # fmt: skip
+    save_dicom(scout, study / "scout.dcm")
+    assert [case.series for case in with_all_series([Case("study", (str(study),))])] == ["3", "5"]
+    assert cohort("--all-series", images=study) == {"study_3": "done", "study_5": "done"}
+    first, second = (labels_of(tmp_path / "out" / f"study_{number}.nii.gz") for number in (3, 5))
+    assert first.shape == second.shape and (first != second).any()
+    assert cohort("--all-series", images=study) == {"study_3": "skipped", "study_5": "skipped"}
+    write_ct(tmp_path / "plain.nii.gz", 0)
+    assert cohort("--all-series", images=tmp_path / "plain.nii.gz") == {"plain": "done"}
+
+
+def test_the_time_left_is_that_of_the_images_left(tmp_path):
+    from TuckerSegLib.cohort.case_run import CasePlan
+    from TuckerSegLib.records.job import Job
+
+    plans = tuple(CasePlan(Case(name, ("x",)), Job(()), str(tmp_path), ("nifti",), False, "") for name in "abcd")
+    record = {name: CaseRecord(name, "done", "", ("x",), None, (), "", ()) for name in "abcd"}
+    times, events = iter([0.0, 10.0, 30.0, 60.0]), []
+    plan = CohortPlan(plans, {"b": record["b"]}, str(tmp_path))
+    progress = cohort_run.CohortProgress(plan, events.append, clock=lambda: next(times))
+    in_order = progress.collected(record[name] for name in "dac")
+    assert [each.name for each in in_order] == list("abcd")
+    assert [(event["case"], event["number"], event["remaining_s"]) for event in events] == [
+        ("b", 1, None), ("d", 2, 20.0), ("a", 3, 15.0), ("c", 4, 0.0)
+    ]  # fmt: skip
+
+
+def test_parquet_says_what_the_csv_says(cohort, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow, of the cohort extra")
+    (write_cts(tmp_path / "cts", 1) / "bad.nii.gz").write_bytes(b"")
+    cohort(code=1)
+    rows = table(tmp_path / "out")
+    columns = parquet.read_table(tmp_path / "out" / "cohort.parquet").to_pydict()
+    assert columns["case"] == list(rows) and columns["state"] == ["failed", "done"]
+    assert columns["structures"] == [None, int(rows["ct0"]["structures"])]
+    name = next(name for name in columns if name.endswith(" ml"))
+    assert columns[name] == [None, pytest.approx(float(rows["ct0"][name]), rel=1e-4)]
+
+
+def test_a_record_is_read_as_it_was_written_and_a_damaged_one_is_none(tmp_path):
+    record = CaseRecord("a", "failed", "key", ("x",), "4", (), "", (), "it is no image", 1.5, "here:1")
+    write_record(tmp_path, record)
+    assert read_record(record_path(tmp_path, "a")) == record
+    for text in ("", "[]", '{"name": 3}', '{"version": 99}'):
+        record_path(tmp_path, "a").write_text(text)
+        assert read_record(record_path(tmp_path, "a")) is None
+
+
+def test_options_of_many_images_are_refused_for_one(run_here, model, tmp_path):
+    ct = write_ct(tmp_path / "ct.nii.gz", 0)
+    for more in (["--dry-run"], ["--again"]):
+        run_here("segment", ct, tmp_path / "a.nii.gz", "--model", model, *more, code=1)
+    run_here("segment", ct, tmp_path / "out/", "--stats", tmp_path / "a.json", code=1)
+    (tmp_path / "list.txt").write_text("ct.nii.gz")
+    run_here("segment", tmp_path / "list.txt", tmp_path / "a.nii.gz", "--model", model, code=1)
+    assert not (tmp_path / "a.nii.gz").exists()

@@ -1,0 +1,113 @@
+"""``tuckerseg segment`` of many images: plans, runs, tells of each case, and writes the table, also when stopped."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..cohort.case_record import CaseRecord, records_in
+from ..cohort.cases import cases_of
+from ..cohort.plan import CohortPlan, plan_cohort, with_all_series
+from ..cohort.run import counts, run_cohort
+from ..cohort.table import write_tables
+from ..errors import OutputError, SpecError, TuckerSegError
+from ..models.modality import modalities_of
+from ..models.resolved_job import resolve
+from ..outputs import TYPES
+from ..records.job import Job
+from .jobs_from_options import job_of, output_types_of
+from .output import say, show_json
+from .terminal import JsonReporter, TerminalReporter
+
+Listener = Callable[[dict[str, Any]], None]
+
+
+def segment_cohort(options: argparse.Namespace) -> None:
+    """``tuckerseg segment FOLDER|LIST|CSV OUT``.
+
+    Raises:
+        TuckerSegError: Nothing can be done; or, at the end, some cases failed.
+    """
+    _refuse_options_of_one(options)
+    job = job_of(options)
+    types = output_types_of(options) or ("nifti",)
+    unknown = [name for name in types if name not in TYPES]
+    if unknown:
+        raise OutputError(f"The types of output are {', '.join(TYPES)}; found '{unknown[0]}'.")
+    cases = cases_of(options.images, leave_out=options.output)
+    if options.all_series:
+        cases = with_all_series(cases, modalities_of(resolve(job))[0])
+    reporter = JsonReporter() if options.json else TerminalReporter()
+    try:
+        monitor = None if options.dry_run else options.monitor.through(reporter)
+        plan = plan_cohort(cases, job, options.output, types, options.split, monitor=monitor, again=options.again)
+        if options.dry_run:
+            _tell_plan(plan, options.json)
+            return
+        with _table_at_the_end(plan):
+            records = _run(plan, job, options, reporter)
+    finally:
+        reporter.close()
+    _tell_end(records, plan, options, reporter)
+
+
+def _run(plan: CohortPlan, job: Job, options: argparse.Namespace, reporter: Listener) -> list[CaseRecord]:
+    return run_cohort(plan, options.monitor.through(reporter))
+
+
+@contextlib.contextmanager
+def _table_at_the_end(plan: CohortPlan) -> Iterator[None]:
+    """Write the table of all that there is, however the run ends."""
+    try:
+        yield
+    finally:
+        records = records_in(plan.folder)
+        if records:
+            write_tables(plan.folder, records)
+
+
+def _tell_plan(plan: CohortPlan, as_json: bool) -> None:
+    rows = [
+        {
+            "case": each.case.name,
+            "state": "done" if each.case.name in plan.standing else "to do",
+            "images": list(each.case.images),
+            "series": each.case.series,
+            "files": [output.path for output in each.whole_job().outputs],
+        }
+        for each in plan.plans
+    ]
+    if as_json:
+        show_json(rows)
+        return
+    for row in rows:
+        series = f", series {row['series']}" if row["series"] else ""
+        say(f"{row['state']:6}  {row['case']}  from {row['images'][0]}{series}")
+    say(f"{len(plan.waiting)} of {len(rows)} images to do, {len(plan.standing)} done and whole. Nothing was done.")
+
+
+def _tell_end(records: list[CaseRecord], plan: CohortPlan, options: argparse.Namespace, reporter: Listener) -> None:
+    done, failed = counts(records)
+    skipped = len(plan.standing)
+    if options.json:
+        reporter({"event": "result", "output": plan.folder, "done": done, "failed": failed, "skipped": skipped})
+    else:
+        say(f"{done} of {len(records)} images are done ({skipped} were before), {failed} failed.")
+        say(f"Table: {plan.folder}/cohort.csv. 'tuckerseg summarize {options.output}' makes a report to look at.")
+    if failed:
+        names = ", ".join(record.name for record in records if record.message)
+        raise TuckerSegError(
+            f"{failed} of {len(records)} images failed: {names}. The column 'message' of the table says why; the same "
+            "command tries them again."
+        )
+
+
+def _refuse_options_of_one(options: argparse.Namespace) -> None:
+    for name in ("stats", "channel"):
+        if getattr(options, name):
+            raise SpecError(
+                f"--{name} is for one image; of many, the table has the statistics, and a .csv has columns channel_1, "
+                "channel_2."
+            )

@@ -1,0 +1,140 @@
+"""What a cohort is to do before it does it: which cases are done and whole, and which have their turn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .. import catalog
+from ..cache import Cache
+from ..errors import OutputError
+from ..image.dicom import list_series
+from ..models.resolved_job import resolve
+from ..models.task import bring_all_networks
+from ..monitor import Monitor
+from ..outputs import check_outputs
+from ..records.job import Job
+from .case_record import CaseRecord
+from .case_run import CasePlan, standing_record
+from .cases import Case, named_apart
+from .settings_key import key_if_known, settings_key
+
+
+@dataclass(frozen=True)
+class CohortPlan:
+    """All cases of a cohort, in their order.
+
+    Attributes:
+        plans: Of every case.
+        standing: Records of those that are done and whole, by name.
+        folder: Of the results.
+    """
+
+    plans: tuple[CasePlan, ...]
+    standing: dict[str, CaseRecord]
+    folder: str
+
+    @property
+    def waiting(self) -> list[CasePlan]:
+        """Those that are to be done."""
+        return [plan for plan in self.plans if plan.case.name not in self.standing]
+
+
+def plan_cohort(
+    cases: Sequence[Case],
+    job: Job,
+    folder: str | os.PathLike,
+    types: Sequence[str] = ("nifti",),
+    split: bool = False,
+    cache: Cache | None = None,
+    monitor: Monitor | None = None,
+    again: bool = False,
+) -> CohortPlan:
+    """Find out what is to be done; looks at the records that are there.
+
+    Args:
+        cases: From ``cases_of``.
+        job: Model and settings of all.
+        folder: For the results; it need not be there yet.
+        types, split: Of the files, see ``outputs.planned_outputs``.
+        cache: None takes the user's.
+        monitor: Hears of the download of networks that are missing; None: nothing is downloaded, and where the model is
+            not on this computer, nothing counts as done.
+        again: Do what is done and whole, too.
+
+    Raises:
+        OutputError: The files cannot be written there, or are images of the cohort.
+        TuckerSegError: The model cannot be read, or a setting is not possible.
+    """
+    cache, folder = cache or Cache(), str(Path(folder).absolute())
+    job = replace(job, model=_whole_path(job.model))
+    if monitor is not None:
+        bring_all_networks(resolve(job), monitor)
+        key = settings_key(job, tuple(types), split, cache)
+    else:
+        key = key_if_known(job, tuple(types), split, cache)
+    plans = tuple(CasePlan(case, job, folder, tuple(types), split, key or "") for case in map(_whole, cases))
+    _check_folder(folder, plans)
+    standing = {}
+    if key is not None and not again:
+        records = ((plan.case.name, standing_record(plan)) for plan in plans)
+        standing = {name: record for name, record in records if record is not None}
+    return CohortPlan(plans, standing, folder)
+
+
+def with_all_series(cases: Sequence[Case], modality: str = "CT") -> list[Case]:
+    """Cases with one for each stack of the modality that a DICOM folder, zip or file holds; others stay as they are.
+
+    Captures, localizers and single slices are left out.
+
+    Raises:
+        ImageError: A folder holds no DICOM image that can be read.
+    """
+    each_series = []
+    for case in cases:
+        if not _may_hold_series(case):
+            each_series.append(case)
+            continue
+        entries, _ = list_series(case.images[0], modality)
+        chosen = [entry for entry in entries if entry.is_volume and entry.modality == modality]
+        if len(chosen) < 2:
+            each_series.append(case)
+            continue
+        each_series += [
+            replace(case, name=f"{case.name}_{entry.name if len(entry.name) < 20 else number}", series=entry.name)
+            for number, entry in enumerate(chosen, 1)
+        ]
+    return named_apart(each_series)
+
+
+def _may_hold_series(case: Case) -> bool:
+    from ..image.reading import is_dicom
+
+    return len(case.images) == 1 and case.series is None and is_dicom(case.images[0])
+
+
+def _whole_path(model: str) -> str:
+    """A model's path as any process finds it; names stay names."""
+    return os.path.abspath(model) if catalog.task(model) is None and os.path.exists(model) else model
+
+
+def _whole(case: Case) -> Case:
+    return replace(case, images=tuple(map(os.path.abspath, case.images)))
+
+
+def _check_folder(folder: str, plans: Sequence[CasePlan]) -> None:
+    """Look before the first run whether results can go there, and take the place of no image."""
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise OutputError(f"{folder}: is a file. Name a folder for the results of a cohort.")
+    for plan in plans:
+        for output in plan.whole_job().outputs:
+            if any(os.path.realpath(output.path) == os.path.realpath(image) for image in plan.case.images):
+                raise OutputError(
+                    f"{output.path} is an image of the cohort. Name another folder for the results than that of the "
+                    "images."
+                )
+    if plans and os.path.isdir(folder):
+        plain = [output for output in plans[0].whole_job().outputs if not output.type.startswith(("seg", "rt", "sr"))]
+        check_outputs(Job(images=(), outputs=tuple(plain)))
