@@ -234,7 +234,7 @@ def test_all_series_of_a_study_have_results_of_their_own(cohort, tmp_path):
     assert first.shape == second.shape and (first != second).any()
     assert cohort("--all-series", images=study) == {"study_3": "skipped", "study_5": "skipped"}
     write_ct(tmp_path / "plain.nii.gz", 0)
-    assert cohort("--all-series", images=tmp_path / "plain.nii.gz") == {"plain": "done"}
+    assert cohort("--all-series", images=tmp_path / "plain.nii.gz", out=tmp_path / "other") == {"plain": "done"}
 
 
 def test_the_time_left_is_that_of_the_images_left(tmp_path):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from dataclasses import replace
 
 from ...errors import SpecError
 from ...jobs.run import run_job
 from ...outputs import planned_outputs, type_of, written_paths
+from ...records.job import OutputFile
 from ...records.serialization import to_json
 from ...records.statistics import as_table, structure_table
 from ...text_files import check_writable, write_text
@@ -18,6 +20,7 @@ from ..output import say
 from ..terminal import JsonReporter, TerminalReporter
 
 SHOWN_STRUCTURES = 15
+FILE_ENDING = re.compile(r"\.[A-Za-z]\w{1,4}$")
 OF_COHORTS = ("all_series", "dry_run", "again")
 
 
@@ -48,23 +51,26 @@ def segment(options: argparse.Namespace) -> None:
         say(*structure_table(result.statistics, most=SHOWN_STRUCTURES).split("\n"))
         if len(result.statistics.structures) > SHOWN_STRUCTURES:
             say("--stats FILE lists all structures.")
-        say(*(f"Written: {output.path if not output.split else _pieces(output)}" for output in outputs))
+        say(*(f"Written: {_written(output)}" for output in outputs))
 
 
 def _is_cohort(options: argparse.Namespace) -> bool:
-    """Whether the results go to a folder: where one is there, or is named as one, or where there are many images."""
+    """Whether there may be many images, whose results go to a folder: one of DICOM slices to a file is one image.
+
+    Raises:
+        SpecError: Many images are to go to one file.
+    """
     from ...cohort.cases import is_cohort_file
 
-    names_file = type_of(options.output) is not None
-    if os.path.isdir(options.output):
-        return True
+    names_file = type_of(options.output) is not None and not os.path.isdir(options.output)
     if is_cohort_file(options.images) or options.all_series:
         if names_file:
             raise SpecError(f"Many images are written to a folder; {options.output} names a file.")
         return True
-    if names_file or (options.output_type and not os.path.isdir(options.images)):
+    if names_file or not os.path.isdir(options.images):
         return False
-    return os.path.isdir(options.images) or options.output.endswith(("/", os.sep))
+    # What looks like the ending of a file that cannot be written is no folder that somebody wants
+    return os.path.isdir(options.output) or not FILE_ENDING.search(options.output)
 
 
 def _refuse_cohort_options(options: argparse.Namespace) -> None:
@@ -73,5 +79,9 @@ def _refuse_cohort_options(options: argparse.Namespace) -> None:
             raise SpecError(f"--{name.replace('_', '-')} is for many images: name a folder for the results.")
 
 
-def _pieces(output) -> str:
-    return f"{len(written_paths([output]))} files in {os.path.dirname(written_paths([output])[0])}"
+def _written(output: OutputFile) -> str:
+    """What a run has written, in words."""
+    if not output.split:
+        return output.path
+    paths = written_paths([output])
+    return f"{len(paths)} files in {paths[0].parent}" if paths else "nothing"

@@ -51,12 +51,21 @@ def read_dicom(
     return array, LPS_TO_RAS @ affine, notes + value_notes + grid_notes
 
 
+def has_own_grid(stack: Stack) -> bool:
+    """Whether slices are read as they are; else they are resampled to a regular grid."""
+    return not _is_tilted(stack) and stack.is_even
+
+
+def _is_tilted(stack: Stack) -> bool:
+    return stack.tilt_degrees > SHEAR_LIMIT_DEGREES
+
+
 def _on_grid(source: str, array: np.ndarray, volume: Volume) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Array, affine to LPS mm, and notes."""
     stack = volume.stack
     uneven = stack.unevenness_mm
-    tilted = stack.tilt_degrees > SHEAR_LIMIT_DEGREES
-    if not tilted and stack.is_even:
+    tilted = _is_tilted(stack)
+    if has_own_grid(stack):
         notes = ()
         if uneven > UNEVEN_NOTE * stack.distance_mm:
             notes = (
