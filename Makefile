@@ -8,6 +8,10 @@ PEERS_VENV ?= .venv-peers
 PEERS_READY := $(PEERS_VENV)/.ready
 PEERS_PYTHON := $(PEERS_VENV)/bin/python
 FUZZ_MINUTES ?= 10
+# One more than there are cores: many tests wait for a process or a server.
+TEST_WORKERS ?= $(shell $(PYTHON) -c "import os; print(min(4, (os.cpu_count() or 1) + 1))")
+# Files in the order of testpaths, the long ones first, so that all workers are done at the same time.
+DISTRIBUTED := --numprocesses=$(TEST_WORKERS) --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-peers fuzz bench check docs lint clean
 
@@ -15,11 +19,11 @@ demo: $(READY)
 	$(BIN)/python TuckerSeg/Testing/gui/demonstration.py --out demo-output
 
 test: $(READY) lint
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	$(BIN)/python -m pytest $(DISTRIBUTED)
 
 # For every save: style, layers, and the unit tests that are quick.
 check: $(READY) lint
-	$(BIN)/python -m pytest --quiet --numprocesses=auto --dist=loadfile -m "not slow" TuckerSeg/Testing/unit
+	$(BIN)/python -m pytest --quiet $(DISTRIBUTED) -m "not slow" TuckerSeg/Testing/unit
 
 docs: $(DOCS_READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -28,6 +28,10 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // WORKERS))
 
+# Else each of the hundreds of processes that are started here would compile the library's source for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(Path(__file__).resolve().parent))  # within Slicer, "Testing" may be another extension's
 
@@ -137,10 +141,10 @@ def install_tasks(tmp_path_factory, monkeypatch):
     """A function that writes small networks of tasks of the catalog to where the program looks for them."""
     from small_models import write_networks
 
-    def install(*task_names: str) -> Path:
+    def install(*task_names: str, **settings) -> Path:
         root = tmp_path_factory.mktemp("results")
         for name in task_names:
-            write_networks(root, name)
+            write_networks(root, name, **settings)
         monkeypatch.setenv("nnUNet_results", str(root))
         return root
 

@@ -21,6 +21,7 @@ from TuckerSegLib.image import read_image
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SMALL = {"patch_shape": (16, 16, 16)}
 TASKS = ("total_fast", "total", "total_fastest")  # of the catalog, that the documents name
 QUICK = {
     "repair": ["--steps", "2"],
@@ -54,15 +55,15 @@ def workplace(tmp_path, monkeypatch, make_model_folder, small_ct, make_shapes_da
     (tmp_path / "CTs").mkdir()
     shutil.copy(small_ct, tmp_path / "CTs" / "CT.nii.gz")
     (tmp_path / "CTs" / "list.csv").write_text("image\nCT.nii.gz\n")
-    folder = make_model_folder(name="Dataset001_Mine", labels={"background": 0, "ball": 1, "cube": 2})
+    folder = make_model_folder(name="Dataset001_Mine", labels={"background": 0, "ball": 1, "cube": 2}, **SMALL)
     shutil.copytree(folder.parent, tmp_path / "MODEL_FOLDER_OR_ZIP" / folder.parent.name)
     shutil.make_archive(str(tmp_path / "model"), "zip", folder.parent.parent, folder.parent.name)
     write_dicom_folder(tmp_path / "DICOM_FOLDER", small_ct)
     make_shapes_dataset(name="DatasetXXX_Name").rename(tmp_path / "DatasetXXX_Name")
-    demo = make_model_folder(name="Dataset900_Demo").parent
+    demo = make_model_folder(name="Dataset900_Demo", **SMALL).parent
     small = [dataclasses.replace(task, path=demo) if task.path else task for task in entries.tasks()]
     monkeypatch.setattr(entries, "tasks", lambda: tuple(small))
-    install_tasks(*TASKS)
+    install_tasks(*TASKS, **SMALL)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

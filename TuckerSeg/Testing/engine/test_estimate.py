@@ -223,16 +223,16 @@ COARSE = ((3.0, 0, 0, 0), (0, 3.0, 0, 0), (0, 0, 3.0, 0), (0, 0, 0, 1))
 
 
 @pytest.mark.parametrize(
-    ("device", "shape", "affine"),
-    [("openvino:cpu", (200, 512, 512), STRAIGHT), ("torch:cpu", (224, 107, 143), COARSE)],
+    ("device", "rank", "shape", "affine"),
+    [("openvino:cpu", 1.0, (200, 512, 512), STRAIGHT), ("torch:cpu", 0.5, (224, 107, 143), COARSE)],
     ids=["the volume takes most", "the network takes most"],
 )
 def test_the_peak_memory_of_the_built_in_model_is_foretold(
-    start_worker, hand_over, job_for, tmp_path, device, shape, affine
+    start_worker, hand_over, job_for, tmp_path, device, rank, shape, affine
 ):
     """A fresh process each, for a peak is of a process's whole life."""
     volume, worker = hand_over(shape, affine), start_worker(cold=True)
-    job = job_for("demo", 0.5, device=device, step_fraction=1.0)
+    job = job_for("demo", rank, device=device, step_fraction=1.0)
     place = {"shape": shape, "affine": affine}
     told = from_json(Estimate, worker.ask("estimate", job=job, **place, measure=False)["estimate"])
     answer = worker.ask(

@@ -65,7 +65,7 @@ def test_names_that_users_type_find_their_device():
 )
 def test_a_precision_is_offered_where_convolutions_are_computed_in_it(monkeypatch, fp16, bf16, offered):
     names = {"fp16": fp16, "bf16": bf16}
-    monkeypatch.setattr(openvino_devices, "_convolution_implementation", lambda core, precision: names[precision])
+    monkeypatch.setattr(openvino_devices, "_convolution_implementation", names.__getitem__)
     core = SimpleNamespace(get_property=lambda name, key: ["FP32", "FP16", "BF16"])
     assert openvino_devices._processor_precisions(core) == offered
 

@@ -28,6 +28,7 @@ PACKAGES = (
     "scipy.ndimage",
     "SimpleITK",
     "nibabel",
+    "openvino.opset8",
     "safetensors.torch",
     "tensorly",
     "dynamic_network_architectures.architectures.unet",
@@ -159,6 +160,7 @@ def become(program: Program, paths: list[str]) -> NoReturn:
 def main() -> None:
     address = sys.argv[1]
     paths = sys.path[1:]
+    sys.modules["openvino_telemetry"] = None  # OpenVINO does without it, and it would start a thread
     for name in PACKAGES:
         importlib.import_module(name)
     assert threading.active_count() == 1, "a process of several threads must not be forked"

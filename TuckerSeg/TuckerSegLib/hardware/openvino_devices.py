@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from typing import Any
 
@@ -54,7 +55,7 @@ def _processor_precisions(core: Any) -> tuple[str, ...]:
     so one small convolution is compiled in each and asked which implementation it got. Where both have matrix tiles
     (AMX), fp16 is as fast as bf16 and rounds eight times finer.
     """
-    implementations = {precision: _convolution_implementation(core, precision) for precision in ("fp16", "bf16")}
+    implementations = {precision: _convolution_implementation(precision) for precision in ("fp16", "bf16")}
     half = {
         precision: name for precision, name in implementations.items() if name.rpartition("_")[2] == HINTS[precision]
     }
@@ -65,7 +66,9 @@ def _processor_precisions(core: Any) -> tuple[str, ...]:
     return (*tiled, *native, "fp32")
 
 
-def _convolution_implementation(core: Any, precision: str) -> str:
+@functools.cache
+def _convolution_implementation(precision: str) -> str:
+    """OpenVINO's name of it; asked once per process, for compiling takes longer than a small patch."""
     import numpy as np
     import openvino
     from openvino import opset8 as ops
@@ -75,6 +78,6 @@ def _convolution_implementation(core: Any, precision: str) -> str:
     unit = [1, 1, 1]
     model = openvino.Model([ops.result(ops.convolution(patch, weight, unit, unit, unit, unit))], [patch], "probe")
     hints = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": 1}
-    runtime_model = core.compile_model(model, "CPU", hints).get_runtime_model()
+    runtime_model = openvino.Core().compile_model(model, "CPU", hints).get_runtime_model()
     kinds = [node.get_rt_info()["primitiveType"].astype(str) for node in runtime_model.get_ops()]
     return next((kind for kind in kinds if "conv" in kind or "gemm" in kind), "")
