@@ -22,6 +22,7 @@ from TuckerSegLib.models.compress import compress
 from TuckerSegLib.models.refit import refit_model
 from TuckerSegLib.training.distillation.settings import RepairSettings
 
+PATCH = (16, 16, 16)
 SETTINGS = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
 
 
@@ -29,7 +30,7 @@ SETTINGS = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
 def volumes(hand_over, tmp_path):
     paths = []
     for name in ("first", "second"):
-        volume = hand_over()
+        volume = hand_over((24, 20, 28))
         path = tmp_path / f"{name}.nii.gz"
         nibabel.save(nibabel.Nifti1Image(volume.voxels.transpose(2, 1, 0), np.asarray(volume.file.affine)), path)
         paths.append(path)
@@ -37,7 +38,7 @@ def volumes(hand_over, tmp_path):
 
 
 def test_every_point_is_a_plain_run_of_that_network(make_model_folder, volumes):
-    model, cases = load_model(make_model_folder()), [Case(read_image(path)) for path in volumes]
+    model, cases = load_model(make_model_folder(patch_shape=PATCH)), [Case(read_image(path)) for path in volumes]
     points = list(measure_curve(model, cases, [0.6], ["paper", "weights", "auto"], SETTINGS, Cache()))
     assert [(point.policy, point.volume) for point in points] == [
         (policy, path.name) for policy in ("original", "paper", "weights", "auto") for path in volumes
@@ -53,7 +54,7 @@ def test_every_point_is_a_plain_run_of_that_network(make_model_folder, volumes):
 
 
 def test_a_policy_is_calibrated_and_fitted_on_all_volumes_that_are_given(make_model_folder, volumes):
-    model, cases = load_model(make_model_folder()), [Case(read_image(path)) for path in volumes]
+    model, cases = load_model(make_model_folder(patch_shape=PATCH)), [Case(read_image(path)) for path in volumes]
     seen = [case.volume for case in cases]
     points = list(measure_curve(model, cases, [0.6], ["auto+refit"], SETTINGS, Cache(), calibrate_on=seen))
     assert [point.calibrated for point in points] == [False, False, True, True]
@@ -65,7 +66,7 @@ def test_a_policy_is_calibrated_and_fitted_on_all_volumes_that_are_given(make_mo
 
 
 def test_a_reference_adds_its_dice(make_model_folder, volumes):
-    model, volume = load_model(make_model_folder()), read_image(volumes[0])
+    model, volume = load_model(make_model_folder(patch_shape=PATCH)), read_image(volumes[0])
     labels = segment(volume, model, SETTINGS).labels
     first, second = measure_curve(model, [Case(volume, labels)], [0.6], ["uniform"], SETTINGS, Cache())
     assert (first.dice, second.dice) == (1.0, second.agreement)
@@ -74,7 +75,7 @@ def test_a_reference_adds_its_dice(make_model_folder, volumes):
 def test_the_command_writes_table_document_and_picture(tuckerseg, make_model_folder, volumes, tmp_path):
     out = tmp_path / "out"
     options = ("--factors", "0.6,0.4", "--policies", "paper,auto", "--out", out, "--device", "torch:cpu")
-    text = tuckerseg("explore", *volumes, "--model", make_model_folder(), *options).stdout
+    text = tuckerseg("explore", *volumes, "--model", make_model_folder(patch_shape=PATCH), *options).stdout
     assert "calibrated on" in text
     rows = list(csv.DictReader((out / "curve.csv").open()))
     assert len(rows) == 2 * (1 + 2 * 2)
@@ -90,13 +91,13 @@ def test_a_line_goes_from_few_operations_to_many_in_whatever_order_they_were_mea
 
 
 def test_unknown_policies_are_refused_with_the_known_ones(make_model_folder, volumes):
-    model = load_model(make_model_folder())
+    model = load_model(make_model_folder(patch_shape=PATCH))
     with pytest.raises(SpecError, match="magic; known: paper"):
         next(measure_curve(model, [Case(read_image(volumes[0]))], [0.5], ["magic"], SETTINGS, Cache()))
 
 
 def test_an_exploration_that_was_stopped_does_not_repair_anew(make_model_folder, volumes, monkeypatch):
-    model, cases, cache = load_model(make_model_folder()), [Case(read_image(volumes[0]))], Cache()
+    model, cases, cache = load_model(make_model_folder(patch_shape=PATCH)), [Case(read_image(volumes[0]))], Cache()
     arguments = (model, cases, [0.5], ["auto+repair"], SETTINGS, cache)
     repair = RepairSettings(steps=4, check_every=2, voxels=500)
     first = list(measure_curve(*arguments, repair=repair))[-1]
