@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -139,6 +140,29 @@ def ready(module, until, small_model, make_ct):
     return panel
 
 
+@pytest.fixture
+def make_proxy(make_ct):
+    """A function that makes a sequence of frames that differ, and gives its proxy volume, which shows the second."""
+    import slicer
+
+    def make(frames=3, **options):
+        sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "ct sequence")
+        sequence.SetIndexName("time")
+        sequence.SetIndexUnit("s")
+        for frame in range(frames):
+            node = make_ct(seed=frame, **options)
+            sequence.SetDataNodeAtValue(node, str(frame))
+            slicer.mrmlScene.RemoveNode(node)
+        browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")
+        browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        browser.SetSelectedItemNumber(1)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        return browser.GetProxyNode(sequence)
+
+    return make
+
+
 class ScriptedWorker:
     """Stands in for the worker: takes requests, and answers those for a segmentation when and as a test says."""
 
@@ -177,42 +201,19 @@ class ScriptedWorker:
 
     def answer(self, labels):
         """The result of the run that was asked for last: labels (Z, Y, X); 1 is the liver, 2 the spleen."""
+        from Testing.unit.records_of_a_run import STATISTICS
         from TuckerSegLib.records.serialization import to_json
-        from TuckerSegLib.records.statistics import RunStatistics, Structure
+        from TuckerSegLib.records.statistics import Structure
 
         _, fields = self.runs[-1]
         path = Path(fields["labels"]).with_suffix(".box.npy")
         np.save(path, labels)
         names = {1: "liver", 2: "spleen"}
-        statistics = RunStatistics(
-            model="small",
-            source_sha256="0" * 64,
-            compression="original network",
+        statistics = replace(
+            STATISTICS,
             volume=fields["volume"]["name"],
             volume_shape=labels.shape,
-            volume_spacing_mm=(3.0, 3.0, 3.0),
-            original_parameters=2,
-            parameters=2,
-            original_macs_per_patch=2,
-            macs_per_patch=2,
-            original_macs_per_volume=2,
-            macs_per_volume=2,
-            original_model_bytes=8,
-            model_bytes=8,
-            patches=1,
-            voxels=labels.size,
             seconds={"total": 1.0},
-            peak_memory_bytes=1,
-            backend="torch",
-            device="torch:cpu",
-            device_name="processor",
-            device_reason="asked for",
-            precision="fp32",
-            threads=1,
-            step_fraction=0.5,
-            mirroring=False,
-            output_grid="native",
-            versions={},
             structures=tuple(Structure(int(each), names[each], 1.0) for each in sorted({*labels.flat} - {0})),
             notes=(),
         )
@@ -234,8 +235,6 @@ def scripted(slicer_app, monkeypatch, request):
 @pytest.fixture
 def play(tmp_path, monkeypatch):
     """What Slicer's Python does in place of the worker; see ``moments.Play``. Its result: a liver in a small volume."""
-    from dataclasses import replace
-
     from Testing.gui.moments import Play
     from Testing.unit.records_of_a_run import STATISTICS
     from TuckerSegLib.records.serialization import to_json
@@ -248,12 +247,37 @@ def play(tmp_path, monkeypatch):
     return Play(tmp_path, to_json(statistics), labels)
 
 
+@pytest.fixture(scope="module")
+def one_module(application):
+    """The module, set up once for all tests of a file, and not entered yet."""
+    import host
+
+    container = host.load(str(MODULE_FILE)).widgetRepresentation()
+    container.show()
+    yield container
+    container.self().cleanup()
+    container.hide()
+
+
 @pytest.fixture
-def played(play, request):
-    """The panel of the module with a played worker, that is warm, and a small volume."""
-    panel = request.getfixturevalue("module").panel
-    volume = request.getfixturevalue("make_ct")((8, 8, 8))
-    panel.context.change(inputVolume=volume, model="demo", modelChosen=True)
+def played(play, one_module, slicer_app, make_ct, until):
+    """The panel of the module with a played worker, that is warm, and a small volume. Other tests had it before."""
+    one_module.enter()
+    panel = one_module.self().panel
+    panel.context.change(inputVolume=make_ct((8, 8, 8)), model="demo", modelChosen=True, show3D=False)
     panel.context.refresh()
-    request.getfixturevalue("until")(lambda: panel.session.worker.pid and not panel.session.worker.busy, 30)
-    return panel
+    until(lambda: panel.session.worker.pid and not panel.session.worker.busy, 30)
+    yield panel
+    panel.session.use_python(None)
+    panel.session.close()
+    one_module.exit()
+
+
+@pytest.fixture
+def slow_handing_over(monkeypatch):
+    """Volumes are handed over in many small pieces."""
+    from TuckerSegLib.slicer_bridge.client import volume_transfer
+    from TuckerSegLib.slicer_bridge.scene import volumes
+
+    monkeypatch.setattr(volume_transfer, "PIECE_S", -1.0)
+    monkeypatch.setattr(volumes, "PIECE_BYTES", 100)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 PROGRAM = Path(__file__).with_name("played_worker.py")
+WORKSPACE = "workspace"  # the worker's folder, and the lock beside it
 
 
 class Play:
@@ -83,7 +84,7 @@ def belongings(panel, *folders) -> Belongings:
         nodes={node.GetID(): node.GetName() for node in nodes},
         scene=_scene_text(scene),
         voxels={node.GetID(): slicer.util.arrayFromVolume(node).tobytes() for node in volumes},
-        files={str(file) for place in places for file in Path(place).rglob("*") if file.suffix != ".ini"},
+        files={_place(file, panel) for place in places for file in Path(place).rglob("*") if file.suffix != ".ini"},
         processes=set(children()),
         widgets=_widgets(panel.ui),
     )
@@ -93,6 +94,11 @@ def children() -> list[int]:
     """Ids of the processes that this one has started and that are there, ended ones that nobody asked after, too."""
     tasks = Path("/proc/self/task").glob("*/children")
     return [int(number) for task in tasks for number in task.read_text(encoding="ascii").split()]
+
+
+def _place(file: Path, panel) -> str:
+    """Path of a file; the worker's folder has another name for each worker."""
+    return str(file).replace(str(panel.session.worker.folder.parent), WORKSPACE)
 
 
 def _scene_text(scene) -> list[str]:
@@ -112,7 +118,7 @@ def _widgets(ui) -> dict[str, tuple]:
     for name, widget in vars(ui).items():
         if isinstance(widget, qt.QAbstractButton):
             shown[name] = (widget.text, widget.enabled, widget.checked, widget.isHidden())
-        elif isinstance(widget, (qt.QProgressBar, qt.QFrame, qt.QComboBox)) and not isinstance(widget, qt.QLabel):
+        elif isinstance(widget, (qt.QProgressBar, qt.QComboBox)) or name.endswith("Frame"):
             shown[name] = (widget.enabled, widget.isHidden())
     return shown
 
@@ -132,11 +138,9 @@ def check_unchanged(before: Belongings, panel, until, *folders, buttons=True) ->
     assert now.nodes == before.nodes
     assert (set(now.scene) - set(before.scene), set(before.scene) - set(now.scene)) == (set(), set())
     assert now.voxels == before.voxels
-    left = {Path(file) for file in now.files - before.files}
-    handed_over = {file for file in left if file.parent == session.worker.folder and file.name.startswith("volume-")}
-    handed_over = {file for file in handed_over if file.suffix == ".npy"}
-    assert left - handed_over == set()
-    assert {file for file in before.files - now.files if Path(file).parent != session.worker.folder} == set()
+    handed_over = [file for file in now.files if re.fullmatch(rf"{WORKSPACE}/files/volume-\w+\.npy", file)]
+    assert now.files - before.files - set(handed_over) == set()
+    assert {file for file in before.files - now.files if not file.startswith(f"{WORKSPACE}/files/")} == set()
     assert len(handed_over) <= 2
     changed = {name: (before.widgets[name], now.widgets[name]) for name in before.widgets}
     assert not buttons or {name: pair for name, pair in changed.items() if pair[0] != pair[1]} == {}
@@ -146,3 +150,37 @@ def check_unchanged(before: Belongings, panel, until, *folders, buttons=True) ->
 
 def _worker_pid(session) -> int | None:
     return session.worker._process.processId() if session.warm else None
+
+
+def belongings_of_new_session(panel):
+    panel.session.close()
+    assert panel.session.worker.folder.exists()
+    return belongings(panel)
+
+
+def begin_handing_over(panel, until):
+    panel.ui.applyButton.click()
+    until(lambda: panel.session.active._transfer._writer._written > 200, 30)
+
+
+def run(panel, until):
+    panel.ui.applyButton.click()
+    finish(panel, until)
+
+
+def finish(panel, until):
+    until(lambda: not panel.running.running, 60, lambda: panel.ui.statusLabel.text)
+
+
+def check_next_run(panel, play, until, segmentations=1):
+    """That the next run works and leaves so many segmentations, and nothing stays when the module is closed."""
+    import slicer
+
+    play.script()
+    run(panel, until)
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    segments = [node.GetSegmentation().GetSegmentIDs() for node in nodes]
+    assert segments == [("label-001",)] * segmentations, panel.ui.statusLabel.text
+    folder = panel.session.worker.folder
+    panel.session.close()
+    assert not folder.parent.exists()

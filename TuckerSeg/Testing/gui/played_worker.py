@@ -41,7 +41,7 @@ def act(number, what):
     if what == "hang":
         time.sleep(600)
     if what == "pause":
-        while script()["moment"] is not None:
+        while script()["what"] == "pause":
             time.sleep(0.01)
         return False
     if what == "wait":

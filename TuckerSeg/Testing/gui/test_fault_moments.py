@@ -10,34 +10,19 @@ import sys
 import numpy as np
 import pytest
 
-from Testing.gui.moments import belongings, check_unchanged
+from Testing.gui.moments import (
+    begin_handing_over,
+    belongings,
+    belongings_of_new_session,
+    check_next_run,
+    check_unchanged,
+    finish,
+    run,
+)
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
 ENDED = "ended unexpectedly"
 KILLED = "was killed"
-
-
-def run(panel, until):
-    panel.ui.applyButton.click()
-    finish(panel, until)
-
-
-def finish(panel, until):
-    until(lambda: not panel.running.running, 60, lambda: panel.ui.statusLabel.text)
-
-
-def check_next_run(panel, play, until):
-    """That the next run works, and that nothing stays when the module is closed."""
-    import slicer
-
-    play.script()
-    run(panel, until)
-    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    segments = [node.GetSegmentation().GetSegmentIDs() for node in nodes]
-    assert segments == [("label-001",)], panel.ui.statusLabel.text
-    folder = panel.session.worker.folder
-    panel.session.close()
-    assert not folder.parent.exists()
 
 
 @pytest.mark.parametrize(
@@ -75,12 +60,6 @@ def test_a_python_that_cannot_be_started(played, play, until, tmp_path):
     check_next_run(played, play, until)
 
 
-def belongings_of_new_session(panel):
-    panel.session.close()
-    assert panel.session.worker.folder.exists()
-    return belongings(panel)
-
-
 @pytest.mark.parametrize("what", ["die", "fail"])
 def test_a_worker_that_dies_while_it_starts(played, play, until, what):
     before = belongings_of_new_session(played)
@@ -100,24 +79,8 @@ def kill_worker(panel):
 def test_a_worker_that_dies_while_idle_is_no_fault_of_the_run(played, play, until):
     before = belongings(played)
     kill_worker(played)
-    until(lambda: not played.session.warm, 30)
     check_unchanged(before, played, until)
     check_next_run(played, play, until)
-
-
-@pytest.fixture
-def slow_handing_over(monkeypatch):
-    """Volumes are handed over in many small pieces."""
-    from TuckerSegLib.slicer_bridge.client import volume_transfer
-    from TuckerSegLib.slicer_bridge.scene import volumes
-
-    monkeypatch.setattr(volume_transfer, "PIECE_S", -1.0)
-    monkeypatch.setattr(volumes, "PIECE_BYTES", 100)
-
-
-def begin_handing_over(panel, until):
-    panel.ui.applyButton.click()
-    until(lambda: panel.session.active._transfer._writer._written > 200, 30)
 
 
 def test_a_worker_that_dies_while_the_volume_is_handed_over_is_no_fault_of_the_run(

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-SHAPE = (12, 10, 8)
+SHAPE = (12, 16, 8)
 
 
 def labels_of(*values):

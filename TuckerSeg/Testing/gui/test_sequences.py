@@ -9,23 +9,8 @@ FRAMES = 3
 
 
 @pytest.fixture
-def proxy(make_ct):
-    """The proxy volume of a sequence of three frames that differ."""
-    import slicer
-
-    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "ct sequence")
-    sequence.SetIndexName("time")
-    sequence.SetIndexUnit("s")
-    for frame in range(FRAMES):
-        node = make_ct(seed=frame)
-        sequence.SetDataNodeAtValue(node, str(frame))
-        slicer.mrmlScene.RemoveNode(node)
-    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")
-    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
-    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
-    browser.SetSelectedItemNumber(1)
-    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
-    return browser.GetProxyNode(sequence)
+def proxy(make_proxy):
+    return make_proxy(FRAMES)
 
 
 def browser():

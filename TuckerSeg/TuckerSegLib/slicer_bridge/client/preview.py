@@ -13,7 +13,7 @@ from pathlib import Path
 import slicer
 
 from ...errors import TuckerSegError
-from ...records.protocol import VolumeFile
+from ...records.protocol import FINAL_EVENTS, VolumeFile
 from ...records.serialization import to_json
 from ..scene.segmentations import FoundLabel, show_labels
 from ..scene.volumes import shape_of
@@ -114,7 +114,7 @@ class Preview:
             self._show(wanted, event)
         elif event["event"] == "error" and wanted is self._wanted:
             self._on_status(event["message"])
-        if event["event"] in ("result", "error", "cancelled", "dropped"):
+        if event["event"] in FINAL_EVENTS:
             with contextlib.suppress(OSError):
                 labels.unlink(missing_ok=True)
 

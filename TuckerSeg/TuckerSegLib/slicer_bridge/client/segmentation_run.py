@@ -12,7 +12,7 @@ import slicer
 
 from ...errors import ImageError, TuckerSegError
 from ...records.job import DEFAULT_METHOD, InferenceSpec, Job, steps_at
-from ...records.protocol import VolumeFile
+from ...records.protocol import FINAL_EVENTS, VolumeFile
 from ...records.serialization import from_json, to_json
 from ...records.statistics import RunStatistics
 from ..scene.contents import contents_of, remember_contents
@@ -91,7 +91,7 @@ class SegmentationRun:
         self._file: VolumeFile | None = None
         self._labels = worker.folder / f"labels-{id(self)}.npy"
         self._transfer = VolumeTransfer(worker.folder, self._on_volume, self._fail, self._on_transfer)
-        self.finished = False
+        self.finished = self._cancelled = False
 
     def start(self) -> None:
         """Begin; returns at once.
@@ -104,7 +104,11 @@ class SegmentationRun:
         self._transfer.start(self._volume_node)
 
     def cancel(self) -> None:
-        """End the run; ``cancelled`` follows within two seconds, and the scene stays as it is."""
+        """End the run; ``cancelled`` follows within two seconds, and the scene stays as it is.
+
+        A result that was on its way already is dropped.
+        """
+        self._cancelled = True
         self._transfer.stop()
         if self._request is not None:
             self._worker.cancel(self._request)
@@ -132,13 +136,14 @@ class SegmentationRun:
             self._finish(event)
 
     def _on_worker(self, event: Event) -> None:
+        if event["event"] == "result" and not self._cancelled:
+            self._on_event({"event": "stage", "stage": "import"})  # whoever hears it may cancel
         if event["event"] == "result":
-            self._on_event({"event": "stage", "stage": "import"})
             try:
-                event = self._import(event)
+                event = self._import(event) if not self._cancelled else {"event": "cancelled"}
             except (TuckerSegError, OSError) as error:
                 event = error_event(error)
-        if event["event"] in ("result", "error", "cancelled"):
+        if event["event"] in FINAL_EVENTS:
             self._finish(event)
         else:
             self._on_event(event)

@@ -180,6 +180,7 @@ class ComparingSection(Section):
             self.comparison.start(variants, self._on_event)
         except TuckerSegError as error:
             show_words(self._ui.compareNoteLabel, str(error), "bad")
+            self._drop_empty()
         self._show_running()
         self._context.refresh()
 
@@ -197,18 +198,31 @@ class ComparingSection(Section):
 
     def _finish(self, event: Event) -> None:
         self._show_running()
-        words = {
-            "result": _("Agreement is the mean Dice against the original network. Click a row to see it."),
-            "error": " ".join(filter(None, (event.get("message"), event.get("advice")))),
-            "cancelled": _("Cancelled. Rows that have come stay, and Resume goes on with the others."),
-        }
         if self.comparison is not None:  # else it has been taken away, with its rows
-            show_words(self._ui.compareNoteLabel, words[event["event"]], "bad" if event["event"] == "error" else "")
+            self._tell_end(event)
+            self._drop_empty()
         self._context.status.say("")
         if event["event"] == "error":
             self._context.status.log_error(event)
         self._context.run_ended.emit()
         self._context.refresh()
+
+    def _tell_end(self, event: Event) -> None:
+        if event["event"] == "result":
+            words = _("Agreement is the mean Dice against the original network. Click a row to see it.")
+        elif event["event"] == "error":
+            words = " ".join(filter(None, (event["message"], event.get("advice"))))
+        elif self.comparison.rows:
+            words = _("Cancelled. Rows that have come stay, and Resume goes on with the others.")
+        else:
+            words = _("Cancelled. The scene is as it was.")
+        show_words(self._ui.compareNoteLabel, words, "bad" if event["event"] == "error" else "")
+
+    def _drop_empty(self) -> None:
+        """Keep no comparison, and no folder of it, that has no row."""
+        if self.comparison is not None and not self.comparison.rows:
+            self.comparison.remove()
+            self.comparison = None
 
     def _show_running(self) -> None:
         self._context.busy_with = "comparison" if self.running else None

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from ... import catalog
 from ... import model_zoo as installed_models
+from ...records.protocol import FINAL_EVENTS
 from ..client.worker_process import Event
 from .context import PanelContext
 from .section import Section
@@ -51,7 +52,7 @@ class ImportingSection(Section):
         self._context.refresh()
 
     def _on_event(self, event: Event) -> None:
-        if event["event"] not in ("result", "error", "cancelled"):
+        if event["event"] not in FINAL_EVENTS:
             return
         self._request = None
         if event["event"] == "result":
