@@ -172,13 +172,13 @@ def linear_taps(
 
 
 def _zoomed_identity(size_in: int, size_out: int, order: int, convention: str) -> np.ndarray:
-    from scipy.ndimage import zoom
-
     if size_in == size_out:
         return np.eye(size_in)
     if convention == "torch" and order == 0:
         nearest = torch.nn.functional.interpolate(torch.arange(size_in).float()[None, None], size_out, mode=EXACT)
         return np.eye(size_in)[nearest[0, 0].long().numpy()]
+    from scipy.ndimage import zoom
+
     factors = (size_out / size_in, 1)
     return zoom(np.eye(size_in), factors, order=order, mode="nearest", grid_mode=convention != "aligned")
 

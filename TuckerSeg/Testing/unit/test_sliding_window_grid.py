@@ -34,7 +34,7 @@ def test_an_axis_shorter_than_the_patch_takes_one_patch():
     assert patch_origins((5, 40, 6), (16, 16, 16), 1.0) == [(0, 0, 0), (0, 12, 0), (0, 24, 0)]
 
 
-@pytest.mark.parametrize("patch", [(16, 24, 20), (9, 31, 64), (112, 112, 128)])
+@pytest.mark.parametrize("patch", [(16, 24, 20), (9, 31, 64), (112, 112, 128), (1, 2, 3)])
 def test_weights_equal_those_of_nnunetv2(patch):
     from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from ..analysis.accuracy_curve import Case
 from ..compression import spec_of_options
 from ..errors import ImageError, SpecError
 from ..image import Image, read_image
@@ -16,7 +16,9 @@ from ..models.model import SegmentationModel
 from ..models.resolved_job import resolve
 from ..records.job import DEFAULT_METHOD, InferenceSpec, Job, Step
 from ..records.serialization import to_json
-from ..training.device import training_device, training_precision
+
+if TYPE_CHECKING:
+    from ..analysis.accuracy_curve import Case
 
 
 def job_of(options: argparse.Namespace, output: str | None = None, strength: float | None = None) -> Job:
@@ -107,6 +109,8 @@ def repair_precision(precision: str = "auto", device: str = "auto") -> str:
     Raises:
         BackendError: No training runs on the device.
     """
+    from ..training.device import training_device, training_precision
+
     return training_precision(training_device(device)) if precision == "auto" else precision
 
 
@@ -117,6 +121,8 @@ def cases_of(volumes: list[Image], references: list[Image]) -> list[Case]:
         SpecError: As many references as volumes, or none, were expected.
         ImageError: A reference lies on another grid than its volume.
     """
+    from ..analysis.accuracy_curve import Case
+
     if references and len(references) != len(volumes):
         raise SpecError(f"--reference is wanted once per volume or not at all; found {len(references)}.")
     cases = []

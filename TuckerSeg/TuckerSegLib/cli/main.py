@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import importlib
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from ..errors import Cancelled, OutputError, TuckerSegError, words_for_shell
@@ -46,7 +47,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         if getattr(options, "model", None) and options.command not in BRING_WHAT_THEY_NEED:
             _bring_model(options)
-        module = importlib.import_module(f".commands.{options.command}", __package__)
+        with _without_garbage_collection():
+            module = importlib.import_module(f".commands.{options.command}", __package__)
         getattr(module, options.command)(options)
         sys.stdout.flush()
     except (KeyboardInterrupt, Cancelled):
@@ -61,6 +63,18 @@ def _run(arguments: Sequence[str] | None) -> int:
             return _fail(options, words_for_shell(error))
         return _fail(options, f"Unexpected {type(error).__name__}: {error}. Run again with --debug and report it.")
     return 0
+
+
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Imports make objects by the hundred thousand that stay: to look through them again and again finds nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _bring_model(options: argparse.Namespace) -> None:

@@ -27,10 +27,11 @@ def entry_path(folder: Path, identity: dict[str, str]) -> Path:
 
     Args:
         folder: Of one model's compiled forms.
-        identity: All that a compiled form depends on, by name.
+        identity: All that a compiled form depends on, by name. ``form`` is the ending of the file, which is
+            ``compiled`` where it is not said.
     """
     text = json.dumps(identity, sort_keys=True)
-    return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.compiled"
+    return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.{identity.get('form', 'compiled')}"
 
 
 def read_entry(folder: Path, identity: dict[str, str], log: Callable[[str], None]) -> np.ndarray | None:

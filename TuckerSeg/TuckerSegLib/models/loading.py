@@ -70,7 +70,24 @@ def load_facts(
     Raises:
         ModelFolderError, UnsupportedModelError, ModelFileError, SpecError: As :func:`load_model`.
     """
-    return _loaded(path, folds, checkpoint, cache or Cache(), read_model_facts).without_weights()
+    return load_known(path, folds, cache, checkpoint).without_weights()
+
+
+def load_known(
+    path: str | Path,
+    folds: tuple[str, ...] | None = None,
+    cache: Cache | None = None,
+    checkpoint: str | None = None,
+) -> SegmentationModel:
+    """Load a model without its weights where it was loaded here before, else with them: they had to be read.
+
+    Args:
+        path, folds, cache, checkpoint: As for :func:`load_model`.
+
+    Raises:
+        ModelFolderError, UnsupportedModelError, ModelFileError, SpecError: As :func:`load_model`.
+    """
+    return _loaded(path, folds, checkpoint, cache or Cache(), read_model_facts)
 
 
 def _loaded(

@@ -139,7 +139,8 @@ class SegmentationModel:
         """This model with the shapes of its weights alone, which take no memory: it can be planned on, not run."""
         import torch
 
-        shapes = {name: torch.empty_like(each, device="meta") for name, each in self.weights.items()}
+        # Not empty_like, which imports sympy for a tensor that is on the meta device already.
+        shapes = {name: torch.empty(each.shape, dtype=each.dtype, device="meta") for name, each in self.weights.items()}
         return replace(self, weights=Weights(shapes, self.weights.identity))
 
     def network(self, fold: str, features: bool = False) -> torch.nn.Module:

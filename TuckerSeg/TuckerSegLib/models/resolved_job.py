@@ -138,13 +138,13 @@ def wanted_structures(job: Job, names: Mapping[int, str], where: str) -> tuple[s
 
 
 def _steps_of(job: Job) -> Steps:
-    """Method and ``Spec`` of every step of a job, each method once."""
+    """Method and ``Spec`` of every step of a job that may change a network, each method once."""
     steps = tuple((step.method, spec_of_step(step)) for step in job.recipe)
     methods = [method for method, _ in steps]
     for number, method in enumerate(methods):
         if method in methods[:number]:
             raise SpecError(f"The compression {method} is asked for twice; it has nothing to say of its own layers.")
-    return steps
+    return tuple((method, spec) for method, spec in steps if not getattr(spec, "keeps_network", False))
 
 
 def _roi_search_of(job: Job, task: catalog.Task | None) -> RoiSearch | None:

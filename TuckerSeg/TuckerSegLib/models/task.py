@@ -18,7 +18,7 @@ from ..errors import DownloadError, SpecError
 from ..monitor import Monitor
 from ..nnunet.folder import find_model_folder
 from ..records.job import InferenceSpec, Job, steps_at
-from .loading import load_facts, load_model
+from .loading import load_known, load_model
 from .model import SegmentationModel
 from .resolved_job import ResolvedJob, resolve, wanted_structures
 
@@ -34,7 +34,7 @@ class TaskPart:
     Attributes:
         name: For people.
         load: Gives the model as it is on disk, with its weights.
-        facts: Gives the same model without weights, see ``loading.load_facts``.
+        facts: Gives the same model, perhaps without weights, see ``loading.load_known``.
         values: Label value of the network to that of the task, for every structure; None: they are the same.
     """
 
@@ -99,7 +99,7 @@ def load_task(
 
 
 def task_of(resolved: ResolvedJob, cache: Cache, load: Load | None = None) -> SegmentationTask:
-    """The task of a job. A model of the user's is loaded at once, networks of the catalog when their turn comes.
+    """The task of a job. Weights are loaded when their turn comes, but those of a model of the user's with ``load``.
 
     Args:
         resolved: The job; its model, folds, structures and steps count.
@@ -110,11 +110,11 @@ def task_of(resolved: ResolvedJob, cache: Cache, load: Load | None = None) -> Se
     Raises:
         ModelFolderError, UnsupportedModelError, ModelFileError, DownloadError, SpecError: As :func:`load_task`.
     """
-    load = load or (lambda path, folds, checkpoint: load_model(path, folds, cache, checkpoint))
     job, parts = resolved.job, resolved.networks
     if not parts:
-        task = single_task(load(job.model, job.folds, job.checkpoint), resolved)
+        task = _users_task(resolved, cache, load)
         return replace(task, structures=wanted_structures(job, task.label_names, task.name))
+    load = load or (lambda path, folds, checkpoint: load_model(path, folds, cache, checkpoint))
     names = dict(resolved.task.structures)
     located = [
         _located(part, names, folder, (job.folds or part.folds, job.checkpoint), cache, load)
@@ -180,8 +180,21 @@ def _located(
     folds, checkpoint = weights
     find_model_folder(folder, folds, checkpoint)  # a network that cannot be read is told before the others have run
     values = dict(part.labels) or {value: value for value in names}
-    facts = functools.partial(load_facts, folder, folds, cache, checkpoint)
+    facts = functools.partial(load_known, folder, folds, cache, checkpoint)
     return TaskPart(part.title, lambda: load(folder, folds, checkpoint), facts, values)
+
+
+def _users_task(resolved: ResolvedJob, cache: Cache, load: Load | None) -> SegmentationTask:
+    """The task of a model that is not one of the catalog's; its weights are read when they are needed."""
+    job = resolved.job
+    if load is not None:
+        return single_task(load(job.model, job.folds, job.checkpoint), resolved)
+    known = load_known(job.model, job.folds, cache, job.checkpoint)
+    task = single_task(known, resolved)
+    if known.has_weights:
+        return task
+    part = replace(task.parts[0], load=lambda: load_model(job.model, job.folds, cache, job.checkpoint))
+    return replace(task, parts=(part,))
 
 
 def single_task(model: SegmentationModel, resolved: ResolvedJob = UNCOMPRESSED) -> SegmentationTask:

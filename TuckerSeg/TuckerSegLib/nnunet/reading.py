@@ -23,12 +23,11 @@ from .fields import (
     required,
     sequence,
     text,
-    whole_number,
     whole_numbers,
     wrong,
 )
 from .labels import read_labels
-from .network_arguments import MOST_CHANNELS, MOST_STAGES
+from .old_plans import with_architecture
 from .plans import STATISTICS, Architecture, ChannelNormalization, ModelPlans
 from .resampling_plan import RESAMPLING_FUNCTIONS, read_resampling
 
@@ -42,7 +41,6 @@ READERS = {
 }
 PREPROCESSORS = ("DefaultPreprocessor",)
 LABEL_MANAGERS = ("LabelManager",)
-OLD_NETWORKS = ("PlainConvUNet", "ResidualEncoderUNet")
 CASE_LISTS = ("dataset", "training", "test")  # of dataset.json: files of patients, which no prediction needs
 MOST_PARENTS = 20
 USUAL_CONFIGURATION = "3d_fullres"
@@ -130,7 +128,7 @@ def resolved_configuration(plans: dict[str, Any], name: str) -> dict[str, Any]:
             text(child, "plans.json: inherits_from")
     dropped = ("inherits_from", "next_stage")
     resolved = copy.deepcopy({key: value for key, value in resolved.items() if key not in dropped})
-    return resolved if "architecture" in resolved else _in_todays_form(resolved)
+    return resolved if "architecture" in resolved else _of_old_plans(resolved)
 
 
 @contextlib.contextmanager
@@ -141,23 +139,10 @@ def quiet_import():
         yield
 
 
-def _in_todays_form(configuration: dict[str, Any]) -> dict[str, Any]:
-    """A configuration of old plans with a section ``architecture``, which nnunetv2 makes of their other fields."""
-    place = "plans.json: "
-    name = required(configuration, "UNet_class_name", "plans.json")
-    if name not in OLD_NETWORKS:
-        raise UnsupportedModelError(f"plans.json: UNet_class_name is {shown(name)}; known: {', '.join(OLD_NETWORKS)}.")
-    sequence(required(configuration, "n_conv_per_stage_encoder", "plans.json"), place + "n_conv_per_stage_encoder",
-             range(2, MOST_STAGES + 1))  # fmt: skip
-    for key in ("UNet_base_num_features", "unet_max_num_features"):
-        whole_number(required(configuration, key, "plans.json"), place + key, 1, MOST_CHANNELS)
-    for key in ("n_conv_per_stage_decoder", "num_pool_per_axis", "pool_op_kernel_sizes", "conv_kernel_sizes"):
-        sequence(required(configuration, key, "plans.json"), place + key, range(1, MOST_STAGES + 1))
+def _of_old_plans(configuration: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without a section ``architecture``, with one."""
     _patch_shape(configuration)
-    with quiet_import():
-        from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
-
-        return ConfigurationManager(configuration).configuration
+    return with_architecture(configuration)
 
 
 def _facts(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[str, Any]) -> ModelPlans:

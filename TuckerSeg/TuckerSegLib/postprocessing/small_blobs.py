@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from ..monitor import Monitor
 
@@ -42,6 +41,8 @@ def remove_small_blobs(labels: np.ndarray, largest_voxels: float, monitor: Monit
     Raises:
         Cancelled: The monitor said so.
     """
+    from scipy import ndimage
+
     monitor = monitor or Monitor()
     blobs: dict[int, int] = {}
     before, voxels, gone = 0, 0, []

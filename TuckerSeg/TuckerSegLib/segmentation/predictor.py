@@ -8,7 +8,7 @@ network whose features stand side by side.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -68,20 +68,26 @@ class Prediction:
     patches_skipped: int = 0
 
 
-def combine(model: SegmentationModel, predictors: dict[str, PatchFunction], is_out_of_memory: Any) -> Network:
+def combine(
+    model: SegmentationModel,
+    predictors: dict[str, PatchFunction],
+    is_out_of_memory: Any,
+    heads: Mapping[str, Head] | None = None,
+) -> Network:
     """Make one network of all folds of a model: the mean of their logits, or of their features where these are fewer.
 
     Args:
-        model: With its heads.
+        model: With its weights or without.
         predictors: Per fold, what ``hardware.prepare`` gave for ``model.network(fold, features=uses_features(model))``.
         is_out_of_memory: The backend's test of an error.
+        heads: Of each fold; None takes those of the model, which then has its weights. Not looked at for logits.
     """
     import torch
 
     runs = [predictors[fold] for fold in model.folds]
     output_device = str(runs[0].output_device)
     if uses_features(model):
-        heads = [model.head(fold) for fold in model.folds]
+        heads = [heads[fold] if heads else model.head(fold) for fold in model.folds]
         weight = torch.cat([weight for weight, _ in heads], dim=1) / len(heads)
         biases = [bias for _, bias in heads if bias is not None]
         bias = torch.stack(biases).sum(dim=0) / len(heads) if biases else None

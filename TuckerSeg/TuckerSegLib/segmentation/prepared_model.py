@@ -14,6 +14,7 @@ from ..forked_process import require_own_threads
 from ..models.description import describe
 from ..models.model import SegmentationModel, uses_features
 from ..records.job import InferenceSpec
+from .kept_head import kept_head
 from .predictor import Network, combine
 
 
@@ -102,6 +103,7 @@ def prepare(
             ) from error
         raise
     cache.keep_limit(spare=cache.compiled_folder(model.key))
-    network = combine(whole() if features else model, predictors, backend.is_out_of_memory)
+    heads = {fold: kept_head(model, fold, cache, whole) for fold in model.folds} if features else None
+    network = combine(model, predictors, backend.is_out_of_memory, heads)
     reason = "; ".join(part for part in (device_reason, precision_reason) if part)
     return PreparedModel(model, network, device, reason, precision, threads, close)

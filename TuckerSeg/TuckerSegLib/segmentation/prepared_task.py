@@ -115,7 +115,7 @@ def _prepare_parts(
     volume: Callable[[], Image] | None,
 ) -> Iterator[PreparedPart]:
     loader, count = ThreadPoolExecutor(1), len(task.parts)
-    load = functools.partial(_load, resolved=task.resolved, cache=cache, volume=volume, several=count > 1)
+    load = functools.partial(_load, resolved=task.resolved, cache=cache, volume=volume)
     try:
         loading = loader.submit(load, task.parts[0])
         for number, part in enumerate(task.parts):
@@ -146,18 +146,17 @@ def _prepare_parts(
         loader.shutdown(wait=False, cancel_futures=True)
 
 
-def _load(
-    part: TaskPart, resolved: ResolvedJob, cache: Cache, volume: Callable[[], Image] | None, several: bool
-) -> SegmentationModel:
+def _load(part: TaskPart, resolved: ResolvedJob, cache: Cache, volume: Callable[[], Image] | None) -> SegmentationModel:
     """A part's model as it is on disk, checked for the structures that the task names.
 
     Returns:
-        For one of several networks whose compressed form is compiled in the cache: that form, without weights.
+        Where the compressed form is compiled in the cache, and the weights are not in memory: that form, without
+        weights.
 
     Raises:
         ModelFolderError: The model lacks structures that the task names.
     """
-    model = part.facts() if several else part.load()
+    model = part.facts()
     if part.values is not None:
         label_values = {label.value for label in model.plans.labels}
         if not set(part.values) <= label_values:
@@ -165,10 +164,10 @@ def _load(
                 f"{part.name}: a network of {len(part.values)} structures is expected; {model.name} has "
                 f"{len(label_values)}. Another model lies in its folder: remove it, and get the right one."
             )
-    if not several:
+    if model.has_weights:
         return model
     facts = facts_for_job(model, resolved, cache, volume)
-    if facts is None or not any(cache.compiled_folder(facts.key).glob("*")):
+    if facts is None or not any(cache.compiled_folder(facts.key).glob("*.compiled")):
         return part.load()
     return facts.without_weights()
 

@@ -28,12 +28,20 @@ def gaussian_weights(patch_shape: Sequence[int]) -> torch.Tensor:
 
 @lru_cache(maxsize=2)
 def _gaussian_weights(patch_shape: tuple[int, ...]) -> torch.Tensor:
-    from scipy.ndimage import gaussian_filter
-
-    impulse = np.zeros(patch_shape)
-    impulse[tuple(size // 2 for size in patch_shape)] = 1
-    weights = gaussian_filter(impulse, [size * SIGMA_FRACTION for size in patch_shape], mode="constant", cval=0)
+    weights = np.ones((1, 1, 1))
+    for axis, size in enumerate(patch_shape):  # in scipy's order, so that they round alike
+        weights = weights * np.expand_dims(_filtered_impulse(size), [other for other in range(3) if other != axis])
     weights /= weights.max() / PEAK
     weights = torch.from_numpy(weights).to(torch.float16)
     weights[weights == 0] = weights[weights > 0].min()
     return weights.to(torch.float32)
+
+
+def _filtered_impulse(size: int) -> np.ndarray:
+    """What ``scipy.ndimage.gaussian_filter`` makes of an impulse in the middle of ``size`` zeros, without scipy."""
+    sigma = size * SIGMA_FRACTION
+    radius = int(4 * sigma + 0.5)  # scipy's ``truncate``
+    kernel = np.exp(-0.5 / (sigma * sigma) * np.arange(-radius, radius + 1) ** 2)
+    kernel /= kernel.sum()
+    distances = np.arange(size) - size // 2
+    return np.where(abs(distances) <= radius, kernel[np.clip(distances + radius, 0, 2 * radius)], 0.0)

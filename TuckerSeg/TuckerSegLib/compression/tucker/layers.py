@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
-from torch.nn.utils import skip_init
 
 from .details import TuckerDetails
 
@@ -25,12 +26,18 @@ def build(conv: nn.Module, details: TuckerDetails) -> nn.Sequential:
     shape |= {"padding": conv.padding, "padding_mode": conv.padding_mode}
     if conv.transposed:
         shape |= {"output_padding": conv.output_padding}
-    layers = [skip_init(nn.Conv3d, conv.in_channels, s, 1, bias=False, **like)] if squeezes else []
-    layers.append(skip_init(type(conv), s, r, bias=False, **shape, **like))
+    layers = [_uninitialized(nn.Conv3d, conv.in_channels, s, 1, bias=False, **like)] if squeezes else []
+    layers.append(_uninitialized(type(conv), s, r, bias=False, **shape, **like))
     if expands:
-        layers.append(skip_init(nn.Conv3d, r, conv.out_channels, 1, bias=False, **like))
+        layers.append(_uninitialized(nn.Conv3d, r, conv.out_channels, 1, bias=False, **like))
     layers[-1].bias = conv.bias
     return nn.Sequential(*layers).train(conv.training).requires_grad_(conv.weight.requires_grad)
+
+
+def _uninitialized(layer_class: type[nn.Module], *arguments: Any, device: torch.device, **settings: Any) -> nn.Module:
+    """A layer whose weights have no values yet; as torch's ``skip_init``, which imports sympy on the meta device."""
+    layer = layer_class(*arguments, device="meta", **settings)
+    return layer if device.type == "meta" else layer.to_empty(device=device)
 
 
 def outer_layers(conv: nn.Module, details: TuckerDetails) -> tuple[bool, bool]:

@@ -124,6 +124,11 @@ class Spec:
         return replace(self, rank_ratio=strength)
 
     @property
+    def keeps_network(self) -> bool:
+        """Whether no layer changes, whatever the network: the budget is that of the whole network."""
+        return self.rank_mode == "auto" and self.rank_ratio >= 1 and self.keep_if_not_cheaper
+
+    @property
     def needs_weights(self) -> bool:
         """Whether the ranks are chosen by decompositions of the weights."""
         return self.rank_mode in ("energy", "evbmf") or (self.rank_mode == "auto" and self.needs_calibration)

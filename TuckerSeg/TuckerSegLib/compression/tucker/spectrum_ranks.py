@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 
 def rank_of_energy(spectrum: np.ndarray, share: float) -> int:
@@ -34,6 +33,8 @@ def rank_of_evbmf(spectrum: np.ndarray, columns: int) -> int:
     Returns:
         At least 1.
     """
+    from scipy.optimize import minimize_scalar
+
     values = np.asarray(spectrum, dtype=np.float64)
     rows = len(values)
     if rows > columns:

@@ -1,0 +1,148 @@
+"""What a run of a network that is compressed and compiled already imports and reads, and that it changes nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+
+from TuckerSegLib import Cache, InferenceSpec, Job, load_model, run_job
+from TuckerSegLib.image import read_image
+from TuckerSegLib.models import task as tasks
+from TuckerSegLib.models.resolved_job import resolve
+from TuckerSegLib.nnunet.old_plans import with_architecture
+from TuckerSegLib.records.job import Step, steps_at
+from TuckerSegLib.segmentation.kept_head import kept_head
+
+LIBRARY_FOLDER = Path(tasks.__file__).parents[2]
+# Of the packages that other commands, first uses and other volumes need.
+NOT_NEEDED = (
+    "SimpleITK",
+    "acvl_utils",
+    "batchgenerators",
+    "batchgeneratorsv2",
+    "blosc2",
+    "httpx",
+    "matplotlib",
+    "mpmath",
+    "nnunetv2",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "scipy.ndimage",
+    "scipy.optimize",
+    "scipy.sparse",
+    "skimage",
+    "sympy",
+    "tensorly",
+    "torch._dynamo",
+    "torch._inductor",
+    "torch.fx.experimental.symbolic_shapes",
+    "torch.onnx",
+    "torchvision",
+    "TuckerSegLib.analysis",
+    "TuckerSegLib.benchmark",
+    "TuckerSegLib.training",
+    "TuckerSegLib.hardware.openvino_convert",
+    "TuckerSegLib.model_zoo.installing",
+)
+INFERENCE = InferenceSpec(device="openvino:cpu", precision="fp32", threads=1)
+
+
+@pytest.fixture
+def volume(tmp_path) -> Path:
+    """A small volume on the network's grid."""
+    voxels = np.random.default_rng(0).normal(size=(20, 24, 28))
+    path = tmp_path / "ct.nii.gz"
+    nibabel.save(nibabel.Nifti1Image((voxels * 200).astype(np.int16), np.diag([3.0, 3.0, 3.0, 1.0])), path)
+    return path
+
+
+@pytest.fixture
+def job(volume, make_model_folder) -> Job:
+    """A compressed network whose classes outnumber its features, with plans as TotalSegmentator's are."""
+    folder = make_model_folder(
+        old_plans=True, folds=("0", "1"), labels={"background": 0} | {f"s{n}": n for n in range(1, 20)}
+    )
+    return Job((str(volume),), model=str(folder), inference=INFERENCE, calibrate="none", steps=steps_at(0.5))
+
+
+def test_a_run_of_a_compiled_network_imports_nothing_that_it_does_not_need(job, volume, tmp_path):
+    first, output = run_job(job), tmp_path / "labels.nii.gz"
+    command = [sys.executable, "-X", "importtime", "-m", "TuckerSegLib", "segment", str(volume), str(output)]
+    command += ["--model", job.model, "--rank", "0.5", "--calibrate", "none"]
+    command += ["--device", "openvino:cpu", "--precision", "fp32", "--threads", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(LIBRARY_FOLDER)}
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr[-2000:]
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert {"torch", "openvino", "TuckerSegLib.segmentation.segment"} <= imported
+    families = {
+        name[: len(unwanted)] for name in imported for unwanted in NOT_NEEDED if (name + ".").startswith(unwanted + ".")
+    }
+    assert not families
+    np.testing.assert_array_equal(read_image(str(output)).array[0], first.labels)
+
+
+def test_a_user_s_network_that_is_compiled_runs_without_its_weights_being_read(job, monkeypatch):
+    first = run_job(job)
+    monkeypatch.setattr(tasks, "load_model", lambda *_: pytest.fail("weights were read"))
+    again = run_job(job)
+    np.testing.assert_array_equal(again.labels, first.labels)
+    assert len(np.unique(again.labels)) > 3
+    assert again.statistics.notes == first.statistics.notes
+    assert again.statistics.parts[0].key == first.statistics.parts[0].key
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(file.read_bytes()[:-3])])
+def test_a_head_that_is_lost_or_damaged_is_taken_from_the_weights_again(job, damage, own_cache):
+    first = run_job(job)
+    heads = sorted(own_cache.rglob("*.head"))
+    assert len(heads) == 2  # one per fold
+    damage(heads[0])
+    again = run_job(job)
+    np.testing.assert_array_equal(again.labels, first.labels)
+    assert sorted(own_cache.rglob("*.head")) == heads
+
+
+def test_a_kept_head_is_that_of_the_weights(job, own_cache):
+    run_job(job)
+    model, cache = load_model(job.model), Cache()
+    cache.compiled_folder(model.key).mkdir(parents=True)
+    kept_head(model, "1", cache, lambda: model)
+    read = kept_head(model.without_weights(), "1", cache, lambda: pytest.fail("weights were read"))
+    for kept, own in zip(read, model.head("1")):
+        assert kept.equal(own)
+
+
+def test_a_rank_of_1_is_no_step_so_that_the_original_starts_as_fast(job):
+    spec = {"rank_ratio": 1.0, "rank_mode": "auto"}
+    assert resolve(Job((), steps=(Step("tucker", spec),))).steps == ()
+    for changed in ({"rank_ratio": 0.99}, {"rank_mode": "relative"}, {"keep_if_not_cheaper": False}):
+        assert len(resolve(Job((), steps=(Step("tucker", spec | changed),))).steps) == 1
+
+
+@pytest.mark.parametrize("network", ["PlainConvUNet", "ResidualEncoderUNet"])
+def test_old_plans_are_brought_to_today_s_form_as_nnunetv2_does_it(network):
+    old = {
+        "patch_size": [32, 48, 64],
+        "UNet_class_name": network,
+        "UNet_base_num_features": 32,
+        "unet_max_num_features": 300,
+        "n_conv_per_stage_encoder": [2, 1, 3, 2, 2],
+        "n_conv_per_stage_decoder": [2, 2, 1, 2],
+        "num_pool_per_axis": [4, 4, 3],
+        "pool_op_kernel_sizes": [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2], [2, 2, 1]],
+        "conv_kernel_sizes": [[3, 3, 3]] * 4 + [[1, 3, 3]],
+        "spacing": [3.0, 3.0, 3.0],
+    }
+    before = {**old}
+    ours = with_architecture(old)
+    assert old == before
+    assert ours == ConfigurationManager(old).configuration
