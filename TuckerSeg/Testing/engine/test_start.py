@@ -48,7 +48,8 @@ NOT_NEEDED = (
     "torchvision",
     "TuckerSegLib.analysis",
     "TuckerSegLib.benchmark",
-    "TuckerSegLib.training",
+    "TuckerSegLib.training.distillation.loop",
+    "TuckerSegLib.training.finetuning.loop",
     "TuckerSegLib.hardware.openvino_convert",
     "TuckerSegLib.model_zoo.installing",
 )
