@@ -9,6 +9,7 @@ from typing import Any
 
 from ..cohort.case_record import CaseRecord, records_in
 from ..cohort.cases import cases_of
+from ..cohort.cluster import ClusterSettings
 from ..cohort.plan import CohortPlan, plan_cohort, with_all_series
 from ..cohort.run import counts, run_cohort
 from ..cohort.table import write_tables
@@ -16,7 +17,6 @@ from ..errors import OutputError, SpecError, TuckerSegError
 from ..models.modality import modalities_of
 from ..models.resolved_job import resolve
 from ..outputs import TYPES
-from ..records.job import Job
 from .jobs_from_options import job_of, output_types_of
 from .output import say, show_json
 from .terminal import JsonReporter, TerminalReporter
@@ -36,6 +36,7 @@ def segment_cohort(options: argparse.Namespace) -> None:
     unknown = [name for name in types if name not in TYPES]
     if unknown:
         raise OutputError(f"The types of output are {', '.join(TYPES)}; found '{unknown[0]}'.")
+    _cluster_of(options)
     cases = cases_of(options.images, leave_out=options.output)
     if options.all_series:
         cases = with_all_series(cases, modalities_of(resolve(job))[0])
@@ -47,14 +48,37 @@ def segment_cohort(options: argparse.Namespace) -> None:
             _tell_plan(plan, options.json)
             return
         with _table_at_the_end(plan):
-            records = _run(plan, job, options, reporter)
+            records = _run(plan, options, reporter)
     finally:
         reporter.close()
     _tell_end(records, plan, options, reporter)
 
 
-def _run(plan: CohortPlan, job: Job, options: argparse.Namespace, reporter: Listener) -> list[CaseRecord]:
-    return run_cohort(plan, options.monitor.through(reporter))
+def _run(plan: CohortPlan, options: argparse.Namespace, reporter: Listener) -> list[CaseRecord]:
+    monitor = options.monitor.through(reporter)
+    settings = _cluster_of(options)
+    if settings is None:
+        return run_cohort(plan, monitor)
+    from ..cohort.dask_run import run_on_cluster
+
+    return run_on_cluster(plan, settings, monitor, options.retries)
+
+
+def _cluster_of(options: argparse.Namespace) -> ClusterSettings | None:
+    """Where the workers are; None for this process alone.
+
+    Raises:
+        SpecError: An option that has no meaning without workers.
+        DependencyError: Dask is not here.
+    """
+    if options.cluster is None:
+        for name in ("workers", "memory_limit"):
+            if getattr(options, name) is not None:
+                raise SpecError(f"--{name.replace('_', '-')} is for workers: say --cluster local, for example.")
+        return None
+    settings = ClusterSettings(options.cluster, options.workers, options.threads, options.memory_limit)
+    settings.require_packages()
+    return settings
 
 
 @contextlib.contextmanager

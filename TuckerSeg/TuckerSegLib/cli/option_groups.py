@@ -55,6 +55,21 @@ def add_cohort(parser: argparse.ArgumentParser) -> None:
         "--dry-run", action="store_true", help="of many images: tell what would be done, and do nothing"
     )
     parser.add_argument("--again", action="store_true", help="of many images: do what is done and whole, too")
+    parser.add_argument(
+        "--cluster",
+        metavar="local|slurm|ADDRESS",
+        help="of many images: on Dask's workers: processes of this computer, jobs of Slurm, or those of a running "
+        "scheduler, as tcp://10.0.0.1:8786 (needs the extra 'cohort'; --threads is then for each worker)",
+    )
+    parser.add_argument("--workers", type=whole, help="of --cluster local or slurm (default: by the cores; 1)")
+    parser.add_argument("--memory-limit", metavar="SIZE", help="of each worker, as 8GB (default: a share)")
+    parser.add_argument(
+        "--retries",
+        type=whole,
+        default=2,
+        help="how often an image is tried again on another worker, where it failed for a reason that may pass "
+        "(default: %(default)s)",
+    )
 
 
 def add_label_names(parser: argparse.ArgumentParser, option: str, more: str = "") -> None:
