@@ -6,6 +6,7 @@ What is given to whom, and what becomes of the work of a worker that is gone, is
 from __future__ import annotations
 
 import importlib.util
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -97,6 +98,7 @@ def connected(settings: ClusterSettings) -> Iterator[distributed.Client]:
             processes=True,
             memory_limit=_bytes(settings.memory_limit) or "auto",
             dashboard_address=DASHBOARD,
+            silence_logs=logging.CRITICAL,  # what concerns an image is told with it
         )
     elif settings.place == SLURM:
         cluster = _slurm(settings)
