@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from TuckerSegLib import Cache, compress, load_model
 from TuckerSegLib.compression.cost import count
-from TuckerSegLib.compression.pruning import Spec
-from TuckerSegLib.errors import TuckerSegError
+from TuckerSegLib.compression.pruning import Spec, sauron
+from TuckerSegLib.errors import SpecError, TuckerSegError
 from TuckerSegLib.export import exporter
 from TuckerSegLib.export.settings import ExportSettings
-from TuckerSegLib.models.calibration import stored_calibration
+from TuckerSegLib.image import read_image
+from TuckerSegLib.models.calibration import stored_calibration, volume_id
 from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.planning import plan_compression
 from TuckerSegLib.records.serialization import from_json
@@ -81,11 +83,25 @@ def test_tucker_follows_calibrated_on_the_pruned_network(run_here, folder, small
     assert both.cost == counted(both) and both.cost.macs < between.cost.macs < original.cost.macs
 
 
+def test_sauron_is_tried_on_the_volume_at_hand_and_names_it(run_here, folder, small_ct, tmp_path, monkeypatch):
+    monkeypatch.setattr(sauron, "_THRESHOLDS", np.linspace(0.6, 0.99, 16))  # random weights make maps that differ
+    asked = ("--method", "prune:0.5", "--prune-policy", "sauron", "--prune-multiple", 2, "--prune-agreement", 0)
+    run_here("compress", tmp_path / "small.tuckerseg", "--model", folder, *asked, "--ct", small_ct)
+    smaller = load_model(tmp_path / "small.tuckerseg")
+    assert describe(smaller).startswith("pruned to 0.50 of the channels, sauron, ")
+    (recipe,) = smaller.recipes
+    assert recipe.spec["volumes"][0] == volume_id(read_image(small_ct)) and len(recipe.spec["volumes"]) == 2
+    assert "of 32 channels" in run_here("inspect", "--model", folder, *asked)
+    assert "GFLOPs per patch" in run_here("plan", small_ct, "--model", folder, *asked, *SETTINGS)
+    with pytest.raises(SpecError, match="names the volumes"):
+        compress(load_model(folder), replace(Spec(0.5, "sauron"), volumes=("another",)), "prune")
+
+
 def test_policies_of_pruning_are_explored(run_here, folder, small_ct, tmp_path):
-    asked = ("--policies", "prune,prune-uniform", "--factors", 0.5, "--out", tmp_path)
+    asked = ("--policies", "prune,sauron", "--factors", 0.5, "--out", tmp_path)
     run_here("explore", small_ct, "--model", folder, *asked, *SETTINGS)
     rows = json.loads((tmp_path / "curve.json").read_text())
-    assert [(row["policy"], row["calibrated"]) for row in rows[1:]] == [("prune", True), ("prune-uniform", True)]
+    assert [(row["policy"], row["calibrated"]) for row in rows[1:]] == [("prune", True), ("sauron", True)]
 
 
 @pytest.mark.parametrize(("kind", "name"), [("nnunet", ""), ("openvino", "small.xml"), ("onnx", "small.onnx")])

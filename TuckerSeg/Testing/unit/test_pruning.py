@@ -233,6 +233,9 @@ def test_evidence_survives_its_tensors_and_damaged_evidence_is_refused(material)
         {"channels": ["up"]},
         {"channels": {"up": 0}},
         {"channels": {"up": True}},
+        {"agreement": 1.5},
+        {"agreement": "all"},
+        {"volumes": [5]},
     ],
 )
 def test_a_setting_out_of_range_is_named(setting):

@@ -227,6 +227,8 @@ class Estimator:
         spec = with_calibration(spec, calibration and calibration.sha256)
         if not spec.needs_weights:
             return spec, ()
+        if getattr(spec, "needs_patches", False):
+            return spec, None
         if calibration is None and model is self._model and (calibrate == "none" or not spec.needs_calibration):
             return spec, prepare_folds(self._load(), spec, method, self._cache, None)
         if calibration is None and spec.needs_calibration and calibrate != "none":

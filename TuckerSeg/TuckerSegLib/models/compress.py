@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import compression
@@ -10,11 +11,13 @@ from ..compression.cost import count
 from ..compression.heads import find_head
 from ..errors import SpecError
 from ..forked_process import require_own_threads
+from ..image import Image
 from ..monitor import Monitor
 from ..records.job import DEFAULT_METHOD
 from .material import prepare_fold, prepare_folds
 from .model import SegmentationModel, weights_of
 from .model_file import Read, cached_model, read_model_file, store_model
+from .patches import with_patches
 from .planning import plan_compression, planned_model, require_new_method, with_calibration
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ def compress(
     cache: Cache | None = None,
     monitor: Monitor | None = None,
     calibration: ModelCalibration | None = None,
+    volumes: Sequence[Image] = (),
 ) -> SegmentationModel:
     """Compress a model by one method; every fold gets the same structure.
 
@@ -41,12 +45,14 @@ def compress(
         monitor: Hears what fraction is done, and is asked now and then whether to stop.
         calibration: Of this model, for a spec that needs one; it is the one that the spec names, or gets its name
             there.
+        volumes: For a spec that is tried on patches; for a model of CTs the built-in synthetic torso is added.
 
     Returns:
         A new model. Where the method changes no layer (as at strength 1), the model itself.
 
     Raises:
         SpecError: The model is compressed already by this method, or the spec names another calibration.
+        ImageError: A volume does not fit the model.
         Cancelled: The monitor said so.
 
     Example:
@@ -62,9 +68,12 @@ def compress(
     expected_sha256 = getattr(spec, "calibration", None)
     if expected_sha256 != calibration_sha256:
         raise SpecError(f"the compression names the calibration {expected_sha256}, but {calibration_sha256} was given")
+    spec, patches = with_patches(model, spec, volumes)
     if cached := cached_model(cache, planned_model(model, spec, method)):
         return cached
-    materials = prepare_folds(model, spec, method, cache, calibration, monitor) if spec.needs_weights else ()
+    materials: tuple[Any, ...] = ()
+    if spec.needs_weights:
+        materials = prepare_folds(model, spec, method, cache, calibration, monitor, patches)
     plan = plan_compression(model, spec, method, materials)
     if not plan.changes_anything:
         return model

@@ -22,6 +22,7 @@ from .compress import cached_compression, compress
 from .material import prepare_folds
 from .model import SegmentationModel
 from .model_file import read_model_facts
+from .patches import with_patches
 from .planning import CompressionPlan, plan_compression, require_new_method, with_calibration
 from .refit import refit_model
 from .resolved_job import ResolvedJob
@@ -71,8 +72,9 @@ def compress_for_job(
             spec = with_calibration(spec, calibration and calibration.sha256)
             if calibration is None:
                 warnings.warn(WEIGHTS_ONLY, stacklevel=2)
+        volumes = [volume()] if volume is not None and getattr(spec, "needs_patches", False) else []
         with monitor.stage("compress") as stage:
-            model = compress(model, spec, method, cache, stage, calibration)
+            model = compress(model, spec, method, cache, stage, calibration, volumes)
     if not job.refit or model is before:
         return model
     if calibration is None:
@@ -104,6 +106,8 @@ def facts_for_job(
     job = resolved.job
     for method, spec in resolved.steps:
         calibration = None
+        if getattr(spec, "needs_patches", False):
+            return None
         if spec.needs_calibration:
             calibration = known_calibration(facts, spec, job.calibrate, cache)
             if job.refit or (spec.calibration is None and _is_due(facts, calibration, job.calibrate, volume)):
@@ -133,7 +137,10 @@ def planned_steps(model: SegmentationModel, resolved: ResolvedJob, cache: Cache)
     for number, (method, spec) in enumerate(steps, start=1):
         calibration = known_calibration(model, spec, calibrate, cache) if spec.needs_calibration else None
         spec = with_calibration(spec, calibration and calibration.sha256)
-        materials = prepare_folds(model, spec, method, cache, calibration) if spec.needs_weights else ()
+        spec, patches = with_patches(model, spec, ())
+        materials = (
+            prepare_folds(model, spec, method, cache, calibration, patches=patches) if spec.needs_weights else ()
+        )
         plan = plan_compression(model, spec, method, materials)
         yield plan
         if any(later.needs_weights for _, later in steps[number:]):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from .calibration import ModelCalibration
+    from .patches import Patches
 
 Content = TypeVar("Content")
 
@@ -32,6 +33,7 @@ def prepare_fold(
     cache: Cache,
     calibration: ModelCalibration | None,
     monitor: Monitor | None = None,
+    patches: Patches | None = None,
 ) -> Any:
     """A method's material of one fold, read from the cache as far as it is there, else computed and kept.
 
@@ -43,6 +45,7 @@ def prepare_fold(
         cache: Keeps what the method's ``prepare`` asks to keep.
         calibration: The one that the spec names; None for none.
         monitor: Hears what fraction is done, and is asked now and then whether to stop.
+        patches: Gives the patches that a spec needs, see ``patches.with_patches``; None for other specs.
 
     Returns:
         What the method's ``prepare`` gives.
@@ -52,7 +55,7 @@ def prepare_fold(
         Cancelled: The monitor said so.
     """
     keep = _cache_keep(model, fold, method, cache)
-    return _prepared(model, fold, spec, method, keep, calibration, monitor)
+    return _prepared(model, fold, spec, method, keep, calibration, monitor, patches)
 
 
 def prepare_folds(
@@ -62,11 +65,12 @@ def prepare_folds(
     cache: Cache,
     calibration: ModelCalibration | None,
     monitor: Monitor | None = None,
+    patches: Patches | None = None,
 ) -> tuple[Any, ...]:
     """The materials of all folds of a model, in their order; arguments and errors as for :func:`prepare_fold`."""
     monitor, count = monitor or Monitor(), len(model.folds)
     return tuple(
-        prepare_fold(model, fold, spec, method, cache, calibration, monitor.share(number, count))
+        prepare_fold(model, fold, spec, method, cache, calibration, monitor.share(number, count), patches)
         for number, fold in enumerate(model.folds)
     )
 
@@ -105,9 +109,12 @@ def _prepared(
     keep: Callable,
     calibration: ModelCalibration | None,
     monitor: Monitor | None = None,
+    patches: Patches | None = None,
 ) -> Any:
     moments = None if calibration is None else calibration.folds[fold]
-    return compression.method(method).prepare(model.network(fold), spec, moments, keep, monitor or Monitor())
+    asked_for = {} if patches is None else {"patches": patches}
+    prepare = compression.method(method).prepare
+    return prepare(model.network(fold), spec, moments, keep, monitor or Monitor(), **asked_for)
 
 
 def _cache_keep(model: SegmentationModel, fold: str, method: str, cache: Cache, make: bool = True) -> Callable:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,13 @@ from torch import Tensor, nn
 from ...errors import SpecError, UnsupportedModelError
 from ...monitor import Monitor
 from ..calibration import Calibration
-from ..channel_graph import channel_graph
+from ..channel_graph import ChannelGraph, channel_graph
+from ..cost import count
+from ..trace import ANY_PATCH_SHAPE
+from .allocation import PrunedCost
 from .evidence import PruningEvidence, gather
 from .moments import ReaderMoments, calibrated_moments, moments_of_weights
+from .sauron import Ladder, climb
 from .spec import Spec
 
 VERSION = 1  # raise when the same spec and weights keep other channels or give other weights
@@ -28,11 +33,13 @@ class Material:
 
     Attributes:
         evidence: Errors and orders of all groups of channels.
-        moments: Of the layers that read them.
+        moments: Of the layers that read them; None: readers do not make up for what is gone.
+        numbers: Path of a convolution to the number of channels that it keeps, where this network alone says so.
     """
 
     evidence: PruningEvidence
-    moments: ReaderMoments
+    moments: ReaderMoments | None
+    numbers: dict[str, int] | None = None
 
 
 def prepare(
@@ -41,6 +48,7 @@ def prepare(
     moments: Calibration | None,
     keep: Keep,
     monitor: Monitor | None = None,
+    patches: Callable[[], Sequence[Tensor]] | None = None,
 ) -> Material:
     """Find in which order a network's channels are given up.
 
@@ -51,9 +59,10 @@ def prepare(
         keep: ``keep(facts, make, read)`` gives ``read(tensors)`` of the tensors that were stored for this network under
             some facts (JSON types), else of what ``make()`` gives, which is stored then.
         monitor: Hears the fraction done, and is asked after each layer whether to stop.
+        patches: Gives the patches (1, C, Z, Y, X) that a spec needs.
 
     Raises:
-        SpecError: The network has no weights, or the moments are those of another one.
+        SpecError: The network has no weights, the moments are those of another one, or patches are needed and missing.
         UnsupportedModelError: A weight is NaN or infinite.
         Cancelled: The monitor said so.
     """
@@ -64,7 +73,49 @@ def prepare(
             raise SpecError(f"{path}: only real weights say what may be pruned, this network has none (meta device)")
         if not weight.isfinite().all():
             raise UnsupportedModelError(f"{path}: weights contain NaN or infinity; the checkpoint is damaged")
+    if spec.needs_patches:
+        return _climbed(network, graph, spec, moments, keep, monitor, patches)
     known = moments_of_weights(network, graph) if moments is None else calibrated_moments(moments)
     facts = {"of": "evidence", "calibration": spec.calibration}
     evidence = keep(facts, lambda: gather(network, graph, known, monitor).to_tensors(), PruningEvidence.from_tensors)
     return Material(evidence, known)
+
+
+def _climbed(
+    network: nn.Module,
+    graph: ChannelGraph,
+    spec: Spec,
+    moments: Calibration | None,
+    keep: Keep,
+    monitor: Monitor | None,
+    patches: Callable[[], Sequence[Tensor]] | None,
+) -> Material:
+    """The material of the policy ``sauron``; without a calibration, readers do not make up for what is gone."""
+    known = None if moments is None else calibrated_moments(moments)
+    cost = PrunedCost(network, graph, count(network, ANY_PATCH_SHAPE).layers, spec.budget)
+    budget = cost.total({path: spec.rounded(group.channels) for path, group in graph.groups.items()})
+
+    def make() -> Tensors:
+        if patches is None:
+            raise SpecError("the policy 'sauron' tries what may go on patches of a volume: it needs one")
+        return climb(
+            network,
+            graph,
+            patches(),
+            spec.agreement,
+            spec.minimum,
+            lambda kept: cost.total(_whole_multiples(kept, graph, spec)) <= budget,
+            known,
+            monitor=monitor,
+        ).to_tensors()
+
+    ladder = keep({"of": "ladder", **dataclasses.asdict(spec)}, make, Ladder.from_tensors)
+    return Material(PruningEvidence({}, ladder.orders), known, _whole_multiples(ladder.numbers, graph, spec))
+
+
+def _whole_multiples(kept: dict[str, int], graph: ChannelGraph, spec: Spec) -> dict[str, int]:
+    """Numbers of channels, raised to the next that the spec allows."""
+    return {
+        path: min(step for step in spec.steps(graph.groups[path].channels) if step >= channels)
+        for path, channels in kept.items()
+    }

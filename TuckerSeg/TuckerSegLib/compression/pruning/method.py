@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 from torch import nn
 
 from ...errors import ModelFileError, SpecError
@@ -57,7 +58,7 @@ def plan(
     """
     graph = channel_graph(network, patch_shape, input_channels)
     before = count(network, patch_shape, input_channels).layers
-    kept = _numbers(network, spec, graph, before, _evidence(materials))
+    kept = _numbers(network, spec, graph, before, materials)
     smaller = structure_of(network)
     slice_network(smaller, _leading(graph, kept), None, values=False)
     after = count(smaller, patch_shape, input_channels).layers
@@ -98,7 +99,7 @@ def _numbers(
     spec: Spec,
     graph: ChannelGraph,
     layers: dict[str, Cost],
-    evidence: PruningEvidence | None,
+    materials: Sequence[Material],
 ) -> Kept:
     """How many channels each layer keeps, of the layers that lose some."""
     sizes = {path: group.channels for path, group in graph.groups.items()}
@@ -107,15 +108,14 @@ def _numbers(
     else:
         kept = {path: spec.rounded(channels) for path, channels in sizes.items()}
     if spec.needs_weights:
-        if evidence is None:
-            raise SpecError("the policy 'calibrated' looks at the weights: it needs what was prepared of them")
-        cost = PrunedCost(network, graph, layers, spec.budget)
-        steps = {path: spec.steps(channels) for path, channels in sizes.items()}
-        best = spread(steps, evidence.errors, cost.total, cost.total(kept))
-        if cost.total(best) <= cost.total(kept) and total_error(evidence.errors, best) <= total_error(
-            evidence.errors, kept
-        ):
-            kept = best
+        if not materials:
+            raise SpecError(f"the policy {spec.policy!r} looks at the weights: it needs what was prepared of them")
+        if spec.needs_patches:
+            kept = {path: max(each.numbers[path] for each in materials) for path in sizes}
+        else:
+            cost = PrunedCost(network, graph, layers, spec.budget)
+            steps = {path: spec.steps(channels) for path, channels in sizes.items()}
+            kept = _best(kept, steps, _errors(materials), cost)
     return {path: channels for path, channels in kept.items() if channels < sizes[path]}
 
 
@@ -161,9 +161,17 @@ def _kept_by_changes(network: nn.Module, graph: ChannelGraph, changes: Iterable[
     return kept
 
 
-def _evidence(materials: Sequence[Material]) -> PruningEvidence | None:
-    """The evidence of all networks that keep the same numbers of channels, added up; None without any."""
-    return functools.reduce(PruningEvidence.plus, [each.evidence for each in materials]) if materials else None
+def _best(uniform: Kept, steps: dict[str, list[int]], errors: dict[str, np.ndarray], cost: PrunedCost) -> Kept:
+    """Numbers of channels that cost no more than the same share everywhere, and have less error."""
+    budget = cost.total(uniform)
+    best = spread(steps, errors, cost.total, budget)
+    is_better = cost.total(best) <= budget and total_error(errors, best) <= total_error(errors, uniform)
+    return best if is_better else uniform
+
+
+def _errors(materials: Sequence[Material]) -> dict[str, np.ndarray]:
+    """The errors of all networks that keep the same numbers of channels, added up."""
+    return functools.reduce(PruningEvidence.plus, [each.evidence for each in materials]).errors
 
 
 def _leading(graph: ChannelGraph, kept: Kept) -> Cut:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ...typed_numbers import whole
+from ...typed_numbers import real, whole
 from .policies import POLICIES
 from .spec import Spec
 
@@ -30,6 +30,12 @@ def add_options(parser: argparse.ArgumentParser, strength: bool = True) -> None:
         default=8,
         help="of --method prune: layers keep a multiple of this many channels (default: %(default)s)",
     )
+    parser.add_argument(
+        "--prune-agreement",
+        type=real,
+        default=0.99,
+        help="of --prune-policy sauron: least mean Dice with the original on patches (default: %(default)s)",
+    )
 
 
 def spec_of(options: argparse.Namespace, strength: float | None = None) -> Spec | None:
@@ -44,6 +50,11 @@ def spec_of(options: argparse.Namespace, strength: float | None = None) -> Spec 
     """
     if strength is None:
         return None
-    multiple = options.prune_multiple
-    budget = getattr(options, "budget", "macs")
-    return Spec(strength, policy=options.prune_policy, budget=budget, multiple=multiple, minimum=multiple)
+    return Spec(
+        strength,
+        policy=options.prune_policy,
+        budget=options.budget,
+        multiple=options.prune_multiple,
+        minimum=options.prune_multiple,
+        agreement=options.prune_agreement,
+    )

@@ -30,6 +30,11 @@ POLICIES = {
         "the MACs of the same share everywhere, spread over the layers so that the output changes least",
     ),
     "prune-uniform": Policy("uniform", "the same share of every layer's channels"),
+    "sauron": Policy(
+        "sauron",
+        "channels that resemble others of their layer, up to these MACs, while the network still agrees with what it "
+        "was on patches of the volume",
+    ),
 }
 
 

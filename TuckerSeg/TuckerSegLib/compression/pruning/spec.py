@@ -10,8 +10,9 @@ from typing import ClassVar
 from ...errors import SpecError
 from ...printable import shown
 from ...records.compression import LayerChange
+from ...records.serialization import unsaid
 
-RULES = ("calibrated", "uniform")
+RULES = ("calibrated", "uniform", "sauron")
 BUDGETS = ("macs", "parameters")
 
 
@@ -24,7 +25,9 @@ class Spec:
             the network as it is. It stands for a budget: the multiply-accumulates (or parameters) of the network with
             this share kept everywhere.
         policy: ``calibrated`` spreads that budget over the layers so that the output changes least, by a calibration
-            where there is one, else by the weights alone; ``uniform`` keeps the same share everywhere.
+            where there is one, else by the weights alone; ``uniform`` keeps the same share everywhere; ``sauron``
+            gives up channels that resemble others of their layer, until the budget is met or the network no longer
+            agrees with what it was.
         budget: What ``calibrated`` spares: ``macs`` (faster) or ``parameters`` (smaller).
         calibration: SHA-256 of the calibration by which channels are chosen and readers make up for what is gone; None
             takes the weights alone.
@@ -32,6 +35,8 @@ class Spec:
         minimum: No layer keeps fewer channels, except where it has fewer.
         channels: Path of a layer to the number of channels that it keeps, in place of what the ratio and the policy
             say; layers that are not named keep all.
+        agreement: Of ``sauron``: least mean Dice with the original's labels on patches of the volumes.
+        volumes: Of ``sauron``: identifiers of these volumes; None where they are not known yet.
 
     Example:
         >>> Spec.at(0.75)
@@ -46,7 +51,9 @@ class Spec:
     calibration: str | None = None
     multiple: int = 8
     minimum: int = 8
-    channels: dict[str, int] | None = None
+    channels: dict[str, int] | None = unsaid(None)
+    agreement: float = unsaid(0.99)
+    volumes: tuple[str, ...] | None = unsaid(None)
 
     def __post_init__(self) -> None:
         ratio = self.keep_ratio
@@ -63,6 +70,12 @@ class Spec:
                 raise SpecError(f"{name} must be a whole number of at least 1, not {shown(getattr(self, name))}")
         if not isinstance(self.channels, dict | None):
             raise SpecError(f"channels must be paths of layers with numbers of channels, not {shown(self.channels)}")
+        if isinstance(self.agreement, bool) or not isinstance(self.agreement, (int, float)):
+            raise SpecError(f"agreement must be a number, not {shown(self.agreement)}")
+        if not 0 <= self.agreement <= 1:
+            raise SpecError(f"agreement must be at least 0 and at most 1, not {shown(self.agreement)}")
+        if self.volumes is not None and not all(isinstance(each, str) for each in self.volumes):
+            raise SpecError(f"volumes must be identifiers of volumes, not {shown(self.volumes)}")
         for path, kept in (self.channels or {}).items():
             if not isinstance(path, str) or not _is_count(kept):
                 raise SpecError(f"channels: {shown(path)} must keep a whole number of at least 1, not {shown(kept)}")
@@ -79,12 +92,17 @@ class Spec:
 
     def with_strength(self, strength: float) -> Spec:
         """The same settings at another share of kept channels."""
-        return replace(self, keep_ratio=strength, channels=None)
+        return replace(self, keep_ratio=strength, channels=None, volumes=None)
 
     @property
     def needs_weights(self) -> bool:
         """Whether the numbers of channels are chosen by what pruning costs each layer."""
-        return self.policy == "calibrated" and self.channels is None and self.keep_ratio < 1
+        return self.policy != "uniform" and self.channels is None and self.keep_ratio < 1
+
+    @property
+    def needs_patches(self) -> bool:
+        """Whether it is tried on patches of volumes which channels may go."""
+        return self.policy == "sauron" and self.needs_weights
 
     @property
     def needs_calibration(self) -> bool:
@@ -98,7 +116,7 @@ class Spec:
 
     def bound(self) -> Spec:
         """A spec that is planned without weights, whose network costs at most about as much."""
-        return replace(self, policy="uniform", calibration=None)
+        return replace(self, policy="uniform", calibration=None, volumes=None)
 
     def rounded(self, channels: int) -> int:
         """How many of a layer's channels the ratio alone keeps: the nearest multiple, not below the minimum."""
