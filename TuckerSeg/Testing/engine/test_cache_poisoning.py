@@ -46,7 +46,7 @@ COMPILED = InferenceSpec(device="openvino:cpu", precision="fp32", threads=1)
 
 @pytest.fixture
 def folder(make_model_folder):
-    return make_model_folder()
+    return make_model_folder(patch_shape=(16, 16, 16))
 
 
 @pytest.fixture
