@@ -34,7 +34,7 @@ def volume():
 
 @pytest.fixture
 def models(make_model_folder):
-    original = load_model(make_model_folder())
+    original = load_model(make_model_folder(patch_shape=(16, 16, 16)))
     return original, compress(original, Spec(0.4, minimum_rank=4, rank_multiple=4))
 
 
