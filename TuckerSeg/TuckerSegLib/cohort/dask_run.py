@@ -113,10 +113,10 @@ def _records(
     if calibrates(plans[0]):
         rounds = [[each] for each in plans[:1]] + [list(plans[1:])]
     for group in rounds:
-        waiting, tried = group, {plan.case.name: set() for plan in group}
+        waiting, failed_on = group, {plan.case.name: set() for plan in group}
         for attempt in range(retries + 1):
             again = []
-            for plan, outcome in _outcomes(client, waiting, tried, attempt, monitor):
+            for plan, outcome in _outcomes(client, waiting, failed_on, attempt, monitor):
                 if outcome.record is not None:
                     yield outcome.record
                 elif is_of_cohort(outcome.error):
@@ -124,7 +124,7 @@ def _records(
                 elif attempt == retries:
                     yield failure(plan, outcome.error, host=outcome.worker)
                 else:
-                    tried[plan.case.name].add(outcome.worker)
+                    failed_on[plan.case.name].add(outcome.worker)
                     again.append(plan)
             waiting = again
             if not waiting:
@@ -136,7 +136,7 @@ def _records(
 def _outcomes(
     client: distributed.Client,
     plans: Sequence[CasePlan],
-    tried: dict[str, set[str]],
+    failed_on: dict[str, set[str]],
     attempt: int,
     monitor: Monitor,
 ) -> Iterator[tuple[CasePlan, Attempt]]:
@@ -149,7 +149,7 @@ def _outcomes(
             key=f"{plan.case.name}-{attempt}-{id(plan_of):x}-{time.monotonic_ns():x}",
             pure=False,
             priority=-number,  # in their order
-            **_elsewhere(client, tried[plan.case.name]),
+            **_elsewhere(client, failed_on[plan.case.name]),
         )
         plan_of[future] = plan
     try:
@@ -162,11 +162,11 @@ def _outcomes(
         client.cancel(list(plan_of), force=True)
 
 
-def _elsewhere(client: distributed.Client, tried: set[str]) -> dict[str, Any]:
+def _elsewhere(client: distributed.Client, failed_on: set[str]) -> dict[str, Any]:
     """Where an image is rather done than where it failed."""
-    if not tried:
+    if not failed_on:
         return {}
-    others = [address for address in client.scheduler_info(n_workers=-1)["workers"] if address not in tried]
+    others = [address for address in client.scheduler_info(n_workers=-1)["workers"] if address not in failed_on]
     return {"workers": others, "allow_other_workers": True} if others else {}
 
 
