@@ -163,7 +163,7 @@ def test_the_worker_takes_what_the_panel_asks(folder, hand_over, tmp_path, monke
     volume, handlers = hand_over((24, 30, 28)), Handlers(Cache())
     rows = []
     monitor = Monitor(on_event=rows.append)
-    assert handlers.describe_model({"model": str(folder)}, monitor)["methods"] == ["tucker", "prune", "dropping"]
+    assert handlers.describe_model({"model": str(folder)}, monitor)["methods"] == [*table.METHODS]
     job = Job((), model=str(folder), inference=PLAIN, steps=steps_at(0.5, "dropping"))
     place = {"shape": volume.document["shape"], "affine": volume.document["affine"]}
     told = handlers.estimate({"job": to_json(job), **place}, monitor)["estimate"]

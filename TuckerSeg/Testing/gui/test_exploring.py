@@ -206,7 +206,7 @@ def test_calibration_and_refit_are_asked_for_and_told_in_the_statistics(ready, u
 def test_the_method_of_the_strength_is_chosen_where_there_are_several(ready, until):
     context, box = ready.context, ready.ui.methodComboBox
     until(lambda: context.choice.model_facts is not None)
-    assert list(context.choice.model_facts["methods"]) == ["tucker", "prune"]
+    assert list(context.choice.model_facts["methods"])[0] == "tucker"
     assert not box.visible
     context.choice.model_facts = {**context.choice.model_facts, "methods": ["tucker", "second"]}
     context.refresh()

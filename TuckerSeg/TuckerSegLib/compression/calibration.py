@@ -24,6 +24,7 @@ from ..errors import ModelFileError, SpecError
 from ..monitor import Monitor
 from .heads import find_head
 from .layers import convolutions
+from .magnitudes import BINS, histogram_of
 from .normalized_convolutions import NormalizedConvolutions
 from .sampling import POSITIONS, neighborhoods, sample_positions
 
@@ -38,11 +39,14 @@ class LayerMoments:
         inputs: Of what the weight is multiplied with, (I taps, I taps) where taps are told apart, else (I, I).
         outputs: Of the gradients at the output, (O, O).
         variance: Of the output over voxels, mean of the patches, (O,).
+        magnitudes: How large the inputs are, see :func:`.magnitudes.histogram_of`, mean of the patches; None of
+            calibrations that were made before there were any.
     """
 
     inputs: Tensor
     outputs: Tensor
     variance: Tensor
+    magnitudes: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +76,7 @@ class Calibration:
         share = self.patches / total
 
         def mean(first, second):
-            return share * first + (1 - share) * second
+            return None if first is None or second is None else share * first + (1 - share) * second
 
         layers = {
             path: LayerMoments(
@@ -97,6 +101,7 @@ class Calibration:
             f"{path}/{field.name}": getattr(layer, field.name).float().contiguous()
             for path, layer in self.layers.items()
             for field in fields(LayerMoments)
+            if getattr(layer, field.name) is not None
         }
         tensors["whole"] = torch.tensor([self.logit_energy, self.patches], dtype=torch.float64)
         return tensors
@@ -112,7 +117,12 @@ class Calibration:
             logit_energy, patches = tensors["whole"].tolist()
             paths = dict.fromkeys(name.rpartition("/")[0] for name in tensors if "/" in name)
             layers = {
-                path: LayerMoments(*(tensors[f"{path}/{field.name}"].double() for field in fields(LayerMoments)))
+                path: LayerMoments(
+                    **{name: tensors[f"{path}/{name}"].double() for name in ("inputs", "outputs", "variance")},
+                    magnitudes=magnitudes
+                    if (magnitudes := tensors.get(f"{path}/magnitudes")) is None
+                    else magnitudes.double(),
+                )
                 for path in paths
             }
         except KeyError as error:
@@ -263,7 +273,7 @@ class _MomentRecorder:
         samples = neighborhoods(conv, values, positions, taps=tells_taps_apart(conv)).double()
         if path in self._normalized.paths:
             samples -= samples.mean(dim=0)
-        self._add(path, inputs=samples.T @ samples / len(samples))
+        self._add(path, inputs=samples.T @ samples / len(samples), magnitudes=histogram_of(values))
 
     def _add(self, path: str, **values: Tensor) -> None:
         sums = self._sums.get(path)
@@ -271,6 +281,7 @@ class _MomentRecorder:
             conv = self._convs[path]
             width = conv.in_channels * (math.prod(conv.kernel_size) if tells_taps_apart(conv) else 1)
             shapes = {"inputs": (width, width), "outputs": (conv.out_channels,) * 2, "variance": (conv.out_channels,)}
+            shapes |= {"magnitudes": (conv.in_channels, 2 * BINS)}
             sums = LayerMoments(**{name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()})
         self._sums[path] = replace(sums, **{name: getattr(sums, name) + value for name, value in values.items()})
 

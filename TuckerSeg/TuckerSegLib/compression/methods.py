@@ -31,6 +31,7 @@ from ..records.compression import LayerChange
 METHODS = {
     "tucker": "TuckerSegLib.compression.tucker",
     "prune": "TuckerSegLib.compression.pruning",
+    "int8": "TuckerSegLib.compression.int8",
 }
 
 

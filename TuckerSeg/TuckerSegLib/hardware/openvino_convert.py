@@ -73,8 +73,8 @@ def _finish(features: Any, parameters: list, output_type: str, channels_last: bo
     if channels_last:
         features = ops.transpose(features, np.array([0, 2, 3, 4, 1]))
     model = openvino.Model([ops.result(features)], parameters, "patch_network")
-    if output_type != "f32":
-        _halve_constants(model)
+    if output_type != "f32" and not any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
+        _halve_constants(model)  # steps of ranges and factors of whole numbers need their precision
     return model
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .openvino_norm import instance_norm
+from .openvino_quantization import WholeWeights, fake_quantize
 
 
 class UnknownOperation(Exception):
@@ -78,6 +79,7 @@ class _Recorder(TorchFunctionMode):
         self._exact_statistics = exact_statistics
         self._values: dict[int, _Value] = {}
         self._alive: list[Tensor] = []  # an id is only unique while its tensor lives
+        self._whole = WholeWeights(ops)
         self._table: dict[Any, Callable] = {
             F.conv3d: self._convolution,
             torch.conv3d: self._convolution,
@@ -91,6 +93,8 @@ class _Recorder(TorchFunctionMode):
             F.dropout3d: self._dropout,
             F.avg_pool3d: self._average_pool,
             torch.cat: self._concatenation,
+            torch.fake_quantize_per_tensor_affine: self._fake_quantize,
+            Tensor.split: self._split,
             Tensor.add: self._add,
             Tensor.__add__: self._add,
             Tensor.__iadd__: self._add_inplace,
@@ -104,6 +108,8 @@ class _Recorder(TorchFunctionMode):
         recorded = self._table.get(function)
         if recorded is not None:
             return recorded(*args, **kwargs)
+        if function in (Tensor.mul, Tensor.__mul__) and (whole := self._whole.multiplied(*args)) is not None:
+            return whole
         try:
             with torch._C.DisableTorchFunction():
                 result = function(*args, **kwargs)
@@ -141,14 +147,14 @@ class _Recorder(TorchFunctionMode):
     def _convolution(self, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         _require(groups == 1 and not isinstance(padding, str), "grouped or named-padding convolution")
         stride, padding, dilation = _triple(stride), _triple(padding), _triple(dilation)
-        value, weight = self.value(x), weight.detach()
-        if weight.shape[2:] == (1, 1, 1) and stride == [1] * 3 and padding == [0] * 3:
+        value, weight, constant = self.value(x), *self._whole.found(weight, self._constant)
+        if constant == self._constant and weight.shape[2:] == (1, 1, 1) and stride == [1] * 3 and padding == [0] * 3:
             matrix = weight.flatten(1)
             out = _Value(self._with_bias(self._pointwise(value, matrix), bias), linear=(value, matrix, bias))
         else:
             geometry = (stride, padding, padding, dilation)
             node = self._sum_over_parts(
-                value, weight, lambda part, w: self.ops.convolution(self.node(part), self._constant(w), *geometry)
+                value, weight, lambda part, w: self.ops.convolution(self.node(part), constant(w), *geometry)
             )
             out = _Value(self._with_bias(node, bias))
         out.channels = len(weight)
@@ -258,6 +264,19 @@ class _Recorder(TorchFunctionMode):
         channels = sum(part.channels for part in parts)
         out = torch.empty((tensors[0].shape[0], channels, *tensors[0].shape[2:]), device="meta")
         return self.bind(out, _Value(parts=parts, channels=channels))
+
+    def _fake_quantize(self, x, scale, zero_point, quant_min, quant_max):
+        value = self.value(x)
+        ends = (quant_min, quant_max, float(scale), int(zero_point))
+        rounded = _Value(fake_quantize(self.ops, self.node(value), *ends), channels=value.channels)
+        return self.bind(torch.empty_like(x), rounded)
+
+    def _split(self, x, split_size, dim=0):
+        parts, sizes = self.value(x).parts, list(split_size)
+        known = dim in (1, -4) and [part.channels for part in parts] == sizes
+        _require(known, "a split that is not along the parts of a concatenation")
+        shapes = ((x.shape[0], size, *x.shape[2:]) for size in sizes)
+        return [self.bind(torch.empty(shape, device="meta"), part) for shape, part in zip(shapes, parts)]
 
     def _add(self, x, y, alpha=1):
         _require(isinstance(x, Tensor) and isinstance(y, Tensor) and x.shape == y.shape and alpha == 1, "this addition")

@@ -85,8 +85,10 @@ def _check_weights(model: SegmentationModel) -> None:
         name = sorted(expected.keys() ^ model.weights.keys())[0]
         raise ModelFileError(f"its tensors are not those of its network: {shown(name)} is missing or unknown.")
     for name, tensor in model.weights.items():
-        if tensor.shape != expected[name].shape or tensor.is_floating_point() != expected[name].is_floating_point():
-            shapes = f"expected {tuple(expected[name].shape)}, found {tensor.dtype} {tuple(tensor.shape)}"
+        wanted = expected[name]
+        of_kind = tensor.is_floating_point() if wanted.is_floating_point() else tensor.dtype == wanted.dtype
+        if tensor.shape != wanted.shape or not of_kind:
+            shapes = f"expected {wanted.dtype} {tuple(wanted.shape)}, found {tensor.dtype} {tuple(tensor.shape)}"
             raise ModelFileError(f"its tensors are not those of its network: {name}: {shapes}.")
     output = count(network, plans.patch_shape, plans.input_channels).output_shape
     if output != (plans.logit_channels, *plans.patch_shape):
@@ -96,3 +98,18 @@ def _check_weights(model: SegmentationModel) -> None:
         raise ModelFileError(f"head_path should be the network's last layer; found {shown(model.head_path)}.")
     if model.has_weights:
         check_finite(model.weights, "it")
+        check_values(model)
+
+
+def check_values(model: SegmentationModel) -> None:
+    """Raises ModelFileError where weights have values that the method that made them never gives.
+
+    Args:
+        model: With its weights.
+    """
+    for recipe in model.recipes:
+        check_weights = recipe.changes and getattr(compression.method(recipe.method), "check_weights", None)
+        for fold in model.folds if check_weights else ():
+            prefix = f"{fold}/"
+            of_fold = {name[len(prefix) :]: each for name, each in model.weights.items() if name.startswith(prefix)}
+            check_weights(recipe.changes, of_fold)

@@ -20,6 +20,7 @@ from ..nnunet.folder import ModelFolder, find_model_folder
 from ..nnunet.plans import ModelPlans
 from ..nnunet.reading import read_plans, trained_by, with_documents
 from ..nnunet.weights import network_with_weights
+from .checking import check_values
 from .model import ENGINE_VERSION, SegmentationModel, Weights, weights_of
 from .model_file import Read, read_checked_facts, read_model_facts, read_model_file, store_model, stored_model
 
@@ -185,6 +186,7 @@ def _convert(folder: ModelFolder, sha256: str) -> SegmentationModel:
         weights=weights,
     )
     if recipes:
+        check_values(model)
         original = replace(model, recipes=()).structure()
         original_cost = count(original, plans.patch_shape, plans.input_channels).total
         return replace(model, original_cost=original_cost)

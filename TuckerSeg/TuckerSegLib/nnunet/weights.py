@@ -72,8 +72,10 @@ def _check_fit(
         if tensor.shape != expected[name].shape:
             shapes = f"expected {tuple(expected[name].shape)}, found {tuple(tensor.shape)}"
             raise ModelFolderError(f"{begin} {name}: {shapes}.{advice}")
-        if tensor.is_floating_point() != expected[name].is_floating_point() or tensor.is_complex():
-            raise ModelFolderError(f"{begin} {name}: expected {expected[name].dtype}, found {tensor.dtype}.")
+        wanted = expected[name]
+        of_kind = tensor.is_floating_point() if wanted.is_floating_point() else tensor.dtype == wanted.dtype
+        if not of_kind:
+            raise ModelFolderError(f"{begin} {name}: expected {wanted.dtype}, found {tensor.dtype}.")
 
 
 def _check_values(tensors: Sequence[torch.Tensor], where: str) -> None:

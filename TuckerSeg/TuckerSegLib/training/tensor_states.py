@@ -31,6 +31,13 @@ def reporting_damage_of(path: Path) -> Iterator[None]:
         ) from error
 
 
+def trainable(network: nn.Module) -> nn.Module:
+    """The network, in place with gradients for its parameters; whole numbers have none and stay as they are."""
+    for parameter in network.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    return network
+
+
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:
     """Copies on the CPU of all parameters and buffers of a network by name, aliases once."""
     tensors = [*network.named_parameters(), *network.named_buffers()]

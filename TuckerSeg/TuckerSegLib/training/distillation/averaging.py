@@ -26,6 +26,8 @@ class AveragedWeights:
         """Take the weights after a step, by its number from 0, into the average."""
         decay = min(self._decay, (1 + step) / (10 + step))
         for name, value in network.named_parameters():
+            if not value.is_floating_point():
+                continue  # whole numbers do not learn
             self._averages[name].lerp_(value.detach().to(self._averages[name]), 1 - decay)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from ...monitor import Monitor
 from ...records.serialization import from_json, to_json
 from ...tensor_file import read_tensors, write_tensors
 from ..device import training_device
-from ..tensor_states import moments_of, put_moments, put_tensors, reporting_damage_of, sha256_of, tensors_of
+from ..tensor_states import moments_of, put_moments, put_tensors, reporting_damage_of, sha256_of, tensors_of, trainable
 from .averaging import AveragedWeights
 from .loss import balanced_voxels, distillation_loss
 from .settings import RepairRecord, RepairSettings
@@ -139,7 +139,7 @@ class _RepairRun:
         device = training_device(device)
         self._draw, self._settings, self._device = draw_crop, settings, device
         self._original, self._compressed = original.to(device), compressed.to(device)
-        self._network = self._compressed.network.requires_grad_(True)
+        self._network = trainable(self._compressed.network)
         self._names = [name for name, _ in self._network.named_parameters()]
         self._optimizer = torch.optim.Adam(self._network.parameters(), lr=settings.learning_rate, betas=BETAS)
         self._averaged = AveragedWeights(self._network, settings.averaging)

@@ -1,0 +1,35 @@
+"""INT8 quantization of convolutions after training, without labels; the names that every method has.
+
+They are imported on first use, so the command line has the method's options without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "Int8Evidence": "evidence",
+    "Material": "material",
+    "QuantizedConv3d": "layers",
+    "Spec": "spec",
+    "VERSION": "material",
+    "apply": "method",
+    "check_weights": "method",
+    "describe": "spec",
+    "layer_words": "spec",
+    "plan": "method",
+    "prepare": "material",
+    "quantizable": "method",
+    "spec_of": "spec",
+}
+
+__all__ = list(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
