@@ -18,7 +18,7 @@ from ..measurements import Measurements
 from ..models.calibration import calibration_stamp
 from ..models.job_compression import known_calibration, require_new_methods
 from ..models.material import kept_materials, prepare_folds
-from ..models.model import SegmentationModel
+from ..models.model import SegmentationModel, whole_share
 from ..models.planning import plan_compression, with_calibration
 from ..models.resolved_job import ResolvedJob
 from ..preprocessing.preprocess import grid_shape, grid_voxels
@@ -45,6 +45,7 @@ class _CompressedFacts:
         agreement: Shipped agreement with the original network, and on what it was measured; None where there is none.
         is_bound: Whether a method has yet to look at the network, so that the cost is about what it may be at most.
         material_share: Bytes of the materials that the compression will keep, relative to those of the weights.
+        whole_share: See ``model.whole_share``.
     """
 
     cost: Cost
@@ -52,6 +53,7 @@ class _CompressedFacts:
     agreement: tuple[float, str] | None
     is_bound: bool = False
     material_share: float = 0.0
+    whole_share: float = 0.0
 
 
 class Estimator:
@@ -97,13 +99,16 @@ class Estimator:
         geometry = volume.geometry if isinstance(volume, Image) else volume
         patches, skipped = self._patches(volume, resolved, roi_finder or RoiFinder(inference))
         passes = patches * (2 ** len(plans.mirror_axes) if inference.mirroring else 1)
-        timing = Timing(self._measurements, planned_setting(plans, device, precision, inference))
+        original_setting = planned_setting(plans, device, precision, inference)
+        setting = planned_setting(plans, device, precision, inference, compressed.whole_share)
+        timing = Timing(self._measurements, original_setting)
+        timings = {"original": timing, "compressed": Timing(self._measurements, setting)}
         beside_s = timing.beside_network_seconds(geometry, plans)
         macs = {"original": original.macs * folds, "compressed": compressed.cost.macs * folds}
         tolerance = BOUND_COST_TOLERANCE if compressed.is_bound else SAME_COST_TOLERANCE
-        patch_s = {name: timing.patch_seconds(count, tolerance) for name, count in macs.items()}
+        patch_s = {name: timings[name].patch_seconds(count, tolerance) for name, count in macs.items()}
         seconds = {name: None if one_s is None else one_s * passes + beside_s for name, one_s in patch_s.items()}
-        interpolated = any(timing.interpolates(count) for count in macs.values())
+        interpolated = any(timings[name].interpolates(count) for name, count in macs.items())
         agreement, source = self._agreement(compressed)
         return Estimate(
             original_parameters=original.parameters * folds,
@@ -196,11 +201,12 @@ class Estimator:
         model = self._model
         if not model.recipes:
             return _CompressedFacts(model.cost, model.key, (1.0, "this is the original network"))
-        recipe = model.recipes[0]
+        recipe, whole = model.recipes[0], whole_share(model.recipes, model.cost)
         if len(model.recipes) > 1 or recipe.spec.get("calibration") is None:
-            return _CompressedFacts(model.cost, model.key, None)
+            return _CompressedFacts(model.cost, model.key, None, whole_share=whole)
         fields = {name: value for name, value in recipe.spec.items() if name != "version"}
-        return _CompressedFacts(model.cost, model.key, self._shipped(recipe.method, spec_of(recipe.method, fields)))
+        shipped = self._shipped(recipe.method, spec_of(recipe.method, fields))
+        return _CompressedFacts(model.cost, model.key, shipped, whole_share=whole)
 
     def _planned(self, steps: Sequence[tuple[str, Any]], calibrate: str) -> _CompressedFacts:
         """Plan each step on the model that the one before leaves, by bounds where planning exactly would be slow."""
@@ -217,7 +223,8 @@ class Estimator:
             return self._uncompressed()
         alone = len(model.recipes) == 1 and calibrate != "none"
         shipped = self._shipped(*changed[0]) if alone else None
-        return _CompressedFacts(model.cost, model.key, shipped, is_bound, 0.0 if is_bound else share)
+        kept_share, whole = 0.0 if is_bound else share, whole_share(model.recipes, model.cost)
+        return _CompressedFacts(model.cost, model.key, shipped, is_bound, kept_share, whole)
 
     def _materials(
         self, model: SegmentationModel, method: str, spec: Any, calibrate: str

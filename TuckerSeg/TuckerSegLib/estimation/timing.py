@@ -82,10 +82,14 @@ def setting_of(
     return f"{architecture} {device_id} {device_name} {precision} {threads} {batch_size}"
 
 
-def planned_setting(plans: ModelPlans, device: hardware.Device, precision: str, inference: InferenceSpec) -> str:
-    """Key of measured times for a run that is yet to be done; see :func:`setting_of`."""
+def planned_setting(
+    plans: ModelPlans, device: hardware.Device, precision: str, inference: InferenceSpec, whole_share: float = 0.0
+) -> str:
+    """Key of measured times for a run that is yet to be done; see :func:`setting_of` and ``model.whole_share``."""
     threads = inference.threads or hardware.default_threads()
-    return setting_of(architecture_key(plans), device.id, device.name, precision, threads, inference.batch_size)
+    return setting_of(
+        architecture_key(plans, whole_share), device.id, device.name, precision, threads, inference.batch_size
+    )
 
 
 def weighted_voxels(voxels: int, on_grid: int) -> int:

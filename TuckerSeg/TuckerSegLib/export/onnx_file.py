@@ -7,11 +7,12 @@ import importlib.util
 import inspect
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from ..compression.int8.layers import QuantizedConv3d
 from ..compression.layers import replace_modules
 from ..errors import DependencyError, OutputError, SpecError
 from ..files.atomic_writes import written_whole
@@ -90,6 +91,32 @@ class ExactInstanceNorm(nn.Module):
         return values * self.weight[:, None, None, None] + self.bias[:, None, None, None]
 
 
+class WholeWeight(torch.autograd.Function):
+    """A weight of whole numbers times a factor per output channel, which the file holds as whole numbers."""
+
+    @staticmethod
+    def forward(context: Any, whole: Tensor, factors: Tensor) -> Tensor:
+        """The weight (O, I, kz, ky, kx) of whole numbers of its shape and factors (O,)."""
+        return whole * factors[:, None, None, None, None]
+
+    @staticmethod
+    def symbolic(graph: Any, whole: Any, factors: Any) -> Any:
+        """The same in ONNX."""
+        return graph.op("DequantizeLinear", whole, factors, axis_i=0)
+
+
+class WholeConvolution(nn.Module):
+    """A quantized convolution as ONNX writes it."""
+
+    def __init__(self, layer: QuantizedConv3d):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(B, I, Z, Y, X) to (B, O, Z, Y, X)."""
+        return self.layer.convolved(values, WholeWeight.apply(self.layer.weight, self.layer.weight_scale))
+
+
 def _mean(values: Tensor) -> Tensor:
     """Mean of each channel, (B, C, 1, 1, 1), taken axis by axis."""
     for axis in (4, 3, 2):
@@ -100,7 +127,9 @@ def _mean(values: Tensor) -> Tensor:
 def _write(network: nn.Module, patch: Tensor, path: Path, settings: ExportSettings) -> None:
     exact = copy.deepcopy(network)
     norms = [module for module in exact.modules() if isinstance(module, nn.InstanceNorm3d)]
-    replace_modules(exact, {norm: ExactInstanceNorm(norm) for norm in norms if not norm.track_running_stats})
+    replaced = {norm: ExactInstanceNorm(norm) for norm in norms if not norm.track_running_stats}
+    replaced |= {each: WholeConvolution(each) for each in exact.modules() if isinstance(each, QuantizedConv3d)}
+    replace_modules(exact, replaced)
     batch = {name: {0: "batch"} for name in (INPUT_NAME, OUTPUT_NAME)} if settings.dynamic_batch else None
     # The newer exporter needs packages more and gives the same graph; before torch 2.5 there was no other than this.
     older = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}

@@ -21,7 +21,7 @@ from ..estimation.task import TaskEstimator
 from ..estimation.timing import planned_setting
 from ..image import Box, Geometry, Image
 from ..measurements import Measurements
-from ..models.model import joint_key
+from ..models.model import joint_key, whole_share
 from ..models.resolved_job import ResolvedJob
 from ..models.task import SegmentationTask, TaskPart
 from ..monitor import Monitor
@@ -241,5 +241,6 @@ def measure_patch(ready: PreparedModel, inference: InferenceSpec, measurements: 
         ready.network.run(patch).flatten()[0].item()  # a GPU has finished when a number has come
         seconds = time.perf_counter() - started
     macs = ready.model.cost.macs * len(ready.model.folds)
-    setting = planned_setting(plans, ready.device, ready.precision, replace(inference, threads=ready.threads))
+    share = whole_share(ready.model.recipes, ready.model.cost)
+    setting = planned_setting(plans, ready.device, ready.precision, replace(inference, threads=ready.threads), share)
     measurements.add_patch_seconds(setting, macs, seconds)

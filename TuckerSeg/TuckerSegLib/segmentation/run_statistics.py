@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .. import hardware, image
 from ..models.description import describe
-from ..models.model import architecture_key, joint_key
+from ..models.model import architecture_key, joint_key, whole_share
 from ..monitor import Monitor
 from ..nnunet.plans import ModelPlans
 from ..postprocessing.small_blobs import Removed
@@ -63,7 +63,7 @@ class PartRun:
         record = PartStatistics(
             name=part.name,
             key=model.key,
-            architecture=architecture_key(model.plans),
+            architecture=architecture_key(model.plans, whole_share(model.recipes, model.cost)),
             source_sha256=model.source_sha256,
             compression=describe(model),
             grid_voxels=grid_voxels(facts.geometry, model.plans),

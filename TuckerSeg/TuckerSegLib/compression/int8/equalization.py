@@ -76,6 +76,6 @@ def _scale(module: nn.Module, factor: Tensor, axis: int, with_bias: bool = True)
         _replace(module, "bias", module.bias.double() * factor.to(module.bias.device))
 
 
-def _replace(module: nn.Module, name: str, value: Tensor) -> None:
-    old = getattr(module, name)
-    setattr(module, name, nn.Parameter(value.to(old.dtype), requires_grad=old.requires_grad))
+def _replace(layer: nn.Module, name: str, value: Tensor) -> None:
+    old = getattr(layer, name)
+    setattr(layer, name, nn.Parameter(value.to(old.dtype), requires_grad=old.requires_grad))

@@ -60,9 +60,11 @@ class QuantizedConv3d(nn.Conv3d):
 
     def forward(self, values: Tensor) -> Tensor:
         """(B, I, Z, Y, X) to (B, O, Z, Y, X)."""
-        weight = self.weight * self.weight_scale[:, None, None, None, None]
-        if weight.dtype != values.dtype:
-            weight = weight.to(values.dtype)
+        return self.convolved(values, self.weight * self.weight_scale[:, None, None, None, None])
+
+    def convolved(self, values: Tensor, weight: Tensor) -> Tensor:
+        """The same with the weight that its whole numbers and factors make, (O, I, kz, ky, kx)."""
+        weight = weight if weight.dtype == values.dtype else weight.to(values.dtype)
         return self._conv_forward(self._rounded(values), weight, self.bias)
 
     def _rounded(self, values: Tensor) -> Tensor:
