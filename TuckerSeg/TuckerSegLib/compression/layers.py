@@ -49,3 +49,17 @@ def replace_modules(network: nn.Module, replacements: Mapping[nn.Module, nn.Modu
         raise SpecError(f"modules to replace are not part of this network: {kinds}")
     for parent, name, child in sites:
         parent.register_module(name, replacements[child])
+
+
+def decode(network: nn.Module) -> None:
+    """Put ordinary layers in place of those that hold their weights in another form, in place, at every alias.
+
+    Such a layer has ``decoded()``, which gives the ordinary one.
+
+    Args:
+        network: Changed in place.
+
+    Raises:
+        ModelFileError: A layer holds what cannot be decoded.
+    """
+    replace_modules(network, {layer: layer.decoded() for layer in network.modules() if hasattr(layer, "decoded")})

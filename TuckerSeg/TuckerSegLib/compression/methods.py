@@ -32,6 +32,7 @@ METHODS = {
     "tucker": "TuckerSegLib.compression.tucker",
     "prune": "TuckerSegLib.compression.pruning",
     "int8": "TuckerSegLib.compression.int8",
+    "sharing": "TuckerSegLib.compression.sharing",
 }
 
 

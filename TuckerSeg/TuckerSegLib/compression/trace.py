@@ -97,7 +97,7 @@ def trace(network: nn.Module, patch_shape: Sequence[int], input_channels: int | 
     def record(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
         calls.append(Call(names[module], _of_one_patch(inputs[0]), _of_one_patch(output)))
         outputs_of_layers.append((module, output, output._version))
-        parameters_in_use.identities.update(map(id, module.parameters(recurse=False)))
+        parameters_in_use.identities.update(map(id, module.parameters()))  # a codebook below it, too
 
     outputs = run_on_shapes(structure, patch_shape, input_channels, record, parameters_in_use)
     parameters, unused = _parameters_by_module(structure, parameters_in_use.identities)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import compression
 from ..compression.heads import drop_unused_heads
 from ..errors import SpecError, UnsupportedModelError
 from ..files.atomic_writes import written_whole
@@ -66,7 +67,7 @@ def export(model: SegmentationModel, path: Path, settings: ExportSettings) -> Ex
     """
     check(model, path, settings)
     place = model_folder(model, path, settings)
-    recipes = tuple(map(_without_cases, model.recipes))
+    recipes = tuple(_decoded(_without_cases(recipe)) for recipe in model.recipes)
     architecture = compressed_architecture(model.plans.architecture, recipes, _unused_heads(model))
     with staged(place) as folder:
         _write_json(folder / "plans.json", _exported_plans(model, architecture))
@@ -99,6 +100,15 @@ def model_folder(model: SegmentationModel, path: Path, settings: ExportSettings)
 def _without_cases(recipe: CompressionRecipe) -> CompressionRecipe:
     """The recipe without the names of the cases that a fine-tuning used, which may name patients."""
     return replace(recipe, spec={key: value for key, value in recipe.spec.items() if key != "cases"})
+
+
+def _decoded(recipe: CompressionRecipe) -> CompressionRecipe:
+    """The recipe as one of weights alone, where its layers are ordinary ones that are stored in another form.
+
+    nnU-Net initializes and trains ordinary layers, so their decoded weights are written.
+    """
+    method = compression.METHODS.get(recipe.method) and compression.method(recipe.method)
+    return replace(recipe, changes=()) if getattr(method, "STORED_OTHERWISE", False) else recipe
 
 
 def _unused_heads(model: SegmentationModel) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ def compress(
         material = (
             materials[number] if materials else prepare_fold(model, fold, spec, method, cache, calibration, share)
         )
-        network = model.network(fold)
+        network = model.network(fold, stored=True)
         module.apply(network, plan.changes, material)
         weights |= weights_of(network, fold)
     patch_shape, channels = model.plans.patch_shape, model.plans.input_channels

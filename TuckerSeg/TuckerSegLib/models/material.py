@@ -114,7 +114,7 @@ def _prepared(
     moments = None if calibration is None else calibration.folds[fold]
     asked_for = {} if patches is None else {"patches": patches}
     prepare = compression.method(method).prepare
-    return prepare(model.network(fold), spec, moments, keep, monitor or Monitor(), **asked_for)
+    return prepare(model.network(fold, stored=True), spec, moments, keep, monitor or Monitor(), **asked_for)
 
 
 def _cache_keep(model: SegmentationModel, fold: str, method: str, cache: Cache, make: bool = True) -> Callable:

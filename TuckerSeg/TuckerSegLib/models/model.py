@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from .. import compression, tensor_file
 from ..cache import key_of
 from ..compression.heads import drop_unused_heads
-from ..compression.layers import replace_modules
+from ..compression.layers import decode, replace_modules
 from ..errors import SpecError
 from ..linear_head import Head
 from ..nnunet.network import build_network
@@ -144,12 +144,14 @@ class SegmentationModel:
         shapes = {name: torch.empty(each.shape, dtype=each.dtype, device="meta") for name, each in self.weights.items()}
         return replace(self, weights=Weights(shapes, self.weights.identity))
 
-    def network(self, fold: str, features: bool = False) -> torch.nn.Module:
+    def network(self, fold: str, features: bool = False, stored: bool = False) -> torch.nn.Module:
         """Build one fold's network with its weights, each of the type that the structure gives it.
 
         Args:
             fold: One of ``folds``.
             features: Leave the head out: the network then ends with the last stage's features.
+            stored: Leave layers that hold their weights in another form than they run in as they are, for whoever
+                changes these; else they are decoded.
 
         Returns:
             Module from (B, C, Z, Y, X) to logits (B, L, Z, Y, X), or features (B, F, Z, Y, X); in evaluation mode.
@@ -170,6 +172,8 @@ class SegmentationModel:
                 else:
                     tensor = tensor.to(_type_of(module._parameters.get(leaf)))
                     module.register_parameter(leaf, torch.nn.Parameter(tensor, requires_grad=False))
+        if not stored:
+            decode(network)
         if features:
             if self.head_path is None:
                 raise SpecError(f"{self.name}: the network does not end in a 1x1x1 convolution; ask for logits.")
@@ -178,7 +182,10 @@ class SegmentationModel:
 
     def head(self, fold: str) -> Head:
         """The last 1x1x1 convolution of a fold's network, in float32; only where ``head_path`` is not None."""
-        weight = self.weights[f"{fold}/{self.head_path}.weight"].float()
+        weight = self.weights[f"{fold}/{self.head_path}.weight"]
+        if not weight.is_floating_point():
+            weight = self.network(fold).get_submodule(self.head_path).weight.detach()
+        weight = weight.float()
         bias = self.weights.get(f"{fold}/{self.head_path}.bias")
         return Head(weight.flatten(1), None if bias is None else bias.float(), self.head_path)
 

@@ -1,0 +1,106 @@
+"""Models with shared weights go through everything that others go through: files, exports, runs, other methods."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from TuckerSegLib import Cache, TuckerSpec, compress, load_model
+from TuckerSegLib.compression.sharing import Spec
+from TuckerSegLib.export import exporter
+from TuckerSegLib.export.settings import ExportSettings
+from TuckerSegLib.models.description import describe
+
+SETTINGS = ("--device", "torch:cpu", "--precision", "fp32", "--threads", 1)
+
+
+@pytest.fixture
+def folder(make_model_folder):
+    return make_model_folder(patch_shape=(16, 16, 16))
+
+
+@pytest.fixture
+def original(folder):
+    return load_model(folder)
+
+
+@torch.inference_mode()
+def logits(model):
+    patch = torch.randn(1, 1, *model.plans.patch_shape, generator=torch.Generator().manual_seed(1))
+    return model.network(model.folds[0])(patch)
+
+
+@pytest.mark.parametrize("codebook", ["tensor", "global"])
+def test_a_model_is_shared_written_and_read(original, codebook, tmp_path):
+    smaller = compress(original, Spec(32, codebook=codebook), "sharing")
+    smaller.save(tmp_path / "shared.tuckerseg")
+    read = load_model(tmp_path / "shared.tuckerseg")
+    assert read.recipes == smaller.recipes
+    torch.testing.assert_close(logits(read), logits(smaller), atol=0, rtol=0)
+    error = float((logits(read) - logits(original)).square().sum() / logits(original).square().sum())
+    assert 0 < error < 0.2
+    assert read.cost.weight_bytes == read.weight_bytes < original.weight_bytes / 2.5
+    assert read.cost.macs == original.cost.macs
+    assert {value.dtype for value in read.weights.values()} == {torch.uint8, torch.float32}
+    assert not any(parameter.dtype == torch.uint8 for parameter in read.network(read.folds[0]).parameters())
+    head = read.head(read.folds[0])
+    assert head.weight.shape == original.head(original.folds[0]).weight.shape
+    assert float((head.weight - original.head(original.folds[0]).weight).abs().max()) < 0.1
+    assert describe(read).startswith("32 shared weights")
+    assert compress(original, Spec.at(1.0), "sharing") is original
+
+
+def test_it_follows_a_tucker_step(original, tmp_path):
+    tucker = compress(original, TuckerSpec(0.5, rank_multiple=1, minimum_rank=2))
+    smaller = compress(tucker, Spec(16, "uq", scale="channel"), "sharing")
+    smaller.save(tmp_path / "both.tuckerseg")
+    read = load_model(tmp_path / "both.tuckerseg")
+    assert [recipe.method for recipe in read.recipes] == ["tucker", "sharing"]
+    assert read.cost.weight_bytes < tucker.cost.weight_bytes
+    torch.testing.assert_close(logits(read), logits(smaller), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("nnunet", ""), ("openvino", "small.xml"), ("onnx", "small.onnx")])
+def test_exports_hold_decoded_weights(original, tmp_path, kind, name):
+    if kind == "onnx":
+        pytest.importorskip("onnx")
+    smaller = compress(original, Spec(16, codebook="global"), "sharing")
+    (tmp_path / "out").mkdir()
+    written = exporter(kind).export(smaller, tmp_path / "out" / name, ExportSettings())
+    assert written.difference is None or written.difference < 1e-3
+    if kind == "nnunet":
+        again = load_model(written.place)
+        assert describe(again) == describe(smaller)
+        assert all(value.is_floating_point() for value in again.weights.values())
+        torch.testing.assert_close(logits(again), logits(smaller))
+
+
+def test_a_nnunet_predictor_runs_the_exported_folder(original, tmp_path, nnunet_predictor):
+    smaller = compress(original, Spec(16), "sharing")
+    (tmp_path / "out").mkdir()
+    written = exporter("nnunet").export(smaller, tmp_path / "out", ExportSettings())
+    network = nnunet_predictor(written.place, folds=(0,)).network
+    assert isinstance(network, torch.nn.Module)
+
+
+def test_commands_take_it(run_here, folder, small_ct, tmp_path):
+    small, labels = tmp_path / "small.tuckerseg", tmp_path / "labels.nii.gz"
+    asked = ("--model", folder, "--method", "sharing", "--clusters", 16, "--quantizer", "ecsq", "--lambda", 1e-4)
+    assert "8 bits" in run_here("inspect", *asked)
+    assert "calibrated" in run_here("segment", small_ct, labels, *asked, *SETTINGS)
+    assert "Written" in run_here("compress", small, *asked, "--ct", small_ct)
+    assert "16 shared weights per kernel (ecsq, lambda 0.0001), calibrated" in run_here(
+        "segment", small_ct, labels, "--model", small, *SETTINGS
+    )
+    listed = run_here("plan", small_ct, "--model", folder, "--method", "sharing:0.5", "--codebook", "global", *SETTINGS)
+    assert "GFLOPs per patch" in listed
+
+
+def test_what_was_quantized_is_kept_and_taken(original, monkeypatch):
+    cache = Cache()
+    first = compress(original, Spec(16), "sharing", cache)
+    assert {entry.kind for entry in cache.entries()} >= {"bases", "models"}
+    second = compress(original, Spec(16), "sharing", cache)
+    assert second.key == first.key != compress(original, Spec(17), "sharing", cache).key
+    np.testing.assert_array_equal(logits(first), logits(second))
