@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from TuckerSegLib import Cache, TuckerSpec, compress, load_model
 from TuckerSegLib.compression.sharing import Spec
+from TuckerSegLib.errors import ModelFileError
 from TuckerSegLib.export import exporter
 from TuckerSegLib.export.settings import ExportSettings
 from TuckerSegLib.models.description import describe
@@ -104,3 +107,12 @@ def test_what_was_quantized_is_kept_and_taken(original, monkeypatch):
     second = compress(original, Spec(16), "sharing", cache)
     assert second.key == first.key != compress(original, Spec(17), "sharing", cache).key
     np.testing.assert_array_equal(logits(first), logits(second))
+
+
+def test_a_file_whose_indices_point_beyond_a_codebook_is_refused(original, tmp_path):
+    smaller = compress(original, Spec(16), "sharing")
+    name = next(name for name, value in smaller.weights.items() if value.dtype == torch.uint8)
+    damaged = {**smaller.weights, name: smaller.weights[name] + 16}
+    replace(smaller, weights=damaged).save(tmp_path / "damaged.tuckerseg")
+    with pytest.raises(ModelFileError, match="beyond|points to value"):
+        load_model(tmp_path / "damaged.tuckerseg")

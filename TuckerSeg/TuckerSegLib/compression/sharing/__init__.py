@@ -16,6 +16,7 @@ _HOME = {
     "VERSION": "material",
     "add_options": "options",
     "apply": "method",
+    "check_weights": "method",
     "describe": "spec",
     "layer_words": "details",
     "plan": "method",

@@ -79,7 +79,7 @@ class _SharedWeight:
         Raises:
             ModelFileError: An index is beyond the codebook.
         """
-        self.require_indices_in_codebook()
+        require_indices_within(self.weight, len(self.codebook.centers), "a layer")
         arguments = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups}
         arguments |= {"padding_mode": self.padding_mode}
         if self.transposed:
@@ -91,13 +91,6 @@ class _SharedWeight:
         conv.weight = nn.Parameter(self.kernel().detach(), requires_grad=self.codebook.centers.requires_grad)
         conv.bias = self.bias
         return conv.train(self.training)
-
-    def require_indices_in_codebook(self) -> None:
-        """Raise ModelFileError where an index is beyond the codebook; on the meta device there are none."""
-        if not self.weight.is_meta and self.weight.numel():
-            largest, size = int(self.weight.int().max()), len(self.codebook.centers)
-            if largest >= size:
-                raise ModelFileError(f"an index map points to value {largest} of a codebook of {size}.")
 
 
 class SharedConv3d(_SharedWeight, nn.Conv3d):
@@ -168,3 +161,15 @@ def is_shareable(conv: nn.Module) -> bool:
     return (
         type(conv).__name__ in SHARED and conv.weight.is_floating_point() and not (conv.transposed and conv.groups > 1)
     )
+
+
+def require_indices_within(index: Tensor, size: int, path: str) -> None:
+    """Raise ModelFileError where an index map points beyond a codebook; on the meta device there are no indices.
+
+    Args:
+        index: Of any shape.
+        size: Of the codebook.
+        path: Of the layer, for the message.
+    """
+    if not index.is_meta and index.numel() and (largest := int(index.int().max())) >= size:
+        raise ModelFileError(f"{path}: an index map points to value {largest} of a codebook of {size}.")

@@ -14,7 +14,7 @@ from ..cost import count
 from ..layers import convolutions, replace_modules
 from ..trace import Trace, structure_of, trace
 from .details import SharingDetails
-from .layers import SHARED, is_shareable
+from .layers import SHARED, is_shareable, require_indices_within
 from .spec import Spec
 
 BITS = 32  # of a center or a scale
@@ -107,6 +107,22 @@ def apply(network: nn.Module, changes: Iterable[LayerChange], material: Mapping[
         if material is not None:
             _fill(shared[change.path], change.path, material)
     replace_modules(network, {convs[path]: layer for path, layer in shared.items()})
+
+
+def check_weights(changes: Iterable[LayerChange], weights: Mapping[str, Tensor]) -> None:
+    """Check that indices point into their codebooks.
+
+    Args:
+        changes: Of :func:`plan`.
+        weights: Parameters of one fold by name, of the shapes and types of the structure.
+
+    Raises:
+        ModelFileError: An index is beyond its codebook.
+    """
+    for change in changes:
+        size = SharingDetails.from_change(change).centers
+        if size:
+            require_indices_within(weights[f"{change.path}.weight"], size, change.path)
 
 
 def _fill(layer: nn.Module, path: str, material: Mapping[str, Tensor]) -> None:
