@@ -43,6 +43,19 @@ def segment_options(parser: ArgumentParser) -> None:
     add_inference(parser)
 
 
+def summarize_options(parser: ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="OUT", help="folder of results of 'tuckerseg segment' of many images")
+    parser.add_argument(
+        "--pictures",
+        type=whole,
+        default=200,
+        metavar="N",
+        help="cases that have pictures, those to look at first before others; 0: none (default: %(default)s)",
+    )
+    parser.add_argument("--title", help="of the page (default: the folder's name)")
+    parser.add_argument("--json", action="store_true", help="the numbers as JSON on standard output")
+
+
 def plan_options(parser: ArgumentParser) -> None:
     add_images(parser)
     parser.add_argument("--measure", action="store_true", help="run a patch where this computer's speed is not known")

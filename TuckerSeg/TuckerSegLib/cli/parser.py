@@ -12,6 +12,7 @@ from . import command_options
 
 COMMANDS = {  # in the order of help, and what it says of them
     "segment": "segment an image",
+    "summarize": "make one page of a folder of results: spreads, cases to look at first, pictures",
     "plan": "tell what segmenting an image would cost and save, without doing it",
     "compare": "run the original network and several strengths of compression, and compare the results",
     "explore": "measure agreement over factor and policy on CTs: table, CSV, JSON and picture",
