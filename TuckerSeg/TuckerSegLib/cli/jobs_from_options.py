@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..compression import spec_of_options
+from ..compression import ALLOCATOR, spec_of_options
+from ..compression.allocation import options as allocation
 from ..errors import ImageError, SpecError
 from ..image import Image, read_image
 from ..models.loading import load_model
@@ -150,16 +151,29 @@ def steps_of(options: argparse.Namespace, strength: float | None = None) -> tupl
     methods = [_method_and_strength(each) for each in named] or [(DEFAULT_METHOD, None)]
     if strength is not None:
         methods[-1] = (methods[-1][0], strength)
+    if allocation.is_asked_for([name for name, _ in methods] if named else [], options):
+        ((name, own_strength),) = methods
+        if not named and getattr(options, "agreement", None) is not None:
+            name = ALLOCATOR
+        spec = allocation.spec_of(options, own_strength, name)
+        if spec is None:
+            raise SpecError(f"How far should {name} compress? Say it as --method {name}:0.5 or --agreement 0.98.")
+        return (_step(ALLOCATOR, spec),)
     steps = []
     for name, own_strength in methods:
         spec = spec_of_options(name, options, own_strength)
         if spec is not None:
-            fields = to_json(spec)
-            fields.pop("version")
-            steps.append(Step(name, fields))
+            steps.append(_step(name, spec))
         elif named:
             raise SpecError(f"How far should {name} compress? Say it by its own options, or as --method {name}:0.5.")
     return tuple(steps)
+
+
+def _step(method: str, spec: Any) -> Step:
+    """A step by its method's ``Spec``."""
+    fields = to_json(spec)
+    fields.pop("version")
+    return Step(method, fields)
 
 
 def _method_and_strength(text: str) -> tuple[str, float | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..compression import METHODS, add_options
+from ..compression import ALLOCATOR, METHODS, add_options
 from ..compression.policies import policies
 from ..export import FORMATS
 from ..export.settings import WEIGHTS
@@ -157,7 +157,8 @@ def add_compression(parser: argparse.ArgumentParser, strength: bool = True) -> N
     parser.add_argument(
         "--method",
         metavar="NAMES",
-        help=f"how to compress: one of {', '.join(METHODS)}, or several in the order in which they follow each other, "
+        help=f"how to compress: one of {', '.join(METHODS)}, or several in the order in which they follow each other; "
+        f"or {ALLOCATOR}: all together, layer by layer what costs least for what it saves; "
         f"each with its strength where its own options do not say it, as {DEFAULT_METHOD}:0.5 "
         f"(default: {DEFAULT_METHOD})",
     )

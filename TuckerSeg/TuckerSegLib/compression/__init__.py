@@ -1,5 +1,5 @@
 """Network to smaller network. Knows nothing of nnU-Net, images or hardware. ``methods`` has the table of methods."""
 
-from .methods import METHODS, add_options, layer_words, method, spec_of, spec_of_options
+from .methods import ALLOCATOR, METHODS, add_options, layer_words, method, spec_of, spec_of_options
 
-__all__ = ["METHODS", "add_options", "layer_words", "method", "spec_of", "spec_of_options"]
+__all__ = ["ALLOCATOR", "METHODS", "add_options", "layer_words", "method", "spec_of", "spec_of_options"]

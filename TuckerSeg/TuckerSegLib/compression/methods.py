@@ -27,6 +27,7 @@ from typing import Any
 from ..errors import SpecError
 from ..printable import excerpt
 from ..records.compression import LayerChange
+from ..records.job import ALLOCATOR  # is asked for as a method is, and carried out by steps of those in the table
 
 METHODS = {
     "tucker": "TuckerSegLib.compression.tucker",
@@ -35,18 +36,23 @@ METHODS = {
     "sharing": "TuckerSegLib.compression.sharing",
 }
 
+_ALLOCATOR_HOME = "TuckerSegLib.compression.allocation"
+
 
 def method(name: str) -> ModuleType:
     """The module of a compression method, imported on first use.
 
     Args:
-        name: In ``METHODS``, as ``tucker``.
+        name: In ``METHODS``, as ``tucker``; or ``ALLOCATOR``, which has a ``Spec`` and options, but no changes.
 
     Raises:
         SpecError: The name is not in the table.
     """
+    if name == ALLOCATOR:
+        return importlib.import_module(_ALLOCATOR_HOME)
     if name not in METHODS:
-        raise SpecError(f"unknown compression method {excerpt(repr(name))}; known: {sorted(METHODS)}")
+        known = sorted((*METHODS, ALLOCATOR))
+        raise SpecError(f"unknown compression method {excerpt(repr(name))}; known: {known}")
     return importlib.import_module(METHODS[name])
 
 
@@ -54,7 +60,7 @@ def spec_of(name: str, fields: Mapping[str, Any]) -> Any:
     """The ``Spec`` of a method from its fields, as a job or a recipe has them.
 
     Args:
-        name: Of the method, in ``METHODS``.
+        name: Of the method, in ``METHODS``, or ``ALLOCATOR``.
         fields: Names of the dataclass's fields to their values; those left out keep their defaults.
 
     Raises:
@@ -75,7 +81,7 @@ def add_options(parser: argparse.ArgumentParser, strength: bool = True) -> None:
         parser: Of the command; changed in place.
         strength: False leaves out how far to compress, for a command that tries several strengths.
     """
-    for name in METHODS:
+    for name in (*METHODS, ALLOCATOR):
         if hasattr(module := method(name), "add_options"):
             module.add_options(parser, strength)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import SpecError
-from .methods import METHODS, method
+from .methods import ALLOCATOR, METHODS, method
 
 IMPROVEMENTS = ("refit", "repair")  # that may follow a policy, as auto+refit+repair: in this order, each once
 
 
 def policies() -> dict[str, str]:
     """Name of every policy to the name of its method; a method without ``POLICIES`` has one policy, its own name."""
-    return {policy: name for name in METHODS for policy in getattr(method(name), "POLICIES", (name,))}
+    named = (*METHODS, ALLOCATOR)
+    return {policy: name for name in named for policy in getattr(method(name), "POLICIES", (name,))}
 
 
 def is_calibrated(policy: str) -> bool:

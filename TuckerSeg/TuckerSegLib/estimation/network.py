@@ -7,53 +7,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from .. import hardware
 from ..cache import Cache
-from ..compression import spec_of
+from ..compression import ALLOCATOR, spec_of
 from ..image import Geometry, Image
 from ..measurements import Measurements
 from ..models.calibration import calibration_stamp
-from ..models.job_compression import known_calibration, require_new_methods
+from ..models.compression_step import known_calibration
+from ..models.job_compression import require_new_methods
 from ..models.material import kept_materials, prepare_folds
 from ..models.model import SegmentationModel, whole_share
 from ..models.planning import plan_compression, with_calibration
 from ..models.resolved_job import ResolvedJob
 from ..preprocessing.preprocess import grid_shape, grid_voxels
 from ..preprocessing.roi_finder import RoiFinder
-from ..records.compression import Cost
 from ..records.estimate import Estimate, PartEstimate
 from ..records.serialization import to_json
 from ..sliding_window import StreamSpec, patch_count
 from ..system_memory import system_memory_bytes
+from .compressed_facts import CompressedFacts, allocated_facts
 from .memory import predicted_peak_memory_bytes
 from .shipped_agreement import shipped_agreement
 from .timing import BOUND_COST_TOLERANCE, INTERPOLATED, SAME_COST_TOLERANCE, Timing, planned_setting
 
 NOT_MEASURED = "not measured"
-
-
-@dataclass(frozen=True)
-class _CompressedFacts:
-    """Facts of the model that a job runs.
-
-    Attributes:
-        cost: Of one fold.
-        key: See ``SegmentationModel.key``.
-        agreement: Shipped agreement with the original network, and on what it was measured; None where there is none.
-        is_bound: Whether a method has yet to look at the network, so that the cost is about what it may be at most.
-        material_share: Bytes of the materials that the compression will keep, relative to those of the weights.
-        whole_share: See ``model.whole_share``.
-    """
-
-    cost: Cost
-    key: str
-    agreement: tuple[float, str] | None
-    is_bound: bool = False
-    material_share: float = 0.0
-    whole_share: float = 0.0
 
 
 class Estimator:
@@ -75,7 +55,7 @@ class Estimator:
     ):
         self._model, self._measurements, self._cache = model, measurements, cache or Cache()
         self._load = load or (lambda: model)
-        self._facts: dict[str, _CompressedFacts] = {}
+        self._facts: dict[str, CompressedFacts] = {}
 
     def estimate(
         self, volume: Geometry | Image, resolved: ResolvedJob, roi_finder: RoiFinder | None = None
@@ -94,7 +74,7 @@ class Estimator:
         plans, folds, inference = self._model.plans, len(self._model.folds), resolved.inference
         device, _ = hardware.choose(inference.device, hardware.devices())
         precision, _ = hardware.choose_precision(inference.precision, device)
-        compressed = self._compressed(resolved)
+        compressed = self._compressed(resolved, volume if isinstance(volume, Image) else None)
         original = self._model.original_cost
         geometry = volume.geometry if isinstance(volume, Image) else volume
         patches, skipped = self._patches(volume, resolved, roi_finder or RoiFinder(inference))
@@ -107,6 +87,8 @@ class Estimator:
         macs = {"original": original.macs * folds, "compressed": compressed.cost.macs * folds}
         tolerance = BOUND_COST_TOLERANCE if compressed.is_bound else SAME_COST_TOLERANCE
         patch_s = {name: timings[name].patch_seconds(count, tolerance) for name, count in macs.items()}
+        if compressed.seconds_share is not None and patch_s["original"] is not None:
+            patch_s["compressed"] = compressed.seconds_share * patch_s["original"]
         seconds = {name: None if one_s is None else one_s * passes + beside_s for name, one_s in patch_s.items()}
         interpolated = any(timings[name].interpolates(count) for name, count in macs.items())
         agreement, source = self._agreement(compressed)
@@ -157,7 +139,7 @@ class Estimator:
         """Bytes of the weights of the model as it is on disk."""
         return self._model.weight_bytes
 
-    def _cache_bytes(self, compressed: _CompressedFacts, device: hardware.Device, precision: str) -> int:
+    def _cache_bytes(self, compressed: CompressedFacts, device: hardware.Device, precision: str) -> int:
         """Bytes that a run would add to the cache: compressed network, its materials, its compiled form."""
         weight_bytes, cache, stored = compressed.cost.weight_bytes * len(self._model.folds), self._cache, 0
         if not os.path.exists(cache.path("models", compressed.key)):
@@ -181,12 +163,16 @@ class Estimator:
         count = patch_count(shape, StreamSpec(plans.patch_shape, resolved.inference.step_fraction))
         return count, None if boxed or roi_finder.may_skip(shape, plans) else 0
 
-    def _compressed(self, resolved: ResolvedJob) -> _CompressedFacts:
+    def _compressed(self, resolved: ResolvedJob, image: Image | None = None) -> CompressedFacts:
         """Facts of the model that a job runs, remembered until its calibration changes."""
         steps, calibrate = resolved.steps, resolved.job.calibrate
         if not steps:
             return self._uncompressed()
         require_new_methods(self._model, resolved)
+        if steps[0][0] == ALLOCATOR and steps[0][1].shrinks:
+            return allocated_facts(self._model, resolved, image, self._cache)
+        if steps[0][0] == ALLOCATOR:
+            return self._uncompressed()
         stamp = (
             calibration_stamp(self._model, self._cache) if any(spec.needs_calibration for _, spec in steps) else None
         )
@@ -196,19 +182,19 @@ class Estimator:
             self._facts[name] = self._planned(steps, calibrate)
         return self._facts[name]
 
-    def _uncompressed(self) -> _CompressedFacts:
+    def _uncompressed(self) -> CompressedFacts:
         """Facts of the model as it is on disk, where a job does not compress it."""
         model = self._model
         if not model.recipes:
-            return _CompressedFacts(model.cost, model.key, (1.0, "this is the original network"))
+            return CompressedFacts(model.cost, model.key, (1.0, "this is the original network"))
         recipe, whole = model.recipes[0], whole_share(model.recipes, model.cost)
         if len(model.recipes) > 1 or recipe.spec.get("calibration") is None:
-            return _CompressedFacts(model.cost, model.key, None, whole_share=whole)
+            return CompressedFacts(model.cost, model.key, None, whole_share=whole)
         fields = {name: value for name, value in recipe.spec.items() if name != "version"}
         shipped = self._shipped(recipe.method, spec_of(recipe.method, fields))
-        return _CompressedFacts(model.cost, model.key, shipped, whole_share=whole)
+        return CompressedFacts(model.cost, model.key, shipped, whole_share=whole)
 
-    def _planned(self, steps: Sequence[tuple[str, Any]], calibrate: str) -> _CompressedFacts:
+    def _planned(self, steps: Sequence[tuple[str, Any]], calibrate: str) -> CompressedFacts:
         """Plan each step on the model that the one before leaves, by bounds where planning exactly would be slow."""
         model, is_bound, share, changed = self._model, False, 0.0, []
         for method, spec in steps:
@@ -224,7 +210,7 @@ class Estimator:
         alone = len(model.recipes) == 1 and calibrate != "none"
         shipped = self._shipped(*changed[0]) if alone else None
         kept_share, whole = 0.0 if is_bound else share, whole_share(model.recipes, model.cost)
-        return _CompressedFacts(model.cost, model.key, shipped, is_bound, kept_share, whole)
+        return CompressedFacts(model.cost, model.key, shipped, is_bound, kept_share, whole)
 
     def _materials(
         self, model: SegmentationModel, method: str, spec: Any, calibrate: str
@@ -253,7 +239,7 @@ class Estimator:
         shipped = shipped_agreement(self._model, method, strength, self._cache)
         return shipped and (shipped[0], f"measured on {shipped[1]}")
 
-    def _agreement(self, compressed: _CompressedFacts) -> tuple[float | None, str]:
+    def _agreement(self, compressed: CompressedFacts) -> tuple[float | None, str]:
         """Agreement and its source: measured on the user's own volumes, else shipped."""
         own = self._measurements.agreement(compressed.key)
         if own is not None:

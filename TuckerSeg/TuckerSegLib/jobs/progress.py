@@ -15,6 +15,7 @@ Event = dict[str, Any]
 STARTS = {  # fraction of a cold run at which a stage begins; what is skipped is jumped over
     "read": 0.0,
     "load": 0.02,
+    "measure": 0.03,
     "calibrate": 0.05,
     "compress": 0.05,
     "refit": 0.08,

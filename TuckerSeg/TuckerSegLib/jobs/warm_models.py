@@ -133,7 +133,8 @@ class WarmModels:
         """What a compression depends on; its calibration may change between runs."""
         steps = [(method, to_json(spec)) for method, spec in resolved.steps]
         settings = json.dumps([steps, resolved.job.calibrate, resolved.job.refit], sort_keys=True)
-        return model.key, settings, calibration_stamp(model, self._cache), volume and volume_id(volume.lend())
+        place = _device_settings(resolved.inference)  # a budget of time counts the seconds there
+        return model.key, settings, place, calibration_stamp(model, self._cache), volume and volume_id(volume.lend())
 
     def close_unused(self) -> bool:
         """Give back the devices' memory that models hold beside the one asked for last; whether there were any."""

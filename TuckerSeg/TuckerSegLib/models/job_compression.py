@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from ..cache import Cache
+from ..compression import ALLOCATOR
 from ..errors import SpecError
 from ..image import Image
 from ..monitor import Monitor
-from .calibration import (
-    ModelCalibration,
-    calibrate_model,
-    has_built_in_volumes,
-    store_calibration,
-    stored_calibration,
-    volume_id,
-)
+from .allocated import compress_by_allocation, known_answer
 from .compress import cached_compression, compress
+from .compression_step import WEIGHTS_ONLY, compress_step, is_due, known_calibration
 from .material import prepare_folds
 from .model import SegmentationModel
 from .model_file import read_model_facts
@@ -26,10 +20,6 @@ from .patches import with_patches
 from .planning import CompressionPlan, plan_compression, require_new_method, with_calibration
 from .refit import refit_model
 from .resolved_job import ResolvedJob
-
-WEIGHTS_ONLY = (
-    "The compression goes by the weights alone: no volume was calibrated on, so more accuracy is lost than need be."
-)
 
 
 def compress_for_job(
@@ -61,20 +51,10 @@ def compress_for_job(
     require_new_methods(model, resolved)
     job, before, calibration = resolved.job, model, None
     for method, spec in resolved.steps:
+        if method == ALLOCATOR:  # with its refit
+            return compress_by_allocation(model, spec, resolved.inference, job.calibrate, cache, monitor, volume)
         before = model
-        calibration = known_calibration(model, spec, job.calibrate, cache) if spec.needs_calibration else None
-        if spec.needs_calibration:
-            if spec.calibration is None and _is_due(model, calibration, job.calibrate, volume):
-                with monitor.stage("calibrate") as stage:
-                    image = volume() if volume is not None else None
-                    calibration = calibrate_model(model, image, calibration, monitor=stage)
-                    store_calibration(model, calibration, cache)
-            spec = with_calibration(spec, calibration and calibration.sha256)
-            if calibration is None:
-                warnings.warn(WEIGHTS_ONLY, stacklevel=2)
-        volumes = [volume()] if volume is not None and getattr(spec, "needs_patches", False) else []
-        with monitor.stage("compress") as stage:
-            model = compress(model, spec, method, cache, stage, calibration, volumes)
+        model, calibration = compress_step(model, method, spec, job.calibrate, cache, monitor, volume)
     if not job.refit or model is before:
         return model
     if calibration is None:
@@ -105,12 +85,14 @@ def facts_for_job(
     require_new_methods(facts, resolved)
     job = resolved.job
     for method, spec in resolved.steps:
+        if method == ALLOCATOR:
+            return known_answer(facts, spec, resolved.inference, job.calibrate, cache, volume, read_model_facts)
         calibration = None
         if getattr(spec, "needs_patches", False):
             return None
         if spec.needs_calibration:
             calibration = known_calibration(facts, spec, job.calibrate, cache)
-            if job.refit or (spec.calibration is None and _is_due(facts, calibration, job.calibrate, volume)):
+            if job.refit or (spec.calibration is None and is_due(facts, calibration, job.calibrate, volume)):
                 return None
             spec = with_calibration(spec, calibration and calibration.sha256)
         facts = cached_compression(facts, spec, method, cache, read_model_facts)
@@ -135,6 +117,10 @@ def planned_steps(model: SegmentationModel, resolved: ResolvedJob, cache: Cache)
     require_new_methods(model, resolved)
     steps, calibrate = resolved.steps, resolved.job.calibrate
     for number, (method, spec) in enumerate(steps, start=1):
+        if method == ALLOCATOR:
+            made = compress_by_allocation(model, spec, resolved.inference, calibrate, cache, Monitor(), None)
+            yield from (CompressionPlan(made, recipe, True) for recipe in made.recipes)
+            return
         calibration = known_calibration(model, spec, calibrate, cache) if spec.needs_calibration else None
         spec = with_calibration(spec, calibration and calibration.sha256)
         spec, patches = with_patches(model, spec, ())
@@ -153,38 +139,3 @@ def require_new_methods(model: SegmentationModel, resolved: ResolvedJob) -> None
     """Raise SpecError where a job compresses a model by a method that has been applied to it before."""
     for method, _ in resolved.steps:
         require_new_method(model, method)
-
-
-def known_calibration(model: SegmentationModel, spec: Any, calibrate: str, cache: Cache) -> ModelCalibration | None:
-    """The calibration that the cache has for the compression of a model; None where none is there, or to be used.
-
-    Args:
-        model: With its weights or without.
-        spec: A method's ``Spec`` that needs a calibration; where it names one, that one must be there.
-        calibrate: See ``Job.calibrate``.
-
-    Raises:
-        SpecError: The spec names a calibration that is not here.
-    """
-    if calibrate == "none" and spec.calibration is None:
-        return None
-    stored = stored_calibration(model, cache)
-    if spec.calibration is not None and (stored is None or stored.sha256 != spec.calibration):
-        raise SpecError(
-            f"The calibration {spec.calibration[:12]} that the compression names is not on this computer. "
-            "Calibrate on the same volumes first, or leave it out and another one is made."
-        )
-    return stored
-
-
-def _is_due(
-    model: SegmentationModel, known: ModelCalibration | None, calibrate: str, volume: Callable[[], Image] | None
-) -> bool:
-    """Whether to calibrate before compressing: on the volume at hand, or on the built-in ones for want of it."""
-    if calibrate == "none":
-        return False
-    if known is None:
-        return volume is not None or has_built_in_volumes(model)
-    if volume is None or not (calibrate == "volume" or known.built_in_alone):
-        return False
-    return volume_id(volume()) not in known.volume_ids

@@ -11,7 +11,7 @@ from ..errors import SpecError
 from ..records.compression import CompressionRecipe, Cost, LayerChange
 from ..records.job import Step
 from ..records.serialization import to_json
-from .model import SegmentationModel
+from .model import SegmentationModel, require_original
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,12 @@ def with_calibration(spec: Any, sha256: str | None) -> Any:
 
 
 def require_new_method(model: SegmentationModel, method: str) -> None:
-    """Raise SpecError where a method has been applied to a model before: none can be applied to its own layers."""
+    """Raise SpecError where a method has been applied to a model before: none can be applied to its own layers.
+
+    The allocator, which plans for all methods, starts from the original.
+    """
+    if method == compression.ALLOCATOR:
+        require_original(model)
     if any(recipe.method == method for recipe in model.recipes):
         raise SpecError(
             f"{model.name} is compressed already by the method {method}; start from the original model, or from what "

@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import catalog
 from ..catalog.selection import select
+from ..compression import ALLOCATOR
 from ..compression.policies import is_calibrated, policy_spec, with_improvements
 from ..errors import SpecError
 from ..records.job import InferenceSpec, Job, Step, at_strength
@@ -74,7 +75,8 @@ class ResolvedJob:
         elif calibrate == "none":
             calibrate = "auto"
         refit = "refit" in improvements
-        job = replace(self.job, method=None, compression={}, steps=(step,), calibrate=calibrate, refit=refit)
+        own = {"method": None, "compression": {}, "agreement": None}
+        job = replace(self.job, **own, steps=(step,), calibrate=calibrate, refit=refit)
         return replace(self, job=job, steps=_steps_of(job))
 
     def without_refit(self) -> ResolvedJob:
@@ -144,6 +146,8 @@ def _steps_of(job: Job) -> Steps:
     for number, method in enumerate(methods):
         if method in methods[:number]:
             raise SpecError(f"The compression {method} is asked for twice; it has nothing to say of its own layers.")
+    if ALLOCATOR in methods and len(methods) > 1:
+        raise SpecError(f"{ALLOCATOR} chooses among all methods itself, and stands alone; found {', '.join(methods)}.")
     return tuple((method, spec) for method, spec in steps if not getattr(spec, "keeps_network", False))
 
 

@@ -18,6 +18,8 @@ CROPS = (None, "auto", "none")
 OUTPUT_TYPES = ("nifti", "nrrd", "mha", "slicer", "seg", "rtstruct", "sr")  # of files with labels
 DEFAULT_STEP_FRACTION = 0.5  # nnU-Net's
 DEFAULT_METHOD = "tucker"  # of compression, where a strength alone is named
+ALLOCATOR = "auto"  # chooses among all methods of compression, see ``compression.ALLOCATOR``
+LEAST_AGREEMENT = 0.5  # that may be asked for
 SMALLEST_STEP_FRACTION = 0.05  # 8000 patches for every one without overlap
 MOST_THREADS = 1024  # more than any processor has cores; some systems end a process that asks for far more
 MOST_PATCHES_AT_ONCE = 1024
@@ -168,6 +170,8 @@ class Job:
             task's networks are made for such a box. ``none``: never.
         steps: How the model is compressed, each step on what the one before left.
         outputs: Files to write beside ``output``, of any type.
+        agreement: In place of steps: the mean Dice with the original network to keep. The fastest network that keeps it
+            on held-back patches of the volumes at hand is looked for, by all methods together. None: steps say it.
 
     Example:
         >>> job = Job(images=("CT.nii.gz",), output="labels.nii.gz", model="demo", inference=InferenceSpec(threads=2))
@@ -192,8 +196,13 @@ class Job:
     steps: tuple[Step, ...] = ()
     checkpoint: str | None = unsaid(None)
     outputs: tuple[OutputFile, ...] = unsaid(())
+    agreement: float | None = unsaid(None)
 
     def __post_init__(self):
+        if self.agreement is not None:
+            _check_number("agreement", self.agreement, LEAST_AGREEMENT, 1)
+            if self.method is not None or self.steps:
+                raise SpecError("A job names an agreement to keep, or its compression; found both.")
         if self.method is not None and self.steps:
             raise SpecError("A job names its compression once: as method and compression, or as steps; found both.")
         if self.crop not in CROPS:
@@ -218,6 +227,8 @@ class Job:
     @property
     def recipe(self) -> tuple[Step, ...]:
         """The steps of the compression, whichever way they were named; none where the model runs as it is."""
+        if self.agreement is not None:
+            return (Step(ALLOCATOR, {"agreement": self.agreement}),)
         return self.steps if self.method is None else (Step(self.method, self.compression),)
 
 
@@ -244,7 +255,8 @@ def at_strength(job: Job, strength: float) -> Job:
     Raises:
         SpecError: The strength is not above 0.
     """
+    job, recipe = replace(job, method=None, compression={}, steps=(), agreement=None), job.recipe
     if strength >= 1:
-        return replace(job, method=None, compression={}, steps=())
-    *before, last = job.recipe or steps_at(strength)
-    return replace(job, method=None, compression={}, steps=(*before, replace(last, strength=strength)))
+        return job
+    *before, last = recipe or steps_at(strength)
+    return replace(job, steps=(*before, replace(last, strength=strength)))

@@ -18,6 +18,7 @@ STAGE_TITLES = {
     "read": "Reading the image",
     "load": "Loading the model",
     "calibrate": "Calibrating the compression",
+    "measure": "Measuring this computer",
     "compress": "Compressing the model",
     "refit": "Fitting the compressed network to the volume",
     "repair": "Repairing the compressed network",

@@ -169,6 +169,7 @@ _VARIANTS: Check = (
 )
 _SHAPE: Check = (_list_of(_is_size, 3), "a list of 3 whole numbers above 0")
 _AFFINE: Check = (_is_affine, "a list of 4 lists of 4 numbers, whose axes span a volume")
+_NUMBER: Check = (_is_number, "a number")
 _LENGTH: Check = (lambda value: _is_number(value) and value >= 0, "a number of mm")
 _FIELDS_OF_JOB = {
     "model": _or_none(_TEXT),
@@ -181,6 +182,7 @@ _FIELDS_OF_JOB = {
     "calibrate": _or_none(_TEXT),
     "crop": _or_none(_TEXT),
     "structures": _or_none(_TEXTS),
+    "agreement": _or_none(_NUMBER),
 }
 _JOB = {"job": _or_none(_OBJECT), **_FIELDS_OF_JOB}
 _RUN = {**_JOB, "volume": _OBJECT}

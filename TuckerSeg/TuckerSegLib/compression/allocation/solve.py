@@ -14,6 +14,7 @@ from .problem import Form, Kept, Problem
 
 SWEEPS = 20  # over all groups; few are needed
 BISECTIONS = 24
+EXCHANGES = 12  # of one group each, at the end
 LEAST_PRICE, MOST_PRICE = 1e-9, 1e4  # error per cost of the whole network
 CANDIDATES = 4  # settings of the channels that the budget is spent for to its end
 MEANS = ("tucker", "prune", "int8")
@@ -66,7 +67,23 @@ def _solved(problem: Problem, budget: float) -> Solution:
             high = price
     # Near the end of the bisection the settings differ least from what the budget asks for.
     latest = list(met.values())[-CANDIDATES:]
-    return _best([_spent(problem, each, budget) for each in (whole, *latest)], budget)
+    best = _best([_spent(problem, each, budget) for each in (whole, *latest)], budget)
+    return _exchanged(problem, best, budget)
+
+
+def _exchanged(problem: Problem, solution: Solution, budget: float) -> Solution:
+    """A solution after one group after the other has kept a step more or less, while that lowers the error."""
+    for _ in range(EXCHANGES):
+        neighbors = []
+        for path, group in problem.groups.items():
+            place = group.sizes.index(solution.kept[path])
+            for size in (*group.sizes[max(0, place - 1) : place], *group.sizes[place + 1 : place + 2]):
+                neighbors.append(_spent(problem, {**solution.kept, path: size}, budget))
+        better = _best([solution, *neighbors], budget)
+        if better is solution:
+            break
+        solution = better
+    return solution
 
 
 def _has_groups(problem: Problem) -> bool:

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 from ...errors import SpecError
 from ...printable import shown
+from ...records.job import LEAST_AGREEMENT
 from ...records.serialization import unsaid
 
 BUDGETS = ("time", "macs", "parameters", "bytes")
 MEANS = ("tucker", "prune", "int8")
-LEAST_AGREEMENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,11 @@ class Spec:
     def with_strength(self, strength: float) -> Spec:
         """The same settings at another share of the original's cost."""
         return replace(self, share=strength, agreement=None)
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether a network is asked for that costs less than the original."""
+        return self.agreement is not None or self.share < 1
 
     needs_calibration = True
     needs_weights = True

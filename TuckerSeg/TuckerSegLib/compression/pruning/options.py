@@ -53,7 +53,7 @@ def spec_of(options: argparse.Namespace, strength: float | None = None) -> Spec 
     return Spec(
         strength,
         policy=options.prune_policy,
-        budget=options.budget,
+        budget=options.budget or "macs",
         multiple=options.prune_multiple,
         minimum=options.prune_multiple,
         agreement=options.prune_agreement,

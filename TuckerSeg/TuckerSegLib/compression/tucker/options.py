@@ -7,7 +7,7 @@ from typing import Any
 
 from ...typed_numbers import real, whole
 from .policies import POLICIES, policy_spec
-from .spec import BUDGETS, Spec
+from .spec import Spec
 
 RANK_HELP = (
     "rank ratio in (0, 1]: compress the network to this share of its channels' ranks; 1 is the original network. "
@@ -33,12 +33,6 @@ def add_options(parser: argparse.ArgumentParser, strength: bool = True) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument(
-        "--budget",
-        choices=BUDGETS,
-        default="macs",
-        help="what --policy auto spares: macs is faster, parameters smaller (default: %(default)s)",
-    )
-    parser.add_argument(
         "--rank-mode", choices=("relative", "fixed"), default="relative", help="with --policy paper or uniform"
     )
     parser.add_argument("--minimum-rank", type=whole, default=8, help="no rank below this (default: %(default)s)")
@@ -60,5 +54,5 @@ def spec_of(options: argparse.Namespace, strength: float | None = None) -> Spec 
         return None
     name = "fixed" if options.policy == "uniform" and options.rank_mode == "fixed" else options.policy
     settings: dict[str, Any] = {"minimum_rank": options.minimum_rank}
-    settings |= {"rank_mode": options.rank_mode} if name == "paper" else {"budget": options.budget}
+    settings |= {"rank_mode": options.rank_mode} if name == "paper" else {"budget": options.budget or "macs"}
     return policy_spec(name, ratio, **settings)

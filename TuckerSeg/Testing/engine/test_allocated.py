@@ -1,0 +1,163 @@
+"""All means of compression together: from what is asked to a compressed model, and to the labels."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from Testing.small_models import write_model_folder
+from TuckerSegLib import InferenceSpec, image_from_array, load_model
+from TuckerSegLib.cache import Cache
+from TuckerSegLib.compression.allocation import Spec
+from TuckerSegLib.compression.cost import count
+from TuckerSegLib.errors import SpecError
+from TuckerSegLib.layer_times import measured
+from TuckerSegLib.models import allocated
+from TuckerSegLib.models.agreement import HeldBackAgreement
+from TuckerSegLib.models.allocated import compress_by_allocation, known_answer, least_share
+from TuckerSegLib.models.model_file import read_model_facts, read_model_file
+from TuckerSegLib.monitor import Monitor
+from TuckerSegLib.records.job import Job, Step, at_strength
+
+PLAIN = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
+SECONDS = {"kernel.gmacs": 0.1, "strided.gmacs": 0.1, "transposed.gmacs": 0.1, "pointwise.gmacs": 0.1}
+
+
+@pytest.fixture(scope="module")
+def volume():
+    rng = np.random.default_rng(4)
+    smooth = torch.nn.functional.interpolate(torch.from_numpy(rng.normal(size=(1, 1, 6, 6, 6))), size=(32, 32, 32))
+    return image_from_array((300 * smooth[0, 0].numpy()).astype(np.int16), spacing_mm=(3, 3, 3))
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A small network of no CTs, so that the built-in volume has no part in it."""
+    folder = write_model_folder(tmp_path_factory.mktemp("original"), patch_shape=(16, 16, 16))
+    model = load_model(folder)
+    channels = tuple(replace(channel, scheme="ZScoreNormalization") for channel in model.plans.normalization)
+    return replace(model, plans=replace(model.plans, normalization=channels))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """One for all tests here, so that the model is calibrated once."""
+    return Cache(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def measured_once(monkeypatch):
+    """Times of layers without measuring; the list of what was measured."""
+    measurements = []
+
+    def measure(device, precision, threads, monitor=None):
+        measurements.append((device.id, precision, threads))
+        return SECONDS
+
+    monkeypatch.setattr(measured, "measure", measure)
+    return measurements
+
+
+def compressed(model, volume, cache, calibrate="auto", **fields):
+    return compress_by_allocation(model, Spec(**fields), PLAIN, calibrate, cache, Monitor(), lambda: volume)
+
+
+def test_half_the_operations_are_left_by_steps_of_the_methods(original, volume, cache, tmp_path):
+    smaller = compressed(original, volume, cache, share=0.5, budget="macs")
+    assert {recipe.method for recipe in smaller.recipes} <= {"prune", "tucker", "refit", "int8"}
+    assert len(smaller.recipes) > 1
+    assert smaller.cost.macs <= 0.5 * original.cost.macs
+    network = smaller.network(smaller.folds[0])
+    assert count(network, smaller.plans.patch_shape, 1).total.macs == smaller.cost.macs
+    smaller.save(tmp_path / "smaller.tuckerseg")
+    assert read_model_file(tmp_path / "smaller.tuckerseg").recipes == smaller.recipes
+
+
+def test_the_same_question_is_answered_from_the_cache(original, volume, cache, monkeypatch):
+    first = compressed(original, volume, cache, share=0.5, budget="macs")
+    monkeypatch.setattr(allocated, "allocation_of", None)
+    again = compressed(original, volume, cache, share=0.5, budget="macs")
+    assert again.key == first.key
+    assert all(torch.equal(again.weights[name], weight) for name, weight in first.weights.items())
+    facts = known_answer(
+        original.without_weights(), Spec(0.5, "macs"), PLAIN, "auto", cache, lambda: volume, read_model_facts
+    )
+    assert facts.key == first.key
+    assert known_answer(original, Spec(0.4, "macs"), PLAIN, "auto", cache, lambda: volume) is None
+
+
+def test_one_means_may_be_asked_for_alone(original, volume, cache):
+    methods = {
+        means: {
+            recipe.method
+            for recipe in compressed(original, volume, cache, share=0.6, means=[means], budget="macs").recipes
+        }
+        for means in ("tucker", "prune")
+    }
+    assert methods == {"tucker": {"tucker", "refit"}, "prune": {"prune"}}
+
+
+def test_a_budget_of_time_counts_the_seconds_of_the_device(original, volume, cache, measured_once):
+    smaller = compressed(original, volume, cache, share=0.5)
+    compressed(original, volume, cache, share=0.6)
+    assert measured_once == [("torch:cpu", "fp32", 1)]
+    assert smaller.recipes
+
+
+def test_where_nothing_saves_time_the_original_runs_and_it_is_said(original, volume, tmp_path, monkeypatch, cache):
+    monkeypatch.setattr(measured, "known_layer_times", None)
+    monkeypatch.setattr(allocated, "layer_times", lambda *_: allocated.LayerTimes("fp32", {"layers": 1.0}))
+    with pytest.warns(UserWarning, match="Nothing saves time here.*the original network runs"):
+        assert compressed(original, volume, cache, share=0.5) is original
+
+
+def test_an_agreement_that_is_asked_for_is_kept_on_patches_held_back(original, volume, cache):
+    smaller = compressed(original, volume, cache, agreement=0.8, budget="macs")
+    assert smaller.cost.macs < original.cost.macs
+    assert HeldBackAgreement(original, [volume], Monitor()).of(smaller) >= 0.8
+
+
+def test_an_agreement_that_no_network_keeps_leaves_the_original(original, volume, cache, monkeypatch):
+    monkeypatch.setattr(HeldBackAgreement, "of", lambda self, model: 0.9)
+    monkeypatch.setattr(allocated, "PLAIN", 1)
+    monkeypatch.setattr(allocated, "FITTED", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert compressed(original, volume, cache, agreement=0.95, budget="macs") is original
+
+
+def test_the_original_agrees_with_itself_and_regions_are_compared_as_regions(original, volume):
+    assert HeldBackAgreement(original, [volume], Monitor()).of(original) == 1
+
+
+@pytest.mark.parametrize("least", [0.15, 0.3, 0.62, 0.9])
+def test_the_least_share_is_found_by_halves(least):
+    asked = []
+
+    def is_good(share):
+        asked.append(share)
+        return share >= least
+
+    share = least_share(is_good, (0.1, 1.0), 6)
+    assert least <= share <= least * 10 ** (1 / 2**6) * 1.001
+    assert len(asked) == 6
+    assert least_share(lambda _: False, (0.1, 0.5), 3) == 0.5
+
+
+def test_without_a_calibration_means_cannot_be_weighed(original, volume, cache):
+    with pytest.raises(SpecError, match="calibration"):
+        compressed(original, volume, Cache(cache.folder / "empty"), calibrate="none", share=0.5, budget="macs")
+
+
+def test_a_job_that_names_an_agreement_is_one_step_of_the_allocator():
+    job = Job(images=(), agreement=0.98)
+    assert job.recipe == (Step("auto", {"agreement": 0.98}),)
+    assert at_strength(job, 0.5).agreement is None
+    assert at_strength(job, 1.0).recipe == ()
+    for wrong in ({"agreement": 0.98, "method": "tucker"}, {"agreement": 1.2}, {"agreement": "much"}):
+        with pytest.raises(SpecError, match="agreement"):
+            Job(images=(), **wrong)
