@@ -250,6 +250,7 @@ def test_a_specification_survives_json_and_says_what_it_means():
     assert [Spec(0.7).rounded(size) for size in (4, 8, 16, 32, 320)] == [4, 8, 8, 24, 224]
     assert Spec().steps(20) == [20, 16, 8] and Spec().steps(4) == [4]
     assert not Spec(0.5).bound().needs_weights
+    assert Spec(1.0).keeps_network and not Spec(0.9).keeps_network and not Spec(1.0, channels={"up": 4}).keeps_network
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,11 @@ class Spec:
         return replace(self, keep_ratio=strength, channels=None, volumes=None)
 
     @property
+    def keeps_network(self) -> bool:
+        """Whether no channel goes, so that there is no step."""
+        return self.keep_ratio == 1 and self.channels is None
+
+    @property
     def needs_weights(self) -> bool:
         """Whether the numbers of channels are chosen by what pruning costs each layer."""
         return self.policy != "uniform" and self.channels is None and self.keep_ratio < 1
