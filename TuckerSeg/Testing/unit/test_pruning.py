@@ -18,6 +18,7 @@ from TuckerSegLib.compression.logit_distance import distance
 from TuckerSegLib.compression.pruning.allocation import spread
 from TuckerSegLib.compression.pruning.evidence import PruningEvidence
 from TuckerSegLib.compression.pruning.material import Material, prepare
+from TuckerSegLib.compression.pruning.merging import clusters_of
 from TuckerSegLib.compression.pruning.method import apply, plan
 from TuckerSegLib.compression.pruning.slicing import Cut, slice_network
 from TuckerSegLib.compression.pruning.spec import Spec, describe
@@ -188,6 +189,34 @@ def test_the_budget_is_that_of_the_same_share_everywhere_and_its_error_smaller(n
             found[policy] = (getattr(cost, budget), distance(network, smaller, patches))
         assert 0.75 * found["uniform"][0] < found["calibrated"][0] <= found["uniform"][0]
         assert found["calibrated"][1] < found["uniform"][1]
+
+
+@pytest.mark.parametrize("norm", [nn.InstanceNorm3d, nn.BatchNorm3d])
+def test_filters_that_are_the_same_are_merged_without_loss(norm, patches):
+    network = made(norm)
+    for conv, after, _ in (network.stem, network.down, network.inner, network.last):
+        half = conv.out_channels // 2
+        for tensor in (conv.weight, conv.bias, after.weight, after.bias):
+            tensor[half:] = tensor[:half]
+    network.up.weight[:, 4:], network.up.bias[4:] = network.up.weight[:, :4], network.up.bias[:4]
+    before = copy.deepcopy(network.state_dict())
+    shared = copy.copy(network)  # another network of the same tensors, which must not change
+    shared._modules = copy.deepcopy(network, {id(each): each for each in network.parameters()})._modules
+    spec = Spec(0.5, "merge", multiple=2, minimum=2)
+    changes = plan(network, spec, PATCH)
+    assert sorted(change.details["kept"] for change in changes if change.details) == [4, 4, 4, 6, 8]
+    apply(shared, changes, prepare(network, spec, None, keep))
+    for patch in patches:
+        torch.testing.assert_close(shared(patch), network(patch), atol=1e-4, rtol=0)
+    assert all(torch.equal(each, before[name]) for name, each in network.state_dict().items())
+
+
+def test_clusters_hold_filters_that_are_near(network):
+    network = copy.deepcopy(network)
+    network.inner[0].weight[8:] = 1.01 * network.inner[0].weight[:8]
+    clusters = clusters_of(network, channel_graph(network).groups["inner.0"], 8)
+    assert clusters == [[place, place + 8] for place in range(8)]
+    assert not Spec(0.5, "merge").needs_calibration and not Spec(0.5, "merge").needs_weights
 
 
 def test_by_weights_alone_twins_go_first(network):

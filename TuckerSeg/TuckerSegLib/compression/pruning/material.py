@@ -35,11 +35,13 @@ class Material:
         evidence: Errors and orders of all groups of channels.
         moments: Of the layers that read them; None: readers do not make up for what is gone.
         numbers: Path of a convolution to the number of channels that it keeps, where this network alone says so.
+        merges: Whether channels are merged with others instead of being left out; there is no evidence then.
     """
 
     evidence: PruningEvidence
     moments: ReaderMoments | None
     numbers: dict[str, int] | None = None
+    merges: bool = False
 
 
 def prepare(
@@ -73,6 +75,8 @@ def prepare(
             raise SpecError(f"{path}: only real weights say what may be pruned, this network has none (meta device)")
         if not weight.isfinite().all():
             raise UnsupportedModelError(f"{path}: weights contain NaN or infinity; the checkpoint is damaged")
+    if spec.policy == "merge":
+        return Material(PruningEvidence({}, {}), None, merges=True)
     if spec.needs_patches:
         return _climbed(network, graph, spec, moments, keep, monitor, patches)
     known = moments_of_weights(network, graph) if moments is None else calibrated_moments(moments)

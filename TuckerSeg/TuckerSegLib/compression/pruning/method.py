@@ -25,6 +25,7 @@ from .allocation import Kept, PrunedCost, spread, total_error
 from .details import kept_channels
 from .evidence import PruningEvidence
 from .material import Material
+from .merging import merge_network
 from .slicing import Cut, slice_network
 from .spec import Spec
 
@@ -87,6 +88,9 @@ def apply(network: nn.Module, changes: Iterable[LayerChange], material: Material
     kept = _kept_by_changes(network, graph, changes)
     if material is None:
         slice_network(network, _leading(graph, kept), None, values=False)
+        return
+    if material.merges:
+        merge_network(network, graph, kept)
         return
     if any(len(material.evidence.orders.get(path, ())) != graph.groups[path].channels for path in kept):
         raise SpecError("the material of this pruning belongs to another network")

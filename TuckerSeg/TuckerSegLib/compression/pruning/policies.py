@@ -35,6 +35,9 @@ POLICIES = {
         "channels that resemble others of their layer, up to these MACs, while the network still agrees with what it "
         "was on patches of the volume",
     ),
+    "merge": Policy(
+        "merge", "the same share of every layer's channels, those with filters alike merged into one", calibrated=False
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from ...printable import shown
 from ...records.compression import LayerChange
 from ...records.serialization import unsaid
 
-RULES = ("calibrated", "uniform", "sauron")
+RULES = ("calibrated", "uniform", "sauron", "merge")
 BUDGETS = ("macs", "parameters")
 
 
@@ -27,7 +27,8 @@ class Spec:
         policy: ``calibrated`` spreads that budget over the layers so that the output changes least, by a calibration
             where there is one, else by the weights alone; ``uniform`` keeps the same share everywhere; ``sauron``
             gives up channels that resemble others of their layer, until the budget is met or the network no longer
-            agrees with what it was.
+            agrees with what it was; ``merge`` keeps the same share everywhere, clusters of filters merged into their
+            means, whatever a calibration says.
         budget: What ``calibrated`` spares: ``macs`` (faster) or ``parameters`` (smaller).
         calibration: SHA-256 of the calibration by which channels are chosen and readers make up for what is gone; None
             takes the weights alone.
@@ -102,7 +103,7 @@ class Spec:
     @property
     def needs_weights(self) -> bool:
         """Whether the numbers of channels are chosen by what pruning costs each layer."""
-        return self.policy != "uniform" and self.channels is None and self.keep_ratio < 1
+        return self.policy in ("calibrated", "sauron") and self.channels is None and self.keep_ratio < 1
 
     @property
     def needs_patches(self) -> bool:
@@ -112,7 +113,7 @@ class Spec:
     @property
     def needs_calibration(self) -> bool:
         """Whether a calibration says which channels are kept, if there is one."""
-        return self.channels is not None or self.keep_ratio < 1
+        return self.policy != "merge" and not self.keeps_network
 
     @property
     def material_share(self) -> float:
