@@ -82,4 +82,7 @@ def _first_gets(module: nn.Module, name: str, axis: int, offset: int, clusters: 
     for members in clusters:
         places = torch.tensor(members, device=new.device) + offset
         new.select(axis, members[0] + offset).copy_(together(old.index_select(axis, places), dim=axis))
-    setattr(module, name, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
+    if isinstance(old, nn.Parameter):
+        module.register_parameter(name, nn.Parameter(new, old.requires_grad))
+    else:
+        module.register_buffer(name, new)
