@@ -53,7 +53,17 @@ def slicer_app(application, request, tmp_path_factory, monkeypatch):
     assert not pythonqt.errors, pythonqt.errors
 
 
-@pytest.fixture(params=["5.10", "5.12", "6"])
+RELEASES = ("5.10", "5.12", "6")
+
+
+def pytest_generate_tests(metafunc):
+    """Run what is marked with ``each_release`` by the rules of each release; Slicer itself is of one."""
+    if metafunc.definition.get_closest_marker("each_release") and not hasattr(sys.modules.get("slicer"), "app"):
+        metafunc.fixturenames.append("slicer_version")
+        metafunc.parametrize("slicer_version", RELEASES, indirect=True)
+
+
+@pytest.fixture(params=RELEASES)
 def slicer_version(request, slicer_app):
     """For tests that differ between the releases of Slicer: each of them in turn, by its rules in ``versions``."""
     import versions

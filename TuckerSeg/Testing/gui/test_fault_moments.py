@@ -49,13 +49,15 @@ def test_a_worker_that_dies_at_a_stage(played, play, until, moment, what, words)
     check_next_run(played, play, until)
 
 
+@pytest.mark.each_release
 def test_a_python_that_cannot_be_started(played, play, until, tmp_path):
     played.session.use_python(str(tmp_path / "python"))
     before = belongings_of_new_session(played)
     run(played, until)
     assert "could not be started" in played.ui.statusLabel.text
     check_unchanged(before, played, until)
-    until(lambda: "could not be started" in played.ui.modelNoteLabel.text, 30)  # the model is read again after a run
+    note = played.ui.modelNoteLabel  # the model is read again after a run
+    until(lambda: "could not be started" in note.text and not played.session.warm, 30)
     (tmp_path / "python").symlink_to(play.python)
     check_next_run(played, play, until)
 
@@ -151,8 +153,9 @@ def damaged(play, tmp_path, how):
     if how == "cut off":
         path.write_bytes((tmp_path / "played.npy").read_bytes()[:300])
         return {"labels": str(path)}
-    if how == "moved out":
-        return {"lower": [4, 4, 4]}
+    if how in ("before its beginning", "behind its end"):
+        first = -1 if how == "before its beginning" else 1
+        return {"lower": [first] * 3, "upper": [first + 8] * 3}
     if how == "without a place":
         return {"lower": [4, 4]}
     arrays = {
@@ -166,7 +169,8 @@ def damaged(play, tmp_path, how):
     return {"labels": str(path)}
 
 
-WAYS = ("larger", "flat", "of fractions", "of complex numbers", "empty", "cut off", "moved out", "without a place")
+ARRAYS = ("larger", "flat", "of fractions", "of complex numbers", "empty", "cut off")
+WAYS = (*ARRAYS, "before its beginning", "behind its end", "without a place")
 
 
 @pytest.mark.parametrize("how", WAYS)

@@ -182,6 +182,7 @@ def test_what_a_run_left_is_replaced_without_a_question(segmented):
     assert end_run(2, 1) is first and count(first) == 2
 
 
+@pytest.mark.each_release
 @pytest.mark.parametrize("answer", ["keepBothButton", "replaceButton", "questionCancelButton"])
 def test_edits_are_asked_about_in_the_panel(segmented, answer):
     panel, end_run = segmented

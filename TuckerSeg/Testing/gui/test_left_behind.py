@@ -97,3 +97,19 @@ def test_closing_the_scene_while_pip_runs_lets_nobody_start_it_twice(scripted, m
     until(lambda: enabled, 300)
     assert not any(enabled)
     assert all(getattr(scripted.ui, name).enabled for name in BUTTONS)
+
+
+def test_tables_whose_segmentation_went_before_the_panel_was_opened_go_when_it_is(slicer_app, make_ct, request):
+    import slicer
+
+    from Testing.unit.records_of_a_run import STATISTICS
+    from TuckerSegLib.slicer_bridge.scene.statistics_nodes import attach_statistics
+
+    gone, kept = (slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name) for name in ("gone", "kept"))
+    for node in (gone, kept):
+        attach_statistics(node, STATISTICS)
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "somebody's own")
+    slicer.mrmlScene.RemoveNode(gone)
+    assert len(tables()) == 5
+    request.getfixturevalue("module")
+    assert sorted(table.GetName() for table in tables()) == ["kept cost", "kept structures", "somebody's own"]

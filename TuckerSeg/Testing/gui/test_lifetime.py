@@ -153,6 +153,7 @@ def test_a_check_leaves_no_process_behind(slicer_app, until):
     assert len(reports) == 2
 
 
+@pytest.mark.each_release
 def test_a_worker_leaves_no_process_behind(slicer_app, until):
     from TuckerSegLib.slicer_bridge.client.worker_process import WorkerProcess
 

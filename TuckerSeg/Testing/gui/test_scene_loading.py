@@ -44,6 +44,7 @@ def reference(module, name="inputVolume"):
     return module.logic.getParameterNode().parameterNode.GetNodeReferenceID(name)
 
 
+@pytest.mark.each_release
 @pytest.mark.parametrize("is_open", [True, False])
 def test_a_loaded_scene_brings_back_the_volume_that_was_chosen(module, two_patients, tmp_path, is_open):
     if not is_open:
@@ -177,6 +178,7 @@ def test_a_node_that_is_removed_is_no_longer_chosen(module, make_ct, name):
     assert getattr(module.panel.context.parameters, name) is None
 
 
+@pytest.mark.each_release
 def test_openings_and_scenes_leave_no_observers_behind(module):
     import slicer
 

@@ -144,6 +144,7 @@ def test_an_unusable_later_frame_ends_the_run_and_keeps_those_before(all_frames,
     assert browser().GetSelectedItemNumber() == 1
 
 
+@pytest.mark.each_release
 def test_an_unusable_first_frame_leaves_the_scene_as_it_was(all_frames):
     spoil(0)
     before = node_ids()
@@ -211,6 +212,7 @@ def test_frames_go_into_a_new_segmentation_where_the_chosen_one_is_a_frame_alrea
 
 def test_a_cancelled_run_tells_of_the_frames_that_are_done(all_frames, end_frame, until):
     all_frames.ui.applyButton.click()
+    assert all_frames.ui.applyButton.toolTip == "Stop the run; frames that are done stay"
     end_frame(1, 1)
     until(lambda: len(all_frames.session.worker.runs) == 2, 30)
     all_frames.ui.applyButton.click()

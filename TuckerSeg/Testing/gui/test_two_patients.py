@@ -55,6 +55,7 @@ def patients(scripted, make_ct, segment):
     return *volumes, segment(1)
 
 
+@pytest.mark.each_release
 def test_the_second_patient_gets_a_segmentation_of_his_own(scripted, patients, segment):
     _, volume, first = patients
     scripted.ui.inputVolumeSelector.setCurrentNode(volume)

@@ -116,3 +116,20 @@ def test_a_preview_in_which_nothing_is_found_shows_nothing_and_no_error(scripted
     assert said == ["1.0 s, 0 structures"]
     assert preview.node.GetSegmentation().GetNumberOfSegments() == 0
     preview.clear()
+
+
+@pytest.mark.parametrize("last", ["cancelled", "dropped"])
+def test_an_import_that_the_worker_gave_up_can_be_tried_again(scripted, monkeypatch, tmp_path, last):
+    asked = []
+
+    def request(kind, on_event, **fields):
+        asked.append((kind, on_event))
+        return len(asked)
+
+    monkeypatch.setattr(scripted.session.worker, "request", request)
+    scripted.context.change(model=str(tmp_path / "Dataset001_A"))
+    scripted.ui.importButton.click()
+    assert scripted.ui.importButton.text == "Cancel"
+    (on_event,) = [on_event for kind, on_event in asked if kind == "import_model"]
+    on_event({"event": last})
+    assert scripted.ui.importButton.text == "Import" and "Nothing was imported" in scripted.ui.statusLabel.text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -63,6 +65,35 @@ class VolumeItem:
         """Name of its segmentation."""
         self.segmentation_node = event["segmentation_node"]
         return self.segmentation_node.GetName() if self.segmentation_node is not None else ""
+
+
+def file_items(
+    images: Sequence[dict[str, str]], folder: str, ending: str, replaces: bool, made_of: dict[str, str]
+) -> list[FileItem]:
+    """Items of the images of a folder, whose results go into another folder.
+
+    A result that is known to be of another image is neither replaced nor taken for this one's: the name of the image's
+    folder then goes before the name.
+
+    Args:
+        images: ``path`` and ``name`` of each.
+        folder: For the results.
+        ending: Of their names.
+        replaces: See :class:`FileItem`.
+        made_of: Path of a result to that of the image that it was made of, as far as is known.
+    """
+    items, taken = [], dict(made_of)
+    for each in images:
+        beginning = Path(each["path"]).parent.name
+        names = itertools.chain(
+            [each["name"], f"{beginning} {each['name']}"],
+            (f"{beginning} {each['name']} ({number})" for number in itertools.count(2)),
+        )
+        outputs = (str(Path(folder, name + ending)) for name in names)
+        output = next(path for path in outputs if taken.get(path, each["path"]) == each["path"])
+        taken[output] = each["path"]
+        items.append(FileItem(each["path"], output, each["name"], replaces))
+    return items
 
 
 @dataclass(frozen=True)

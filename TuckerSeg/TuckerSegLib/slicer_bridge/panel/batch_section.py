@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import qt
 import slicer
@@ -13,7 +12,7 @@ from slicer.i18n import tr as _
 from ...errors import TuckerSegError
 from ...printable import one_line
 from ..client.batch import DONE, FAILED, RUNNING, SKIPPED, Batch, BatchRow
-from ..client.batch_items import BatchItem, FileItem, VolumeItem
+from ..client.batch_items import BatchItem, FileItem, VolumeItem, file_items
 from ..client.segmentation_run import RunSettings, in_scene
 from ..client.worker_process import Event
 from ..scene.slice_views import show_volume
@@ -37,6 +36,7 @@ class BatchSection(Section):
         self.batch: Batch | None = None
         self._asked = 0  # number of the question which images a folder holds; another one makes its answer worthless
         self._asking = False
+        self._made_of: dict[str, str] = {}  # path of a result to its image's, of all batches since the start
         ui = self._ui
         ui.batchSourceComboBox.addItem(_("All volumes of the scene"), SCENE)
         ui.batchSourceComboBox.addItem(_("A folder of CTs"), FOLDER)
@@ -152,15 +152,8 @@ class BatchSection(Section):
         if not self._asking or number != self._asked:
             return
         self._asking = False
-        ending = self._ui.batchFormatComboBox.currentText
-        replaces = self._ui.batchReplaceCheckBox.checked
-        self._start(
-            [
-                FileItem(each["path"], str(Path(output, each["name"] + ending)), each["name"], replaces)
-                for each in event["images"]
-            ],
-            settings,
-        )
+        ending, replaces = self._ui.batchFormatComboBox.currentText, self._ui.batchReplaceCheckBox.checked
+        self._start(file_items(event["images"], output, ending, replaces, self._made_of), settings)
 
     def _on_no_images(self, number: int, event: Event) -> None:
         if self._asking and number == self._asked:
@@ -208,6 +201,8 @@ class BatchSection(Section):
             table.setItem(number, column, item)
         for column in range(len(TITLES) - 1):
             table.resizeColumnToContents(column)
+        if row.state == DONE and isinstance(row.item, FileItem):
+            self._made_of[row.item.output] = row.item.image
         if row.state == DONE and isinstance(row.item, VolumeItem) and self._context.parameters is not None:
             self._show_alone(self._context.choice.volume)
 

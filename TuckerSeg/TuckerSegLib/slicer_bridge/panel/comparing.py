@@ -152,6 +152,9 @@ class ComparingSection(Section):
             self._policies_known = True
             for policy in event["policies"]:
                 self._add_policy(policy["name"], policy["name"], policy["explanation"])
+            refused = qt.QListWidgetItem(_("+repair: not offered, since it trains for minutes to hours"))
+            refused.setFlags(qt.Qt.NoItemFlags)
+            self._ui.comparePoliciesList.addItem(refused)
 
     def _add_policy(self, name: str, title: str, explanation: str) -> None:
         item = qt.QListWidgetItem(title)

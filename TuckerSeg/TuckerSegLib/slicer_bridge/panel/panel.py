@@ -9,7 +9,7 @@ import vtk
 from slicer.util import VTKObservationMixin
 
 from ..client.session import Session
-from ..scene.statistics_nodes import remove_tables
+from ..scene.statistics_nodes import remove_lost_tables, remove_tables
 from .advanced import AdvancedSection
 from .batch_section import BatchSection
 from .bound_widgets import BoundWidgets
@@ -104,6 +104,7 @@ class Panel(VTKObservationMixin):
         """The module was opened: follow a parameter node, and look anew at what may have changed meanwhile."""
         self.paused = False
         self.follow(parameters)
+        remove_lost_tables()
         for section in self.sections:
             section.enter()
         self.context.refresh()

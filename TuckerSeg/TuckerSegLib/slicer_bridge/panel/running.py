@@ -87,7 +87,7 @@ class RunningSection(Section):
         self._show_running(True)
         try:
             settings = self._context.choice.settings()
-            if parameters.allFrames and browser_of(parameters.inputVolume) is not None:
+            if self._is_of_all_frames():
                 SequenceRun(self._context.session, *arguments, settings, self._on_event).start()
             else:
                 self._context.session.start(*arguments, settings, self._on_event, may_replace=True)
@@ -102,10 +102,19 @@ class RunningSection(Section):
         self._context.status.show_bar(running)
         self._ui.applyButton.enabled = True
         self._ui.applyButton.text = _("Cancel") if running else _("Segment")
-        self._ui.applyButton.toolTip = _("Stop the run; the scene stays as it is") if running else ""
+        self._ui.applyButton.toolTip = self._words_of_cancel() if running else ""
         if running:
             for label in (self._ui.downloadLabel, self._ui.problemLabel, self._ui.cautionLabel):
                 label.visible = False
+
+    def _words_of_cancel(self) -> str:
+        if self._is_of_all_frames():
+            return _("Stop the run; frames that are done stay")
+        return _("Stop the run; the scene stays as it is")
+
+    def _is_of_all_frames(self) -> bool:
+        parameters = self._context.parameters
+        return parameters.allFrames and browser_of(parameters.inputVolume) is not None
 
     def _on_event(self, event: Event) -> None:
         kind = event["event"]

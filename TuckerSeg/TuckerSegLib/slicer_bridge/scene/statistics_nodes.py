@@ -16,6 +16,7 @@ from ...text_files import parse_json
 RECORD_ATTRIBUTE = "TuckerSeg.Statistics"
 COST_ROLE = "TuckerSeg.CostTable"
 STRUCTURES_ROLE = "TuckerSeg.StructureTable"
+TABLE_ATTRIBUTE = "TuckerSeg.TableOf"  # of tables: their role
 
 
 def attach_statistics(segmentation_node: slicer.vtkMRMLSegmentationNode, statistics: RunStatistics) -> None:
@@ -70,10 +71,20 @@ def remove_tables(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
             slicer.mrmlScene.RemoveNode(table)
 
 
+def remove_lost_tables() -> None:
+    """Remove the tables of segmentations that went while nobody looked, as before the panel was opened."""
+    segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    for table in slicer.util.getNodesByClass("vtkMRMLTableNode"):
+        role = table.GetAttribute(TABLE_ATTRIBUTE)
+        if role and not any(table_of(node, role) is table for node in segmentations):
+            slicer.mrmlScene.RemoveNode(table)
+
+
 def _table(segmentation_node: slicer.vtkMRMLSegmentationNode, role: str, name: str) -> slicer.vtkMRMLTableNode:
     table = table_of(segmentation_node, role)
     if table is None or _is_shared(table, role, segmentation_node):
         table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+        table.SetAttribute(TABLE_ATTRIBUTE, role)
         segmentation_node.SetNodeReferenceID(role, table.GetID())
     table.SetName(name)  # the segmentation may have got another name since
     return table
