@@ -166,3 +166,25 @@ def _two_main_colors(button):
     """Of the background, and of the words: what differs most from it."""
     background, *others = _colors(button)
     return background, max(others, key=lambda color: contrast(color, background))
+
+
+def test_an_empty_check_box_of_a_list_is_seen(module, theme):
+    import qt
+    import slicer
+
+    from TuckerSegLib.slicer_bridge.panel.colors import contrast
+
+    ui = module.panel.ui
+    ui.compareCollapsibleButton.collapsed = False
+    module.panel.comparing._add_policy("auto", "auto", "")
+    module.panel.context.refresh()
+    slicer.app.processEvents()
+    view = ui.comparePoliciesList
+    rect = view.visualItemRect(view.item(1))
+    image = view.viewport().grab().toImage()
+    colors = {
+        parts(image.pixelColor(x, y))
+        for x in range(rect.left(), rect.left() + rect.height())
+        for y in range(rect.top() + 1, rect.bottom())
+    }
+    assert max(contrast(color, parts(view.palette.color(qt.QPalette.Base))) for color in colors) >= 2

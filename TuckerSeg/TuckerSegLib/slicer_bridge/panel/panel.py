@@ -22,6 +22,7 @@ from .export_section import ExportSection
 from .hardware import HardwareSection
 from .importing import ImportingSection
 from .inputs import InputsSection
+from .item_views import show_check_boxes
 from .labels import follow_theme, labels_of
 from .models import ModelsSection
 from .output import OutputSection
@@ -81,9 +82,14 @@ class Panel(VTKObservationMixin):
         )
         for section in self.sections:
             context.changed.connect(section.refresh)
-        context.changed.connect(lambda: follow_theme(labels_of(ui)))
+        context.changed.connect(self._follow_theme)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self._on_removal)
         context.packages_changed.connect(lambda: self.enter(context.parameters))
+
+    def _follow_theme(self) -> None:
+        follow_theme(labels_of(self.ui))
+        for view in (self.ui.structureList, self.ui.comparePoliciesList):
+            show_check_boxes(view)
 
     def follow(self, parameters: Any) -> None:
         """Show a parameter node and write to it; None follows nothing, as while a scene is closed or read."""
