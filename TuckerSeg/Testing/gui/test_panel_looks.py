@@ -178,8 +178,9 @@ def test_an_empty_check_box_of_a_list_is_seen(module, theme):
     ui.compareCollapsibleButton.collapsed = False
     module.panel.comparing._add_policy("auto", "auto", "")
     module.panel.context.refresh()
-    slicer.app.processEvents()
     view = ui.comparePoliciesList
+    view.setMinimumSize(200, 100)
+    slicer.app.processEvents()
     rect = view.visualItemRect(view.item(1))
     image = view.viewport().grab().toImage()
     colors = {
