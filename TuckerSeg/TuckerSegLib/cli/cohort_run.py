@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..cohort.case_record import CaseRecord, records_in
-from ..cohort.cases import cases_of
+from ..cohort.cases import Case, cases_of
 from ..cohort.cluster import ClusterSettings
 from ..cohort.plan import CohortPlan, plan_cohort, with_all_series
 from ..cohort.run import counts, run_cohort
 from ..cohort.table import write_tables
+from ..cohort.watching import SettledCases, watch
 from ..errors import OutputError, SpecError, TuckerSegError
+from ..jobs.warm_runs import Runs
 from ..models.modality import modalities_of
 from ..models.resolved_job import resolve
 from ..outputs import TYPES
+from ..records.job import Job
 from .jobs_from_options import job_of, output_types_of
 from .output import say, show_json
 from .terminal import JsonReporter, TerminalReporter
@@ -37,6 +41,9 @@ def segment_cohort(options: argparse.Namespace) -> None:
     if unknown:
         raise OutputError(f"The types of output are {', '.join(TYPES)}; found '{unknown[0]}'.")
     _cluster_of(options)
+    if options.watch:
+        _watch(options, job, types)
+        return
     cases = cases_of(options.images, leave_out=options.output)
     if options.all_series:
         cases = with_all_series(cases, modalities_of(resolve(job))[0])
@@ -79,6 +86,29 @@ def _cluster_of(options: argparse.Namespace) -> ClusterSettings | None:
     settings = ClusterSettings(options.cluster, options.workers, options.threads, options.memory_limit)
     settings.require_packages()
     return settings
+
+
+def _watch(options: argparse.Namespace, job: Job, types: tuple[str, ...]) -> None:
+    """Segment what comes into a folder, until the user stops it."""
+    if options.cluster or options.dry_run or not os.path.isdir(options.images):
+        raise SpecError("--watch is for a folder, and neither for --cluster nor for --dry-run.")
+    modality = modalities_of(resolve(job))[0]
+    reporter = JsonReporter() if options.json else TerminalReporter()
+    monitor = options.monitor.through(reporter)
+
+    with contextlib.closing(Runs()) as runs, contextlib.closing(reporter):
+
+        def do(cases: list[Case]) -> None:
+            if options.all_series:
+                cases = with_all_series(cases, modality)
+            plan = plan_cohort(cases, job, options.output, types, options.split, monitor=monitor, again=options.again)
+            with _table_at_the_end(plan):
+                run_cohort(plan, monitor, runs=runs)
+
+        plan_cohort([], job, options.output, types, options.split, monitor=monitor)  # what is wrong is told at once
+        settled = SettledCases(options.images, options.settle, leave_out=options.output)
+        monitor.log(f"{options.images} is watched. Ctrl-C ends it.")
+        watch(settled, options.images, do, monitor)
 
 
 @contextlib.contextmanager

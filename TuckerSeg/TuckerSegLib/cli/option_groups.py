@@ -56,6 +56,18 @@ def add_cohort(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--again", action="store_true", help="of many images: do what is done and whole, too")
     parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="of a folder: go on, and segment what comes into it as soon as it has stopped growing, until Ctrl-C",
+    )
+    parser.add_argument(
+        "--settle",
+        type=real,
+        default=30.0,
+        metavar="SECONDS",
+        help="of --watch: how long nothing of an image may have changed (default: %(default)g)",
+    )
+    parser.add_argument(
         "--cluster",
         metavar="local|slurm|ADDRESS",
         help="of many images: on Dask's workers: processes of this computer, jobs of Slurm, or those of a running "

@@ -17,7 +17,9 @@ from .plan import CohortPlan
 SKIPPED = "skipped"  # done and whole before
 
 
-def run_cohort(plan: CohortPlan, monitor: Monitor, cache: Cache | None = None) -> list[CaseRecord]:
+def run_cohort(
+    plan: CohortPlan, monitor: Monitor, cache: Cache | None = None, runs: Runs | None = None
+) -> list[CaseRecord]:
     """Do what is to be done; what goes wrong with one case does not end it.
 
     Args:
@@ -25,6 +27,7 @@ def run_cohort(plan: CohortPlan, monitor: Monitor, cache: Cache | None = None) -
         monitor: Hears ``case`` events (see :class:`CohortProgress`) beside those of the runs, and is asked whether to
             stop.
         cache: None takes the user's.
+        runs: What keeps models ready beyond this cohort; None: they are closed at its end.
 
     Returns:
         Records of all cases, in their order.
@@ -33,25 +36,27 @@ def run_cohort(plan: CohortPlan, monitor: Monitor, cache: Cache | None = None) -
         Cancelled: The monitor said so; what is done stays done.
         TuckerSegError: Every other case would fail in the same way.
     """
-    with closing(Runs(cache)) as runs:
+    if runs is None:
+        with closing(Runs(cache)) as own:
+            return run_cohort(plan, monitor, runs=own)
+    progress = CohortProgress(plan, monitor.on_event)
+    return progress.collected(_records(plan, runs, monitor, progress))
 
-        def each() -> Iterator[CaseRecord]:
-            for case_plan in plan.waiting:
-                monitor.check("The cohort")
-                progress.begins(case_plan.case.name)
-                started = time.perf_counter()
-                run_monitor = Monitor(progress.of_run, monitor.stop)
-                try:
-                    yield run_case(case_plan, runs, run_monitor)
-                except Cancelled:
-                    raise
-                except Exception as error:
-                    if is_of_cohort(error):
-                        raise
-                    yield failure(case_plan, error, time.perf_counter() - started)
 
-        progress = CohortProgress(plan, monitor.on_event)
-        return progress.collected(each())
+def _records(plan: CohortPlan, runs: Runs, monitor: Monitor, progress: CohortProgress) -> Iterator[CaseRecord]:
+    """Records as they come."""
+    for case_plan in plan.waiting:
+        monitor.check("The cohort")
+        progress.begins(case_plan.case.name)
+        started = time.perf_counter()
+        try:
+            yield run_case(case_plan, runs, Monitor(progress.of_run, monitor.stop))
+        except Cancelled:
+            raise
+        except Exception as error:
+            if is_of_cohort(error):
+                raise
+            yield failure(case_plan, error, time.perf_counter() - started)
 
 
 class CohortProgress:

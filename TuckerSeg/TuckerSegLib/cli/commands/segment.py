@@ -21,7 +21,7 @@ from ..terminal import JsonReporter, TerminalReporter
 
 SHOWN_STRUCTURES = 15
 FILE_ENDING = re.compile(r"\.[A-Za-z]\w{1,4}$")
-OF_COHORTS = ("all_series", "dry_run", "again", "cluster", "workers", "memory_limit")
+OF_COHORTS = ("all_series", "dry_run", "again", "watch", "cluster", "workers", "memory_limit")
 
 
 def segment(options: argparse.Namespace) -> None:
