@@ -91,6 +91,15 @@ def explore_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--reference", action="append", default=[], metavar="SEG", help="labels taken for true, once per CT: adds Dice"
     )
+    parser.add_argument(
+        "--steps", metavar="LIST", help="measure steps of the patches, as 0.5,0.65,0.8,1.0, in place of compressions"
+    )
+    parser.add_argument(
+        "--weights",
+        default="gaussian",
+        metavar="LIST",
+        help="with --steps: how patches count where they overlap, of gaussian,flat (default: %(default)s)",
+    )
     parser.add_argument("--out", default="explore-output", metavar="DIR", help="folder (default: %(default)s)")
     add_model(parser, default="demo")
     add_inference(parser)

@@ -15,6 +15,7 @@ from ..models.loading import load_model
 from ..models.modality import modalities_of
 from ..models.model import SegmentationModel
 from ..models.resolved_job import resolve
+from ..printable import shown
 from ..records.job import DEFAULT_METHOD, InferenceSpec, Job, Step
 from ..records.serialization import to_json
 
@@ -196,6 +197,18 @@ def structures_of(options: argparse.Namespace) -> tuple[str, ...] | None:
     """Structures as typed; None for all."""
     named = getattr(options, "structures", None)
     return None if named is None else tuple(named.split(","))
+
+
+def numbers_of(text: str, option: str) -> list[float]:
+    """Numbers as typed, ``0.5,0.8``, each once.
+
+    Raises:
+        SpecError: Something else.
+    """
+    try:
+        return list(dict.fromkeys(float(part) for part in text.split(",")))
+    except ValueError:
+        raise SpecError(f"{option} takes numbers as 0.5,0.8; found {shown(text)}.") from None
 
 
 def strengths_of(text: str) -> list[float]:

@@ -32,6 +32,7 @@ _HOME = {
     "freed_memory_kept": "memory",
     "trim_memory": "memory",
     "peak_memory_bytes": "memory",
+    "forget_peak_memory": "memory",
     "held_memory_bytes": "memory",
 }
 

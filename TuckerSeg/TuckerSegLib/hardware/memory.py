@@ -82,6 +82,15 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # getrusage(2): bytes on macOS, KiB on Linux
 
 
+def forget_peak_memory() -> bool:
+    """Let :func:`peak_memory_bytes` begin anew with what is held now; False where the system cannot do that."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # proc(5)
+    except OSError:
+        return False
+    return True
+
+
 def held_memory_bytes() -> int:
     """Resident memory of this process now, in bytes; its peak where only that is known."""
     if sys.platform == "win32":

@@ -12,6 +12,7 @@ from .serialization import unsaid
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CALIBRATE = ("auto", "volume", "none")
 OUTPUT_GRIDS = ("native", "nearest")
+PATCH_WEIGHTS = ("gaussian", "flat")
 SMALL_BLOB_MM3 = 200.0  # TotalSegmentator's
 CHECKPOINTS = ("final", "best", "latest")  # of nnU-Net's trainings
 CROPS = (None, "auto", "none")
@@ -60,6 +61,8 @@ class InferenceSpec:
         remove_blobs_mm3: Separate blobs of a structure of up to this volume are removed; 0 keeps all.
         skip_empty: Lay the patches over the body of a CT, where this takes fewer of them than the whole volume, and do
             not run those that hold nothing but air.
+        patch_weights: How patches count where they overlap: ``gaussian``, their middle most, as nnU-Net; ``flat``: all
+            alike.
 
     Example:
         >>> careful = InferenceSpec(device="torch:cpu", precision="fp32", mirroring=True)
@@ -77,6 +80,7 @@ class InferenceSpec:
     output_grid: str = "native"
     remove_blobs_mm3: float = 0.0
     skip_empty: bool = True
+    patch_weights: str = unsaid("gaussian")
 
     def __post_init__(self):
         if self.step_fraction is not None:
@@ -86,6 +90,9 @@ class InferenceSpec:
         if self.output_grid not in OUTPUT_GRIDS:
             names = ", ".join(OUTPUT_GRIDS)
             raise SpecError(f"The output grid should be one of {names}; found {shown(self.output_grid)}.")
+        if self.patch_weights not in PATCH_WEIGHTS:
+            names = ", ".join(PATCH_WEIGHTS)
+            raise SpecError(f"The weights of patches should be one of {names}; found {shown(self.patch_weights)}.")
         _check_text("device", self.device)
         _check_count("batch size", self.batch_size, MOST_PATCHES_AT_ONCE)
         _check_number("volume of blobs to remove (mm3)", self.remove_blobs_mm3, 0, LARGEST_BLOB_MM3)

@@ -112,7 +112,7 @@ def predict(
         volume: From ``preprocess``, with the region to compute.
         model: Whose network it is; its plans and labels count.
         network: From :func:`combine`.
-        spec: Step fraction, mirroring, batch size and output grid count.
+        spec: Step fraction, weights of patches, mirroring, batch size and output grid count.
         monitor: Hears of the progress of ``network``, in patches, and of ``finish``, in planes of the model's grid
             that are labeled; the two take turns, and what is skipped does not count. Asked before every patch and
             every plane whether to stop.
@@ -134,6 +134,7 @@ def predict(
             mirror_axes=plans.mirror_axes if spec.mirroring else (),
             batch_size=batch_size,
             accumulator_device=accumulator,
+            weights=spec.patch_weights,
         )
         slabs = _Timer(stream(volume.data, network.run, settings, monitor.within("network"), selection))
         planes = _planes(slabs, selection.box[0], monitor.within("finish"))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .weights import gaussian_weights
+from .weights import patch_weights
 
 Box = tuple[slice, slice, slice]
 
@@ -40,10 +40,11 @@ class Accumulator:
         patch_shape: (Z, Y, X).
         layers: First planes along Z of the patches that will be added, ascending, each once.
         box: The part of the volume that is accumulated; patches may reach beyond it.
+        kind: Of the weights, see ``weights.patch_weights``.
     """
 
-    def __init__(self, patch_shape: Sequence[int], layers: Sequence[int], box: Box) -> None:
-        self._patch_shape, self._box = tuple(patch_shape), box
+    def __init__(self, patch_shape: Sequence[int], layers: Sequence[int], box: Box, kind: str = "gaussian") -> None:
+        self._patch_shape, self._box, self._kind = tuple(patch_shape), box, kind
         ends = [layer + self._patch_shape[0] for layer in layers]
         cuts = {min(max(cut, box[0].start), box[0].stop) for cut in (*layers, *ends)}
         self._pieces = list(itertools.pairwise(sorted(cuts)))
@@ -62,7 +63,7 @@ class Accumulator:
             prediction: (F, z, y, x) of any float type and layout.
         """
         if self._weights is None or self._weights.device != prediction.device:
-            self._weights = gaussian_weights(self._patch_shape).to(prediction.device)
+            self._weights = patch_weights(self._kind, self._patch_shape).to(prediction.device)
             self._nothing = prediction.new_zeros((len(prediction), 1, 1, 1), dtype=torch.float32)
             self._means = prediction.dtype in (torch.float16, torch.bfloat16)
         first, last = origin[0], origin[0] + self._patch_shape[0]

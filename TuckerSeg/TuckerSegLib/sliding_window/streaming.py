@@ -36,6 +36,7 @@ class StreamSpec:
         mirror_axes: Axes (0, 1, 2 of Z, Y, X) to mirror; the mean over all combinations is taken.
         batch_size: Patches per call of the predictor; the last call may get fewer.
         accumulator_device: Where sums are kept; None keeps them where the predictor's output is.
+        weights: ``gaussian`` or ``flat``, see ``weights.patch_weights``.
 
     Raises:
         SpecError: A batch size below one or an unknown mirror axis.
@@ -46,6 +47,7 @@ class StreamSpec:
     mirror_axes: tuple[int, ...] = ()
     batch_size: int = 1
     accumulator_device: torch.device | str | None = None
+    weights: str = "gaussian"
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -143,7 +145,7 @@ def _pieces(
 ) -> Iterator[Piece]:
     """Finished pieces of the padded volume, on which the selection's box lies too."""
     origins, box = selection.origins, selection.box
-    accumulator = Accumulator(spec.patch_shape, sorted({origin[0] for origin in origins}), box)
+    accumulator = Accumulator(spec.patch_shape, sorted({origin[0] for origin in origins}), box, spec.weights)
     for start in range(0, len(origins), spec.batch_size):
         batch = origins[start : start + spec.batch_size]
         patches = torch.stack([volume[(slice(None), *_box(origin, spec.patch_shape))] for origin in batch])

@@ -15,6 +15,15 @@ PEAK = 10.0  # nnU-Net's value_scaling_factor
 SIGMA_FRACTION = 1 / 8  # of the patch, as nnU-Net
 
 
+def patch_weights(kind: str, patch_shape: Sequence[int]) -> torch.Tensor:
+    """Weights of a patch's voxels: ``gaussian``, see :func:`gaussian_weights`, or ``flat``, which are all 1.
+
+    Returns:
+        float32, (Z, Y, X), on the CPU. The tensor may be shared: do not write into it.
+    """
+    return torch.ones(()).expand(*patch_shape) if kind == "flat" else gaussian_weights(patch_shape)
+
+
 def gaussian_weights(patch_shape: Sequence[int]) -> torch.Tensor:
     """Gaussian weights around the center of a patch; none is zero.
 
