@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from TuckerSegLib import Cache, InferenceSpec, Job, compress, image_from_array, load_model, prepare, run_job, segment
+from Testing.engine.running_worker import LIBRARY_FOLDER
+from TuckerSegLib import (
+    Cache,
+    InferenceSpec,
+    Job,
+    calibrate_model,
+    compress,
+    image_from_array,
+    load_model,
+    prepare,
+    run_job,
+    segment,
+)
 from TuckerSegLib.compression.tucker.method import Spec
 from TuckerSegLib.errors import BackendError, SpecError
 from TuckerSegLib.estimation import network as module
@@ -15,6 +29,7 @@ from TuckerSegLib.estimation.network import NOT_MEASURED, Estimator
 from TuckerSegLib.estimation.timing import INTERPOLATED
 from TuckerSegLib.jobs.warm_runs import measure_patch
 from TuckerSegLib.measurements import Measurements
+from TuckerSegLib.models.calibration import store_calibration
 from TuckerSegLib.models.job_compression import compress_for_job
 from TuckerSegLib.models.resolved_job import ResolvedJob, resolve
 from TuckerSegLib.monitor import Monitor
@@ -242,6 +257,47 @@ def test_the_peak_memory_of_the_built_in_model_is_foretold(
     assert 0.7 < told.peak_memory_bytes / taken < 1.33
     assert told.fits == (told.peak_memory_bytes <= told.free_memory_bytes)
     assert from_json(Estimate, to_json(told)) == told
+
+
+CALIBRATED = """
+import sys
+from TuckerSegLib import calibrate_model, hardware, image_from_array, load_model
+from TuckerSegLib.estimation.memory import calibration_bytes, predicted_calibration_peak_bytes
+from TuckerSegLib.models import calibration
+import numpy as np
+calibration.has_built_in_volumes, calibration.PATCHES_PER_VOLUME = lambda model: False, 1
+calibration.CROP_VOXELS = 112
+model, noise = load_model(sys.argv[1]), np.random.default_rng(0).normal(size=(112, 112, 112))
+volume = image_from_array(noise.astype(np.float32), spacing_mm=(3, 3, 3))
+passes = calibration_bytes(model)
+calibrate_model(model, volume)
+print(passes, predicted_calibration_peak_bytes(model, volume.geometry, passes), hardware.peak_memory_bytes())
+"""
+
+
+def test_the_memory_of_a_calibration_is_foretold(make_model_folder):
+    """In a process of its own, for a peak is of a process's whole life."""
+    command = [sys.executable, "-c", CALIBRATED, make_model_folder(patch_shape=(112, 112, 112))]
+    done = subprocess.run(command, cwd=LIBRARY_FOLDER, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    passes, told, taken = map(int, done.stdout.split())
+    assert passes > 0.4 * told  # else nothing was foretold but a process
+    assert 0.7 < told / taken < 1.33
+
+
+def test_a_plan_counts_the_calibration_only_where_one_is_due(make_model_folder, hand_over, measurements):
+    model, volume = load_model(make_model_folder(patch_shape=(64, 64, 64))), image_of(hand_over())
+    estimator, geometry = Estimator(model, measurements), volume.geometry
+
+    def told(job):
+        return estimator.estimate(geometry, job).peak_memory_bytes
+
+    due = by_default(0.5)
+    without = replace(due, job=replace(due.job, calibrate="none"))
+    assert told(due) > told(without) == told(by_default(1.0))
+    store_calibration(model, calibrate_model(model, volume), Cache())
+    assert told(due) == told(without)
+    assert told(replace(due, job=replace(due.job, calibrate="volume"))) > told(due)
 
 
 def test_the_worker_measures_one_patch_where_it_must_and_only_then(start_worker, hand_over, make_model_folder, job_for):

@@ -189,6 +189,7 @@ SAVERS = {"np", "numpy", "torch", "nibabel"}  # whose save() writes; that of our
 WHOLE = {"written_whole", "synced_file"}  # what is written to the path or file that they give is safe
 MAY_WRITE = {
     ("cli/output.py", "os.open"): "nowhere: what standard output cannot take goes there",
+    ("hardware/memory.py", "resets.write_text"): "no file: it tells the system to count anew",
     ("files/fsync.py", "path.open"): "the file that is told to the disk",
     ("files/fsync.py", "os.open"): "only to tell the disk",
     ("files/atomic_writes.py", "os.replace"): "the renaming itself",

@@ -47,8 +47,9 @@ def draw_steps(points: Sequence[StepPoint], path: Path) -> None:
                 steps = [f"{p.step_fraction:g}" for p in curve if (p.patches, p.agreement) == place]
                 panel.annotate(", ".join(steps), place, fontsize=8, xytext=(4, 4), textcoords="offset points")
         panel.set(title=volume, xlabel="patches, which take equal time")
+        panel.margins(x=0.15, y=0.15)
         panel.grid(alpha=0.3)
-        panel.legend(loc="lower right", fontsize=8)
+        panel.legend(loc="best", fontsize=8)
     panels[0].set_ylabel("agreement with step 0.5")
     with written_whole(path) as beside:
         figure.savefig(beside, format="png", dpi=110)

@@ -113,7 +113,7 @@ def _ours_cold(rank_ratio: float, name: str) -> Callable[[BenchmarkCase], Outcom
         report = case.folder / f"{name}.json"
         command = [
             *(sys.executable, "-m", "TuckerSegLib", "segment", case.volume, case.labels(name)),
-            *("--model", case.task, "--rank", f"{rank_ratio:g}", "--calibrate", "none", "--step", str(STEP_FRACTION)),
+            *("--model", case.task, "--rank", f"{rank_ratio:g}", "--step", str(STEP_FRACTION)),
             *("--device", "auto", "--output-grid", "nearest", "--stats", report),
         ]
         measured = measure(command, _our_environment(case.home))

@@ -11,6 +11,7 @@ import math
 
 from .. import hardware
 from ..image import Geometry
+from ..models.calibration import crop_shape
 from ..models.model import SegmentationModel, accumulated_channels
 from ..preprocessing.preprocess import grid_shape
 from ..records.job import InferenceSpec
@@ -20,6 +21,9 @@ PROCESS_BYTES = 0.55e9  # Python with torch, OpenVINO and, where a model is conv
 WEIGHT_COPIES = 4.5  # the model, its compressed and compiled forms, and what compiling leaves behind
 OPENVINO_MAPS = {"fp32": 4.5, "bf16": 2.2, "fp16": 2.2}  # in units of the first stage's features of a patch, float32
 TORCH_MAPS = 10.0  # the allocator keeps what is freed
+PASS_MAPS = 1.5  # a pass with gradients, in units of all maps of a crop, float32: measured on two networks
+PASS_WEIGHTS = 2.5  # what it takes of the weights' bytes
+MOMENT_COPIES = 2  # the sums so far, and those with the next patch
 IMAGE_BYTES, LABEL_BYTES = 2, 1  # of a voxel, as usual for a CT
 
 
@@ -53,6 +57,42 @@ def predicted_peak_memory_bytes(
         + planes * math.prod(padded[1:]) * (accumulated_channels(model) * value_bytes + 4)  # features and weights
         + _patch_bytes(model, device, precision, inference.batch_size)
     )
+
+
+def predicted_calibration_peak_bytes(model: SegmentationModel, geometry: Geometry, passes_bytes: int) -> int:
+    """Predict the largest resident memory of a process that calibrates a model on a volume, in bytes.
+
+    Args:
+        model: What is calibrated, with its weights or without.
+        geometry: The volume's grid.
+        passes_bytes: From :func:`calibration_bytes`.
+    """
+    plans = model.plans
+    grid = math.prod(grid_shape(geometry, plans, plans.resampling_convention))
+    volume = plans.input_channels * (math.prod(geometry.shape) * IMAGE_BYTES + grid * 4)
+    return round(PROCESS_BYTES + volume + passes_bytes)
+
+
+def calibration_bytes(model: SegmentationModel) -> int:
+    """Bytes that the passes of a calibration take beside the process, the model and the volume, as far as counted."""
+    maps, moments = _counted(model)
+    return round(PASS_MAPS * maps + MOMENT_COPIES * moments + PASS_WEIGHTS * model.weight_bytes / len(model.folds))
+
+
+def _counted(model: SegmentationModel) -> tuple[int, int]:
+    """Bytes of all maps of a crop in float32, and of all moments of one fold in float64."""
+    from ..compression.calibration import tells_taps_apart
+    from ..compression.layers import convolutions
+    from ..compression.trace import trace
+
+    network = model.structure()
+    calls = trace(network, crop_shape(model), model.plans.input_channels).calls
+    maps = sum(math.prod(call.output_shape) * 4 for call in calls if len(call.output_shape) == 5)
+    moments = 0
+    for conv in convolutions(network).values():
+        width = conv.in_channels * (math.prod(conv.kernel_size) if tells_taps_apart(conv) else 1)
+        moments += 8 * (width**2 + conv.out_channels**2)
+    return maps, moments
 
 
 def _patch_bytes(model: SegmentationModel, device: hardware.Device, precision: str, batch_size: int) -> float:

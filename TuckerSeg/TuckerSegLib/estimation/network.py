@@ -5,6 +5,7 @@ Nothing is run here; the weights are not touched.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ from ..records.serialization import to_json
 from ..sliding_window import StreamSpec, patch_count
 from ..system_memory import system_memory_bytes
 from .compressed_facts import CompressedFacts, allocated_facts
-from .memory import predicted_peak_memory_bytes
+from .memory import calibration_bytes, predicted_calibration_peak_bytes, predicted_peak_memory_bytes
 from .shipped_agreement import shipped_agreement
 from .timing import BOUND_COST_TOLERANCE, INTERPOLATED, SAME_COST_TOLERANCE, Timing, planned_setting
 
@@ -102,7 +103,7 @@ class Estimator:
             macs_per_volume=macs["compressed"] * passes,
             original_seconds=seconds["original"],
             seconds=seconds["compressed"],
-            peak_memory_bytes=predicted_peak_memory_bytes(self._model, geometry, device, precision, inference),
+            peak_memory_bytes=self._peak_memory_bytes(geometry, device, precision, resolved, compressed.is_bound),
             free_memory_bytes=_free_memory_bytes(),
             agreement=agreement,
             agreement_source=source,
@@ -138,6 +139,23 @@ class Estimator:
     def weight_bytes(self) -> int:
         """Bytes of the weights of the model as it is on disk."""
         return self._model.weight_bytes
+
+    def _peak_memory_bytes(
+        self, geometry: Geometry, device: hardware.Device, precision: str, resolved: ResolvedJob, is_bound: bool
+    ) -> int:
+        """Of the run, and of the calibration before it where one is due."""
+        running = predicted_peak_memory_bytes(self._model, geometry, device, precision, resolved.inference)
+        calibrate, steps = resolved.job.calibrate, resolved.steps
+        if calibrate == "none" or not any(spec.needs_calibration and spec.calibration is None for _, spec in steps):
+            return running
+        known = calibration_stamp(self._model, self._cache) is not None and not (len(steps) > 1 and is_bound)
+        if known and calibrate != "volume":
+            return running
+        return max(running, predicted_calibration_peak_bytes(self._model, geometry, self._calibration_bytes))
+
+    @functools.cached_property
+    def _calibration_bytes(self) -> int:
+        return calibration_bytes(self._model)
 
     def _cache_bytes(self, compressed: CompressedFacts, device: hardware.Device, precision: str) -> int:
         """Bytes that a run would add to the cache: compressed network, its materials, its compiled form."""

@@ -85,7 +85,8 @@ def peak_memory_bytes() -> int:
 def forget_peak_memory() -> bool:
     """Let :func:`peak_memory_bytes` begin anew with what is held now; False where the system cannot do that."""
     try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # proc(5)
+        resets = Path("/proc/self/clear_refs")
+        resets.write_text("5", encoding="utf-8")  # proc(5)
     except OSError:
         return False
     return True
