@@ -50,7 +50,18 @@ def test_every_kind_of_work_is_measured():
     terms = {term for probe in PROBES for term in network_work(probe.network(), probe.patch_shape)}
     kinds = ("first", "kernel", "strided", "pointwise", "transposed")
     per_kind = {f"{kind}.{what}" for kind in kinds for what in ("gmacs", "read", "written")}
-    assert terms == per_kind | {"norm.values", "concatenation.values", "layers"}
+    whole = {
+        f"int8.{kind}.{what}" for kind in ("kernel", "strided", "pointwise") for what in ("gmacs", "read", "written")
+    }
+    assert terms == per_kind | whole | {"norm.values", "concatenation.values", "layers", "int8.layers"}
+
+
+def test_whole_numbers_pay_where_they_were_measured_to_be_faster():
+    seconds = {"kernel.gmacs": 0.01, "int8.kernel.gmacs": 0.004, "norm.values": 0.0}
+    assert measured.whole_numbers_gain(LayerTimes("fp32", seconds)) == pytest.approx(2.5)
+    slower = {**seconds, "int8.kernel.gmacs": 0.04}
+    assert measured.whole_numbers_gain(LayerTimes("fp32", slower)) == pytest.approx(0.25)
+    assert measured.whole_numbers_gain(LayerTimes("fp32", {"kernel.gmacs": 0.01})) is None
 
 
 def test_seconds_per_unit_are_found_from_the_seconds_of_networks():

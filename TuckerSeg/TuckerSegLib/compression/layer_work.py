@@ -22,6 +22,7 @@ from .trace import NORMS, Call, trace
 
 BLOCK = 16  # channels that are computed at once
 FEW_CHANNELS = 4  # up to so many input channels a layer reads voxels as they lie in memory, and is the network's first
+WHOLE = "int8."  # before the terms of convolutions in whole numbers
 KINDS = ("first", "kernel", "strided", "pointwise", "transposed")
 
 
@@ -59,6 +60,11 @@ def convolution_work(
         f"{kind}.written": written * voxels_out / 1e6,
         "layers": 1.0,
     }
+
+
+def whole_work(work: Work) -> dict[str, float]:
+    """The work of a convolution in whole numbers of eight bits, from that of the same in floating point."""
+    return {WHOLE + term: amount for term, amount in work.items()}
 
 
 def norm_work(channels: int, voxels: int) -> dict[str, float]:
@@ -105,7 +111,8 @@ def _work_of_call(module: nn.Module, call: Call) -> dict[str, float]:
     if isinstance(module, nn.Linear):
         return convolution_work("pointwise", module.in_features, module.out_features, 1, 1, 1)
     taps = math.prod(module.kernel_size)
-    return convolution_work(kind_of(module), module.in_channels, module.out_channels, taps, voxels_in, voxels_out)
+    work = convolution_work(kind_of(module), module.in_channels, module.out_channels, taps, voxels_in, voxels_out)
+    return work if module.weight.is_floating_point() else whole_work(work)
 
 
 class _Concatenations(TorchFunctionMode):

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ..compression.int8.layers import rounded_plainly
+
+RANGE = (-0.05, 5.0)  # of what a norm and LeakyReLU give
+WHOLE_KINDS = ("kernel", "strided", "pointwise")
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -18,12 +23,14 @@ class Probe:
         channels: Output channels of the first layer and of each after it.
         size: Voxels of the patch along each axis.
         norms: Whether a norm and an activation follow each convolution.
+        whole: Whether convolutions after the first compute with whole numbers of eight bits.
     """
 
     layers: tuple[str, ...]
     channels: tuple[int, ...]
     size: int
     norms: bool = True
+    whole: bool = False
 
     @property
     def patch_shape(self) -> tuple[int, int, int]:
@@ -34,11 +41,15 @@ class Probe:
         """The network, (1, 1, Z, Y, X) to (1, C, z, y, x), with whatever weights torch draws."""
         modules, before = [], 1
         for kind, channels in zip(("first", *self.layers), self.channels, strict=True):
-            modules.append(_layer(kind, before, channels))
+            layer = _layer(kind, before, channels)
+            modules.append(rounded_plainly(layer, *RANGE) if self.whole and kind in WHOLE_KINDS else layer)
             if self.norms:
                 modules += [nn.InstanceNorm3d(channels, affine=True), nn.LeakyReLU(0.01)]
             before = channels
         return nn.Sequential(*modules).eval()
+
+
+_FACTORS = ((32, 16, 96), (128, 64, 32), (256, 128, 16))  # wide and narrow channels, and voxels along an axis
 
 
 def _probes() -> tuple[Probe, ...]:
@@ -50,7 +61,12 @@ def _probes() -> tuple[Probe, ...]:
         probes.append(Probe(("pointwise", "kernel", "pointwise") * 2, (wide, *(narrow, narrow, wide) * 2), size))
         probes.append(Probe(("strided", "transposed"), (narrow, wide, narrow), size, norms=False))
         probes.append(Probe(("skip", "kernel"), (narrow, wide, narrow), size))
+        probes.append(Probe(kinds, (wide,) * 4, size, whole=True))
+        probes.append(Probe(("strided", "kernel"), (narrow, wide, narrow), size, whole=True))
     probes.append(Probe((), (32,), 96, norms=False))
+    probes += [
+        Probe(("pointwise", "kernel"), (wide, narrow, wide), size, whole=True) for wide, narrow, size in _FACTORS
+    ]
     probes.append(Probe(("pointwise",) * 3, (24, 8, 32, 16), 96, norms=False))
     return tuple(probes)
 

@@ -8,10 +8,9 @@ import numpy as np
 
 from ...errors import SpecError
 from ...records.layer_times import LayerTimes
-from ..layer_work import concatenation_work, convolution_work, norm_work
+from ..layer_work import concatenation_work, convolution_work, norm_work, whole_work
 
 Number = float | np.ndarray  # one number of channels, or an array of them: prices are then arrays, too
-EIGHT_BITS = "int8."  # before the terms of work that is done on whole numbers
 
 
 class Pricing(Protocol):
@@ -52,7 +51,7 @@ class TimePricing:
         """See :class:`Pricing`."""
         work = convolution_work(kind, in_channels, out_channels, taps, *voxels)
         if eight_bits:
-            work = {EIGHT_BITS + term: amount for term, amount in work.items()}
+            work = whole_work(work)
         return self._times.of(work)
 
     def bias(self, channels):

@@ -76,6 +76,24 @@ class QuantizedConv3d(nn.Conv3d):
         return torch.cat(rounded, dim=1) if len(rounded) > 1 else rounded[0]
 
 
+@torch.no_grad()
+def rounded_plainly(conv: nn.Conv3d, low: float, high: float) -> QuantizedConv3d:
+    """A convolution whose weight is rounded to the nearest and whose inputs have the range from low to high.
+
+    Args:
+        conv: Not changed.
+        low, high: At most 0, and above it.
+    """
+    layer = QuantizedConv3d(conv, (conv.in_channels,))
+    layer.weight_scale = conv.weight.flatten(1).abs().amax(1).clamp(min=1e-12) / LARGEST_WEIGHT
+    whole = (conv.weight / layer.weight_scale[:, None, None, None, None]).round()
+    layer.weight = nn.Parameter(whole.to(torch.int8), requires_grad=False)
+    scale = (high - low) / (HIGHEST - LOWEST)
+    layer.input_scale.fill_(scale)
+    layer.input_zero_point.fill_(round(-low / scale))
+    return layer
+
+
 def _fake_quantized(values: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
     if values.dtype == torch.float32 and scale.dtype == torch.float32:
         return torch.fake_quantize_per_tensor_affine(values, scale, zero_point, LOWEST, HIGHEST)
