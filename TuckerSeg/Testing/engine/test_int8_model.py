@@ -108,6 +108,7 @@ def test_its_times_are_not_those_of_the_original(original, quantized, small_ct, 
     job = Job((str(small_ct),), inference=inference, steps=steps_at(0.5, "int8"))
     told = Estimator(original, measurements).estimate(small_image.geometry, resolve(job))
     assert told.macs_per_patch == told.original_macs_per_patch
+    assert any("INT8 layers are computed in floating point" in note for note in told.notes)
 
 
 def test_a_repair_leaves_whole_numbers_as_they_are(original, quantized, small_image):
@@ -122,6 +123,7 @@ def test_the_command_line_takes_it_alone_and_behind_another(run_here, make_model
     folder = make_model_folder(patch_shape=PATCH, normalization="ZScoreNormalization")
     settings = ("--device", "torch:cpu", "--precision", "fp32", "--threads", 1)
     labels = tmp_path / "labels.nii.gz"
+    assert "INT8" in run_here("devices")
     assert "int8, " in run_here("segment", small_ct, labels, "--model", folder, "--method", "int8", *settings)
     changes = json.loads(run_here("inspect", "--model", folder, "--method", "tucker:0.5,int8", "--json"))
     assert changes

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from torch import nn
 
 from TuckerSegLib import hardware
 from TuckerSegLib.cache import Cache
 from TuckerSegLib.compression.layer_work import convolution_work, network_work, norm_work
-from TuckerSegLib.layer_times import measured
+from TuckerSegLib.layer_times import gain, measured
 from TuckerSegLib.layer_times.fit import fitted_seconds
 from TuckerSegLib.layer_times.probes import PROBES
 from TuckerSegLib.measurements import Measurements
@@ -56,12 +58,19 @@ def test_every_kind_of_work_is_measured():
     assert terms == per_kind | whole | {"norm.values", "concatenation.values", "layers", "int8.layers"}
 
 
-def test_whole_numbers_pay_where_they_were_measured_to_be_faster():
+def test_whole_numbers_pay_where_they_were_measured_to_be_faster(tmp_path):
     seconds = {"kernel.gmacs": 0.01, "int8.kernel.gmacs": 0.004, "norm.values": 0.0}
-    assert measured.whole_numbers_gain(LayerTimes("fp32", seconds)) == pytest.approx(2.5)
+    assert gain.whole_numbers_gain(LayerTimes("fp32", seconds)) == pytest.approx(2.5)
     slower = {**seconds, "int8.kernel.gmacs": 0.04}
-    assert measured.whole_numbers_gain(LayerTimes("fp32", slower)) == pytest.approx(0.25)
-    assert measured.whole_numbers_gain(LayerTimes("fp32", {"kernel.gmacs": 0.01})) is None
+    assert gain.whole_numbers_gain(LayerTimes("fp32", slower)) == pytest.approx(0.25)
+    assert gain.whole_numbers_gain(LayerTimes("fp32", {"kernel.gmacs": 0.01})) is None
+    kept = Measurements(Cache(tmp_path))
+    device = hardware.Device("openvino:cpu", "openvino", "some processor")
+    assert "floating point" in gain.gain_words(DEVICE, kept)
+    assert "--measure" in gain.gain_words(device, kept, threads=2)
+    for times, words in ((seconds, "INT8 pays.*1/2.5.*fp32"), (slower, "INT8 does not pay")):
+        kept.add_layer_seconds(measured.setting_of(device, "fp32", 2), times)
+        assert re.match(words, gain.gain_words(device, kept, threads=2))
 
 
 def test_seconds_per_unit_are_found_from_the_seconds_of_networks():

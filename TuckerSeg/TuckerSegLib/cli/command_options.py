@@ -233,6 +233,11 @@ def finetune_options(parser: ArgumentParser) -> None:
 
 def devices_options(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the same as JSON")
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="measure layers on the device that is taken, about half a minute, once: it shows whether INT8 pays there",
+    )
 
 
 def cache_options(parser: ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from .. import hardware
 from ..cache import Cache
 from ..compression import ALLOCATOR, spec_of
 from ..image import Geometry, Image
+from ..layer_times.gain import gain_notes
 from ..measurements import Measurements
 from ..models.calibration import calibration_stamp
 from ..models.compression_step import known_calibration
@@ -109,7 +110,10 @@ class Estimator:
             agreement_source=source,
             device=device.id,
             precision=precision,
-            notes=tuple(_notes(interpolated, device, compressed.is_bound)),
+            notes=(
+                *gain_notes(compressed.whole_share, device, self._measurements, precision),
+                *_notes(interpolated, device, compressed.is_bound),
+            ),
             cache_bytes=self._cache_bytes(compressed, device, precision),
             patches_skipped=skipped,
             parts=(

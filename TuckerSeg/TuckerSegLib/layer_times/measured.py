@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import hardware
-from ..compression.layer_work import convolution_work, network_work, norm_work, whole_work
+from ..compression.layer_work import network_work
 from ..measurements import Measurements
 from ..monitor import Monitor
 from ..records.layer_times import LayerTimes
@@ -55,24 +55,6 @@ def known_layer_times(
     """What :func:`layer_times` would give without measuring; None where nothing is kept."""
     known = measurements.layer_seconds(setting_of(device, precision, threads))
     return LayerTimes(precision, known) if known else None
-
-
-def whole_numbers_gain(times: LayerTimes) -> float | None:
-    """How many times as fast as in floating point a device computes the usual layers in whole numbers.
-
-    Args:
-        times: Of the device in the precision that the rest runs in.
-
-    Returns:
-        The ratio for the two layers of a U-Net's highest resolution with what lies between them; above 1 INT8 pays.
-        None where it was not measured.
-    """
-    work = convolution_work("kernel", 32, 32, 27, 96**3, 96**3)
-    if not any(term in times.seconds for term in whole_work(work)):
-        return None
-    beside = times.of(norm_work(32, 96**3))
-    whole_s = times.of(whole_work(work)) + beside
-    return (times.of(work) + beside) / whole_s if whole_s else None
 
 
 def measure(device: hardware.Device, precision: str, threads: int, monitor: Monitor | None = None) -> dict[str, float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 from ... import hardware
+from ...layer_times.gain import gain_words
+from ...measurements import Measurements
 from ...records.serialization import to_json
 from ..output import say, show_json
 
@@ -12,6 +14,9 @@ from ..output import say, show_json
 def devices(options: argparse.Namespace) -> None:
     """``tuckerseg devices``."""
     devices = hardware.devices()
+    chosen, why = hardware.choose("auto", devices)
+    if options.measure:
+        _measure(chosen)
     if options.json:
         show_json([to_json(device) for device in devices])
         return
@@ -19,5 +24,14 @@ def devices(options: argparse.Namespace) -> None:
         state = "usable  " if device.usable else "unusable"
         say(f"{device.id:14} {state} {device.name}")
         say(f"{'':14} {device.offers if device.usable else device.reason}")
-    chosen, why = hardware.choose("auto", devices)
+        if words := device.usable and gain_words(device, Measurements()):
+            say(f"{'':14} {words}")
     say(f"auto takes {chosen.id}: {why}")
+
+
+def _measure(device: hardware.Device) -> None:
+    """Measure the layers of a device in the precision that it is used in, and keep the times."""
+    from ...layer_times.measured import layer_times
+
+    precision, _ = hardware.choose_precision("auto", device)
+    layer_times(device, precision, hardware.default_threads(), Measurements())
