@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 Content = TypeVar("Content")
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # the newest that is read; who writes what earlier programs cannot read says so
+PLAIN_FORMAT = 1
 HEADER_KEY = "tuckerseg"
 ENTRY_KEY = "cache_entry"
 MOST_HEADER_BYTES = 64 * 1024**2
@@ -41,6 +42,7 @@ DTYPES = {  # safetensors' names to torch's
     "I16": "int16",
     "I8": "int8",
     "U8": "uint8",
+    "U16": "uint16",
     "BOOL": "bool",
 }
 
@@ -62,7 +64,7 @@ def write_tensors(
     from safetensors.torch import save_file
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"format": FORMAT_VERSION, **document}
+    header = {"format": PLAIN_FORMAT, **document}
     header["header_sha256"] = _header_sha256(contiguous, header)
     header["sha256"] = _sha256(sorted(contiguous.items()), header)
     metadata = {HEADER_KEY: json.dumps(header), **({ENTRY_KEY: entry} if entry else {})}

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from TuckerSegLib import Cache, TuckerSpec, compress, load_model
+from TuckerSegLib import Cache, TuckerSpec, compress, load_model, tensor_file
 from TuckerSegLib.compression.sharing import Spec
 from TuckerSegLib.errors import ModelFileError
 from TuckerSegLib.export import exporter
 from TuckerSegLib.export.settings import ExportSettings
 from TuckerSegLib.models.description import describe
+from TuckerSegLib.models.loading import load_facts
 
 SETTINGS = ("--device", "torch:cpu", "--precision", "fp32", "--threads", 1)
 
@@ -116,3 +117,70 @@ def test_a_file_whose_indices_point_beyond_a_codebook_is_refused(original, tmp_p
     replace(smaller, weights=damaged).save(tmp_path / "damaged.tuckerseg")
     with pytest.raises(ModelFileError, match="beyond|points to value"):
         load_model(tmp_path / "damaged.tuckerseg")
+
+
+@pytest.fixture
+def coded_file(original, tmp_path):
+    """A file with coded index maps; its tensors as they are stored, and its header."""
+    compress(original, Spec(16), "sharing").save(tmp_path / "coded.tuckerseg")
+    tensors, document = tensor_file.read_tensors(tmp_path / "coded.tuckerseg")
+    return tmp_path / "coded.tuckerseg", tensors, document
+
+
+def test_index_maps_are_coded_in_files_and_not_in_the_cache(original, coded_file):
+    path, tensors, document = coded_file
+    assert document["format"] == 2 and len(document["coded"]) > 3
+    smaller = load_model(path)
+    stored, raw = (sum(each[name].numel() for name in document["coded"]) for each in (tensors, smaller.weights))
+    assert stored < 0.6 * raw, "16 values take half a byte"
+    assert load_facts(path).cost == smaller.cost
+    entries = [entry for entry in Cache().entries() if entry.kind == "models"]
+    assert entries and all("coded" not in tensor_file.read_tensors(entry.path)[1] for entry in entries)
+    original.save(path)
+    assert tensor_file.read_tensors(path)[1]["format"] == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ({"shape": [16, 8, 3, 3, 4]}, "not those of its network"),
+        ({"shape": [2**20, 2**20]}, "not those of its network"),
+        ({"shape": [2**24] * 5}, "axes and"),
+        ({"shape": [-1]}, "axes and"),
+        ({"shape": [1] * 99999}, "axes and"),
+        ({"shape": "all"}, "a list"),
+        ({"kind": "uint16"}, "not those of its network"),
+        ({"kind": "float32"}, "coded tensors are"),
+        ({"codec": "pickle"}, "coded tensors are"),
+        ({"codec": "another"}, "coded numbers"),
+        ({"codec": "huffman"}, "Huffman"),
+    ],
+)
+def test_what_a_header_says_of_coded_maps_is_not_believed(coded_file, damage, words):
+    path, tensors, document = coded_file
+    name = next(iter(document["coded"]))
+    if damage == {"codec": "another"}:
+        damage = {"codec": "deflate" if document["coded"][name]["codec"] == "lzma" else "lzma"}
+    document["coded"][name] |= damage
+    tensor_file.write_tensors(path, tensors, document)
+    with pytest.raises(ModelFileError, match=words) as error:
+        load_model(path)
+    assert len(str(error.value)) < 1000
+
+
+def test_streams_that_are_no_streams_are_refused(coded_file):
+    path, tensors, document = coded_file
+    name = next(iter(document["coded"]))
+    for stream, words in (
+        (tensors[name][:-40], "coded numbers"),
+        (torch.cat([tensors[name], tensors[name]]), "coded numbers"),
+        (tensors[name].float(), "list of bytes"),
+        (tensors[name][None], "list of bytes"),
+    ):
+        tensor_file.write_tensors(path, {**tensors, name: stream}, document)
+        with pytest.raises(ModelFileError, match=words):
+            load_model(path)
+    for coded in ([], {"nowhere": document["coded"][name]}, {name: 3}):
+        tensor_file.write_tensors(path, tensors, {**document, "coded": coded})
+        with pytest.raises(ModelFileError):
+            load_model(path)

@@ -97,8 +97,17 @@ def _check_weights(model: SegmentationModel) -> None:
     if model.head_path not in heads:
         raise ModelFileError(f"head_path should be the network's last layer; found {shown(model.head_path)}.")
     if model.has_weights:
-        check_finite(model.weights, "it")
-        check_values(model)
+        check_numbers(model)
+
+
+def check_numbers(model: SegmentationModel) -> None:
+    """Raises ModelFolderError or ModelFileError where weights are no numbers, or none that their method gives.
+
+    Args:
+        model: With its weights, whose shapes have been checked.
+    """
+    check_finite(model.weights, "it")
+    check_values(model)
 
 
 def check_values(model: SegmentationModel) -> None:

@@ -31,6 +31,7 @@ from ..nnunet.network import build_network
 from ..nnunet.plans import ModelPlans
 from ..records.compression import CompressionRecipe, Cost
 from ..records.serialization import to_json
+from . import coded_weights
 
 if TYPE_CHECKING:
     import torch
@@ -210,7 +211,9 @@ class SegmentationModel:
             "cost": to_json(self.cost),
             "head_path": self.head_path,
         }
-        tensor_file.write_tensors(Path(path), self.weights, document, entry)
+        # A cache's entry is read often and copied nowhere: its index maps stay as they are.
+        tensors, fields = coded_weights.coded(self.weights) if entry is None else (self.weights, {})
+        tensor_file.write_tensors(Path(path), tensors, {**document, **fields}, entry)
 
     def structure(self) -> torch.nn.Module:
         """The network of one fold without weights, on the meta device, with all changes of the recipes."""

@@ -18,7 +18,8 @@ from ..errors import ModelFileError, TuckerSegError, UnsupportedModelError
 from ..nnunet.plans import ModelPlans
 from ..records.compression import CompressionRecipe, Cost
 from ..records.serialization import from_json
-from .checking import check_model
+from . import coded_weights
+from .checking import check_model, check_numbers
 from .model import SegmentationModel, Weights
 
 
@@ -85,10 +86,16 @@ class _Header:
 
 
 def _model_of(path: str | Path, weights: Weights, document: dict[str, Any]) -> SegmentationModel:
-    """The checked model of a file's document and tensors."""
+    """The checked model of a file's document and tensors, coded ones decoded where they have values."""
     try:
-        model = SegmentationModel(**vars(from_json(_Header, document)), weights=weights)
+        described = coded_weights.described(weights, document)
+        told = Weights(coded_weights.shapes(weights, described), weights.identity) if described else weights
+        model = SegmentationModel(**vars(from_json(_Header, document)), weights=told)
         check_model(model)
+        if not described or all(weights[name].is_meta for name in described):
+            return model
+        model = replace(model, weights=Weights(coded_weights.decoded(weights, described), weights.identity))
+        check_numbers(model)
         return model
     except UnsupportedModelError as error:
         raise UnsupportedModelError(f"{path}: {error}") from error
