@@ -101,11 +101,11 @@ def shapes(tensors: Mapping[str, torch.Tensor], coded_tensors: Mapping[str, Code
     """The tensors of a file, those that are coded by type and shape alone, on the meta device."""
     import torch
 
-    told = {
+    forms = {
         name: torch.empty(each.shape, dtype=getattr(torch, each.kind), device="meta")
         for name, each in coded_tensors.items()
     }
-    return {**tensors, **told}
+    return {**tensors, **forms}
 
 
 def decoded(tensors: Mapping[str, torch.Tensor], coded_tensors: Mapping[str, CodedTensor]) -> dict[str, torch.Tensor]:

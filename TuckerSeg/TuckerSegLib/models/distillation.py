@@ -69,7 +69,7 @@ def repair_model(
     with hardware.torch_threads(threads or hardware.default_threads()), hardware.freed_memory_kept():
         for fold in original.folds:
             repaired_fold = repair_network(
-                _split_network(compressed, fold),
+                _split_network(compressed, fold, stored=True),
                 _split_network(original, fold),
                 examples.draw,
                 held_back,
@@ -109,7 +109,12 @@ def _examples(model: SegmentationModel, volumes: Sequence[Image]) -> Examples:
     return Examples(prepared, shares, crop_shape(model))
 
 
-def _split_network(model: SegmentationModel, fold: str) -> SplitNetwork:
-    """A fold's network, its head apart where accumulating features is cheaper than logits."""
+def _split_network(model: SegmentationModel, fold: str, stored: bool = False) -> SplitNetwork:
+    """A fold's network, its head apart where accumulating features is cheaper than logits.
+
+    A head that is stored otherwise than it runs may share values with layers that learn, and learns with them.
+    """
     features = uses_features(model)
-    return SplitNetwork(model.network(fold, features), model.head(fold) if features else None)
+    if stored and features:
+        features = model.weights[f"{fold}/{model.head_path}.weight"].is_floating_point()
+    return SplitNetwork(model.network(fold, features, stored), model.head(fold) if features else None)

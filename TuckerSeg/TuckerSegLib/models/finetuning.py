@@ -88,7 +88,7 @@ def finetune_model(
             if len(compressed.folds) > 1:
                 monitor.log(f"Fold {fold}, {number} of {len(compressed.folds)}:")
             result = fine_tune(
-                compressed.network(fold),
+                compressed.network(fold, stored=True),
                 plans,
                 prepared,
                 settings,

@@ -89,8 +89,8 @@ def _model_of(path: str | Path, weights: Weights, document: dict[str, Any]) -> S
     """The checked model of a file's document and tensors, coded ones decoded where they have values."""
     try:
         described = coded_weights.described(weights, document)
-        told = Weights(coded_weights.shapes(weights, described), weights.identity) if described else weights
-        model = SegmentationModel(**vars(from_json(_Header, document)), weights=told)
+        outlined = Weights(coded_weights.shapes(weights, described), weights.identity) if described else weights
+        model = SegmentationModel(**vars(from_json(_Header, document)), weights=outlined)
         check_model(model)
         if not described or all(weights[name].is_meta for name in described):
             return model

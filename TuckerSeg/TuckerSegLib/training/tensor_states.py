@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +38,26 @@ def trainable(network: nn.Module) -> nn.Module:
     for parameter in network.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     return network
+
+
+def parameter_groups(network: nn.Module, learning_rate: float) -> list[dict[str, Any]]:
+    """The parameters of a network in their order, in groups for an optimizer.
+
+    A module may have a ``learning_rate_factor`` for its own parameters, as a codebook whose values many weights share.
+
+    Args:
+        network: Whose parameters learn.
+        learning_rate: Of all others; a group's ``factor`` says how many times as much its own is.
+    """
+    factors = {
+        parameter: getattr(module, "learning_rate_factor", 1.0)
+        for module in network.modules()
+        for parameter in module.parameters(recurse=False)
+    }
+    return [
+        {"params": list(parameters), "lr": learning_rate * factor, "factor": factor}
+        for factor, parameters in itertools.groupby(network.parameters(), factors.__getitem__)
+    ]
 
 
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ POLICIES = {
     "sharing": Policy("k-means per kernel, weighted by a calibration", {}, calibrated=True),
     "sharing-ecsq": Policy(
         "entropy-constrained per kernel, weighted by a calibration",
-        {"quantizer": "ecsq", "rate_weight": 1e-4},
+        {"quantizer": "ecsq", "rate_weight": 1e-7},
         calibrated=True,
     ),
     "sharing-global": Policy("k-means of all kernels together, as in sHAM", {"codebook": "global"}),

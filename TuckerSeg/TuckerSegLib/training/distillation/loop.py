@@ -25,7 +25,25 @@ from ...monitor import Monitor
 from ...records.serialization import from_json, to_json
 from ...tensor_file import read_tensors, write_tensors
 from ..device import training_device
-from ..tensor_states import moments_of, put_moments, put_tensors, reporting_damage_of, sha256_of, tensors_of, trainable
+from ..tensor_states import (
+    moments_of,
+    parameter_groups,
+    put_moments,
+    put_tensors,
+    reporting_damage_of,
+    sha256_of,
+    tensors_of,
+    trainable,
+)
+    moments_of,
+    parameter_groups,
+    put_moments,
+    put_tensors,
+    reporting_damage_of,
+    sha256_of,
+    tensors_of,
+    trainable,
+)
 from .averaging import AveragedWeights
 from .loss import balanced_voxels, distillation_loss
 from .settings import RepairRecord, RepairSettings
@@ -141,7 +159,7 @@ class _RepairRun:
         self._original, self._compressed = original.to(device), compressed.to(device)
         self._network = trainable(self._compressed.network)
         self._names = [name for name, _ in self._network.named_parameters()]
-        self._optimizer = torch.optim.Adam(self._network.parameters(), lr=settings.learning_rate, betas=BETAS)
+        self._optimizer = torch.optim.Adam(parameter_groups(self._network, settings.learning_rate), betas=BETAS)
         self._averaged = AveragedWeights(self._network, settings.averaging)
         with torch.no_grad():
             moved = [crop.to(device, memory_format=LAYOUT) for crop in held_back]
@@ -160,7 +178,7 @@ class _RepairRun:
         """One step of the optimizer, by its number; its loss."""
         settings = self._settings
         for group in self._optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(number, settings.steps)
+            group["lr"] = group["factor"] * settings.learning_rate * _schedule(number, settings.steps)
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
         crop = self._draw(generator).to(self._device, memory_format=LAYOUT)
         stage_weight = STAGE_WEIGHT * max(0.0, 1 - number / (MATCHING * settings.steps))

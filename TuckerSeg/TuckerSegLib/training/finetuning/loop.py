@@ -23,7 +23,25 @@ from ...monitor import Monitor
 from ...nnunet.plans import ModelPlans
 from ...nnunet.reading import quiet_import
 from ..device import training_device
-from ..tensor_states import moments_of, put_moments, put_tensors, reporting_damage_of, sha256_of, tensors_of, trainable
+from ..tensor_states import (
+    moments_of,
+    parameter_groups,
+    put_moments,
+    put_tensors,
+    reporting_damage_of,
+    sha256_of,
+    tensors_of,
+    trainable,
+)
+    moments_of,
+    parameter_groups,
+    put_moments,
+    put_tensors,
+    reporting_damage_of,
+    sha256_of,
+    tensors_of,
+    trainable,
+)
 from .augmentation import Augmentation
 from .patches import Batch, PatchSampler, batches
 from .preparation import TrainingSet
@@ -112,7 +130,7 @@ class _FineTuningRun:
         self._ignore_label = dataset.ignore_label
         self._network = trainable(copy.deepcopy(network).to(device))
         self._names = [name for name, _ in self._network.named_parameters()]
-        self._optimizer = torch.optim.AdamW(self._network.parameters(), lr=settings.learning_rate)
+        self._optimizer = torch.optim.AdamW(parameter_groups(self._network, settings.learning_rate))
         amp = torch.amp if hasattr(torch.amp, "GradScaler") else torch.cuda.amp  # the second before torch 2.3
         self._scaler = amp.GradScaler(enabled=device.type == "cuda")
         self._loss = _loss(settings, dataset.ignore_label)
