@@ -35,15 +35,6 @@ from ..tensor_states import (
     tensors_of,
     trainable,
 )
-    moments_of,
-    parameter_groups,
-    put_moments,
-    put_tensors,
-    reporting_damage_of,
-    sha256_of,
-    tensors_of,
-    trainable,
-)
 from .averaging import AveragedWeights
 from .loss import balanced_voxels, distillation_loss
 from .settings import RepairRecord, RepairSettings

@@ -33,15 +33,6 @@ from ..tensor_states import (
     tensors_of,
     trainable,
 )
-    moments_of,
-    parameter_groups,
-    put_moments,
-    put_tensors,
-    reporting_damage_of,
-    sha256_of,
-    tensors_of,
-    trainable,
-)
 from .augmentation import Augmentation
 from .patches import Batch, PatchSampler, batches
 from .preparation import TrainingSet
