@@ -10,16 +10,19 @@ import torch
 
 from TuckerSegLib import Cache, InferenceSpec, Job, compress, load_model, run_job
 from TuckerSegLib.compression import int8
+from TuckerSegLib.compression.calibration import Calibration
 from TuckerSegLib.errors import ModelFileError, SpecError
 from TuckerSegLib.estimation.network import Estimator
 from TuckerSegLib.export import exporter
 from TuckerSegLib.export.settings import ExportSettings
 from TuckerSegLib.measurements import Measurements
-from TuckerSegLib.models.calibration import calibrate_model
+from TuckerSegLib.models.calibration import calibrate_model, store_calibration, stored_calibration
 from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.distillation import repair_model
+from TuckerSegLib.models.job_compression import compress_for_job
 from TuckerSegLib.models.model import whole_share
 from TuckerSegLib.models.resolved_job import resolve
+from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.job import steps_at
 from TuckerSegLib.tensor_file import read_tensors
 from TuckerSegLib.training.distillation.settings import RepairSettings
@@ -68,6 +71,19 @@ def test_a_quantized_model_is_told_kept_and_refused_where_its_numbers_are_wrong(
         replace(quantized, weights={**quantized.weights, f"0/{name}": value}).save(tmp_path / "wrong.tuckerseg")
         with pytest.raises(ModelFileError, match=words):
             load_model(tmp_path / "wrong.tuckerseg")
+
+
+@pytest.mark.filterwarnings("ignore:.*has no ranges")
+def test_a_calibration_without_ranges_is_made_anew(original, calibration, small_image, small_ct):
+    tensors = {name: each for name, each in calibration.folds["0"].to_tensors().items() if "magnitudes" not in name}
+    early = replace(calibration, folds={"0": Calibration.from_tensors(tensors)})
+    cache = Cache()
+    store_calibration(original, early, cache)
+    assert not stored_calibration(original, cache).has_ranges
+    job = Job((str(small_ct),), model=original.name, steps=steps_at(0.05, "int8"))
+    smaller = compress_for_job(original, resolve(job), cache, Monitor(), lambda: small_image)
+    assert describe(smaller).startswith("int8, ")
+    assert stored_calibration(original, cache).has_ranges
 
 
 def test_a_later_step_leaves_quantized_layers_alone(quantized):

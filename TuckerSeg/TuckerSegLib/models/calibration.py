@@ -50,6 +50,11 @@ class ModelCalibration:
         return hashlib.sha256("".join(self.folds[fold].sha256 for fold in sorted(self.folds)).encode()).hexdigest()
 
     @property
+    def has_ranges(self) -> bool:
+        """Whether it tells how large the inputs of layers are; those made before INT8 do not."""
+        return all(layer.magnitudes is not None for fold in self.folds.values() for layer in fold.layers.values())
+
+    @property
     def built_in_alone(self) -> bool:
         """Whether the calibration was made on the built-in volume alone, and on none of the user's."""
         return self.volumes == (catalog.DEMO_VOLUME.name,)

@@ -104,6 +104,9 @@ def known_calibration(model: SegmentationModel, spec: Any, calibrate: str, cache
             f"The calibration {spec.calibration[:12]} that the compression names is not on this computer. "
             "Calibrate on the same volumes first, or leave it out and another one is made."
         )
+    if stored is not None and getattr(spec, "needs_ranges", False) and not stored.has_ranges:
+        warnings.warn("The calibration of this model has no ranges, which INT8 needs; it is made anew.", stacklevel=3)
+        return None
     return stored
 
 

@@ -120,8 +120,7 @@ def _computed(network: nn.Module, moments: Calibration, monitor: Monitor) -> Mat
         if layer.magnitudes is None:
             raise SpecError(
                 "The calibration of this model was made before ranges were kept, which INT8 needs. Calibrate again.",
-                shell="That is tuckerseg calibrate, with the volumes that are to count; 'tuckerseg cache' clears "
-                "the old one.",
+                shell="That is tuckerseg calibrate --anew, with the volumes that are to count.",
             )
     read = [source for source in sources if any(reader.path in paths for reader in source.readers)]
     factors = {source.maker: factors_of(source, moments) for source in read if source.is_scalable}

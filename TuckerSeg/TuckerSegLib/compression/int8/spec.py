@@ -31,6 +31,7 @@ class Spec:
 
     VERSION: ClassVar[int] = 1
     needs_calibration: ClassVar[bool] = True
+    needs_ranges: ClassVar[bool] = True  # of the calibration
 
     float_share: float = 0.0
     layers: tuple[str, ...] | None = None
