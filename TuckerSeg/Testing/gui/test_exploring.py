@@ -204,13 +204,20 @@ def test_calibration_and_refit_are_asked_for_and_told_in_the_statistics(ready, u
 
 
 def test_the_method_of_the_strength_is_chosen_where_there_are_several(ready, until):
+    from TuckerSegLib.compression.methods import METHODS
+
     context, box = ready.context, ready.ui.methodComboBox
+
+    def offered(*methods):
+        context.choice.model_facts = {**context.choice.model_facts, "methods": [*methods]}
+        context.refresh()
+        return [box.itemData(index) for index in range(box.count)]
+
     until(lambda: context.choice.model_facts is not None)
-    assert list(context.choice.model_facts["methods"])[0] == "tucker"
-    assert not box.visible
-    context.choice.model_facts = {**context.choice.model_facts, "methods": ["tucker", "second"]}
-    context.refresh()
-    assert [box.itemData(index) for index in range(box.count)] == ["tucker", "second"]
+    assert context.choice.model_facts["methods"] == [*METHODS]
+    assert list(METHODS)[0] == "tucker"
+    assert offered("tucker") == ["tucker"] and not box.visible
+    assert offered("tucker", "second") == ["tucker", "second"] and box.visible
     box.currentIndex = 1
     box.activated.emit(1)
     assert ready.context.parameters.method == "second"
@@ -234,12 +241,16 @@ def check_policies(panel, *names):
 
 
 def test_policies_are_compared_as_explore_compares_them_and_a_cancelled_comparison_goes_on(ready, until, monkeypatch):
+    import qt
+
     from TuckerSegLib.compression.policies import policies
 
     ui, worker = ready.ui, ready.session.worker
     entries = ui.comparePoliciesList
     until(lambda: entries.count > 1)
-    assert {entries.item(row).text() for row in range(1, entries.count)} == {*policies(), "auto+refit"}
+    *offered, refused = [entries.item(row) for row in range(1, entries.count)]
+    assert {item.text() for item in offered} == {*policies(), "auto+refit"}
+    assert "+repair: not offered" in refused.text() and refused.flags() == qt.Qt.NoItemFlags
     requests = []
     ask = worker.request
 
