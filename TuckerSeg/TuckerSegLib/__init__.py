@@ -3,6 +3,7 @@
 Public names, imported on first use (importing the package imports neither torch nor nnunetv2):
 
 * :func:`load_model`, :func:`compress`, :class:`TuckerSpec`: a model and its compressed form;
+* :class:`AllocationSpec`: all means of compression together, for a share of the time or an agreement to keep;
 * :func:`load_task`: one or several networks that make one label map, or some structures of it;
 * :func:`calibrate_model`: what lets a compressed model keep its accuracy, from a CT without labels;
 * :func:`read_image`, :func:`image_from_array`: an image;
@@ -22,6 +23,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "AllocationSpec": ("compression.allocation", "Spec"),
     "Cache": ("cache", "Cache"),
     "InferenceSpec": ("records.job", "InferenceSpec"),
     "Job": ("records.job", "Job"),

@@ -16,9 +16,10 @@ from TuckerSegLib.compression.allocation import Spec
 from TuckerSegLib.compression.cost import count
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.layer_times import measured
-from TuckerSegLib.models import allocated
+from TuckerSegLib.models import allocated, allocation_making
 from TuckerSegLib.models.agreement import HeldBackAgreement
-from TuckerSegLib.models.allocated import compress_by_allocation, known_answer, least_share
+from TuckerSegLib.models.allocated import compress_by_allocation, known_answer
+from TuckerSegLib.models.allocation_making import least_share
 from TuckerSegLib.models.model_file import read_model_facts, read_model_file
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.job import Job, Step, at_strength
@@ -79,7 +80,7 @@ def test_half_the_operations_are_left_by_steps_of_the_methods(original, volume, 
 
 def test_the_same_question_is_answered_from_the_cache(original, volume, cache, monkeypatch):
     first = compressed(original, volume, cache, share=0.5, budget="macs")
-    monkeypatch.setattr(allocated, "allocation_of", None)
+    monkeypatch.setattr(allocation_making, "allocation_of", None)
     again = compressed(original, volume, cache, share=0.5, budget="macs")
     assert again.key == first.key
     assert all(torch.equal(again.weights[name], weight) for name, weight in first.weights.items())
@@ -123,14 +124,14 @@ def test_an_agreement_that_is_asked_for_is_kept_on_patches_held_back(original, v
 
 def test_an_agreement_that_no_network_keeps_leaves_the_original(original, volume, cache, monkeypatch):
     monkeypatch.setattr(HeldBackAgreement, "of", lambda self, model: 0.9)
-    monkeypatch.setattr(allocated, "PLAIN", 1)
-    monkeypatch.setattr(allocated, "FITTED", 1)
+    monkeypatch.setattr(allocation_making, "PLAIN", 1)
+    monkeypatch.setattr(allocation_making, "FITTED", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert compressed(original, volume, cache, agreement=0.95, budget="macs") is original
 
 
-def test_the_original_agrees_with_itself_and_regions_are_compared_as_regions(original, volume):
+def test_the_original_agrees_with_itself(original, volume):
     assert HeldBackAgreement(original, [volume], Monitor()).of(original) == 1
 
 

@@ -11,6 +11,7 @@ from TuckerSegLib.compression.allocation.pricing import pricing_of
 from TuckerSegLib.compression.allocation.problem import Group, Layer, Problem
 from TuckerSegLib.compression.allocation.solve import MEANS, solve
 from TuckerSegLib.compression.allocation.spec import Spec
+from TuckerSegLib.compression.allocation.steps import available_means
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.records.layer_times import LayerTimes
 
@@ -173,3 +174,14 @@ def test_a_setting_out_of_range_is_an_error_that_names_it(setting):
     ((name, _),) = setting.items()
     with pytest.raises(SpecError, match=name):
         Spec(**setting)
+
+
+def test_whole_numbers_are_offered_for_a_budget_of_time_only_where_they_were_measured():
+    measured, unmeasured = ({"kernel.gmacs": 2.0, "int8.kernel.gmacs": 1.0}, {"kernel.gmacs": 2.0})
+    assert "int8" in available_means(Spec(), LayerTimes("bf16", measured))
+    assert "int8" not in available_means(Spec(), LayerTimes("bf16", unmeasured))
+    assert "int8" in available_means(Spec(budget="bytes"), None)
+    assert available_means(Spec(means=["tucker"]), LayerTimes("bf16", measured)) == ("tucker",)
+    priced = pricing_of("time", LayerTimes("bf16", measured))
+    assert priced.has_eight_bits("kernel")
+    assert not priced.has_eight_bits("strided")

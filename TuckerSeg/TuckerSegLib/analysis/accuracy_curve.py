@@ -114,7 +114,7 @@ def measure_curve(
         for factor in factors:
             method, spec = policy_spec(_base(policy), factor, comparable=True)
             used = calibration if is_calibrated(_base(policy)) and spec.needs_calibration else None
-            smaller = compress(model, spec, method, cache, monitor, used, volumes)
+            smaller = compress(model, spec, method, cache, monitor, used, volumes, inference)
             smaller = _improved(
                 smaller, model, policy, volumes, calibration, cache, repair or RepairSettings(), monitor
             )

@@ -256,6 +256,11 @@ def benchmark_options(parser: ArgumentParser) -> None:
         "--task", choices=("total_fast", "total"), default="total_fast", help="whose networks (default: %(default)s)"
     )
     parser.add_argument("--one-volume", action="store_true", help="leave out the larger one made of it")
+    parser.add_argument(
+        "--budgets",
+        action="store_true",
+        help="instead: seconds of the full-size 3 mm network, predicted and measured, whole and at shares of its time",
+    )
     parser.add_argument("--out", default="bench-output", metavar="DIR", help="folder for results")
     parser.add_argument("--runs", type=whole, default=3, help="rounds; medians are shown")
     parser.add_argument(

@@ -69,6 +69,8 @@ def with_improvements(policy: str) -> tuple[str, tuple[str, ...]]:
     _method_of(base)
     if improvements != [each for each in IMPROVEMENTS if each in improvements]:
         raise SpecError(f"A policy may be followed by +refit, +repair or +refit+repair; found {policy}.")
+    if "refit" in improvements and _method_of(base) == ALLOCATOR:
+        raise SpecError(f"A refit is part of {base}; leave +refit out.")
     if "refit" in improvements and not is_calibrated(base):
         raise SpecError(f"A refit goes on from a calibrated compression, and {base} is none; found {policy}.")
     return base, tuple(improvements)

@@ -13,7 +13,7 @@ from ..errors import SpecError
 from ..forked_process import require_own_threads
 from ..image import Image
 from ..monitor import Monitor
-from ..records.job import DEFAULT_METHOD
+from ..records.job import DEFAULT_METHOD, InferenceSpec
 from .material import prepare_fold, prepare_folds
 from .model import SegmentationModel, weights_of
 from .model_file import Read, cached_model, read_model_file, store_model
@@ -34,18 +34,20 @@ def compress(
     monitor: Monitor | None = None,
     calibration: ModelCalibration | None = None,
     volumes: Sequence[Image] = (),
+    inference: InferenceSpec | None = None,
 ) -> SegmentationModel:
     """Compress a model by one method; every fold gets the same structure.
 
     Args:
         model: The original, or a model that another method has compressed.
         spec: The method's ``Spec``, as ``TuckerSpec(rank_ratio=0.33)``.
-        method: Name in ``compression.METHODS``.
+        method: Name in ``compression.METHODS``, or ``auto``: all of them together.
         cache: Keeps the result and the decompositions that it is made of; None takes the user's.
         monitor: Hears what fraction is done, and is asked now and then whether to stop.
         calibration: Of this model, for a spec that needs one; it is the one that the spec names, or gets its name
             there.
         volumes: For a spec that is tried on patches; for a model of CTs the built-in synthetic torso is added.
+        inference: Where the model will run, for ``auto``, which counts seconds there; None takes the defaults.
 
     Returns:
         A new model. Where the method changes no layer (as at strength 1), the model itself.
@@ -58,9 +60,15 @@ def compress(
     Example:
         >>> smaller = compress(load_model("demo"), TuckerSpec.at(0.5))
         >>> smaller.save("smaller.tuckerseg")
+        >>> fastest = compress(model, AllocationSpec(agreement=0.97), "auto", calibration=calibration, volumes=[volume])
     """
     require_own_threads()
     require_new_method(model, method)
+    if method == compression.ALLOCATOR:
+        from .allocated import allocated  # which compresses by this function, one step after the other
+
+        place = inference or InferenceSpec()
+        return allocated(model, spec, place, calibration, volumes, cache or Cache(), monitor or Monitor())
     module, cache, monitor = compression.method(method), cache or Cache(), monitor or Monitor()
     calibration_sha256 = calibration and calibration.sha256
     if getattr(spec, "calibration", calibration_sha256) is None:

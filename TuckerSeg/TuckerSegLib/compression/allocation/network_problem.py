@@ -62,8 +62,9 @@ def problem_of(
     convs = {path: conv for path, conv in convolutions(network).items() if path in calls}
     groups = {path: _group(network, graph, path, evidence.channels, calls) for path in graph.groups if path in convs}
     layers = {
-        path: _layer(path, conv, calls[path], graph, forward_pass, evidence, rank_multiple)
+        path: _layer(path, conv, calls[path], graph, forward_pass, evidence, pricing, rank_multiple)
         for path, conv in convs.items()
+        if not (pricing.spares_heads and path in forward_pass.heads and conv.in_channels < conv.out_channels)
     }
     behind_groups = {norm.path for group in graph.groups.values() for norm in group.norms}
     fixed = sum(
@@ -100,8 +101,10 @@ def _layer(
     graph: ChannelGraph,
     forward_pass: Trace,
     evidence: Evidence,
+    pricing: Pricing,
     rank_multiple: int,
 ) -> Layer:
+    eight_bits = evidence.eight_bits is not None and pricing.has_eight_bits(kind_of(conv))
     sources = [
         (group.producer, reader.offset)
         for group in graph.groups.values()
@@ -121,7 +124,7 @@ def _layer(
         has_bias=conv.bias is not None,
         rank_errors=_rank_errors(path, conv, forward_pass, evidence),
         rank_multiple=rank_multiple,
-        eight_bits_error=None if evidence.eight_bits is None else evidence.eight_bits.get(path),
+        eight_bits_error=evidence.eight_bits.get(path) if eight_bits else None,
         parts=max(1, parts),
     )
 

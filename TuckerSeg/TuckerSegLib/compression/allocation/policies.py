@@ -1,8 +1,9 @@
-"""Named ways to spend a strength by all means together."""
+"""Named ways to spend a strength by measured time, by all means together or by one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ...errors import SpecError
 from .spec import Spec
@@ -14,21 +15,22 @@ class Policy:
 
     Attributes:
         explanation: What it does, for people.
+        settings: Fields of ``Spec``.
         calibrated: Whether it is meant to be calibrated.
-        budget: What it spares.
     """
 
     explanation: str
+    settings: dict[str, Any] = field(default_factory=dict)
     calibrated: bool = True
-    budget: str = "time"
 
 
 POLICIES = {
     "joint": Policy(
-        "pruning, Tucker and whole numbers together, layer by layer; the strength is the share of the original's time "
-        "on this computer, and a refit is part of it"
+        "pruning, Tucker and INT8 together, layer by layer; the strength is the share of the original's time on this "
+        "computer, and the fit to the volume is part of it"
     ),
-    "joint-macs": Policy("the same, where the strength is the share of the operations", budget="macs"),
+    "tucker-time": Policy("the same by Tucker alone, to compare with", {"means": ["tucker"]}),
+    "agreement": Policy("the fastest by all means that agrees so well with the original as the strength says"),
 }
 
 
@@ -37,7 +39,7 @@ def policy_spec(name: str, strength: float, comparable: bool = False) -> Spec:
 
     Args:
         name: In ``POLICIES``.
-        strength: Share of the original's cost.
+        strength: Share of the original's time; of ``agreement`` the mean Dice to keep.
         comparable: Makes no difference: no layer gets dearer.
 
     Raises:
@@ -45,4 +47,6 @@ def policy_spec(name: str, strength: float, comparable: bool = False) -> Spec:
     """
     if name not in POLICIES:
         raise SpecError(f"Unknown policy {name!r}; known: {', '.join(POLICIES)}.")
-    return Spec(strength, POLICIES[name].budget)
+    if name == "agreement":
+        return Spec(agreement=strength)
+    return Spec(strength, **POLICIES[name].settings)

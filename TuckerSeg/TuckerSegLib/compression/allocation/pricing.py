@@ -8,13 +8,20 @@ import numpy as np
 
 from ...errors import SpecError
 from ...records.layer_times import LayerTimes
-from ..layer_work import concatenation_work, convolution_work, norm_work, whole_work
+from ..layer_work import WHOLE, concatenation_work, convolution_work, norm_work, whole_work
 
 Number = float | np.ndarray  # one number of channels, or an array of them: prices are then arrays, too
 
 
 class Pricing(Protocol):
-    """Prices of layers for one patch. Channels may be arrays, which are broadcast."""
+    """Prices of layers for one patch. Channels may be arrays, which are broadcast.
+
+    Attributes:
+        spares_heads: Whether a head that makes more logits than it reads features is not run with each patch, but once
+            on the sum of all patches, and costs nothing here.
+    """
+
+    spares_heads: bool
 
     def convolution(
         self,
@@ -26,6 +33,9 @@ class Pricing(Protocol):
         eight_bits: bool = False,
     ) -> Number:
         """Of a convolution without its bias; kinds as in ``layer_work``, voxels of input and output."""
+
+    def has_eight_bits(self, kind: str) -> bool:
+        """Whether it is known what whole numbers cost in a layer of a kind."""
 
     def bias(self, channels: Number) -> Number:
         """Of a convolution's bias."""
@@ -44,6 +54,8 @@ class TimePricing:
         times: Of this device.
     """
 
+    spares_heads = True
+
     def __init__(self, times: LayerTimes):
         self._times = times
 
@@ -53,6 +65,10 @@ class TimePricing:
         if eight_bits:
             work = whole_work(work)
         return self._times.of(work)
+
+    def has_eight_bits(self, kind):
+        """See :class:`Pricing`."""
+        return f"{WHOLE}{kind}.gmacs" in self._times.seconds
 
     def bias(self, channels):
         """Added while the convolution writes."""
@@ -74,6 +90,8 @@ class CountPricing:
         budget: ``macs``, ``parameters`` or ``bytes``.
     """
 
+    spares_heads = False
+
     def __init__(self, budget: str):
         self._macs = budget == "macs"
         self._bytes = 4 if budget == "bytes" else 1
@@ -84,6 +102,10 @@ class CountPricing:
         if self._macs:
             return weights * (voxels[0] if kind == "transposed" else voxels[1])
         return weights * (1 if eight_bits else self._bytes)
+
+    def has_eight_bits(self, kind):
+        """See :class:`Pricing`."""
+        return True
 
     def bias(self, channels):
         """See :class:`Pricing`."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from ...errors import SpecError
 from ...records.layer_times import LayerTimes
+from ..layer_work import WHOLE
 from ..methods import METHODS, method
 from .network_problem import Evidence, problem_of
 from .pricing import pricing_of
@@ -46,7 +47,7 @@ def available_means(spec: Spec, times: LayerTimes | None) -> tuple[str, ...]:
     Whole numbers are offered for a budget of time where their times have been measured.
     """
     wanted = [means for means in ("prune", "tucker", "int8") if means in (spec.means or MEANS) and means in METHODS]
-    measured = times is not None and any(term.startswith("int8.") for term in times.seconds)
+    measured = times is not None and any(term.startswith(WHOLE) for term in times.seconds)
     return tuple(means for means in wanted if means != "int8" or spec.budget != "time" or measured)
 
 

@@ -44,4 +44,5 @@ def _sliced(moments: LayerMoments, channels: int, inputs: Tensor, outputs: Tenso
         inputs=moments.inputs[rows][:, rows],
         outputs=moments.outputs[outputs][:, outputs],
         variance=moments.variance[outputs],
+        magnitudes=None if moments.magnitudes is None else moments.magnitudes[inputs],
     )
