@@ -98,10 +98,10 @@ def test_sauron_is_tried_on_the_volume_at_hand_and_names_it(run_here, folder, sm
 
 
 def test_policies_of_pruning_are_explored(run_here, folder, small_ct, tmp_path):
-    asked = ("--policies", "prune,sauron", "--factors", 0.5, "--out", tmp_path)
+    asked = ("--policies", "sauron", "--factors", 0.5, "--out", tmp_path)
     run_here("explore", small_ct, "--model", folder, *asked, *SETTINGS)
     rows = json.loads((tmp_path / "curve.json").read_text())
-    assert [(row["policy"], row["calibrated"]) for row in rows[1:]] == [("prune", True), ("sauron", True)]
+    assert [(row["policy"], row["calibrated"]) for row in rows[1:]] == [("sauron", True)]
 
 
 @pytest.mark.parametrize(("kind", "name"), [("nnunet", ""), ("openvino", "small.xml"), ("onnx", "small.onnx")])

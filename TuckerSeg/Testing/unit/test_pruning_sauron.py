@@ -66,6 +66,20 @@ def test_what_resembles_others_goes_until_the_labels_change(network, patches):
     assert climbed(0.5).numbers == loose.numbers, "the same seed climbs alike"
 
 
+def test_after_a_round_that_is_too_much_half_as_many_are_tried(network, patches, monkeypatch):
+    tried = []
+    monkeypatch.setattr(sauron, "_alike", lambda distances, threshold, minimum: set(range(1, len(distances))))
+    monkeypatch.setattr(sauron, "_agreement", lambda labels, expected: 0.0)
+    plain = sauron.slice_network
+    monkeypatch.setattr(
+        sauron, "slice_network", lambda smaller, cut, moments: tried.append(cut) or plain(smaller, cut, moments)
+    )
+    ladder = climb(network, channel_graph(network), patches, 0.9, 1, lambda kept: False)
+    assert ladder.numbers == {"0": 8, "3": 4}
+    sizes = {"0": 8, "3": 4}
+    assert [sum(sizes[path] - len(kept) for path, kept in cut.outputs.items()) for cut in tried] == [10, 5, 2, 1]
+
+
 def test_thresholds_rise_to_the_top_and_no_further(network, patches, monkeypatch):
     heard = []
     monkeypatch.setattr(sauron, "_alike", lambda distances, threshold, minimum: heard.append(threshold) or set())

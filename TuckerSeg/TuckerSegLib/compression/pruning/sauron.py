@@ -4,7 +4,8 @@ Sauron prunes while it trains. Here nothing is trained: a ladder of thresholds i
 there is decided by the agreement with the original network on a few patches. The distance and the thresholds are those
 of the paper: feature maps, each scaled to 0..1 and pooled by 2, are compared with a random one of their layer; where
 the root mean square of the difference, divided by the largest of the layer, is below the layer's threshold, the
-channel goes. A layer's threshold rises where hardly any of its channels went.
+channel goes. A layer's threshold rises where hardly any of its channels went. Where all that would go is too much for
+the agreement, only the nearer half goes, and so on.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def climb(
         network: From (1, C, Z, Y, X) to logits, or a list whose first entry they are; not changed.
         graph: Of this network.
         patches: (1, C, Z, Y, X) each.
-        agreement: Least mean Dice of the labels on all patches with those of the original; what falls below it is
-            taken back, and ends the climb.
+        agreement: Least mean Dice of the labels on all patches with those of the original. A round that falls below it
+            is taken back, and later ones are half as large; one with hardly any channels ends the climb.
         minimum: No layer keeps fewer channels, except where it has fewer.
         is_enough: Whether the numbers of kept channels need not fall further.
         moments: By which readers make up for what is gone; None: their weights are cut alone.
@@ -96,20 +97,27 @@ def climb(
     monitor, generator = monitor or Monitor(), torch.Generator().manual_seed(seed)
     kept = {path: list(range(group.channels)) for path, group in graph.groups.items()}
     gone: dict[str, list[int]] = {path: [] for path in kept}
-    rises = dict.fromkeys(kept, 0)
+    rises, at_once = dict.fromkeys(kept, 0), sum(map(len, kept.values()))
+    hardly_any = HARDLY_ANY * at_once
     labels, distances = _run(network, patches, generator)
     expected = labels
     while kept:
-        leaving = {path: _alike(distances[path], _THRESHOLDS[rises[path]], minimum) for path in kept}
+        monitor.check()
+        alike = {path: _alike(distances[path], _THRESHOLDS[rises[path]], minimum) for path in kept}
+        leaving = _nearest(alike, distances, at_once)
         left = {path: [c for place, c in enumerate(kept[path]) if place not in leaving[path]] for path in kept}
         if any(leaving.values()):
             smaller = copy.deepcopy(network)
             lost = {path: places for path, places in left.items() if len(places) < graph.groups[path].channels}
             slice_network(smaller, Cut(graph, lost), moments)
-            labels, distances = _run(smaller, patches, generator)
+            labels, new_distances = _run(smaller, patches, generator)
             if _agreement(labels, expected) < agreement:
-                break
-        still = [path for path in kept if len(leaving[path]) < HARDLY_ANY * len(kept[path])]
+                at_once = sum(map(len, leaving.values())) // 2
+                if at_once < hardly_any:
+                    break
+                continue
+            distances = new_distances
+        still = [path for path in kept if len(alike[path]) < HARDLY_ANY * len(kept[path])]
         for path, places in leaving.items():
             gone[path] += [kept[path][place] for place in sorted(places, reverse=True)]
         kept = left
@@ -148,6 +156,15 @@ def _alike(distances: Tensor, threshold: float, minimum: int) -> set[int]:
     nearest = distances.argsort(stable=True).tolist()[1:]  # the first is the reference, at 0
     most = max(0, len(distances) - minimum)
     return {place for place in nearest[:most] if distances[place] < threshold}
+
+
+def _nearest(alike: dict[str, set[int]], distances: dict[str, Tensor], most: int) -> dict[str, set[int]]:
+    """So many of the places of all layers, those with the smallest distances."""
+    every = sorted((float(distances[path][place]), path, place) for path, places in alike.items() for place in places)
+    chosen: dict[str, set[int]] = {path: set() for path in alike}
+    for _, path, place in every[:most]:
+        chosen[path].add(place)
+    return chosen
 
 
 @torch.no_grad()
