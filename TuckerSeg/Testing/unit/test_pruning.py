@@ -111,6 +111,22 @@ def test_errors_are_foretold_as_the_logits_show_them(network, patches, material)
     assert np.corrcoef(np.argsort(np.argsort(foretold)), np.argsort(np.argsort(measured)))[0, 1] > 0.9
 
 
+def test_a_trial_sets_errors_right(network, calibration, patches, material):
+    spec = Spec(0.6, "probed", multiple=2, minimum=2)
+    tried = prepare(network, spec, calibration, keep, patches=lambda: patches)
+    for path, order in material.evidence.orders.items():
+        channels = int(0.75 * len(order))
+        smaller, _ = pruned(network, Spec(channels={path: channels}), material)
+        found = distance(network, smaller, patches)
+        assert tried.evidence.errors[path][channels] == pytest.approx(found, rel=1e-3)
+        ratio = tried.evidence.errors[path][1:-1] / material.evidence.errors[path][1:-1]
+        np.testing.assert_allclose(ratio, ratio[0])
+    changes = plan(network, spec, PATCH, materials=[tried])
+    assert any(change.details for change in changes)
+    with pytest.raises(SpecError, match="'probed' tries"):
+        prepare(network, spec, calibration, keep)
+
+
 def test_an_error_has_the_unit_of_tuckers(network, calibration, material):
     """All channels gone is all of their reader's weight gone."""
     basis = CalibratedBasis.from_network(network, calibration)

@@ -18,6 +18,7 @@ from ..trace import ANY_PATCH_SHAPE
 from .allocation import PrunedCost
 from .evidence import PruningEvidence, gather
 from .moments import ReaderMoments, calibrated_moments, moments_of_weights
+from .probing import probed
 from .sauron import Ladder, climb
 from .spec import Spec
 
@@ -77,11 +78,18 @@ def prepare(
             raise UnsupportedModelError(f"{path}: weights contain NaN or infinity; the checkpoint is damaged")
     if spec.policy == "merge":
         return Material(PruningEvidence({}, {}), None, merges=True)
-    if spec.needs_patches:
+    if spec.policy == "sauron" and spec.needs_patches:
         return _climbed(network, graph, spec, moments, keep, monitor, patches)
     known = moments_of_weights(network, graph) if moments is None else calibrated_moments(moments)
     facts = {"of": "evidence", "calibration": spec.calibration}
     evidence = keep(facts, lambda: gather(network, graph, known, monitor).to_tensors(), PruningEvidence.from_tensors)
+    if spec.needs_patches:
+
+        def make() -> Tensors:
+            return probed(network, graph, evidence, known, _given(patches, spec), monitor).to_tensors()
+
+        facts = {"of": "probed evidence", "calibration": spec.calibration, "volumes": list(spec.volumes or ())}
+        return Material(keep(facts, make, PruningEvidence.from_tensors), known)
     return Material(evidence, known)
 
 
@@ -100,12 +108,10 @@ def _climbed(
     budget = cost.total({path: spec.rounded(group.channels) for path, group in graph.groups.items()})
 
     def make() -> Tensors:
-        if patches is None:
-            raise SpecError("the policy 'sauron' tries what may go on patches of a volume: it needs one")
         return climb(
             network,
             graph,
-            patches(),
+            _given(patches, spec),
             spec.agreement,
             spec.minimum,
             lambda kept: cost.total(_whole_multiples(kept, graph, spec)) <= budget,
@@ -115,6 +121,12 @@ def _climbed(
 
     ladder = keep({"of": "ladder", **dataclasses.asdict(spec)}, make, Ladder.from_tensors)
     return Material(PruningEvidence({}, ladder.orders), known, _whole_multiples(ladder.numbers, graph, spec))
+
+
+def _given(patches: Callable[[], Sequence[Tensor]] | None, spec: Spec) -> Sequence[Tensor]:
+    if patches is None:
+        raise SpecError(f"the policy {spec.policy!r} tries what may go on patches of a volume: it needs one")
+    return patches()
 
 
 def _whole_multiples(kept: dict[str, int], graph: ChannelGraph, spec: Spec) -> dict[str, int]:

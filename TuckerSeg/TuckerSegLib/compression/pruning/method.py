@@ -114,7 +114,7 @@ def _numbers(
     if spec.needs_weights:
         if not materials:
             raise SpecError(f"the policy {spec.policy!r} looks at the weights: it needs what was prepared of them")
-        if spec.needs_patches:
+        if spec.policy == "sauron":
             kept = {path: max(each.numbers[path] for each in materials) for path in sizes}
         else:
             cost = PrunedCost(network, graph, layers, spec.budget)

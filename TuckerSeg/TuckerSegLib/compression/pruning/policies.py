@@ -29,6 +29,7 @@ POLICIES = {
         "calibrated",
         "the MACs of the same share everywhere, spread over the layers so that the output changes least",
     ),
+    "prune-probed": Policy("probed", "the same, after each layer has been tried on patches of the volume"),
     "prune-uniform": Policy("uniform", "the same share of every layer's channels"),
     "sauron": Policy(
         "sauron",

@@ -12,7 +12,8 @@ from ...printable import shown
 from ...records.compression import LayerChange
 from ...records.serialization import unsaid
 
-RULES = ("calibrated", "uniform", "sauron", "merge")
+RULES = ("calibrated", "probed", "uniform", "sauron", "merge")
+_TRIED = ("probed", "sauron")  # on patches
 BUDGETS = ("macs", "parameters")
 
 
@@ -25,7 +26,8 @@ class Spec:
             the network as it is. It stands for a budget: the multiply-accumulates (or parameters) of the network with
             this share kept everywhere.
         policy: ``calibrated`` spreads that budget over the layers so that the output changes least, by a calibration
-            where there is one, else by the weights alone; ``uniform`` keeps the same share everywhere; ``sauron``
+            where there is one, else by the weights alone; ``probed`` does so after it has tried each layer on patches;
+            ``uniform`` keeps the same share everywhere; ``sauron``
             gives up channels that resemble others of their layer, until the budget is met or the network no longer
             agrees with what it was; ``merge`` keeps the same share everywhere, clusters of filters merged into their
             means, whatever a calibration says.
@@ -37,7 +39,7 @@ class Spec:
         channels: Path of a layer to the number of channels that it keeps, in place of what the ratio and the policy
             say; layers that are not named keep all.
         agreement: Of ``sauron``: least mean Dice with the original's labels on patches of the volumes.
-        volumes: Of ``sauron``: identifiers of these volumes; None where they are not known yet.
+        volumes: Of ``probed`` and ``sauron``: identifiers of these volumes; None where they are not known yet.
 
     Example:
         >>> Spec.at(0.75)
@@ -103,12 +105,12 @@ class Spec:
     @property
     def needs_weights(self) -> bool:
         """Whether the numbers of channels are chosen by what pruning costs each layer."""
-        return self.policy in ("calibrated", "sauron") and self.channels is None and self.keep_ratio < 1
+        return self.policy in ("calibrated", *_TRIED) and self.channels is None and self.keep_ratio < 1
 
     @property
     def needs_patches(self) -> bool:
         """Whether it is tried on patches of volumes which channels may go."""
-        return self.policy == "sauron" and self.needs_weights
+        return self.policy in _TRIED and self.needs_weights
 
     @property
     def needs_calibration(self) -> bool:
