@@ -56,9 +56,9 @@ def probed(
         if channels < group.channels:
             smaller = copy.deepcopy(network)
             slice_network(smaller, Cut(graph, {path: evidence.kept(path, channels)}), moments)
-            found = distance(network, smaller, used)
+            measured = distance(network, smaller, used)
             foretold = float(evidence.errors[path][channels])
-            factor = max(found, LEAST_ERROR) / max(foretold, LEAST_ERROR)
+            factor = max(measured, LEAST_ERROR) / max(foretold, LEAST_ERROR)
         errors[path] = evidence.errors[path] * min(MOST_FACTOR, max(LEAST_FACTOR, factor))
         monitor.fraction(number / len(graph.groups))
     return PruningEvidence(errors, evidence.orders)
