@@ -1,0 +1,139 @@
+"""Measure a cohort on workers: images per minute with one and with two, what a case costs beside its run, what kills leave.
+
+Makes images of the built-in volume, runs them one after the other in this process and then on Dask's workers, of one
+thread each, and compares all labels. Needs the extra ``cohort``; on two quiet cores it takes some ten minutes.
+
+    python tools/measure_cohort.py --cases 40 --kill 2 --out cohort-measured
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from TuckerSegLib.catalog.resources import DEMO_VOLUME
+from TuckerSegLib.cohort.case_record import CaseRecord, read_record, record_path
+from TuckerSegLib.cohort.cases import cases_of
+from TuckerSegLib.cohort.cluster import ClusterSettings
+from TuckerSegLib.cohort.dask_run import run_on_cluster
+from TuckerSegLib.cohort.plan import CohortPlan, plan_cohort
+from TuckerSegLib.cohort.run import run_cohort
+from TuckerSegLib.monitor import Monitor
+from TuckerSegLib.records.job import InferenceSpec, Job
+
+FIRST_KILL, BETWEEN_KILLS = 4, 8  # cases that are done before
+COLUMNS = ("run", "workers", "cases", "seconds", "start_s", "images_per_minute", "beside_the_run_s", "killed", "equal")
+
+
+def write_images(folder: Path, count: int) -> Path:
+    """Copies of the built-in volume with noise of their own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    source = nibabel.load(DEMO_VOLUME)
+    values = np.asarray(source.dataobj)
+    for number in range(count):
+        noise = np.random.default_rng(number).normal(0, 10, values.shape)
+        noisy = np.clip(values + noise, -1024, 3000).astype(np.int16)
+        nibabel.save(nibabel.Nifti1Image(noisy, source.affine), folder / f"case{number:03d}.nii.gz")
+    return folder
+
+
+class Watch:
+    """Notes when the first case can begin, and kills workers on the way."""
+
+    def __init__(self, plan: CohortPlan, kills: int = 0):
+        self._plan, self._kills_left = plan, kills
+        self.began = self.ready = time.perf_counter()
+        self.killed: list[int] = []
+
+    def __call__(self, event: dict) -> None:
+        if event["event"] == "log":
+            self.ready = time.perf_counter()
+        if event["event"] != "case" or not self._kills_left:
+            return
+        if event["number"] < FIRST_KILL + BETWEEN_KILLS * len(self.killed):
+            return
+        host = read_record(record_path(self._plan.folder, event["case"])).host
+        process = int(host.rpartition(":")[2])
+        if process not in self.killed:
+            os.kill(process, signal.SIGKILL)
+            self.killed.append(process)
+            self._kills_left -= 1
+
+
+def row(name: str, workers: int, records: list[CaseRecord], watch: Watch, equal: bool) -> dict:
+    """Numbers of a run; what a case costs beside its run is the time of all workers without that of the runs."""
+    seconds = time.perf_counter() - watch.ready
+    runs_s = sum(record.statistics.seconds["total"] for record in records if record.statistics)
+    return {
+        "run": name,
+        "workers": workers,
+        "cases": len(records),
+        "seconds": round(seconds, 2),
+        "start_s": round(watch.ready - watch.began, 2),
+        "images_per_minute": round(60 * len(records) / seconds, 2),
+        "beside_the_run_s": round((seconds * workers - runs_s) / len(records), 3),
+        "killed": len(watch.killed),
+        "equal": equal,
+    }
+
+
+def same_labels(records: list[CaseRecord], one: str, other: str) -> bool:
+    """Whether all cases are done, with equal labels in both folders."""
+    if any(record.state != "done" for record in records):
+        return False
+    names = [record.outputs[0].name for record in records]
+    return all(
+        np.array_equal(*(np.asarray(nibabel.load(Path(folder, name)).dataobj) for folder in (one, other)))
+        for name in names
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--cases", type=int, default=40)
+    parser.add_argument("--kill", type=int, default=2, help="workers that are killed in a run of its own")
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--out", type=Path, default=Path("cohort-measured"))
+    options = parser.parse_args()
+    images = write_images(options.out / "images", options.cases)
+    job = Job((), model=options.model, inference=InferenceSpec(threads=1))
+    rows = []
+
+    def measured(name: str, workers: int, kills: int = 0) -> None:
+        folder = options.out / name
+        shutil.rmtree(folder, ignore_errors=True)
+        plan = plan_cohort(cases_of(images), job, folder, monitor=Monitor())
+        watch = Watch(plan, kills)
+        if workers:
+            settings = ClusterSettings(workers=workers, threads=1)
+            records = run_on_cluster(plan, settings, Monitor(watch))
+        else:
+            records = run_cohort(plan, Monitor(watch))
+        numbers = row(name, workers or 1, records, watch, equal=True)
+        numbers["equal"] = same_labels(records, str(options.out / "serial"), str(folder))
+        rows.append(numbers)
+        print(json.dumps(numbers), flush=True)
+
+    measured("serial", 0)
+    measured("one-worker", 1)
+    measured("two-workers", 2)
+    if options.kill:
+        measured("killed", 2, options.kill)
+    gain = rows[2]["images_per_minute"] / rows[1]["images_per_minute"]
+    print(" | ".join(COLUMNS))
+    for numbers in rows:
+        print(" | ".join(str(numbers[column]) for column in COLUMNS))
+    print(f"Two workers: {gain:.2f} times the images of one.")
+    (options.out / "measured.json").write_text(json.dumps({"rows": rows, "gain": gain}, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
