@@ -1,4 +1,4 @@
-"""Measure a cohort on workers: images per minute with one and with two, what a case costs beside its run, what kills leave.
+"""Measure a cohort on workers: images per minute with one and with two, what a case costs beside its run, and kills.
 
 Makes images of the built-in volume, runs them one after the other in this process and then on Dask's workers, of one
 thread each, and compares all labels. Needs the extra ``cohort``; on two quiet cores it takes some ten minutes.

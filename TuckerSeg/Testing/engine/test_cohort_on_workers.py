@@ -143,7 +143,7 @@ def test_what_concerns_every_image_ends_the_cohort(in_process, job, tmp_path, mo
     monkeypatch.setattr(dask_run, "run_case", unusable)
     with pytest.raises(BackendError, match="no such device"):
         run_on_cluster(planned(cts, job, tmp_path / "out"), ClusterSettings(threads=1), Monitor())
-    assert begun and not (tmp_path / "out").exists()
+    assert begun and not list((tmp_path / "out").iterdir())
 
 
 def test_the_first_image_calibrates_the_model_for_all(in_process, job, tmp_path, monkeypatch):
@@ -170,6 +170,18 @@ def test_each_worker_keeps_its_model_ready(in_process, job, tmp_path, monkeypatc
     monkeypatch.setattr(dask_run, "Runs", lambda: made.append(1) or Runs())
     run_on_cluster(planned(cts, job, tmp_path / "out"), ClusterSettings(threads=1), Monitor())
     assert 1 <= len(made) <= 2
+
+
+def test_an_image_that_ends_its_workers_is_a_failure_with_that_reason():
+    class Future:
+        status = "error"
+
+        def exception(self):
+            return distributed.KilledWorker("task", type("Worker", (), {"address": "tcp://x:1"})(), 3)
+
+    outcome = dask_run._outcome(Future())
+    assert outcome.record is None and outcome.worker == "tcp://x:1"
+    assert isinstance(outcome.error, OutOfMemoryError) and "ended 4 times" in str(outcome.error)
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,21 @@ def test_what_nobody_foresaw_is_a_failure_of_its_case(cohort, tmp_path, monkeypa
     assert cohort() == {"ct0": "done", "ct1": "skipped"}
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_a_folder_that_cannot_be_written_is_told_once(run_here, model, tmp_path):
+    write_cts(tmp_path / "cts", 2)
+    (tmp_path / "out").mkdir(mode=0o500)
+    run_here("segment", tmp_path / "cts", tmp_path / "out", "--model", model, *PLACE, code=1)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(run_here, model, tmp_path):
+    write_cts(tmp_path / "cts", 1)
+    (tmp_path / "out").write_text("")
+    run_here("segment", tmp_path / "cts", tmp_path / "out", "--model", model, *PLACE, code=1)
+    run_here("segment", tmp_path / "cts", tmp_path / "out" / "below", "--model", model, *PLACE, code=1)
+
+
 def test_images_are_never_overwritten(run_here, model, tmp_path):
     cts = write_cts(tmp_path / "cts", 1)
     before = (cts / "ct0.nii.gz").read_bytes()
@@ -201,6 +216,8 @@ def test_lists_and_tables_name_images_series_and_cases(tmp_path):
         ("image,name\n,one\n", "row 2 has nothing"),
         ("image\n", "names no image"),
         ("", "column 'image'"),
+        ("image\na\0b.nii.gz\n", "not a text"),
+        ("image\n" + "a" * 5000 + "\n", "5000 characters"),
     ],
 )
 def test_a_table_that_is_none_is_told_with_its_row(tmp_path, text, words):

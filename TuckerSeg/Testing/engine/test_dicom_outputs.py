@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -215,15 +216,14 @@ def other_kinds(folder: Path) -> dict[str, Path]:
     normal = np.cross(oblique[:3], oblique[3:])
     at = [tuple(np.array((5.0, -7, 30)) + 2.0 * index * normal) for index in range(8)]
     series_folder(folder / "oblique", at, directions=oblique)
-    series_folder(folder / "downwards", AT[::-1], FrameOfReferenceUID=None if False else "1.2.3.9")
+    series_folder(folder / "downwards", AT[::-1])
     frames = multi_frame(stored_values(), AT[::-1], **COMMON)
     save(frames, folder / "multi-frame" / "ct.dcm")
     series_folder(folder / "zipped", AT)
     with zipfile.ZipFile(folder / "zipped.zip", "w") as archive:
         for file in sorted((folder / "zipped").iterdir()):
             archive.write(file, f"study/{file.name}")
-    bare = dict.fromkeys((name for name in COMMON if name not in ("StudyInstanceUID", "SeriesInstanceUID")), None)
-    save_series(folder / "bare", stored_values(), AT, **{name: "" for name in bare if name == "PatientID"})
+    save_series(folder / "bare", stored_values(), AT, StudyInstanceUID=None, SeriesInstanceUID=None)
     places = ("oblique", "downwards", "multi-frame", "zipped.zip", "bare")
     return {name: folder / name for name in places}
 
@@ -231,9 +231,13 @@ def other_kinds(folder: Path) -> dict[str, Path]:
 @pytest.mark.parametrize("kind", ["oblique", "downwards", "multi-frame", "zipped.zip", "bare"])
 def test_series_of_all_kinds_have_their_labels_where_they_were(write, tmp_path, kind):
     source = other_kinds(tmp_path / "kinds")[kind]
-    result, (seg, rtstruct) = write(source, "seg", "rtstruct")
+    anonymous = pytest.warns(UserWarning, match="have no StudyInstanceUID, SeriesInstanceUID, FrameOfReferenceUID")
+    with anonymous if kind == "bare" else contextlib.nullcontext():
+        result, (seg, rtstruct) = write(source, "seg", "rtstruct")
     volume = highdicom.seg.segread(seg).get_volume(combine_segments=False)
     contours = pydicom.dcmread(rtstruct)
+    assert contours.StudyInstanceUID == pydicom.dcmread(seg).StudyInstanceUID
+    assert contours.FrameOfReferenceUID == pydicom.dcmread(seg).FrameOfReferenceUID
     for number, value in enumerate((1, 3, 4, 7)):
         back = placed_in(result.geometry, np.asarray(volume.array)[..., number], volume.affine)
         np.testing.assert_array_equal(back, result.labels == value)

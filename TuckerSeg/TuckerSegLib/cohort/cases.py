@@ -16,6 +16,7 @@ from ..errors import ImageError
 from ..files.names import fault_of_name, same_to_some
 from ..image import image_names, images_in
 from ..printable import excerpt, shown
+from ..records.job import LONGEST_TEXT
 
 LIST_ENDING, TABLE_ENDING = ".txt", ".csv"
 MOST_LIST_BYTES = 64 * 1024 * 1024
@@ -129,6 +130,8 @@ def _lines(path: Path) -> list[str]:
             content = file.read(MOST_LIST_BYTES + 1)
         if len(content) > MOST_LIST_BYTES:
             raise ImageError(f"{path}: has more than {MOST_LIST_BYTES // 1024**2} MB, which no list of images has.")
+        if b"\0" in content:
+            raise ImageError(f"{path}: not a text (byte {content.index(0)} is zero). Give a list or a table of images.")
         return content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ImageError(f"{path}: no UTF-8 text (byte {error.start}). Save the list as UTF-8.") from error
@@ -181,5 +184,8 @@ def _case_of_row(path: Path, line: int, row: dict[str, str], column: str) -> Cas
 
 
 def _case(path: Path, *images: str) -> Case:
+    for image in images:
+        if len(image) > LONGEST_TEXT:
+            raise ImageError(f"{path}: {excerpt(image)} has {len(image)} characters, which no path has.")
     places = [path.absolute().parent / image for image in images]  # of a whole path, that path
     return Case(image_names([places[0]])[0], tuple(map(str, places)))

@@ -14,12 +14,13 @@ from ..image.dicom import list_series
 from ..models.resolved_job import resolve
 from ..models.task import bring_all_networks
 from ..monitor import Monitor
-from ..outputs import check_outputs
 from ..records.job import Job
+from ..text_files import check_writable, make_folder
 from .case_record import CaseRecord
 from .case_run import CasePlan, standing_record
 from .cases import Case, named_apart
 from .settings_key import key_if_known, settings_key
+from .table import CSV_NAME
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def plan_cohort(
         key = key_if_known(job, tuple(types), split, cache)
     plans = tuple(CasePlan(case, job, folder, tuple(types), split, key or "") for case in map(_whole, cases))
     _check_folder(folder, plans)
+    if monitor is not None:
+        check_writable(make_folder(Path(folder)) / CSV_NAME)
     standing = {}
     if key is not None and not again:
         records = ((plan.case.name, standing_record(plan)) for plan in plans)
@@ -135,6 +138,3 @@ def _check_folder(folder: str, plans: Sequence[CasePlan]) -> None:
                     f"{output.path} is an image of the cohort. Name another folder for the results than that of the "
                     "images."
                 )
-    if plans and os.path.isdir(folder):
-        plain = [output for output in plans[0].whole_job().outputs if not output.type.startswith(("seg", "rt", "sr"))]
-        check_outputs(Job(images=(), outputs=tuple(plain)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
     "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
+MADE_UP = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,13 +100,24 @@ def _header(each: Slice, distance_mm: float) -> pydicom.Dataset:
             setattr(dataset, name, "")
     _require(dataset, "SOPClassUID", each, "MediaStorageSOPClassUID")
     _require(dataset, "SOPInstanceUID", each, "MediaStorageSOPInstanceUID")
-    _require(dataset, "StudyInstanceUID", each)
-    _require(dataset, "SeriesInstanceUID", each)
+    _complete(dataset, each)
     if each.file.format.frames == 1 and not dataset.get("SliceThickness"):
         dataset.SliceThickness = pydicom.valuerep.DSfloat(distance_mm, auto_format=True)
-    if not dataset.get("FrameOfReferenceUID"):  # the same for all slices of the series
-        dataset.FrameOfReferenceUID = pydicom.uid.generate_uid(entropy_srcs=[str(dataset.SeriesInstanceUID)])
     return dataset
+
+
+def _complete(dataset: pydicom.Dataset, each: Slice) -> None:
+    """Make up what some programs take away that make files anonymous, the same for all slices, and warn of it."""
+    own = str(each.file.uid or each.file.source.name.removesuffix(each.file.source.file_name))
+    missing = [name for name in MADE_UP if not dataset.get(name)]
+    for name in missing:
+        setattr(dataset, name, pydicom.uid.generate_uid(entropy_srcs=[own, name]))
+    if missing:
+        warnings.warn(
+            f"The DICOM slices have no {', '.join(missing)}; DICOM objects that were written have made-up ones, by "
+            "which archives do not find the slices.",
+            stacklevel=2,
+        )
 
 
 def _require(dataset: pydicom.Dataset, name: str, each: Slice, in_meta: str | None = None) -> None:
