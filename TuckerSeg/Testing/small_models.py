@@ -54,8 +54,13 @@ def write_model_folder(
     transpose: tuple[int, int, int] = (0, 1, 2),
     normalization: str = "CTNormalization",
     reader: str = "NibabelIOWithReorient",
+    configuration_name: str = "3d_fullres",
+    seed: int = 0,
 ) -> Path:
     """Write a small, complete nnU-Net results folder with random weights, the same for the same arguments.
+
+    Args:
+        patch_shape, spacing: Of the configuration ``2d`` the first number does not count.
 
     Returns:
         The ``Trainer__Plans__Configuration`` folder.
@@ -67,15 +72,17 @@ def write_model_folder(
 
     labels = labels or {"background": 0, **{f"structure_{value}": value for value in range(1, 20)}}
     outputs = len(region_order) if region_order else len([key for key in labels if key != "ignore"])
-    class_name, kwargs = _architecture(residual)
+    flat = configuration_name == "2d"
+    class_name, thick = _architecture(residual, flat)
+    kwargs = _of_slices(thick) if flat else thick
     imports = ("conv_op", "norm_op", "dropout_op", "nonlin")
     configuration = {
         "data_identifier": "small",
         "preprocessor_name": "DefaultPreprocessor",
         "batch_size": 2,
-        "patch_size": list(patch_shape),
+        "patch_size": list(patch_shape)[flat:],
         "median_image_size_in_voxels": list(patch_shape),
-        "spacing": list(spacing),
+        "spacing": list(spacing)[flat:],
         "normalization_schemes": [normalization] * channels,
         "use_mask_for_norm": [False] * channels,
         "resampling_fn_data": "resample_data_or_seg_to_shape",
@@ -109,7 +116,7 @@ def write_model_folder(
         "image_reader_writer": reader,
         "transpose_forward": list(transpose),
         "transpose_backward": [list(transpose).index(axis) for axis in range(3)],
-        "configurations": {"3d_fullres": configuration},
+        "configurations": {configuration_name: configuration},
         "experiment_planner_used": "ExperimentPlanner",
         "label_manager": "LabelManager",
         "foreground_intensity_properties_per_channel": {str(channel): intensities for channel in range(channels)},
@@ -122,18 +129,21 @@ def write_model_folder(
     }
     if region_order:
         dataset["regions_class_order"] = region_order
-    folder = parent / name / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    folder = parent / name / f"nnUNetTrainer__nnUNetPlans__{configuration_name}"
     folder.mkdir(parents=True)
     (folder / "plans.json").write_text(json.dumps(plans))
     (folder / "dataset.json").write_text(json.dumps(dataset))
     for number, fold in enumerate(folds):
-        torch.manual_seed(number)
-        network = build_network(Architecture(class_name, kwargs, imports), channels, outputs)
+        torch.manual_seed(number + seed)
+        network = build_network(Architecture(class_name, thick, imports), channels, outputs)
+        weights = network.state_dict()
+        if flat:
+            weights = {name: each.squeeze(2) if each.ndim == 5 else each for name, each in weights.items()}
         (folder / f"fold_{fold}").mkdir()
         checkpoint = {
-            "network_weights": network.state_dict(),
+            "network_weights": weights,
             "trainer_name": "nnUNetTrainer",
-            "init_args": {"configuration": "3d_fullres", "fold": fold},
+            "init_args": {"configuration": configuration_name, "fold": fold},
             "inference_allowed_mirroring_axes": mirror_axes,
             "logging": {"mean_fg_dice": [numpy.float64(0.5), numpy.float32(0.5)]},  # as nnU-Net's logger leaves it
         }
@@ -141,14 +151,21 @@ def write_model_folder(
     return folder
 
 
-def _architecture(residual: bool) -> tuple[str, dict]:
+def _of_slices(kwargs: dict) -> dict:
+    """The arguments of the 2D network whose kernels have no thickness."""
+    sizes = {name: [stage[1:] for stage in kwargs[name]] for name in ("kernel_sizes", "strides")}
+    operators = {name: kwargs[name].removesuffix("3d") + "2d" for name in ("conv_op", "norm_op")}
+    return {**kwargs, **sizes, **operators}
+
+
+def _architecture(residual: bool, flat: bool = False) -> tuple[str, dict]:
     module = "dynamic_network_architectures.architectures."
     kwargs = {
         "n_stages": 3,
         "features_per_stage": [8, 16, 32],
         "conv_op": "torch.nn.modules.conv.Conv3d",
-        "kernel_sizes": [[3, 3, 3]] * 3,
-        "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
+        "kernel_sizes": [[1 if flat else 3, 3, 3]] * 3,
+        "strides": [[1, 1, 1], *[[1 if flat else 2, 2, 2]] * 2],
         "n_conv_per_stage_decoder": [1, 1],
         "conv_bias": True,
         "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",

@@ -63,7 +63,13 @@ class CompressedUNet(nn.Module):
             self.initialize = network.initialize
 
     def forward(self, patches: Tensor) -> Tensor | list[Tensor]:
-        """Patches (B, C, Z, Y, X) to logits (B, L, Z, Y, X); with deep supervision a list, the finest first."""
+        """Patches (B, C, Z, Y, X) to logits (B, L, Z, Y, X); with deep supervision a list, the finest first.
+
+        nnU-Net gives slices (B, C, Y, X) to a 2D network, whose kernels here are one slice thick: it gets slices back.
+        """
+        if patches.ndim == 4:
+            logits = self(patches.unsqueeze(2))
+            return [each.squeeze(2) for each in logits] if isinstance(logits, list) else logits.squeeze(2)
         return self.decoder(self.encoder(patches))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from TuckerSegLib import catalog
-from TuckerSegLib.errors import DownloadError, ModelFolderError, SpecError, UnsupportedModelError
+from TuckerSegLib.errors import DownloadError, ModelFolderError, SpecError
 from TuckerSegLib.model_zoo import find_part, imported_models, installed, locate, models_folder, search_folders
 from TuckerSegLib.model_zoo.importing import import_model, remove_model
 from TuckerSegLib.models.loading import load_model
@@ -155,7 +155,7 @@ def test_only_models_that_can_be_run_are_imported(model, tmp_path, own_models):
         (tmp_path / "nowhere", ModelFolderError, "no such file or folder"),
         (checkpoint.with_name("x.txt"), ModelFolderError, "no such file or folder"),
         (model / "plans.json", ModelFolderError, "is not a readable zip"),
-        (two_dimensional.parent, UnsupportedModelError, "only 2D models"),
+        (two_dimensional.parent, ModelFolderError, "holds several models"),
     ):
         with pytest.raises(error, match=words):
             import_model(source, "name")

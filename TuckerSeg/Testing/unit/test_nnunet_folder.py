@@ -187,17 +187,39 @@ def test_a_pipe_is_not_waited_for(tmp_path):
             take(tmp_path / "model.zip")
 
 
-def test_2d_and_cascade_configurations_are_refused(make_model_folder):
-    for name, change, words in (
-        ("Dataset003_Flat", {"patch_size": [64, 64]}, "2D"),
-        ("Dataset004_Cascade", {"previous_stage": "3d_lowres"}, "cascade"),
-    ):
-        folder = make_model_folder(name)
-        plans = json.loads((folder / "plans.json").read_text())
-        plans["configurations"]["3d_fullres"].update(change)
-        (folder / "plans.json").write_text(json.dumps(plans))
-        with pytest.raises(UnsupportedModelError, match=words):
-            facts_of(folder)
+def test_a_cascade_is_refused(make_model_folder):
+    folder = make_model_folder("Dataset004_Cascade")
+    plans = json.loads((folder / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"].update(previous_stage="3d_lowres")
+    (folder / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(UnsupportedModelError, match="cascade"):
+        facts_of(folder)
+
+
+def test_a_2d_configuration_is_one_of_patches_that_are_one_slice_thick(make_model_folder):
+    plans = facts_of(make_model_folder(configuration_name="2d", spacing=(5.0, 2.0, 3.0), mirror_axes=(0, 1)))
+    assert (plans.patch_shape, plans.mirror_axes, plans.own_mirror_axes) == ((1, 32, 32), (1, 2), (0, 1))
+    assert plans.grid_spacing_mm((0.7, 1.0, 1.0)) == (0.7, 2.0, 3.0)
+    assert plans.architecture.kwargs["kernel_sizes"] == [[1, 3, 3]] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"spacing": [1.0, 2.0, 2.0]}, "spacing"),
+        ({"patch_size": [32, "32"]}, "patch_size"),
+        ({"patch_size": [33, 32]}, r"patch_size\[1\]"),
+        ({"architecture": {"network_class_name": 3}}, "arch_kwargs|_kw_requires_import|is missing"),
+        ({"patch_size": [32]}, "patch_size"),
+    ],
+)
+def test_a_2d_configuration_that_makes_no_sense_is_refused(make_model_folder, change, words):
+    folder = make_model_folder(configuration_name="2d")
+    plans = json.loads((folder / "plans.json").read_text())
+    plans["configurations"]["2d"].update(change)
+    (folder / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(ModelFolderError, match=words):
+        facts_of(folder)
 
 
 def test_folds_are_found_and_a_missing_one_is_named(make_model_folder):

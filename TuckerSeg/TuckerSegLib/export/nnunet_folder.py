@@ -148,7 +148,7 @@ def _write_checkpoint(path: Path, model: SegmentationModel, fold: str) -> None:
         "network_weights": model.network(fold).state_dict(),
         "trainer_name": TRAINER,
         "init_args": {"configuration": model.plans.configuration, "fold": fold},
-        "inference_allowed_mirroring_axes": model.plans.mirror_axes or None,
+        "inference_allowed_mirroring_axes": model.plans.own_mirror_axes or None,
     }
     path.parent.mkdir()
     with written_whole(path) as beside:

@@ -27,7 +27,7 @@ EXPECTED = (
     "an nnU-Net v2 results folder (plans.json, dataset.json, fold_0/checkpoint_final.pth), "
     "a DatasetXXX folder above it, or a zip of either"
 )
-PREFERRED_CONFIGURATIONS = ("3d_fullres", "3d_halfiso", "3d_lowres")
+PREFERRED_CONFIGURATIONS = ("3d_fullres", "3d_halfiso", "3d_lowres", "2d")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def find_model_folder(
 
     Raises:
         ModelFolderError: Nothing usable is there; the message names what is missing.
-        UnsupportedModelError: Only configurations that are not handled (2D, cascade).
+        UnsupportedModelError: A model of nnU-Net v1.
     """
     container = Path(path).expanduser()
     try:
@@ -185,7 +185,7 @@ def _folders_with(name: str, root: Path | zipfile.Path, depth: int = 3) -> list[
 
 
 def _choose(candidates: list[Path | zipfile.Path], container: Path) -> Path | zipfile.Path:
-    """The only candidate, or the best 3D configuration of one dataset; several datasets are the user's choice."""
+    """The only candidate, or the preferred configuration of one dataset; several datasets are the user's choice."""
     if len(candidates) == 1:
         return candidates[0]
     for configuration in PREFERRED_CONFIGURATIONS:
@@ -195,8 +195,6 @@ def _choose(candidates: list[Path | zipfile.Path], container: Path) -> Path | zi
         if matches:
             break
     names = ", ".join(str(folder.name) for folder in candidates)
-    if all(folder.name.endswith("__2d") for folder in candidates):
-        raise UnsupportedModelError(f"{container}: only 2D models found ({names}); a 3D configuration is needed.")
     raise ModelFolderError(f"{container} holds several models ({names}). Name one of these folders.")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -129,6 +130,8 @@ class ModelPlans:
         logit_channels: Output channels of the network.
         orientation: Anatomical orientation the image is turned to (``RAS``), None: taken as stored.
         mirror_axes: Axes of (Z, Y, X) that mirroring may flip.
+        slice_wise: Whether it is a 2D network, which is run slice by slice: its patches are one slice thick, and the
+            first of ``spacing_mm`` stands for the image's own.
         documents: nnU-Net's own ``plans`` and ``dataset`` (JSON), for whoever writes a model folder; None where a file
             of an earlier version does not hold them.
     """
@@ -151,6 +154,7 @@ class ModelPlans:
     logits_resampling: ResamplingPlan
     mirror_axes: tuple[int, ...]
     documents: dict[str, dict[str, Any]] | None = None
+    slice_wise: bool = unsaid(False)
 
     def __post_init__(self) -> None:
         text(self.dataset_name, "plans.json: dataset_name", empty=True)
@@ -169,6 +173,8 @@ class ModelPlans:
         axes = whole_numbers(self.mirror_axes, "inference_allowed_mirroring_axes", range(4), 0, 2)
         if len(set(axes)) < len(axes):
             raise wrong("inference_allowed_mirroring_axes", "different axes", axes)
+        if flag(self.slice_wise, "slice_wise") and (self.patch_shape[0] != 1 or 0 in axes):
+            raise wrong("slice_wise", "that of patches of one slice, which are mirrored within it", self.patch_shape)
         self._check_labels()
         architecture = self.architecture
         check_architecture(architecture.class_name, architecture.kwargs, architecture.requires_import, self.patch_shape)
@@ -182,6 +188,15 @@ class ModelPlans:
                 raise wrong(place, "background 0 and each of 1, 2, 3, ... once, as nnU-Net trains them", values)
         elif list(self.region_values) != values or len(set(values)) != self.logit_channels:
             raise wrong(place, "one value of regions_class_order for every region, each once", values)
+
+    def grid_spacing_mm(self, image_spacing_mm: Sequence[float]) -> tuple[float, float, float]:
+        """Spacing of the model's grid for an image; both in mm, along the model's axes (Z, Y, X)."""
+        return (float(image_spacing_mm[0]), *self.spacing_mm[1:]) if self.slice_wise else self.spacing_mm
+
+    @property
+    def own_mirror_axes(self) -> tuple[int, ...]:
+        """``mirror_axes`` as nnU-Net counts them, which begins with Y in a 2D network."""
+        return tuple(axis - 1 for axis in self.mirror_axes) if self.slice_wise else self.mirror_axes
 
     @property
     def input_channels(self) -> int:

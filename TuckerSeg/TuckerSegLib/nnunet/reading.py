@@ -30,6 +30,7 @@ from .labels import read_labels
 from .old_plans import with_architecture
 from .plans import STATISTICS, Architecture, ChannelNormalization, ModelPlans
 from .resampling_plan import RESAMPLING_FUNCTIONS, read_resampling
+from .two_dimensional import PATCH_PLACE, is_of_slices, one_slice_thick
 
 # Readers of nnunetv2.imageio for 3D images, and the orientation to which they turn them; None: taken as stored.
 READERS = {
@@ -63,7 +64,7 @@ def read_plans(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[
 
     Raises:
         ModelFolderError: A field is missing, of a wrong type or out of its range.
-        UnsupportedModelError: 2D, cascade, custom preprocessing, or an architecture that is not known.
+        UnsupportedModelError: Cascade, custom preprocessing, or an architecture that is not known.
     """
     try:
         return _facts(plans, dataset, checkpoint)
@@ -128,7 +129,7 @@ def resolved_configuration(plans: dict[str, Any], name: str) -> dict[str, Any]:
             text(child, "plans.json: inherits_from")
     dropped = ("inherits_from", "next_stage")
     resolved = copy.deepcopy({key: value for key, value in resolved.items() if key not in dropped})
-    return resolved if "architecture" in resolved else _of_old_plans(resolved)
+    return resolved if "architecture" in resolved else with_architecture(resolved)
 
 
 @contextlib.contextmanager
@@ -139,18 +140,14 @@ def quiet_import():
         yield
 
 
-def _of_old_plans(configuration: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without a section ``architecture``, with one."""
-    _patch_shape(configuration)
-    return with_architecture(configuration)
-
-
 def _facts(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[str, Any]) -> ModelPlans:
     """See :func:`read_plans`; the model is not named in errors."""
     name = _configuration_name(checkpoint)
     mirror_axes = checkpoint.get("inference_allowed_mirroring_axes")
     configuration = resolved_configuration(plans, name)
-    patch_shape = _patch_shape(configuration)
+    slice_wise = is_of_slices(configuration)
+    configuration = one_slice_thick(configuration) if slice_wise else configuration
+    patch_shape = whole_numbers(required(configuration, "patch_size", "plans.json"), PATCH_PLACE, (3,), 1, 2**20)
     _refuse_unknown_code(plans, dataset, configuration)
     labels, regions, outputs = read_labels(dataset)
     part_of_path(plans.get("plans_name", "nnUNetPlans"), "plans.json: plans_name")
@@ -171,23 +168,22 @@ def _facts(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[str,
         orientation=READERS[_name(plans.get("image_reader_writer"), "SimpleITKIO")],
         image_resampling=read_resampling(configuration, "resampling_fn_data", 3),
         logits_resampling=read_resampling(configuration, "resampling_fn_probabilities", 1),
-        mirror_axes=whole_numbers(
-            () if mirror_axes is None else mirror_axes, "inference_allowed_mirroring_axes", range(4), 0, 2
-        ),
+        mirror_axes=_mirror_axes(mirror_axes, slice_wise),
+        slice_wise=slice_wise,
     )
+
+
+def _mirror_axes(axes: object, slice_wise: bool) -> tuple[int, ...]:
+    """Axes of (Z, Y, X) that may be mirrored; a 2D network counts them from Y."""
+    first = 1 if slice_wise else 0
+    axes = whole_numbers(() if axes is None else axes, "inference_allowed_mirroring_axes", range(4), 0, 2 - first)
+    return tuple(axis + first for axis in axes)
 
 
 def _configuration_name(checkpoint: dict[str, Any]) -> str:
     arguments = checkpoint.get("init_args")
     name = arguments.get("configuration") if isinstance(arguments, dict) else None
     return part_of_path(USUAL_CONFIGURATION if name is None else name, "checkpoint: init_args.configuration")
-
-
-def _patch_shape(configuration: dict[str, Any]) -> tuple[int, int, int]:
-    size = required(configuration, "patch_size", "plans.json")
-    if isinstance(size, (list, tuple)) and len(size) == 2:
-        raise UnsupportedModelError("a 2D configuration; a 3D one is needed.")
-    return whole_numbers(size, "plans.json: patch_size", (3,), 1, 2**20)
 
 
 def _refuse_unknown_code(plans: dict[str, Any], dataset: dict[str, Any], configuration: dict[str, Any]) -> None:

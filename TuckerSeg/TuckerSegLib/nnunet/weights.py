@@ -9,6 +9,7 @@ from ..errors import ModelFolderError
 from ..printable import shown
 from .network import build_network
 from .plans import ModelPlans
+from .two_dimensional import thick_weights
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,7 @@ def network_with_weights(
     with torch.device("meta"):
         network = build_network(plans.architecture, plans.input_channels, plans.logit_channels)
     expected = network.state_dict()
+    weights = thick_weights(weights, expected) if plans.slice_wise else weights
     _check_fit(expected, weights, where, advice)
     own = [name for name, _ in (*network.named_parameters(), *network.named_buffers())]  # aliases once
     _check_values([weights[name] for name in own], where)

@@ -106,11 +106,12 @@ def preprocess(
             f"{image.array.flat[0]:g}. Check how the image was exported."
         )
     cropped, spacing, crop = network_view(image, plans, convention)
-    shape = output_shape(cropped.shape[1:], spacing, plans.spacing_mm, convention)
+    target_mm = plans.grid_spacing_mm(spacing)
+    shape = output_shape(cropped.shape[1:], spacing, target_mm, convention)
     if min(shape) < 1:
-        raise ImageError(f"{image.source}: at {plans.spacing_mm} mm the image has only {shape} voxels (Z Y X).")
+        raise ImageError(f"{image.source}: at {target_mm} mm the image has only {shape} voxels (Z Y X).")
     _check_memory(image, plans, shape)
-    spec = _resampling(plans.image_resampling, convention, spacing, plans.spacing_mm)
+    spec = _resampling(plans.image_resampling, convention, spacing, target_mm)
     part = None
     if convention == "aligned":
         # TotalSegmentator 2.18 keeps resampled HU as integers, cut towards zero.
@@ -125,7 +126,7 @@ def preprocess(
         plans.orientation,
         plans.transpose_forward,
         crop,
-        _resampling(plans.logits_resampling, convention, plans.spacing_mm, spacing),
+        _resampling(plans.logits_resampling, convention, target_mm, spacing),
         grid_shape=shape,
         part=part,
     )
@@ -189,7 +190,8 @@ def grid_shape(geometry: Geometry, plans: ModelPlans, convention: str) -> Shape:
     """Shape (Z, Y, X), in voxels on the model's axes, of an image that is resampled without a crop."""
     turned = _oriented(np.broadcast_to(np.uint8(0), geometry.shape), geometry, plans.orientation)[1]
     shape = tuple(turned.shape[axis] for axis in plans.transpose_forward)
-    return output_shape(shape, _spacing(turned, plans, convention), plans.spacing_mm, convention)
+    spacing = _spacing(turned, plans, convention)
+    return output_shape(shape, spacing, plans.grid_spacing_mm(spacing), convention)
 
 
 def _spacing(geometry: Geometry, plans: ModelPlans, convention: str) -> tuple[float, float, float]:

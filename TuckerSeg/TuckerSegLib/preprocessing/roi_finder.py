@@ -60,7 +60,7 @@ class RoiFinder:
     def select_patches(self, image: Image, plans: ModelPlans, convention: str) -> Selection:
         """The patches that a run of the model on the image would take; arguments as for :meth:`find`."""
         view, spacing_mm, _ = network_view(image, plans, convention)
-        shape = output_shape(view.shape[1:], spacing_mm, plans.spacing_mm, convention)
+        shape = output_shape(view.shape[1:], spacing_mm, plans.grid_spacing_mm(spacing_mm), convention)
         roi, _ = self.find(image, shape, plans, convention)
         return select_patches(shape, plans.patch_shape, self._inference.step_fraction, roi.mask)
 

@@ -81,7 +81,8 @@ def _patch_voxels(geometry: Geometry, plans: ModelPlans) -> np.ndarray:
     if plans.orientation is not None:
         turned = oriented(np.empty(probe), Geometry(probe, geometry.matrix), plans.orientation)[0].shape
     voxels = [0, 0, 0]
-    for patch, spacing, axis in zip(plans.patch_shape, plans.spacing_mm, plans.transpose_forward):
-        source = probe.index(turned[axis])
+    sources = [probe.index(turned[axis]) for axis in plans.transpose_forward]
+    spacings_mm = plans.grid_spacing_mm([geometry.spacing_mm[source] for source in sources])
+    for patch, spacing, source in zip(plans.patch_shape, spacings_mm, sources):
         voxels[source] = max(1, int((patch + 0.5) * spacing / geometry.spacing_mm[source] - 1e-6))
     return np.asarray(voxels)

@@ -45,6 +45,9 @@ def axis_origins(shape: Sequence[int], patch_shape: Sequence[int], step_fraction
         raise SpecError(f"Expected two shapes (Z, Y, X) of at least 1; found {tuple(shape)}, {tuple(patch_shape)}.")
     axes = []
     for size, patch in zip(shape, patch_shape, strict=True):
+        if patch == 1:  # nnU-Net takes every slice once, and has no overlap where a patch is one slice thick
+            axes.append(list(range(size)))
+            continue
         span = max(size - patch, 0)
         steps = math.ceil(span / (patch * step_fraction))
         step = span / steps if steps else 0.0  # divide before multiplying: nnU-Net's own rounding

@@ -40,7 +40,8 @@ def labels_on_grid(
     if convention == "aligned":
         return np.ascontiguousarray(_whole(resample(view[None], shape, ResamplingSpec(0, convention)))[part])
     force = plans.image_resampling.force_separate_z
-    axis = separate_axis(_model_spacing(volume.geometry, plans), plans.spacing_mm, force)
+    spacing_mm = _model_spacing(volume.geometry, plans)
+    axis = separate_axis(spacing_mm, plans.grid_spacing_mm(spacing_mm), force)
     return _per_label(view, shape, axis)
 
 
