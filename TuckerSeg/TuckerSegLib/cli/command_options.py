@@ -9,6 +9,7 @@ from ..training.distillation.settings import RepairSettings
 from ..training.finetuning.settings import FineTuningSettings
 from ..typed_numbers import real, whole
 from .option_groups import (
+    add_checkpoint,
     add_cohort,
     add_compression,
     add_export,
@@ -152,6 +153,15 @@ def compress_options(parser: ArgumentParser) -> None:
     add_model(parser, default="demo", preset=False)
     add_structures(parser)
     add_place(parser)
+    add_compression(parser)
+
+
+def pack_options(parser: ArgumentParser) -> None:
+    parser.add_argument("model", metavar="TASK", help="name from 'tuckerseg models', as total; or one model")
+    parser.add_argument("--out", required=True, metavar="FILE", help=".tuckerseg file to write")
+    parser.add_argument("--ct", metavar="FILE", help="CT to calibrate on, where a network is not calibrated yet")
+    parser.add_argument("--folds", metavar="0,1", help="folds of the networks to write (default: all)")
+    add_checkpoint(parser)
     add_compression(parser)
 
 

@@ -23,7 +23,14 @@ from ..monitor import Monitor
 from .output import give_up_output, show_json, tell, visible_output
 from .parser import build_parser
 
-BRING_WHAT_THEY_NEED = ("segment", "compare", "plan", "compress")  # of a task's networks; a plan downloads nothing
+# Of a task's networks; a plan downloads nothing.
+BRING_WHAT_THEY_NEED = (
+    "segment",
+    "compare",
+    "plan",
+    "compress",
+    "pack",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

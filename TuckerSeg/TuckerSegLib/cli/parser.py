@@ -21,6 +21,7 @@ COMMANDS = {  # in the order of help, and what it says of them
     "check": "tell whether an image is fit to be segmented, and whether labels of it are plausible",
     "dicom": "list the DICOM series of a folder, a zip or a file, the one that is read first",
     "compress": "compress a model to a .tuckerseg file, or all networks of a task into the cache",
+    "pack": "compress all networks of a task into one .tuckerseg file, which --model takes",
     "calibrate": "show a model a few patches of CTs, so that compression knows what matters",
     "inspect": "show a model's layers, what compression makes of them, costs, and why layers stay dense",
     "models": "list, download, import or remove the models that have a name",

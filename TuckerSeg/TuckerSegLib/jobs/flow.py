@@ -53,7 +53,7 @@ class Flow:
             TuckerSegError: See ``segmentation.segment``, and ``image.write_labels``.
             Cancelled: The monitor said so; no file is left behind.
         """
-        inference, files = resolved.inference, output_files(resolved.job)
+        files = output_files(resolved.job)
         bring_all_networks(resolved, monitor)
         tracker = ProgressTracker(monitor.on_event)
         monitor = monitor.through(tracker)
@@ -61,6 +61,7 @@ class Flow:
             volume = read(monitor)
             with monitor.stage("load"):
                 task = self._models.described(resolved)
+            inference = task.resolved.inference  # a file of several networks may know their usual step
             crop = self._crop(resolved.roi_search, volume, monitor)
             with contextlib.closing(self._models.prepared(task, monitor, volume)) as ready:
                 first_network = ready.begin()

@@ -190,17 +190,9 @@ class SegmentationModel:
         bias = self.weights.get(f"{fold}/{self.head_path}.bias")
         return Head(weight.flatten(1), None if bias is None else bias.float(), self.head_path)
 
-    def save(self, path: str | Path, entry: str | None = None) -> None:
-        """Write the model as a ``.tuckerseg`` file.
-
-        Args:
-            path: Of the file; one that is there is replaced.
-            entry: Name of the cache's entry that the file becomes (``cache.entry_name``); None: of none.
-
-        Raises:
-            OutputError: It cannot be written.
-        """
-        document = {
+    def header(self) -> dict[str, Any]:
+        """All but the weights, in JSON types, as a file has it."""
+        return {
             "engine": ENGINE_VERSION,
             "name": self.name,
             "plans": to_json(self.plans),
@@ -211,9 +203,20 @@ class SegmentationModel:
             "cost": to_json(self.cost),
             "head_path": self.head_path,
         }
+
+    def save(self, path: str | Path, entry: str | None = None) -> None:
+        """Write the model as a ``.tuckerseg`` file.
+
+        Args:
+            path: Of the file; one that is there is replaced.
+            entry: Name of the cache's entry that the file becomes (``cache.entry_name``); None: of none.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
         # A cache's entry is read often and copied nowhere: its index maps stay as they are.
         tensors, fields = coded_weights.coded(self.weights) if entry is None else (self.weights, {})
-        tensor_file.write_tensors(Path(path), tensors, {**document, **fields}, entry)
+        tensor_file.write_tensors(Path(path), tensors, {**self.header(), **fields}, entry)
 
     def structure(self) -> torch.nn.Module:
         """The network of one fold without weights, on the meta device, with all changes of the recipes."""

@@ -35,7 +35,7 @@ def read_model_file(path: str | Path, entry: str | None = None) -> SegmentationM
         UnsupportedModelError: Its network is of no kind that is known.
     """
     tensors, document = tensor_file.read_tensors(Path(path), entry)
-    return _model_of(path, Weights(tensors, f"file {document['sha256']}"), document)
+    return model_of(path, Weights(tensors, f"file {document['sha256']}"), document)
 
 
 def read_model_facts(path: str | Path, entry: str | None = None) -> SegmentationModel:
@@ -52,7 +52,7 @@ def read_model_facts(path: str | Path, entry: str | None = None) -> Segmentation
         ModelFileError, UnsupportedModelError: See :func:`read_model_file`.
     """
     tensors, document = tensor_file.read_shapes(Path(path), entry)
-    return _model_of(path, Weights(tensors, f"claimed {document.get('sha256')}"), document)
+    return model_of(path, Weights(tensors, f"claimed {document.get('sha256')}"), document)
 
 
 def read_checked_facts(path: str | Path, sha256: str) -> SegmentationModel:
@@ -68,7 +68,7 @@ def read_checked_facts(path: str | Path, sha256: str) -> SegmentationModel:
     tensors, document = tensor_file.read_shapes(Path(path))
     if document.get("sha256") != sha256:
         raise ModelFileError(f"{path} was changed while it was read. Try again.")
-    return _model_of(path, Weights(tensors, f"file {sha256}"), document)
+    return model_of(path, Weights(tensors, f"file {sha256}"), document)
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,13 @@ class _Header:
     head_path: str | None
 
 
-def _model_of(path: str | Path, weights: Weights, document: dict[str, Any]) -> SegmentationModel:
+def model_of(path: str | Path, weights: Weights, document: dict[str, Any]) -> SegmentationModel:
     """The checked model of a file's document and tensors, coded ones decoded where they have values."""
+    if "pack" in document:
+        raise ModelFileError(
+            f"{path} holds several networks, and this works on one. Segmenting runs them all; for one of them, give "
+            "its own model."
+        )
     try:
         described = coded_weights.described(weights, document)
         outlined = Weights(coded_weights.shapes(weights, described), weights.identity) if described else weights

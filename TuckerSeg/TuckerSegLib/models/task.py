@@ -20,6 +20,7 @@ from ..nnunet.folder import find_model_folder
 from ..records.job import InferenceSpec, Job, steps_at
 from .loading import load_known, load_model
 from .model import SegmentationModel
+from .pack_file import read_pack, read_part
 from .resolved_job import ResolvedJob, resolve, wanted_structures
 
 Load = Callable[[str | Path, tuple[str, ...] | None, str | None], SegmentationModel]
@@ -187,6 +188,8 @@ def _located(
 def _users_task(resolved: ResolvedJob, cache: Cache, load: Load | None) -> SegmentationTask:
     """The task of a model that is not one of the catalog's; its weights are read when they are needed."""
     job = resolved.job
+    if (packed := _packed_task(resolved)) is not None:
+        return packed
     if load is not None:
         return single_task(load(job.model, job.folds, job.checkpoint), resolved)
     known = load_known(job.model, job.folds, cache, job.checkpoint)
@@ -195,6 +198,29 @@ def _users_task(resolved: ResolvedJob, cache: Cache, load: Load | None) -> Segme
         return task
     part = replace(task.parts[0], load=lambda: load_model(job.model, job.folds, cache, job.checkpoint))
     return replace(task, parts=(part,))
+
+
+def _packed_task(resolved: ResolvedJob) -> SegmentationTask | None:
+    """The task of a file of several models, see ``pack_file``; None for every other model."""
+    path, folds = installed_models.locate(resolved.job.model, resolved.job.folds)
+    pack = read_pack(path) if path.suffix == ".tuckerseg" else None
+    if pack is None:
+        return None
+    if folds or resolved.job.checkpoint:
+        raise SpecError(
+            f"{path} holds {len(pack.parts)} networks with the folds that they were packed with; name none."
+        )
+    parts = (
+        TaskPart(
+            part.name,
+            functools.partial(read_part, path, number),
+            functools.partial(read_part, path, number, weights=False),
+            part.values,
+        )
+        for number, part in enumerate(pack.parts)
+    )
+    stepped = replace(resolved, inference=resolved.job.inference.with_step(pack.step_fraction))
+    return SegmentationTask(pack.name, tuple(parts), pack.label_names, stepped, pack.step_fraction)
 
 
 def single_task(model: SegmentationModel, resolved: ResolvedJob = UNCOMPRESSED) -> SegmentationTask:
