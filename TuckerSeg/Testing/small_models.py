@@ -54,8 +54,12 @@ def write_model_folder(
     transpose: tuple[int, int, int] = (0, 1, 2),
     normalization: str = "CTNormalization",
     reader: str = "NibabelIOWithReorient",
+<<<<<<< HEAD
     configuration_name: str = "3d_fullres",
     seed: int = 0,
+=======
+    transformer: str | None = None,
+>>>>>>> 3ef6458 (nnU-Net's transformers run: Primus, V2 and V3 are read, counted, compressed and exported, without timm and torchvision)
 ) -> Path:
     """Write a small, complete nnU-Net results folder with random weights, the same for the same arguments.
 
@@ -76,6 +80,8 @@ def write_model_folder(
     class_name, thick = _architecture(residual, flat)
     kwargs = _of_slices(thick) if flat else thick
     imports = ("conv_op", "norm_op", "dropout_op", "nonlin")
+    if transformer:
+        class_name, kwargs, imports = *transformer_architecture(transformer, patch_shape), ()
     configuration = {
         "data_identifier": "small",
         "preprocessor_name": "DefaultPreprocessor",
@@ -151,6 +157,7 @@ def write_model_folder(
     return folder
 
 
+<<<<<<< HEAD
 def _of_slices(kwargs: dict) -> dict:
     """The arguments of the 2D network whose kernels have no thickness."""
     sizes = {name: [stage[1:] for stage in kwargs[name]] for name in ("kernel_sizes", "strides")}
@@ -159,6 +166,18 @@ def _of_slices(kwargs: dict) -> dict:
 
 
 def _architecture(residual: bool, flat: bool = False) -> tuple[str, dict]:
+=======
+def transformer_architecture(name: str, patch_shape: tuple[int, int, int] = (32, 32, 32)) -> tuple[str, dict]:
+    """Class and arguments of a small transformer of nnU-Net's, as ``Primus``: two heads, four blocks, tokens of 8."""
+    sizes = {"embed_dim": 24, "eva_depth": 4, "eva_numheads": 2, "patch_embed_size": [8, 8, 8]}
+    sizes |= {"input_shape": list(patch_shape), "init_values": 0.1, "scale_attn_inner": True, "drop_path_rate": 0.2}
+    if name == "PrimusV3":
+        sizes |= {"ch_per_level": [8, 8, 16, 16]}
+    return f"dynamic_network_architectures.architectures.primus.{name}", sizes
+
+
+def _architecture(residual: bool) -> tuple[str, dict]:
+>>>>>>> 3ef6458 (nnU-Net's transformers run: Primus, V2 and V3 are read, counted, compressed and exported, without timm and torchvision)
     module = "dynamic_network_architectures.architectures."
     kwargs = {
         "n_stages": 3,

@@ -1,4 +1,4 @@
-"""The network class that exported nnU-Net folders name in their plans.json.
+"""What exported nnU-Net folders name in their plans.json as the class of their network.
 
 nnU-Net finds it by its name and builds the compressed network with it; the weights come from the checkpoint. Its name
 and its arguments stand in files that others keep: they stay as they are. Knows nothing of models, images or hardware.
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from . import compression
 from .compression.layers import replace_modules
 from .errors import ModelFileError, UnsupportedModelError
-from .nnunet.network_classes import OPERATIONS, is_network_class, is_operation_class
+from .nnunet.network_classes import OPERATIONS, TRANSFORMERS, is_network_class, is_operation_class
+from .nnunet.network_classes import network_class as class_of
+from .nnunet.transformer_arguments import check_transformer
 from .printable import shown
 from .records.compression import CompressionRecipe
 from .records.serialization import from_json
@@ -53,10 +55,7 @@ class CompressedUNet(nn.Module):
         )
         if not deep_supervision:
             replace_modules(network, {_head(network, path): nn.Identity() for path in unused_heads})
-        for recipe in recipes:
-            recipe = from_json(CompressionRecipe, recipe)
-            if recipe.changes:  # else weights alone were changed
-                compression.method(recipe.method).apply(network, recipe.changes)
+        _apply_recipes(network, recipes)
         self.encoder = network.encoder
         self.decoder = network.decoder
         if hasattr(network, "initialize"):  # what nnU-Net calls on every module before it loads or trains
@@ -71,6 +70,46 @@ class CompressedUNet(nn.Module):
             logits = self(patches.unsqueeze(2))
             return [each.squeeze(2) for each in logits] if isinstance(logits, list) else logits.squeeze(2)
         return self.decoder(self.encoder(patches))
+
+
+def compressed_transformer(
+    input_channels: int,
+    num_classes: int,
+    network_class: str,
+    recipes: Sequence[dict[str, Any]],
+    unused_heads: Sequence[str] = (),
+    deep_supervision: bool = False,
+    **arguments: Any,
+) -> nn.Module:
+    """A transformer of dynamic_network_architectures with compressed layers, under the names that the original's have.
+
+    Args:
+        input_channels, num_classes, recipes: As of :class:`CompressedUNet`.
+        network_class: Full name of the original's class.
+        unused_heads: Paths of modules that no prediction runs; they are left out.
+        deep_supervision: As nnU-Net asks every network; a transformer has one output, whatever is asked for.
+        arguments: The original's own, as in its plans.
+
+    Returns:
+        Module from patches (B, C, Z, Y, X) to logits (B, L, Z, Y, X).
+    """
+    if not isinstance(network_class, str) or network_class not in TRANSFORMERS:
+        raise UnsupportedModelError(
+            f"network_class should be a transformer of nnU-Net's; found {shown(network_class)}."
+        )
+    check_transformer(TRANSFORMERS[network_class], arguments, ())
+    network = class_of(network_class)(input_channels=input_channels, num_classes=num_classes, **arguments)
+    replace_modules(network, {_head(network, path): nn.Identity() for path in unused_heads})
+    _apply_recipes(network, recipes)
+    return network
+
+
+def _apply_recipes(network: nn.Module, recipes: Sequence[dict[str, Any]]) -> None:
+    """Give a network the structure that compressions, as JSON, have left of it; in place."""
+    for document in recipes:
+        recipe = from_json(CompressionRecipe, document)
+        if recipe.changes:  # else weights alone were changed
+            compression.method(recipe.method).apply(network, recipe.changes)
 
 
 def _check_classes(network_class: object, arguments: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Exact counts of parameters and their bits, multiply-accumulates and normalized elements for one patch.
 
-MACs are those of convolutions and linear layers; biases, activations and additions are not counted. With five
+MACs are those of convolutions, of linear layers and of attention's two products (queries with keys, weights with
+values); biases, activations, softmax, rotations and additions are not counted. With five
 operations per normalized element they give the figures that fvcore prints and the Tucker paper (arXiv:2404.09683)
 calls FLOPs: ``Cost.paper_flops``. Only what takes part in the forward pass counts, so unused deep-supervision heads
 do not.
@@ -56,6 +57,8 @@ def count(network: nn.Module, patch_shape: Sequence[int], input_channels: int | 
     }
     for call in forward_pass.calls:
         layers[call.path] = layers.get(call.path, Cost(0, 0)) + _cost_of_call(network.get_submodule(call.path), call)
+    for path, macs in forward_pass.product_macs.items():
+        layers[path] = layers.get(path, Cost(0, 0)) + Cost(0, macs)
     total = sum(layers.values(), Cost(0, 0))
     return NetworkCost(total, layers, forward_pass.output_shapes[0][1:])
 

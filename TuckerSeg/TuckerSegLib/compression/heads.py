@@ -120,6 +120,7 @@ def _small_patch(network: nn.Module, forward_pass: Trace, patch_shape: Sequence[
     small = [size // coarse if coarse > 1 else size for size, coarse in zip(patch_shape, coarsest, strict=True)]
     if coarsest[-1] > 1:
         small[-1] *= 2
+    small = getattr(network, "patch_shape", small)  # of a network that takes no others
     weight = network.get_submodule(forward_pass.stem).weight
     generator = torch.Generator().manual_seed(0)  # its own, so that the caller's random numbers stay as they are
     return torch.randn(1, input_shape[1], *small, generator=generator, device="cpu").to(weight)

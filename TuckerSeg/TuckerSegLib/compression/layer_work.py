@@ -94,6 +94,7 @@ def network_work(network: nn.Module, patch_shape: Sequence[int], input_channels:
     total: Counter[str] = Counter()
     for call in forward_pass.calls:
         total.update(_work_of_call(network.get_submodule(call.path), call))
+    total["pointwise.gmacs"] += sum(forward_pass.product_macs.values()) / 1e9
     for shape in joined.shapes:
         total.update(concatenation_work(shape[1], math.prod(shape[2:])))
     return dict(total)
@@ -109,7 +110,8 @@ def _work_of_call(module: nn.Module, call: Call) -> dict[str, float]:
     if isinstance(module, NORMS):
         return norm_work(call.output_shape[1], voxels_out)
     if isinstance(module, nn.Linear):
-        return convolution_work("pointwise", module.in_features, module.out_features, 1, 1, 1)
+        tokens = math.prod(call.output_shape[1:-1])
+        return convolution_work("pointwise", module.in_features, module.out_features, 1, tokens, tokens)
     taps = math.prod(module.kernel_size)
     work = convolution_work(kind_of(module), module.in_channels, module.out_channels, taps, voxels_in, voxels_out)
     return work if module.weight.is_floating_point() else whole_work(work)

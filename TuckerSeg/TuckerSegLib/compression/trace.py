@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -27,8 +28,12 @@ NORMS = (
     nn.LayerNorm,
 )
 COUNTED = (nn.modules.conv._ConvNd, nn.Linear, *NORMS)
-# Divisible by every power of two that a network of up to nine stages asks for; a traced pass costs nothing.
+# Divisible by every power of two that a network of up to nine stages asks for; a traced pass costs nothing. A network
+# that takes patches of one shape alone, which it says by its attribute ``patch_shape``, is given those instead.
 ANY_PATCH_SHAPE = (256, 256, 256)
+# What multiplies two matrices neither of which need be a weight: the two products of attention, in one or two calls.
+_ATTENTION = frozenset(("scaled_dot_product_attention",))
+_PRODUCTS = frozenset(("matmul", "__matmul__", "bmm"))
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Trace:
         stem: Path of the first convolution that runs, or None.
         heads: Paths of the 1x1x1 convolutions whose output is, untouched, an output of the network.
         output_shapes: Shapes (1, L, Z, Y, X) of the network's outputs.
+        product_macs: Path of the innermost module to multiply-accumulates of products of two activations in it, as
+            attention makes them.
     """
 
     calls: tuple[Call, ...]
@@ -62,6 +69,7 @@ class Trace:
     stem: str | None
     heads: tuple[str, ...]
     output_shapes: tuple[tuple[int, ...], ...]
+    product_macs: dict[str, int] = field(default_factory=dict)
 
     def calls_of(self, path: str) -> list[Call]:
         """The runs of one layer, in order; none where it takes no part in the pass."""
@@ -92,15 +100,15 @@ def trace(network: nn.Module, patch_shape: Sequence[int], input_channels: int | 
     """
     structure = structure_of(network).eval()
     names = {module: path for path, module in structure.named_modules()}
-    calls, outputs_of_layers, parameters_in_use = [], [], _ParametersInUse()
+    calls, outputs_of_layers, watched = [], [], _Operations(structure)
 
     def record(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
         calls.append(Call(names[module], _of_one_patch(inputs[0]), _of_one_patch(output)))
         outputs_of_layers.append((module, output, output._version))
-        parameters_in_use.identities.update(map(id, module.parameters()))  # a codebook below it, too
+        watched.parameters.update(map(id, module.parameters()))  # a codebook below it, too
 
-    outputs = run_on_shapes(structure, patch_shape, input_channels, record, parameters_in_use)
-    parameters, unused = _parameters_by_module(structure, parameters_in_use.identities)
+    outputs = run_on_shapes(structure, patch_shape, input_channels, record, watched)
+    parameters, unused = _parameters_by_module(structure, watched.parameters)
     counts = {path: sum(each.numel() for each in in_use) for path, in_use in parameters.items()}
     bits = {path: sum(8 * each.numel() * each.element_size() for each in in_use) for path, in_use in parameters.items()}
     convs = [call.path for call in calls if isinstance(structure.get_submodule(call.path), nn.modules.conv._ConvNd)]
@@ -114,6 +122,7 @@ def trace(network: nn.Module, patch_shape: Sequence[int], input_channels: int | 
             names[module] for module, output, version in outputs_of_layers if _is_head(module, output, version, outputs)
         ),
         output_shapes=tuple(map(_of_one_patch, outputs)),
+        product_macs={names[module]: macs for module, macs in watched.product_macs.items()},
     )
 
 
@@ -140,6 +149,8 @@ def run_on_shapes(
         SpecError: The network cannot take such a patch.
     """
     channels = input_channels or next(conv.in_channels for conv in convolutions(structure).values())
+    if patch_shape is ANY_PATCH_SHAPE:
+        patch_shape = getattr(structure, "patch_shape", ANY_PATCH_SHAPE)
     for module in structure.modules():
         if isinstance(module, COUNTED):
             module.register_forward_hook(record)
@@ -154,18 +165,44 @@ def run_on_shapes(
         ) from error
 
 
-class _ParametersInUse(TorchFunctionMode):
-    """Notes every parameter that a torch operation gets as an argument."""
+class _Operations(TorchFunctionMode):
+    """Notes every parameter that a torch operation gets as an argument, and what products of activations cost.
 
-    def __init__(self) -> None:
+    Args:
+        structure: The network that will run; gets hooks.
+
+    Attributes:
+        parameters: Identities of the parameters.
+        product_macs: Module to multiply-accumulates for one patch of the products that it makes itself.
+    """
+
+    def __init__(self, structure: nn.Module) -> None:
         super().__init__()
-        self.identities: set[int] = set()
+        self.parameters: set[int] = set()
+        self.product_macs: dict[nn.Module, int] = {}
+        self._running: list[nn.Module] = []
+        for module in structure.modules():
+            module.register_forward_pre_hook(lambda running, inputs: self._running.append(running))
+            module.register_forward_hook(self._end)
+
+    def _end(self, module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        self._running.pop()
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") != "__get__":  # looking at a shape or dtype is no use
-            self.identities.update(id(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, nn.Parameter))
-        return func(*args, **kwargs)
+        kwargs, name = kwargs or {}, getattr(func, "__name__", "")
+        if name != "__get__":  # looking at a shape or dtype is no use
+            self.parameters.update(id(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, nn.Parameter))
+        output = func(*args, **kwargs)
+        if self._running and (name in _ATTENTION or name in _PRODUCTS):
+            macs = _attention_macs(*args[:3]) if name in _ATTENTION else output.shape[1:].numel() * args[0].shape[-1]
+            module = self._running[-1]
+            self.product_macs[module] = self.product_macs.get(module, 0) + macs
+        return output
+
+
+def _attention_macs(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> int:
+    """Of one patch: queries (B, heads, N, channels) with keys, and the weights that come of it with values."""
+    return math.prod(queries.shape[1:-1]) * keys.shape[-2] * (queries.shape[-1] + values.shape[-1])
 
 
 def _output_without_values(module: nn.Module, values: torch.Tensor) -> torch.Tensor:

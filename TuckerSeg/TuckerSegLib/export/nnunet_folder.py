@@ -1,7 +1,7 @@
 """An ordinary nnU-Net v2 results folder, which nnU-Net and TotalSegmentator run where TuckerSegLib is installed.
 
-``plans.json`` names ``compressed_network.CompressedUNet`` and what was done to the original in its ``architecture``
-section; all else in it and in ``dataset.json`` is the original's.
+``plans.json`` names ``compressed_network.CompressedUNet``, or ``compressed_transformer``, and what was done to the
+original in its ``architecture`` section; all else in it and in ``dataset.json`` is the original's.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..files.names import safe_name
 from ..nnunet.compressed_architecture import compressed_architecture
 from ..nnunet.folder import CHECKPOINT_NAMES, find_model_folder
 from ..nnunet.network import build_network
+from ..nnunet.network_classes import TRANSFORMERS
 from ..nnunet.plans import Architecture
 from ..nnunet.reading import read_plans, resolved_configuration
 from ..nnunet.weights import network_with_weights
@@ -118,9 +119,9 @@ def _unused_heads(model: SegmentationModel) -> tuple[str, ...]:
     with torch.device("meta"):
         network = build_network(plans.architecture, plans.input_channels, plans.logit_channels)
     parts = sorted(name for name, _ in network.named_children())
-    if parts != ["decoder", "encoder"]:
+    if plans.architecture.class_name not in TRANSFORMERS and parts != ["decoder", "encoder"]:
         raise UnsupportedModelError(
-            f"Only networks of an encoder and a decoder can be exported to nnU-Net's format; "
+            f"Only transformers, and networks of an encoder and a decoder, can be exported to nnU-Net's format; "
             f"{plans.architecture.class_name} is made of {', '.join(parts)}."
         )
     return drop_unused_heads(network, plans.patch_shape, plans.input_channels)

@@ -49,7 +49,8 @@ def _trace(network: torch.nn.Module, shape: Sequence[int]) -> tuple[Any, list]:
     import openvino
 
     failure: Exception | None = None
-    for size in _SMALLEST_PATCHES:
+    sides = _SMALLEST_PATCHES if getattr(network, "patch_shape", None) is None else ()  # else it takes no other
+    for size in (*sides, max(shape[2:])):
         small = [shape[0], shape[1], *(min(size, full) for full in shape[2:])]
         try:
             with torch.inference_mode():

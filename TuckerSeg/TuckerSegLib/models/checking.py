@@ -12,7 +12,7 @@ from ..errors import ModelFileError
 from ..nnunet.fields import part_of_path, sequence, text, whole_number, wrong
 from ..nnunet.network_arguments import MOST_RECIPES
 from ..nnunet.reading import check_documents
-from ..nnunet.weights import check_finite
+from ..nnunet.weights import check_finite, stored_tensors
 from ..printable import shown
 from ..records.compression import CompressionRecipe, Cost
 from ..records.serialization import from_json
@@ -79,8 +79,7 @@ def _check_costs(costs: Iterable[Cost]) -> None:
 def _check_weights(model: SegmentationModel) -> None:
     """Raises ModelFileError unless the tensors are those of the network that the header describes, and numbers."""
     network, plans = model.structure(), model.plans
-    of_one_fold = dict((*network.named_parameters(), *network.named_buffers()))
-    expected = {f"{fold}/{name}": tensor for fold in model.folds for name, tensor in of_one_fold.items()}
+    expected = {f"{fold}/{name}": tensor for fold in model.folds for name, tensor in stored_tensors(network).items()}
     if expected.keys() != model.weights.keys():
         name = sorted(expected.keys() ^ model.weights.keys())[0]
         raise ModelFileError(f"its tensors are not those of its network: {shown(name)} is missing or unknown.")

@@ -29,6 +29,7 @@ from ..errors import SpecError
 from ..linear_head import Head
 from ..nnunet.network import build_network
 from ..nnunet.plans import ModelPlans
+from ..nnunet.weights import stored_tensors
 from ..records.compression import CompressionRecipe, Cost
 from ..records.serialization import to_json
 from . import coded_weights
@@ -259,8 +260,7 @@ def require_pair(compressed: SegmentationModel, original: SegmentationModel) -> 
 
 def weights_of(network: torch.nn.Module, fold: str) -> dict[str, torch.Tensor]:
     """Parameters and buffers of a network as a model holds them, ``fold/name`` to tensor; aliases once."""
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    return {f"{fold}/{name}": tensor.detach() for name, tensor in tensors.items()}
+    return {f"{fold}/{name}": tensor.detach() for name, tensor in stored_tensors(network).items()}
 
 
 def uses_features(model: SegmentationModel) -> bool:

@@ -1,7 +1,8 @@
 """The ``architecture`` section of plans whose network is compressed, and the way back from it.
 
 The original's arguments stay where nnU-Net's tools look for them; what was done to the network stands beside them, as
-plain JSON. The class that takes both, ``compressed_network.CompressedUNet``, is known here by its name alone.
+plain JSON. What takes both, ``compressed_network.CompressedUNet`` or ``compressed_transformer``, is known here by its
+name alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import copy
 from ..records.compression import CompressionRecipe
 from ..records.serialization import from_json, to_json
 from .network_arguments import COMPRESSED_ARGUMENTS
-from .network_classes import COMPRESSED_NETWORK
+from .network_classes import COMPRESSED_NETWORK, COMPRESSED_NETWORKS, COMPRESSED_TRANSFORMER, TRANSFORMERS
 from .plans import Architecture
 
 # Where nnunetv2's conversion of old plans looks for a class, and where the class has moved. nnU-Net's own fallback, a
@@ -39,6 +40,8 @@ def compressed_architecture(
         "unused_heads": list(unused_heads),
     }
     kwargs = {**copy.deepcopy(architecture.kwargs), **own}
+    if architecture.class_name in TRANSFORMERS:  # whose class nnU-Net need not import: it takes timm and torchvision
+        return Architecture(COMPRESSED_TRANSFORMER, kwargs, architecture.requires_import)
     return Architecture(COMPRESSED_NETWORK, kwargs, (*architecture.requires_import, "network_class"))
 
 
@@ -50,7 +53,7 @@ def original_architecture(architecture: Architecture) -> tuple[Architecture, tup
     Raises:
         ModelFileError: A recipe makes no sense, or was written by a newer version.
     """
-    if architecture.class_name != COMPRESSED_NETWORK:
+    if architecture.class_name not in COMPRESSED_NETWORKS:
         return architecture, ()
     kwargs = copy.deepcopy(architecture.kwargs)
     class_name, recipes, _ = (kwargs.pop(name) for name in COMPRESSED_ARGUMENTS)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import copy
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelFolderError, TuckerSegError, UnsupportedModelError
 from .network_arguments import ROLES, check_architecture
-from .network_classes import COMPRESSED_NETWORK, network_class, operation_class
+from .network_classes import COMPRESSED_NETWORK, COMPRESSED_NETWORKS, TRANSFORMERS, network_class, operation_class
 from .plans import Architecture
 
 if TYPE_CHECKING:
@@ -34,17 +35,14 @@ def build_network(architecture: Architecture, input_channels: int, logit_channel
         ModelFolderError: An argument makes no sense.
     """
     check_architecture(architecture.class_name, architecture.kwargs, architecture.requires_import, ())
-    kwargs: dict[str, Any] = {**copy.deepcopy(architecture.kwargs), "deep_supervision": False}
+    kwargs: dict[str, Any] = copy.deepcopy(architecture.kwargs)
     for role in ROLES:
         if kwargs.get(role) is not None:
             kwargs[role] = operation_class(role, kwargs[role])
     try:
-        if architecture.class_name == COMPRESSED_NETWORK:
-            kwargs["network_class"] = network_class(kwargs["network_class"])
-            network_type = importlib.import_module("TuckerSegLib.compressed_network").CompressedUNet
-        else:
-            network_type = network_class(architecture.class_name)
-        network = network_type(input_channels=input_channels, num_classes=logit_channels, **kwargs)
+        network = _builder(architecture.class_name, kwargs)(
+            input_channels=input_channels, num_classes=logit_channels, **kwargs
+        )
     except TuckerSegError as error:
         raise type(error)(f"plans.json: {error}") from error
     except TypeError as error:  # of an older version of the package
@@ -57,3 +55,16 @@ def build_network(architecture: Architecture, input_channels: int, logit_channel
             f"plans.json: the network '{architecture.class_name}' cannot be built: {error}"
         ) from error
     return network.eval()
+
+
+def _builder(class_name: str, kwargs: dict[str, Any]) -> Callable[..., torch.nn.Module]:
+    """What makes a network of arguments, which are completed in place."""
+    if class_name in TRANSFORMERS:
+        return network_class(class_name)
+    kwargs["deep_supervision"] = False
+    if class_name not in COMPRESSED_NETWORKS:
+        return network_class(class_name)
+    if class_name == COMPRESSED_NETWORK:
+        kwargs["network_class"] = network_class(kwargs["network_class"])
+    # Known by name alone: it is made of compressed layers, of which nothing is known here.
+    return getattr(importlib.import_module("TuckerSegLib.compressed_network"), class_name.rpartition(".")[2])

@@ -11,10 +11,10 @@ from typing import Any
 from ..errors import UnsupportedModelError
 from ..printable import shown
 from .fields import flag, mapping, number, sequence, text, whole_number, whole_numbers, wrong
-from .network_classes import COMPRESSED_NETWORK, OPERATIONS, network_name, operation_name
+from .network_classes import COMPRESSED_NETWORKS, OPERATIONS, TRANSFORMERS, network_name, operation_name
+from .transformer_arguments import ARGUMENTS_PLACE, MOST_CHANNELS, check_transformer
 
 MOST_STAGES = 12
-MOST_CHANNELS = 8192
 MOST_LAYERS = 64  # of one stage
 LARGEST_KERNEL = 31
 LARGEST_STRIDE = 8
@@ -26,7 +26,6 @@ SIZES = (
     "kernel_sizes", "strides", "bottleneck_channels", "stem_channels",
 )  # fmt: skip
 COMPRESSED_ARGUMENTS = ("network_class", "recipes", "unused_heads")
-ARGUMENTS_PLACE = "plans.json: arch_kwargs"
 
 Check = Callable[[object, str], object]
 
@@ -111,9 +110,12 @@ def check_architecture(class_name: object, kwargs: object, requires_import: obje
     for role in sequence(requires_import, "plans.json: _kw_requires_import", range(len(ROLES) + 2)):
         if not isinstance(role, str) or role not in (*ROLES, "network_class") or role not in arguments:
             raise wrong("plans.json: _kw_requires_import", f"some of {', '.join(ROLES)} that arch_kwargs has", role)
-    if class_name == COMPRESSED_NETWORK:
-        class_name = _check_compressed(arguments)
+    if class_name in COMPRESSED_NETWORKS:
+        class_name = _check_compressed(arguments, class_name)
     name = network_name(class_name)
+    if class_name in TRANSFORMERS:
+        check_transformer(name, arguments, patch_shape)
+        return
     required = (*_REQUIRED, *_OWN_REQUIRED[name])
     known = (*required, *_OPTIONAL, *_OWN_OPTIONAL[name])
     if missing := [argument for argument in required if argument not in arguments]:
@@ -126,12 +128,12 @@ def check_architecture(class_name: object, kwargs: object, requires_import: obje
     _check_sizes(arguments, patch_shape)
 
 
-def _check_compressed(arguments: dict[str, Any]) -> object:
+def _check_compressed(arguments: dict[str, Any], compressed_name: object) -> object:
     """Check a compressed network's own arguments, take them out, and give the name of the original's class."""
     missing = [name for name in COMPRESSED_ARGUMENTS if name not in arguments]
     if missing:
         raise UnsupportedModelError(
-            f"plans.json names the network '{COMPRESSED_NETWORK}' without its arguments {', '.join(missing)}. "
+            f"plans.json names the network '{compressed_name}' without its arguments {', '.join(missing)}. "
             "Export the model again."
         )
     class_name, recipes, heads = (arguments.pop(name) for name in COMPRESSED_ARGUMENTS)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 COMPRESSED_NETWORK = "TuckerSegLib.compressed_network.CompressedUNet"
+COMPRESSED_TRANSFORMER = "TuckerSegLib.compressed_network.compressed_transformer"
+COMPRESSED_NETWORKS = (COMPRESSED_NETWORK, COMPRESSED_TRANSFORMER)
 
 _ARCHITECTURES = "dynamic_network_architectures.architectures"
 _RESIDUAL = "dynamic_network_architectures.building_blocks.residual"
@@ -40,6 +42,9 @@ NETWORKS = {
     f"{_ARCHITECTURES}.residual_unet.ResidualUNet": "ResidualUNet",
 }
 _HOMES = (f"{_ARCHITECTURES}.unet", f"{_ARCHITECTURES}.residual_unet")
+# Their classes are not those of the package but this one's, which are their equals: see there.
+TRANSFORMERS = {f"{_ARCHITECTURES}.primus.{name}": name for name in ("Primus", "PrimusV2", "PrimusV3")}
+_TRANSFORMER_HOME = f"{__package__}.primus"
 OPERATIONS = {
     "conv_op": _of_torch("conv", "Conv3d"),
     "norm_op": _of_torch("instancenorm", "InstanceNorm3d") | _of_torch("batchnorm", "BatchNorm3d", "SyncBatchNorm"),
@@ -53,21 +58,22 @@ def network_name(name: object) -> str:
     """The own name of a network's class, as ``PlainConvUNet``, by the full name that a file gives.
 
     Raises:
-        UnsupportedModelError: The name is not in ``NETWORKS``.
+        UnsupportedModelError: The name is neither in ``NETWORKS`` nor in ``TRANSFORMERS``.
     """
-    if not isinstance(name, str) or name not in NETWORKS:
-        raise _unknown("the network", name, NETWORKS)
-    return NETWORKS[name]
+    known = NETWORKS | TRANSFORMERS
+    if not isinstance(name, str) or name not in known:
+        raise _unknown("the network", name, known)
+    return known[name]
 
 
 def network_class(name: object) -> type[nn.Module]:
     """The class of a network, by the full name that a file gives.
 
     Raises:
-        UnsupportedModelError: The name is not in ``NETWORKS``, or the installed package lacks the class.
+        UnsupportedModelError: The name is not in the tables, or the installed package lacks the class.
     """
     class_name = network_name(name)
-    for home in _HOMES:
+    for home in (_TRANSFORMER_HOME,) if name in TRANSFORMERS else _HOMES:
         try:
             return _class_of(home, class_name)
         except (ImportError, AttributeError):
@@ -109,7 +115,7 @@ def operation_class(role: str, name: object) -> type[nn.Module]:
 
 
 def is_network_class(candidate: object) -> bool:
-    """Whether an object is one of the classes that a file may name as a network."""
+    """Whether an object is one of the classes that a file may name as a network of encoder and decoder."""
     home, name = _place_of(candidate)
     return isinstance(candidate, type) and home in _HOMES and name in NETWORKS.values()
 

@@ -30,6 +30,7 @@ from .labels import read_labels
 from .old_plans import with_architecture
 from .plans import STATISTICS, Architecture, ChannelNormalization, ModelPlans
 from .resampling_plan import RESAMPLING_FUNCTIONS, read_resampling
+from .transformers import trainers_transformer
 from .two_dimensional import PATCH_PLACE, is_of_slices, one_slice_thick
 
 # Readers of nnunetv2.imageio for 3D images, and the orientation to which they turn them; None: taken as stored.
@@ -46,7 +47,7 @@ CASE_LISTS = ("dataset", "training", "test")  # of dataset.json: files of patien
 MOST_PARENTS = 20
 USUAL_CONFIGURATION = "3d_fullres"
 USUAL_TRAINER = "nnUNetTrainer"
-# The one trainer of nnU-Net's own that builds another network than plans.json says, and what it changes there
+# The one trainer of nnU-Net's own that builds another U-Net than plans.json says, and what it changes there
 TRAINERS_NETWORKS = {
     "nnUNetTrainerBN": {
         "norm_op": "torch.nn.modules.batchnorm.BatchNorm3d",
@@ -216,6 +217,8 @@ def _architecture(configuration: dict[str, Any], trainer: object) -> Architectur
         required(section, key, "plans.json: architecture")
         for key in ("network_class_name", "arch_kwargs", "_kw_requires_import")
     )
+    if transformer := trainers_transformer(trainer, configuration["patch_size"]):
+        return Architecture(*transformer, ())
     changes = TRAINERS_NETWORKS.get(trainer, {}) if isinstance(trainer, str) else {}
     return Architecture(
         class_name,

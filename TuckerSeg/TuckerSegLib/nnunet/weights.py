@@ -38,8 +38,7 @@ def network_with_weights(
     expected = network.state_dict()
     weights = thick_weights(weights, expected) if plans.slice_wise else weights
     _check_fit(expected, weights, where, advice)
-    own = [name for name, _ in (*network.named_parameters(), *network.named_buffers())]  # aliases once
-    _check_values([weights[name] for name in own], where)
+    _check_values([weights[name] for name in stored_tensors(network)], where)
     check_finite(weights, where)
     values = {
         name: tensor.float() if expected[name].is_floating_point() else tensor.to(expected[name].dtype)
@@ -47,6 +46,13 @@ def network_with_weights(
     }
     network.load_state_dict({name: tensor.contiguous() for name, tensor in values.items()}, assign=True)
     return network
+
+
+def stored_tensors(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers of a network that belong into files, by name; aliases once, under the first name."""
+    in_files = network.state_dict(keep_vars=True)
+    named = dict((*network.named_parameters(), *network.named_buffers()))
+    return {name: tensor for name, tensor in named.items() if name in in_files}
 
 
 def check_finite(weights: Mapping[str, torch.Tensor], where: str) -> None:
