@@ -250,7 +250,7 @@ def test_labels_of_a_folder_are_those_of_the_command_line_and_what_is_there_is_k
     assert cells(ready, 0) == ["a", "b", "c"]
     assert cells(ready, STATE) == ["done", "failed", "done"]
     assert "b.nii.gz" in cells(ready, RESULT)[1]
-    assert sorted(path.name for path in output.iterdir()) == ["a.nii.gz", "c.nii.gz"]
+    assert sorted(path.name for path in output.glob("*.nii.gz")) == ["a.nii.gz", "c.nii.gz"]
     expected = tmp_path / "expected.nii.gz"
     job = Job(images=(str(folder / "a.nii.gz"),), output=str(expected), model=small_model, steps=steps_at(0.5))
     run_job(job)

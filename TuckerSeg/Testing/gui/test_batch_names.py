@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 STATE, RESULT = 1, 4
 
 
@@ -28,4 +32,43 @@ def test_equal_names_of_two_folders_in_one_folder_of_results_are_told_apart(play
     ui.batchReplaceCheckBox.checked = False
     states, words = segment_all("B")
     assert states == ["skipped"] * 2 and words[0].startswith("B ct.seg.nrrd exists already")
-    assert len(list(output.iterdir())) == 6
+    assert len(list(output.glob("*.seg.nrrd"))) == 6
+
+
+def items_of(folder, output, *names):
+    from TuckerSegLib.slicer_bridge.client.batch_items import file_items
+
+    images = [{"path": str(folder / f"{name}.nii.gz"), "name": name} for name in names]
+    return file_items(images, str(output), ".nii.gz", replaces=True)
+
+
+def done(item):
+    Path(item.output).write_bytes(b"labels")
+    return item.result({})
+
+
+def test_results_of_an_earlier_session_are_known_by_what_was_noted_beside_them(slicer_app, tmp_path):
+    (first,) = items_of(tmp_path / "A", tmp_path, "ct")
+    assert done(first) == "ct.nii.gz"
+    assert tmp_path.name not in (tmp_path / "tuckerseg-batch.json").read_text(encoding="utf-8"), "no paths of patients"
+    assert [Path(each.output).name for each in items_of(tmp_path / "A", tmp_path, "ct")] == ["ct.nii.gz"]
+    others = items_of(tmp_path / "B", tmp_path, "CT", "mr")
+    assert [Path(each.output).name for each in others] == ["B CT.nii.gz", "mr.nii.gz"], "whatever the case of letters"
+    Path(first.output).unlink()
+    assert [Path(each.output).name for each in items_of(tmp_path / "B", tmp_path, "ct")] == ["ct.nii.gz"]
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b'{"ct.nii.gz": 3}', b"\xff"])
+def test_a_damaged_note_is_none(slicer_app, tmp_path, content):
+    (tmp_path / "ct.nii.gz").write_bytes(b"labels")
+    (tmp_path / "tuckerseg-batch.json").write_bytes(content)
+    (item,) = items_of(tmp_path / "A", tmp_path, "ct")
+    assert done(item) == "ct.nii.gz"
+    assert [Path(each.output).name for each in items_of(tmp_path / "B", tmp_path, "ct")] == ["B ct.nii.gz"]
+
+
+def test_a_note_that_cannot_be_written_is_told_and_the_result_stays(slicer_app, tmp_path):
+    (tmp_path / "tuckerseg-batch.json").mkdir()
+    (item,) = items_of(tmp_path / "A", tmp_path, "ct")
+    assert done(item).startswith("ct.nii.gz It could not be noted of which image it is: ")
+    assert Path(item.output).read_bytes() == b"labels"

@@ -63,7 +63,7 @@ def test_the_preview_follows_the_rank_and_leaves_nothing(ready, until):
     until(lambda: shows and "structures" in ready.ui.previewStatusLabel.text)
     assert previews() == [node]
     ready.ui.previewCheckBox.checked = False
-    assert previews() == []
+    assert previews() == slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode") == []
     assert ready.ui.previewStatusLabel.text == ""
 
 
@@ -118,9 +118,8 @@ def test_comparing_ranks_fills_table_and_plot_and_shows_a_row(ready, until):
     assert nodes.segmentation.GetSegmentation().GetNumberOfSegments() > 0
     assert nodes.differences.GetSegmentation().GetNumberOfSegments() == 1
     ready.ui.compareClearButton.click()
-    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
-    assert slicer.util.getNodesByClass("vtkMRMLPlotChartNode") == []
-    assert slicer.util.getNodesByClass("vtkMRMLTableNode") == []
+    for kind in ("Segmentation", "SegmentationDisplay", "PlotChart", "Table"):
+        assert slicer.util.getNodesByClass(f"vtkMRML{kind}Node") == [], kind
 
 
 def test_the_result_of_a_run_is_out_of_sight_while_a_rank_is_looked_at(ready, until):

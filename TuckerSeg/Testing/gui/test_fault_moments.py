@@ -192,6 +192,39 @@ def test_labels_that_have_gone_before_they_are_taken_back(played, play, until):
     check_next_run(played, play, until)
 
 
+def no_memory(*arguments, **options):
+    raise MemoryError("no memory is left")
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("TuckerSegLib.slicer_bridge.scene.segmentations", "_label_image"),
+        ("TuckerSegLib.slicer_bridge.client.segmentation_run", "remember_contents"),
+        ("TuckerSegLib.slicer_bridge.scene.statistics_nodes", "structure_columns"),  # the other table is there by then
+    ],
+)
+def test_a_result_that_cannot_be_shown_leaves_no_new_segmentation(played, play, until, monkeypatch, place, name):
+    before = belongings(played)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{place}.{name}", no_memory)
+        run(played, until)
+    assert "no memory is left" in played.ui.statusLabel.text
+    check_unchanged(before, played, until)
+    check_next_run(played, play, until)
+
+
+def test_a_result_that_cannot_be_shown_leaves_the_segmentation_that_it_was_meant_for(played, play, until, monkeypatch):
+    run(played, until)
+    before = belongings(played)
+    with monkeypatch.context() as patch:
+        patch.setattr("TuckerSegLib.slicer_bridge.scene.segmentations._label_image", no_memory)
+        run(played, until)
+    assert "no memory is left" in played.ui.statusLabel.text
+    check_unchanged(before, played, until)
+    check_next_run(played, play, until)
+
+
 def remove(node):
     import slicer
 

@@ -11,8 +11,9 @@ from typing import Protocol
 
 import slicer
 
-from ...errors import ImageError
+from ...errors import ImageError, OutputError
 from ...text_files import make_folder
+from .batch_origins import name_key, note_origin, origin_of, read_origins
 from .segmentation_run import RunSettings, in_scene
 from .session import Session
 from .worker_process import Event, Listener
@@ -67,9 +68,7 @@ class VolumeItem:
         return self.segmentation_node.GetName() if self.segmentation_node is not None else ""
 
 
-def file_items(
-    images: Sequence[dict[str, str]], folder: str, ending: str, replaces: bool, made_of: dict[str, str]
-) -> list[FileItem]:
+def file_items(images: Sequence[dict[str, str]], folder: str, ending: str, replaces: bool) -> list[FileItem]:
     """Items of the images of a folder, whose results go into another folder.
 
     A result that is known to be of another image is neither replaced nor taken for this one's: the name of the image's
@@ -80,9 +79,8 @@ def file_items(
         folder: For the results.
         ending: Of their names.
         replaces: See :class:`FileItem`.
-        made_of: Path of a result to that of the image that it was made of, as far as is known.
     """
-    items, taken = [], dict(made_of)
+    items, taken = [], read_origins(folder)
     for each in images:
         beginning = Path(each["path"]).parent.name
         names = itertools.chain(
@@ -90,8 +88,9 @@ def file_items(
             (f"{beginning} {each['name']} ({number})" for number in itertools.count(2)),
         )
         outputs = (str(Path(folder, name + ending)) for name in names)
-        output = next(path for path in outputs if taken.get(path, each["path"]) == each["path"])
-        taken[output] = each["path"]
+        origin = origin_of(each["path"])
+        output = next(path for path in outputs if taken.get(name_key(path), origin) == origin)
+        taken[name_key(output)] = origin
         items.append(FileItem(each["path"], output, each["name"], replaces))
     return items
 
@@ -126,5 +125,10 @@ class FileItem:
         session.start_file(self.image, self.output, settings, on_event)
 
     def result(self, event: Event) -> str:
-        """Name of the file."""
-        return os.path.basename(self.output)
+        """Name of the file; that it is of this image is noted beside it."""
+        name = os.path.basename(self.output)
+        try:
+            note_origin(self.output, self.image)
+        except OutputError as error:
+            return f"{name} It could not be noted of which image it is: {error}"
+        return name

@@ -15,6 +15,7 @@ import slicer
 from ...errors import TuckerSegError
 from ...records.protocol import FINAL_EVENTS, VolumeFile
 from ...records.serialization import to_json
+from ..scene.removal import remove_with_display
 from ..scene.segmentations import FoundLabel, show_labels
 from ..scene.volumes import shape_of
 from .delay import Delay
@@ -70,7 +71,7 @@ class Preview:
             self._transfer.stop()
             self._transfer = None  # it holds the volume
         if self._node is not None and self._node.GetScene() is not None:
-            slicer.mrmlScene.RemoveNode(self._node)
+            remove_with_display(self._node)
         self._node = None
         self._on_status("")
 

@@ -17,8 +17,9 @@ from ...records.serialization import from_json, to_json
 from ...records.statistics import RunStatistics
 from ..scene.contents import contents_of, remember_contents
 from ..scene.losses import is_of_another_volume
+from ..scene.removal import remove_with_display
 from ..scene.segmentations import FoundLabel, show_labels
-from ..scene.statistics_nodes import attach_statistics
+from ..scene.statistics_nodes import attach_statistics, remove_tables
 from ..scene.subject_hierarchy import place_beside
 from ..scene.volumes import shape_of
 from .label_file import read_box
@@ -165,7 +166,8 @@ class SegmentationRun:
             attach_statistics(node, statistics)
         except Exception:
             if node is not self._segmentation_node:
-                slicer.mrmlScene.RemoveNode(node)
+                remove_tables(node)
+                remove_with_display(node)
             raise
         return {"event": "result", "statistics": statistics, "segmentation_node": node}
 

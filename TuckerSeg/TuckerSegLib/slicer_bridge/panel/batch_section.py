@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from ...errors import TuckerSegError
 from ...printable import one_line
 from ..client.batch import DONE, FAILED, RUNNING, SKIPPED, Batch, BatchRow
-from ..client.batch_items import BatchItem, FileItem, VolumeItem, file_items
+from ..client.batch_items import BatchItem, VolumeItem, file_items
 from ..client.segmentation_run import RunSettings, in_scene
 from ..client.worker_process import Event
 from ..scene.slice_views import show_volume
@@ -36,7 +36,6 @@ class BatchSection(Section):
         self.batch: Batch | None = None
         self._asked = 0  # number of the question which images a folder holds; another one makes its answer worthless
         self._asking = False
-        self._made_of: dict[str, str] = {}  # path of a result to its image's, of all batches since the start
         ui = self._ui
         ui.batchSourceComboBox.addItem(_("All volumes of the scene"), SCENE)
         ui.batchSourceComboBox.addItem(_("A folder of CTs"), FOLDER)
@@ -153,7 +152,7 @@ class BatchSection(Section):
             return
         self._asking = False
         ending, replaces = self._ui.batchFormatComboBox.currentText, self._ui.batchReplaceCheckBox.checked
-        self._start(file_items(event["images"], output, ending, replaces, self._made_of), settings)
+        self._start(file_items(event["images"], output, ending, replaces), settings)
 
     def _on_no_images(self, number: int, event: Event) -> None:
         if self._asking and number == self._asked:
@@ -201,8 +200,6 @@ class BatchSection(Section):
             table.setItem(number, column, item)
         for column in range(len(TITLES) - 1):
             table.resizeColumnToContents(column)
-        if row.state == DONE and isinstance(row.item, FileItem):
-            self._made_of[row.item.output] = row.item.image
         if row.state == DONE and isinstance(row.item, VolumeItem) and self._context.parameters is not None:
             self._show_alone(self._context.choice.volume)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import slicer
 
 from ...records.comparison import ComparisonRow
+from .removal import remove_with_display
 from .segmentations import FoundLabel, LabelBox, show_labels
 from .statistics_nodes import fill_table
 
@@ -54,7 +55,7 @@ class ComparisonNodes:
         """Mark where a strength differs from the original; None takes the marks away."""
         if box is None:
             if _alive(self.differences):
-                slicer.mrmlScene.RemoveNode(self.differences)
+                remove_with_display(self.differences)
             self.differences = None
             return
         if not _alive(self.differences):
@@ -69,7 +70,7 @@ class ComparisonNodes:
         """Take all of them out of the scene."""
         for node in (self.chart, *self._series, self.table, self.segmentation, self.differences):
             if _alive(node):
-                slicer.mrmlScene.RemoveNode(node)
+                remove_with_display(node)
         self.table = self.chart = self.segmentation = self.differences = None
         self._series = []
 
