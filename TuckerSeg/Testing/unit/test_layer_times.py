@@ -67,7 +67,7 @@ def test_whole_numbers_pay_where_they_were_measured_to_be_faster(tmp_path):
     kept = Measurements(Cache(tmp_path))
     device = hardware.Device("openvino:cpu", "openvino", "some processor")
     assert "floating point" in gain.gain_words(DEVICE, kept)
-    assert "--measure" in gain.gain_words(device, kept, threads=2)
+    assert gain.gain_words(device, kept, threads=2) == gain.NOT_MEASURED
     for times, words in ((seconds, "INT8 pays.*1/2.5.*fp32"), (slower, "INT8 does not pay")):
         kept.add_layer_seconds(measured.setting_of(device, "fp32", 2), times)
         assert re.match(words, gain.gain_words(device, kept, threads=2))

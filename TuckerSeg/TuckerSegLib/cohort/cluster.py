@@ -109,8 +109,8 @@ def connected(settings: ClusterSettings) -> Iterator[distributed.Client]:
             client = distributed.Client(cluster or settings.place, timeout=LONGEST_WAIT_S)
         except (OSError, ValueError, TimeoutError) as error:
             raise BackendError(
-                f"No Dask scheduler answers at {settings.place} ({error}). Start one with 'dask scheduler', and "
-                "workers with 'dask worker ADDRESS --nthreads 1'."
+                f"No Dask scheduler answers at {settings.place} ({error}). Start it, and workers of one thread each.",
+                shell="That is 'dask scheduler', and 'dask worker ADDRESS --nthreads 1'.",
             ) from error
         with client:
             yield client

@@ -8,6 +8,7 @@ from .. import hardware
 from ..measurements import Measurements
 from ..records.layer_times import LayerTimes
 
+NOT_MEASURED = "whether INT8 pays has not been measured on this computer"
 NO_FASTER = 1.05  # ratios up to this are no gain: measurements scatter
 
 
@@ -57,7 +58,7 @@ def gain_words(
         return "INT8 layers are computed in floating point: smaller files, no less time"
     gain = known_gain(device, measurements, precision, threads)
     if gain is None:
-        return "whether INT8 pays is not measured yet: 'tuckerseg devices --measure' does it"
+        return NOT_MEASURED
     floating, _ = hardware.choose_precision(precision, device)
     verdict = "INT8 pays" if gain > NO_FASTER else "INT8 does not pay"
     return f"{verdict}: full-resolution layers take 1/{gain:.1f} of the time of {floating}, as measured here"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ... import hardware
-from ...layer_times.gain import gain_words
+from ...layer_times.gain import NOT_MEASURED, gain_words
 from ...measurements import Measurements
 from ...records.serialization import to_json
 from ..output import say, show_json
@@ -25,7 +25,8 @@ def devices(options: argparse.Namespace) -> None:
         say(f"{device.id:14} {state} {device.name}")
         say(f"{'':14} {device.offers if device.usable else device.reason}")
         if words := device.usable and gain_words(device, Measurements()):
-            say(f"{'':14} {words}")
+            hint = "; --measure does it" if words == NOT_MEASURED else ""
+            say(f"{'':14} {words}{hint}")
     say(f"auto takes {chosen.id}: {why}")
 
 
