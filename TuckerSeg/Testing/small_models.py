@@ -54,12 +54,9 @@ def write_model_folder(
     transpose: tuple[int, int, int] = (0, 1, 2),
     normalization: str = "CTNormalization",
     reader: str = "NibabelIOWithReorient",
-<<<<<<< HEAD
     configuration_name: str = "3d_fullres",
     seed: int = 0,
-=======
     transformer: str | None = None,
->>>>>>> 3ef6458 (nnU-Net's transformers run: Primus, V2 and V3 are read, counted, compressed and exported, without timm and torchvision)
 ) -> Path:
     """Write a small, complete nnU-Net results folder with random weights, the same for the same arguments.
 
@@ -157,16 +154,6 @@ def write_model_folder(
     return folder
 
 
-<<<<<<< HEAD
-def _of_slices(kwargs: dict) -> dict:
-    """The arguments of the 2D network whose kernels have no thickness."""
-    sizes = {name: [stage[1:] for stage in kwargs[name]] for name in ("kernel_sizes", "strides")}
-    operators = {name: kwargs[name].removesuffix("3d") + "2d" for name in ("conv_op", "norm_op")}
-    return {**kwargs, **sizes, **operators}
-
-
-def _architecture(residual: bool, flat: bool = False) -> tuple[str, dict]:
-=======
 def transformer_architecture(name: str, patch_shape: tuple[int, int, int] = (32, 32, 32)) -> tuple[str, dict]:
     """Class and arguments of a small transformer of nnU-Net's, as ``Primus``: two heads, four blocks, tokens of 8."""
     sizes = {"embed_dim": 24, "eva_depth": 4, "eva_numheads": 2, "patch_embed_size": [8, 8, 8]}
@@ -176,8 +163,14 @@ def transformer_architecture(name: str, patch_shape: tuple[int, int, int] = (32,
     return f"dynamic_network_architectures.architectures.primus.{name}", sizes
 
 
-def _architecture(residual: bool) -> tuple[str, dict]:
->>>>>>> 3ef6458 (nnU-Net's transformers run: Primus, V2 and V3 are read, counted, compressed and exported, without timm and torchvision)
+def _of_slices(kwargs: dict) -> dict:
+    """The arguments of the 2D network whose kernels have no thickness."""
+    sizes = {name: [stage[1:] for stage in kwargs[name]] for name in ("kernel_sizes", "strides")}
+    operators = {name: kwargs[name].removesuffix("3d") + "2d" for name in ("conv_op", "norm_op")}
+    return {**kwargs, **sizes, **operators}
+
+
+def _architecture(residual: bool, flat: bool = False) -> tuple[str, dict]:
     module = "dynamic_network_architectures.architectures."
     kwargs = {
         "n_stages": 3,
