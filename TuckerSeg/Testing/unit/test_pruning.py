@@ -20,6 +20,7 @@ from TuckerSegLib.compression.pruning.evidence import PruningEvidence
 from TuckerSegLib.compression.pruning.material import Material, prepare
 from TuckerSegLib.compression.pruning.merging import clusters_of
 from TuckerSegLib.compression.pruning.method import apply, plan
+from TuckerSegLib.compression.pruning.moments import positive_root
 from TuckerSegLib.compression.pruning.slicing import Cut, slice_network
 from TuckerSegLib.compression.pruning.spec import Spec, describe
 from TuckerSegLib.compression.tucker.calibrated_basis import CalibratedBasis
@@ -133,6 +134,15 @@ def test_an_error_has_the_unit_of_tuckers(network, calibration, material):
     for path, reader in (("down.0", "inner.0"), ("last.0", "head")):
         whole = basis.layer(reader).energy / calibration.logit_energy
         assert material.evidence.errors[path][0] == pytest.approx(whole, rel=0.02)
+
+
+def test_a_moment_that_rounding_left_without_a_root_gets_a_larger_ridge():
+    values = torch.randn(40, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    moment = values @ values.T
+    moment -= 1e-4 * torch.eye(40)
+    lower = positive_root(moment)
+    assert lower.isfinite().all()
+    torch.testing.assert_close(lower @ lower.T, moment, atol=0.01, rtol=0)
 
 
 def test_errors_grow_with_every_channel_that_goes(material):

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .moments import positive_root
+
 
 class ReaderLoss:
     """What one reader of a group of channels loses while they are given up one by one.
@@ -31,7 +33,7 @@ class ReaderLoss:
         if len(weight) > weight.shape[1]:  # only products of columns count
             weight = torch.linalg.qr(weight, mode="r")[1]
         self._weight = weight.clone()
-        self._inverse = torch.cholesky_inverse(torch.linalg.cholesky(moment))
+        self._inverse = torch.cholesky_inverse(positive_root(moment))
 
     def added(self, left: Tensor) -> Tensor:
         """Error that giving up each of some channels adds.

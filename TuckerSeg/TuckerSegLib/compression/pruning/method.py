@@ -180,7 +180,6 @@ def _errors(materials: Sequence[Material]) -> dict[str, np.ndarray]:
 
 def _leading(graph: ChannelGraph, kept: Kept) -> Cut:
     """A cut that keeps the first channels: for shapes alone, all choices are alike."""
-
     return Cut(graph, {path: range(channels) for path, channels in kept.items()})
 
 

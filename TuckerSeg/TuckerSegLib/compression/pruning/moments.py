@@ -86,6 +86,16 @@ def moments_of_weights(network: nn.Module, graph: ChannelGraph) -> ReaderMoments
     return ReaderMoments(layers, 1.0)
 
 
+def positive_root(moment: Tensor) -> Tensor:
+    """Lower Cholesky factor of a moment; where single precision has left it none, of it with a larger ridge."""
+    ridge = _ridge(moment) * torch.eye(len(moment), dtype=moment.dtype)
+    lower, failed = torch.linalg.cholesky_ex(moment)
+    while failed and ridge[0, 0].isfinite():
+        ridge = 10 * ridge
+        lower, failed = torch.linalg.cholesky_ex(moment + ridge)
+    return lower
+
+
 def output_first(conv: nn.Module) -> Tensor:
     """A convolution's weight (O, I, taps), float64, on the CPU."""
     weight = conv.weight.detach().to("cpu", torch.float64).flatten(2)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..channel_graph import ChannelGraph
 from ..layers import replace_modules
-from .moments import ReaderMoments, output_first, rows_of
+from .moments import ReaderMoments, output_first, positive_root, rows_of
 
 Places = Sequence[int]  # ascending indices of channels; no tensors, which would have a device
 
@@ -82,7 +82,7 @@ def made_up(network: nn.Module, path: str, kept: Places, gone: Places, moments: 
     """
     conv, kept, gone = network.get_submodule(path), torch.tensor(kept), torch.tensor(gone)
     weight, taps = output_first(conv).clone(), moments.taps(network, path)
-    lower = torch.linalg.cholesky(moments.among(network, path, kept))
+    lower = positive_root(moments.among(network, path, kept))
     across = torch.cholesky_solve(moments.between(network, path, kept, gone), lower)  # (S taps, P taps)
     if taps == 1:
         weight[:, kept] += torch.einsum("opk,sp->osk", weight[:, gone], across)
