@@ -75,10 +75,10 @@ def write_model_folder(
     outputs = len(region_order) if region_order else len([key for key in labels if key != "ignore"])
     flat = configuration_name == "2d"
     class_name, thick = _architecture(residual, flat)
-    kwargs = _of_slices(thick) if flat else thick
     imports = ("conv_op", "norm_op", "dropout_op", "nonlin")
     if transformer:
-        class_name, kwargs, imports = *transformer_architecture(transformer, patch_shape), ()
+        class_name, thick, imports = *transformer_architecture(transformer, patch_shape), ()
+    kwargs = _of_slices(thick) if flat else thick
     configuration = {
         "data_identifier": "small",
         "preprocessor_name": "DefaultPreprocessor",
