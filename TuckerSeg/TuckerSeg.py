@@ -64,6 +64,7 @@ class TuckerSegParameterNode:
         rankRatio: Strength of the compression, in its method's own measure (of Tucker compression, the share of the
             ranks that is kept); 1 is the original network. Named as scenes have it.
         method: Of the compression.
+        agreement: With the original network, that the fastest network is to keep; 0: the strength says how far to go.
         threads: 0 is automatic.
         calibrate: See ``TuckerSegLib.records.job.Job``.
         refit: Whether a compressed network is fitted once more to the volume.
@@ -79,6 +80,7 @@ class TuckerSegParameterNode:
     cropToStructures: bool = False
     rankRatio: Annotated[float, WithinRange(0.05, 1.0)] = 1.0
     method: str = "tucker"
+    agreement: Annotated[float, WithinRange(0.0, 1.0)] = 0.0
     device: str = "auto"
     precision: Annotated[str, Choice(["auto", "fp32", "bf16", "fp16"])] = "auto"
     recommendedStep: bool = True

@@ -71,6 +71,15 @@ class Measurements:
         """Store the seconds per unit of work of layers on one device, one per term."""
         self._add_all("layer", setting, seconds)
 
+    def answer_macs(self, question: str) -> float | None:
+        """MACs per patch of the network that an earlier question to the allocator gave; None where there was none."""
+        gmacs, _ = self._entries("answer", question).get("", (None, None))
+        return gmacs and gmacs * 1e9
+
+    def add_answer_macs(self, question: str, macs_per_patch: int) -> None:
+        """Store the MACs per patch of what a question to the allocator gave; see ``allocation_question``."""
+        self._add("answer", question, "", macs_per_patch / 1e9)
+
     def agreement(self, model_key: str) -> tuple[float, str] | None:
         """The newest measured agreement of a compressed model with its original.
 
@@ -127,4 +136,4 @@ def _is_valid(row: Any) -> bool:
         return False
     if kind == "patch":
         return COUNT.fullmatch(detail) is not None
-    return kind in ("voxel", "layer") or (kind == "agreement" and value <= 1)
+    return kind in ("voxel", "layer", "answer") or (kind == "agreement" and value <= 1)

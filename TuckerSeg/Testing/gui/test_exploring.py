@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from TuckerSegLib.records.serialization import to_json
+
 
 def wait_for_estimate(panel, until):
     until(lambda: panel.consequences.estimate is not None and panel.consequences.estimate.seconds is not None)
@@ -38,12 +40,31 @@ def test_what_was_foretold_is_what_the_run_then_counts(ready, until):
         assert getattr(estimate, field) == getattr(statistics, field), field
 
 
-def test_presets_set_the_rank(ready):
+def test_presets_set_the_agreement_and_a_strength_takes_their_place(ready):
     ready.ui.balancedPresetButton.click()
-    assert ready.context.parameters.rankRatio == 0.7
+    assert (ready.context.parameters.agreement, ready.context.parameters.rankRatio) == (0.97, 1.0)
     assert ready.ui.balancedPresetButton.checked
+    assert not ready.ui.originalPresetButton.checked
+    job = ready.context.choice.settings().job()
+    assert (job.agreement, job.steps) == (0.97, ())
     ready.ui.rankSlider.value = 0.42
     assert not ready.ui.balancedPresetButton.checked
+    assert ready.context.parameters.agreement == 0
+    assert ready.context.choice.settings().job().agreement is None
+    ready.ui.balancedPresetButton.click()
+    ready.ui.originalPresetButton.click()
+    assert ready.context.choice.settings().job().recipe == ()
+
+
+def test_presets_tell_their_seconds_where_an_earlier_run_does(ready, until):
+    until(lambda: ready.consequences.estimate is not None and ready.consequences.estimate.seconds is not None)
+    assert ready.ui.originalPresetButton.text.startswith("Original\n")
+    assert ready.ui.balancedPresetButton.text == "Balanced"
+    question = ready.consequences._question_asked
+    event = {"estimate": to_json(ready.consequences.estimate), "agreement_seconds": [None, 4.0, None]}
+    ready.consequences._on_estimate(question, event, True)
+    assert ready.ui.balancedPresetButton.text == "Balanced\n4.0 s"
+    assert ready.ui.carefulPresetButton.text == "Careful"
 
 
 def test_the_preview_follows_the_rank_and_leaves_nothing(ready, until):

@@ -141,7 +141,7 @@ def test_colored_words_can_be_read_in_both_themes_also_when_it_changes(theme, mo
 
 def test_a_pressed_preset_is_seen(theme, module, slicer_app):
     ui = module.panel.ui
-    module.panel.context.change(rankRatio=0.7)
+    module.panel.context.change(agreement=0.97)
     resize(module, 400)
     pressed, other = (_background(button) for button in (ui.balancedPresetButton, ui.carefulPresetButton))
     assert contrast(pressed, other) >= LOWEST_CONTRAST_OF_CONTROLS

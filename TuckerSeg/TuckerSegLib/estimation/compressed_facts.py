@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 
 from ..cache import Cache, key_of
 from ..image import Image
+from ..measurements import Measurements
 from ..models.allocated import known_answer
+from ..models.allocation_question import asked_in_words
 from ..models.model import SegmentationModel, whole_share
 from ..models.model_file import read_model_facts
 from ..models.resolved_job import ResolvedJob
@@ -56,8 +58,10 @@ def allocated_facts(
     if answer is not None:
         return CompressedFacts(answer.cost, answer.key, None, whole_share=whole_share(answer.recipes, answer.cost))
     key = key_of(model=model.key, allocation=to_json(spec))
+    earlier = Measurements(cache).answer_macs(asked_in_words(model, spec))
     if spec.agreement is not None:
-        return CompressedFacts(model.cost, key, (spec.agreement, "asked for, on held-back patches"), True)
+        cost = model.cost if earlier is None else replace(model.cost, macs=round(earlier))
+        return CompressedFacts(cost, key, (spec.agreement, "asked for, on held-back patches"), True)
     shares = {name: round(spec.share * getattr(model.cost, name)) for name in COUNTED.get(spec.budget, ())}
     share_of_time = spec.share if spec.budget == "time" else None
     return CompressedFacts(replace(model.cost, **shares), key, None, True, seconds_share=share_of_time)

@@ -22,7 +22,7 @@ from ..estimation.timing import planned_setting
 from ..image import Box, Geometry, Image
 from ..measurements import Measurements
 from ..models.model import joint_key, whole_share
-from ..models.resolved_job import ResolvedJob
+from ..models.resolved_job import ResolvedJob, is_allocated, resolve
 from ..models.task import SegmentationTask, TaskPart
 from ..monitor import Monitor
 from ..records.comparison import Variant
@@ -182,13 +182,31 @@ class Runs:
         geometry = volume.geometry if isinstance(volume, Image) else volume
         if measure:
             alike = resolved.without_refit()
-            for each in (alike, alike.at_strength(1.0)) if alike.steps else (alike,):
+            # What all means together give is found by a run, and not before it.
+            measured = () if is_allocated(alike) else (alike,)
+            for each in (*measured, alike.at_strength(1.0)) if alike.steps else (alike,):
                 for _ in task.parts:
                     part = estimator.unmeasured(geometry, each)
                     if part is None:
                         break
                     self._measure(replace(task, parts=(part,), resolved=each), len(task.parts) == 1, monitor)
         return estimator.estimate(volume, resolved)
+
+    def seconds_at_agreement(self, resolved: ResolvedJob, agreement: float, geometry: Geometry) -> float | None:
+        """Seconds of the fastest network that keeps an agreement, by an earlier run of it here; None where none tells.
+
+        Args:
+            resolved: The job, whose compression is another.
+            agreement: To keep.
+            geometry: Of the volume.
+        """
+        job = replace(resolved.job, method=None, compression={}, steps=(), refit=False, agreement=agreement)
+        asked_for = resolve(job)
+        estimator = TaskEstimator(self.described(asked_for), self._estimator, self._measurements)
+        estimate = estimator.estimate(geometry, asked_for)
+        if estimate.seconds is None or estimate.macs_per_patch >= estimate.original_macs_per_patch:
+            return None
+        return estimate.seconds
 
     def _measure(self, task: SegmentationTask, keep: bool, monitor: Monitor) -> None:
         """Run a patch of one network; what is built alike is known then, too.

@@ -22,7 +22,7 @@ from ..monitor import Monitor
 from ..records.job import InferenceSpec
 from ..records.layer_times import LayerTimes
 from .allocation_making import ModelMaker
-from .allocation_question import Question
+from .allocation_question import Question, asked_in_words
 from .calibration import ModelCalibration
 from .compression_step import calibration_of, is_due, known_calibration
 from .model import SegmentationModel, Weights, require_original
@@ -102,6 +102,7 @@ def allocated(
     if answer is model:
         warnings.warn(NO_GAIN.format(what=spec.budget), stacklevel=2)
         return model
+    Measurements(cache).add_answer_macs(asked_in_words(model, spec), answer.cost.macs)
     return _kept(question, answer, cache)
 
 

@@ -48,6 +48,11 @@ class Question:
         )
 
 
+def asked_in_words(model: SegmentationModel, spec: Spec) -> str:
+    """What is asked of a model, whatever the volume: under this, what answers cost is remembered."""
+    return f"{model.key} {spec.budget} {spec.agreement or spec.share} {','.join(spec.means or ())}"
+
+
 def allocation_of(question: Question, cache: Cache, monitor: Monitor) -> Allocation:
     """The steps that a question's share of the cost is best spent on.
 

@@ -125,6 +125,11 @@ def resolve(job: Job) -> ResolvedJob:
     )
 
 
+def is_allocated(resolved: ResolvedJob) -> bool:
+    """Whether all means of compression together carry a job out."""
+    return any(method == ALLOCATOR for method, _ in resolved.steps)
+
+
 def wanted_structures(job: Job, names: Mapping[int, str], where: str) -> tuple[str, ...] | None:
     """Names of the labels that a job asks for; None for all.
 

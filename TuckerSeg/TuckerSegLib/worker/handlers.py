@@ -57,10 +57,15 @@ class Handlers:
     def estimate(self, request: Request, monitor: Monitor) -> Fields:
         """What the run of ``job`` on a volume of ``shape`` (Z, Y, X) and ``affine`` would cost: ``estimate``.
 
-        With ``measure``, one patch is run where this computer's speed is not known.
+        With ``measure``, one patch is run where this computer's speed is not known. Of each of ``agreements``,
+        ``agreement_seconds`` has what the fastest network that keeps it takes, where an earlier run tells; else null.
         """
         geometry, measure = image.Geometry(tuple(request["shape"]), request["affine"]), bool(request.get("measure"))
-        return {"estimate": to_json(self._runs.estimate(_resolved(request), geometry, measure, monitor))}
+        resolved = _resolved(request)
+        estimate = self._runs.estimate(resolved, geometry, measure, monitor)
+        agreements = request.get("agreements") or ()
+        seconds = [self._runs.seconds_at_agreement(resolved, each, geometry) for each in agreements]
+        return {"estimate": to_json(estimate), "agreement_seconds": seconds}
 
     def segment(self, request: Request, monitor: Monitor) -> Fields:
         """Do ``job`` on ``volume``: ``statistics``, and the box of labels that was written to the file ``labels``."""

@@ -190,7 +190,7 @@ _RUN = {**_JOB, "volume": _OBJECT}
 _FIELDS: dict[str, dict[str, Check]] = {
     "describe_model": _JOB,
     "devices": {},
-    "estimate": {**_JOB, "shape": _SHAPE, "affine": _AFFINE},
+    "estimate": {**_JOB, "shape": _SHAPE, "affine": _AFFINE, "agreements": _or_none(_RATIOS)},
     "segment": {**_RUN, "labels": _ARRAY_FILE},
     "preview": {**_RUN, "labels": _ARRAY_FILE, "point": _POINT},
     "compare": {

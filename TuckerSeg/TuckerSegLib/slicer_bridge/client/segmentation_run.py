@@ -40,6 +40,7 @@ class RunSettings:
         refit: Whether a calibrated network is fitted once more to the volume; of no meaning for any other.
         crop: See ``Job``.
         method: Of the compression.
+        agreement: With the original network, that the fastest network is to keep, in place of a strength; None: none.
     """
 
     model: str = "demo"
@@ -51,6 +52,7 @@ class RunSettings:
     refit: bool = False
     crop: str | None = None
     method: str = DEFAULT_METHOD
+    agreement: float | None = None
 
     def job(self) -> Job:
         """The same for the worker."""
@@ -59,10 +61,11 @@ class RunSettings:
             model=self.model,
             inference=self.inference,
             calibrate=self.calibrate,
-            refit=self.refit and self.calibrate != "none",
+            refit=self.refit and self.calibrate != "none" and self.agreement is None,
             structures=self.structures,
             crop=self.crop,
-            steps=steps_at(self.strength, self.method),
+            steps=steps_at(self.strength, self.method) if self.agreement is None else (),
+            agreement=self.agreement,
         )
 
 

@@ -61,7 +61,7 @@ class AdvancedSection(Section):
             box.currentIndex = max(0, box.findData(value))
         self._show_methods(parameters.method)
         self._ui.stepSlider.enabled = not parameters.recommendedStep
-        compressed = parameters.rankRatio < 1
+        compressed = parameters.rankRatio < 1 and not parameters.agreement  # an agreement is found with both
         self._ui.calibrateComboBox.enabled = compressed
         self._ui.refitCheckBox.enabled = compressed and parameters.calibrate != "none"
 

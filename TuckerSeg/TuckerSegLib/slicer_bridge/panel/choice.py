@@ -141,6 +141,7 @@ class Choice:
             p.refit,
             self.crop(),
             p.method,
+            round(p.agreement, 4) or None,
         )
 
     @property

@@ -6,6 +6,7 @@ one that runs a single patch where this computer's speed is not known yet.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import qt
@@ -21,7 +22,7 @@ from ..words import amount, bytes_in_words, plain, seconds_in_words
 from .context import PanelContext
 from .labels import show_words
 
-PRESETS = {"original": 1.0, "careful": 0.85, "balanced": 0.7, "fastest": 0.5}
+PRESETS = {"original": 0.0, "careful": 0.99, "balanced": 0.97, "fastest": 0.93}  # agreement to keep; 0: all of it
 COUNT_DELAY_MS = 80
 MEASURE_DELAY_MS = 900
 GOOD_AGREEMENT, FAIR_AGREEMENT = 0.95, 0.85
@@ -35,16 +36,19 @@ class ConsequencesSection:
         self._context, self._ui = context, context.ui
         self._question_asked: dict[str, Any] | None = None
         self.estimate: Estimate | None = None
-        for name, strength in PRESETS.items():
-            self._button(name).connect("clicked()", lambda value=strength: self._on_preset(value))
+        self._titles = {name: self._button(name).text for name in PRESETS}
+        for name, agreement in PRESETS.items():
+            self._button(name).connect("clicked()", lambda value=agreement: self._on_preset(value))
+        self._ui.rankSlider.connect("valueChanged(double)", self._on_strength)
         self._counting = Delay(COUNT_DELAY_MS, lambda: self._ask(measure=False))
         self._measuring = Delay(MEASURE_DELAY_MS, lambda: self._ask(measure=True))
         context.run_ended.connect(self._forget)
 
     def refresh(self) -> None:
         parameters = self._context.parameters
-        for name, strength in PRESETS.items():
-            self._button(name).checked = abs(parameters.rankRatio - strength) < 0.005
+        for name, agreement in PRESETS.items():
+            whole = agreement > 0 or parameters.rankRatio >= 1
+            self._button(name).checked = whole and abs(parameters.agreement - agreement) < 0.0005
         question = self._question()
         if question != self._question_asked:
             self._question_asked = question
@@ -71,9 +75,24 @@ class ConsequencesSection:
     def _button(self, name: str) -> qt.QPushButton:
         return getattr(self._ui, f"{name}PresetButton")
 
-    def _on_preset(self, strength: float) -> None:
-        self._context.change(rankRatio=strength)
+    def _on_preset(self, agreement: float) -> None:
+        self._context.change(rankRatio=1.0, agreement=agreement)
         self._context.refresh()  # a preset that is chosen already stays pressed
+
+    def _on_strength(self, strength: float) -> None:
+        """A strength takes the place of a preset; 1 is what presets themselves leave on the slider."""
+        if strength < 1 and self._context.parameters is not None and self._context.parameters.agreement:
+            self._context.change(agreement=0.0)
+
+    def _show_presets(self, estimate: Estimate | None, seconds: Sequence[float | None] = ()) -> None:
+        """The presets with their seconds, where these are known here: those of an earlier run."""
+        known = dict.fromkeys(PRESETS)
+        if estimate is not None:
+            asked_for = [name for name, agreement in PRESETS.items() if agreement]
+            known |= {"original": estimate.original_seconds, **dict(zip(asked_for, seconds))}
+        for name, title in self._titles.items():
+            seconds_here = known[name]
+            self._button(name).text = title if seconds_here is None else f"{title}\n{seconds_in_words(seconds_here)}"
 
     def _question(self) -> dict[str, Any] | None:
         """The request for an estimate, with all that it depends on; None where there can be no estimate."""
@@ -90,6 +109,7 @@ class ConsequencesSection:
             "job": to_json(settings.job()),
             "shape": list(shape_of(volume_node)),
             "affine": [list(row) for row in affine_of(volume_node)],
+            "agreements": [agreement for agreement in PRESETS.values() if agreement],
         }
 
     def _known_words(self) -> str:
@@ -121,6 +141,7 @@ class ConsequencesSection:
             return
         self.estimate = from_json(Estimate, event["estimate"])
         self._show(self.estimate)
+        self._show_presets(self.estimate, event.get("agreement_seconds") or ())
         self._context.refresh()  # what it says of memory stands beside Segment
         if not measured and self.estimate.seconds is None:
             self._measuring.start()
@@ -134,6 +155,7 @@ class ConsequencesSection:
         ui, e = self._ui, estimate
         if e is None:
             self.estimate = None
+            self._show_presets(None)
             for name in ("parameters", "flops", "seconds"):
                 self._row(name, "", "", "")
             for label in (ui.memoryLabel, ui.agreementLabel, ui.patchesLabel, ui.estimateNoteLabel):

@@ -42,6 +42,11 @@ class PreviewingSection(VTKObservationMixin, Section):
         except TuckerSegError as error:
             self._on_status(str(error))
             return
+        if settings.agreement is not None:
+            self._shown = None
+            self.preview.clear()
+            self._on_status(_("what this preset gives is found by a run"))
+            return
         volume_node = self._context.choice.volume
         wanted = (volume_node.GetID(), settings, crosshair_position(volume_node))
         if wanted != self._shown and self._context.session.active is None:
