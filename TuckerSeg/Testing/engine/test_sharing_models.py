@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from TuckerSegLib import Cache, TuckerSpec, compress, load_model, tensor_file
+from TuckerSegLib.cli.main import main
 from TuckerSegLib.compression.sharing import Spec
 from TuckerSegLib.errors import ModelFileError
 from TuckerSegLib.export import exporter
@@ -184,3 +186,25 @@ def test_streams_that_are_no_streams_are_refused(coded_file):
         tensor_file.write_tensors(path, tensors, {**document, "coded": coded})
         with pytest.raises(ModelFileError):
             load_model(path)
+
+
+def test_ratios_are_told_by_layer_and_in_all_and_appended(run_here, original, folder, tmp_path):
+    tucker = compress(original, TuckerSpec(0.5, rank_multiple=1, minimum_rank=2))
+    smaller, file, table = compress(tucker, Spec(16), "sharing"), tmp_path / "small.tuckerseg", tmp_path / "ratios.csv"
+    smaller.save(file)
+    printed = run_here("ratios", file, "--csv", table, "--runs", 1, "--threads", 1)
+    assert "encoder.stages.1.0.convs.0.conv" in printed and "Written" in printed
+    rows = list(csv.DictReader(table.open(newline="")))
+    total, layers = rows[-1], rows[:-1]
+    assert total["layer"] == "all" and int(total["disk_bytes"]) == file.stat().st_size
+    assert int(total["memory_bytes"]) == smaller.weight_bytes == sum(int(row["memory_bytes"]) for row in layers)
+    assert int(total["original_bytes"]) == original.weight_bytes == sum(int(row["original_bytes"]) for row in layers)
+    assert float(total["memory_ratio"]) == pytest.approx(original.weight_bytes / smaller.weight_bytes, rel=1e-4)
+    assert all(float(row["time_ratio"]) > 0 for row in rows if row["layer"] != "all else")
+    run_here("ratios", folder, "--csv", table, "--runs", 0)
+    rows = list(csv.DictReader(table.open(newline="")))
+    assert len(rows) == 2 * len(layers) + 2 and float(rows[-1]["memory_ratio"]) == 1.0
+    assert rows[-1]["time_ratio"] == ""
+    table.write_text("something,else\n")
+    assert main(["ratios", str(file), "--csv", str(table), "--runs", "0"]) == 1
+    assert table.read_text() == "something,else\n"

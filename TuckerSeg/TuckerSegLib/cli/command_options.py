@@ -165,6 +165,15 @@ def pack_options(parser: ArgumentParser) -> None:
     add_compression(parser)
 
 
+def ratios_options(parser: ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=".tuckerseg file, or another compressed model")
+    parser.add_argument("--csv", metavar="FILE", help="append the rows to this table")
+    parser.add_argument("--runs", type=whole, default=3, help="timed passes; 0 times nothing (default: %(default)s)")
+    parser.add_argument("--threads", type=whole, help="CPU threads (default: all but one, where more than two)")
+    parser.add_argument("--folds", metavar="0,1", help="folds of the model (default: all)")
+    add_checkpoint(parser)
+
+
 def calibrate_options(parser: ArgumentParser) -> None:
     parser.add_argument("ct", nargs="+", metavar="CT", help="file or DICOM folder; no labels are needed")
     parser.add_argument("--anew", action="store_true", help="forget the earlier calibration instead of adding to it")

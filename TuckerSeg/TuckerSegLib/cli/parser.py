@@ -22,6 +22,7 @@ COMMANDS = {  # in the order of help, and what it says of them
     "dicom": "list the DICOM series of a folder, a zip or a file, the one that is read first",
     "compress": "compress a model to a .tuckerseg file, or all networks of a task into the cache",
     "pack": "compress all networks of a task into one .tuckerseg file, which --model takes",
+    "ratios": "tell what a compressed model takes in memory, on disk and in time against its original, by layer",
     "calibrate": "show a model a few patches of CTs, so that compression knows what matters",
     "inspect": "show a model's layers, what compression makes of them, costs, and why layers stay dense",
     "models": "list, download, import or remove the models that have a name",

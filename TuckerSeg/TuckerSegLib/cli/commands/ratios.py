@@ -1,0 +1,49 @@
+"""``tuckerseg ratios``: what a compressed model takes in memory and on disk, and its time, against its original."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from ... import hardware
+from ...analysis.storage_ratios import StorageRatio, storage_ratios
+from ...errors import OutputError
+from ...model_zoo import locate
+from ...text_files import as_csv, check_writable, write_text
+from ..jobs_from_options import model_of
+from ..output import say
+
+MOST_CSV_BYTES = 64 * 1024 * 1024
+
+
+def ratios(options: argparse.Namespace) -> None:
+    """``tuckerseg ratios MODEL --csv FILE``: rows are appended to the file."""
+    if options.csv is not None:
+        check_writable(options.csv)
+    path, _ = locate(options.model)
+    file_bytes = path.stat().st_size if path.suffix == ".tuckerseg" else None
+    with hardware.torch_threads(options.threads or hardware.default_threads()), hardware.freed_memory_kept():
+        rows = storage_ratios(model_of(options), file_bytes, options.runs)
+    say(f"{'layer':48}{'weights':>12}{'memory':>9}{'disk':>9}{'time':>8}   (original / compressed)")
+    for row in rows:
+        seconds = "" if row.time_ratio is None else f"{row.time_ratio:.2f}"
+        say(f"{row.layer:48}{row.weights:12}{row.memory_ratio:9.3f}{row.disk_ratio:9.3f}{seconds:>8}")
+    if options.csv is not None:
+        _append(Path(options.csv), rows)
+        say(f"Written: {options.csv}")
+
+
+def _append(path: Path, rows: list[StorageRatio]) -> None:
+    """Add rows to a table; a new one begins with the names of its columns."""
+    text = as_csv(rows, StorageRatio)
+    header, *lines = text.splitlines(keepends=True)
+    if not os.path.exists(path):
+        write_text(path, text)
+        return
+    if path.stat().st_size > MOST_CSV_BYTES:
+        raise OutputError(f"{path} has more than {MOST_CSV_BYTES / 1e6:.0f} MB; name another file.")
+    earlier = path.read_bytes().decode("utf-8", "replace")
+    if earlier.splitlines()[:1] != [header.strip()]:
+        raise OutputError(f"{path} is another table: its first line should be {header.strip()}. Name another file.")
+    write_text(path, earlier + "".join(lines))
