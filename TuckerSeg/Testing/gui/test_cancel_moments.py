@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from Testing.gui.moments import (
@@ -15,6 +17,9 @@ from Testing.gui.moments import (
     finish,
     run,
 )
+from Testing.unit.records_of_a_run import STATISTICS
+from TuckerSegLib.records.serialization import to_json
+from TuckerSegLib.records.statistics import Structure
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
 STAGES = ("read", "load", "calibrate", "compress", "prepare", "preprocess", "network", "finish", "write")
@@ -128,18 +133,31 @@ def test_cancel_while_the_labels_are_taken_back(played, play, until):
     check_next_run(played, play, until)
 
 
-def test_cancel_while_surfaces_are_made(played, play, until, slicer_app):
+@pytest.fixture
+def two_structures(play, tmp_path):
+    """Fields of a script whose result has two structures."""
+    labels = np.ones((8, 8, 8), np.uint8)
+    labels[4:] = 2
+    np.save(tmp_path / "two.npy", labels)
+    structures = (Structure(1, "liver", 1.0), Structure(2, "spleen", 1.0))
+    statistics = to_json(replace(STATISTICS, structures=structures, notes=()))
+    return {"labels": str(tmp_path / "two.npy"), "statistics": statistics}
+
+
+def test_cancel_while_surfaces_are_made(played, play, until, slicer_app, two_structures):
     from TuckerSegLib.slicer_bridge.scene.surfaces import has_surfaces
 
+    play.script(**two_structures)
     run(played, until)
     until(lambda: not played.session.worker.busy, 30)
     before = belongings(played)
-    button = played.ui.show3DButton
+    button, node = played.ui.show3DButton, played.context.parameters.outputSegmentation
     button.click()
-    until(lambda: played.surfaces.making.node is not None, 30)
+    until(lambda: has_surfaces(node), 30)
+    assert played.surfaces.making.node is node, "the second is still to come"
     button.click()
     slicer_app.processEvents()
-    assert not has_surfaces(played.context.parameters.outputSegmentation)
+    assert not has_surfaces(node)
     check_unchanged(before, played, until)
     check_next_run(played, play, until)
 
