@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from TuckerSegLib import Cache, InferenceSpec, Job, compress, load_model, run_job
+from TuckerSegLib import Cache, InferenceSpec, Job, TuckerSpec, compress, load_model, run_job
 from TuckerSegLib.compression import int8
 from TuckerSegLib.compression.calibration import Calibration
 from TuckerSegLib.errors import ModelFileError, SpecError
@@ -84,6 +84,21 @@ def test_a_calibration_without_ranges_is_made_anew(original, calibration, small_
     smaller = compress_for_job(original, resolve(job), cache, Monitor(), lambda: small_image)
     assert describe(smaller).startswith("int8, ")
     assert stored_calibration(original, cache).has_ranges
+
+
+def test_cores_of_a_decomposed_network_are_quantized(original, small_image):
+    decomposed = compress(original, TuckerSpec(0.5, minimum_rank=2, rank_multiple=1), "tucker")
+    calibration = calibrate_model(decomposed, small_image, threads=1)
+    spec = int8.Spec(keep_pointwise=False)
+    both = compress(decomposed, spec, "int8", calibration=calibration)
+    cores = [change.path for change in both.recipes[1].changes if change.skipped_because is None]
+    assert f"{PATH}.0" in cores and f"{PATH}.1" in cores and f"{PATH}.2" in cores
+    expected = logits(decomposed)
+    assert (logits(both) - expected).square().mean() < 0.02 * expected.square().mean()
+    factors = int8.prepare(
+        decomposed.network("0"), spec, calibration.folds["0"], lambda facts, make, read: read(make())
+    ).factors
+    assert f"{PATH}.0" in factors, "between factors the scale of each rank is free"
 
 
 def test_a_later_step_leaves_quantized_layers_alone(quantized):
