@@ -317,6 +317,18 @@ def test_a_validator_finds_no_error(write, tmp_path):
     assert [complaint for path in paths for complaint in complaints_of(path)] == []
 
 
+def test_a_field_that_is_none_is_told_with_the_file_and_images_are_kept(write, tmp_path, monkeypatch):
+    from TuckerSegLib.outputs.dicom import seg
+
+    def refuses(**arguments):
+        raise ValueError("PatientSex cannot be 9")
+
+    monkeypatch.setattr(seg, "Segmentation", refuses)
+    with pytest.raises(OutputError, match="missing or not as it should be .PatientSex cannot be 9"):
+        write(series_folder(tmp_path / "ct"), "nifti", "seg")
+    assert (tmp_path / "labels.nii.gz").is_file() and not (tmp_path / "labels.seg.dcm").exists()
+
+
 def test_what_cannot_be_written_is_told_before_the_run(tmp_path, monkeypatch):
     import nibabel
 

@@ -150,7 +150,7 @@ class Runs:
                 some structures are never kept.
             original: Labels (Z, Y, X) of the original, where it has been run before.
         """
-        resolved = replace(resolved, job=replace(resolved.job, output=None))
+        resolved = replace(resolved, job=replace(resolved.job, output=None, outputs=()))
         count = len(variants) + (original is None)
         numbers = iter(range(count))
 

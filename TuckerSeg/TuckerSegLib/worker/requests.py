@@ -89,7 +89,7 @@ def job_of(request: Request) -> Job:
     own = {name: request[name] for name in _FIELDS_OF_JOB if request.get(name) is not None}
     if not own.get("folds", True):
         del own["folds"]  # none named: all
-    return replace(from_json(Job, {**document, **own}), output=None)
+    return replace(from_json(Job, {**document, **own}), output=None, outputs=())
 
 
 def file_job_of(request: Request) -> Job:

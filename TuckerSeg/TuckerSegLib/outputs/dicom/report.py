@@ -15,6 +15,12 @@ from .coding import PRODUCT, VERSION, CodedStructure, algorithm_name, what_made_
 from .source import Source
 
 SERIES_NUMBER = 9003
+PROCEDURES = {
+    "CT": codes.LN.CTUnspecifiedBodyRegion,
+    "MR": codes.LN.MRIUnspecifiedBodyRegion,
+    "PT": codes.LN.PETUnspecifiedBodyRegion,
+}
+IMAGING = Code("363679005", "SCT", "Imaging procedure")
 MILLILITER = Code("mL", "UCUM", "mL")
 
 
@@ -36,7 +42,7 @@ def report_of(
     measurements = [_measured(number, each, source, result, segmentation) for number, each in enumerate(chosen, 1)]
     content = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=device),
-        procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
+        procedure_reported=PROCEDURES.get(source.first.get("Modality"), IMAGING),
         imaging_measurements=measurements,
         title=codes.DCM.ImagingMeasurementReport,
     )

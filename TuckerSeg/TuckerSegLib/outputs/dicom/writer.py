@@ -12,6 +12,7 @@ from ...errors import DependencyError, OutputError
 from ...files.atomic_writes import written_whole
 from ...image.reading import is_dicom
 from ...models.resolved_job import ResolvedJob
+from ...printable import excerpt
 from ...records.job import Job, OutputFile
 from ...segmentation.segment import SegmentationResult
 
@@ -85,7 +86,15 @@ class DicomWriter:
             OutputError: It cannot be written.
         """
         self._written[kind] += 1
-        dataset = self._made(kind, value)
+        try:
+            dataset = self._made(kind, value)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # what is not as DICOM says it is
+            first = self._source.slices[0].file.source
+            raise OutputError(
+                f"{path}: no DICOM object ({kind}) can be made that refers to these slices, as a field of {first} is "
+                f"missing or not as it should be ({excerpt(str(error))}). Write NIfTI or NRRD, or export the "
+                "series again."
+            ) from error
         with written_whole(path) as beside:
             dataset.save_as(beside, enforce_file_format=True)
 
