@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -170,6 +171,25 @@ def test_each_worker_keeps_its_model_ready(in_process, job, tmp_path, monkeypatc
     monkeypatch.setattr(dask_run, "Runs", lambda: made.append(1) or Runs())
     run_on_cluster(planned(cts, job, tmp_path / "out"), ClusterSettings(threads=1), Monitor())
     assert 1 <= len(made) <= 2
+
+
+def test_the_command_line_runs_a_cohort_on_workers(in_process, run_here, job, tmp_path):
+    cts, out = write_cts(tmp_path / "cts", 2), tmp_path / "out"
+    place = ("--device", "torch:cpu", "--precision", "fp32", "--threads", 1, "--json")
+    words = ("segment", cts, out, "--model", job.model, *place)
+    more = ("--cluster", "local", "--workers", 2, "--memory-limit", "2GB", "--retries", 0)
+    states = [json.loads(line).get("state") for line in run_here(*words, *more).splitlines()]
+    assert states.count("done") == 2
+    states = [json.loads(line).get("state") for line in run_here(*words).splitlines()]
+    assert states.count("skipped") == 2, "whoever did them"
+    run_here(*words, "--workers", 2, code=1)
+    run_here(*words, "--cluster", "nowhere", code=1)
+
+
+def test_workers_have_the_memory_that_was_said(forked_workers):
+    with cluster.connected(ClusterSettings(workers=1, threads=1, memory_limit="1GB")) as client:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        assert [(worker["memory_limit"], worker["nthreads"]) for worker in workers] == [(10**9, 1)]
 
 
 def test_an_image_that_ends_its_workers_is_a_failure_with_that_reason():

@@ -254,6 +254,18 @@ def test_all_series_of_a_study_have_results_of_their_own(cohort, tmp_path):
     assert cohort("--all-series", images=tmp_path / "plain.nii.gz", out=tmp_path / "other") == {"plain": "done"}
 
 
+def test_a_study_that_cannot_be_read_fails_alone_also_where_all_series_are_wanted(cohort, tmp_path):
+    (tmp_path / "cts" / "empty").mkdir(parents=True)
+    study = save_series(tmp_path / "cts" / "study", stored_values(), places())
+    broken = tmp_path / "cts" / "broken"
+    broken.mkdir()
+    for file in study.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes()[:300])
+    (tmp_path / "list.txt").write_text("cts/broken\ncts/study\nno/such/folder\n")
+    states = cohort("--all-series", images=tmp_path / "list.txt", code=1)
+    assert states == {"broken": "failed", "study": "done", "folder": "failed"}
+
+
 def test_the_time_left_is_that_of_the_images_left(tmp_path):
     from TuckerSegLib.cohort.case_run import CasePlan
     from TuckerSegLib.records.job import Job

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from .. import catalog
 from ..cache import Cache
-from ..errors import OutputError
+from ..errors import ImageError, OutputError
 from ..image.dicom import list_series
+from ..image.reading import is_dicom
 from ..models.resolved_job import resolve
 from ..models.task import bring_all_networks
 from ..monitor import Monitor
@@ -21,6 +22,8 @@ from .case_run import CasePlan, standing_record
 from .cases import Case, named_apart
 from .settings_key import key_if_known, settings_key
 from .table import CSV_NAME
+
+LONGEST_SERIES_NAME = 20
 
 
 @dataclass(frozen=True)
@@ -90,32 +93,30 @@ def plan_cohort(
 def with_all_series(cases: Sequence[Case], modality: str = "CT") -> list[Case]:
     """Cases with one for each stack of the modality that a DICOM folder, zip or file holds; others stay as they are.
 
-    Captures, localizers and single slices are left out.
-
-    Raises:
-        ImageError: A folder holds no DICOM image that can be read.
+    Captures, localizers and single slices are left out. What cannot be read stays a case, which fails in its turn.
     """
     each_series = []
     for case in cases:
-        if not _may_hold_series(case):
+        names = _series_of(case, modality)
+        if len(names) < 2:
             each_series.append(case)
-            continue
-        entries, _ = list_series(case.images[0], modality)
-        chosen = [entry for entry in entries if entry.is_volume and entry.modality == modality]
-        if len(chosen) < 2:
-            each_series.append(case)
-            continue
-        each_series += [
-            replace(case, name=f"{case.name}_{entry.name if len(entry.name) < 20 else number}", series=entry.name)
-            for number, entry in enumerate(chosen, 1)
-        ]
+        for number, name in enumerate(names if len(names) > 1 else (), 1):
+            ending = name if len(name) <= LONGEST_SERIES_NAME else str(number)  # a UID is too long for a name
+            each_series.append(replace(case, name=f"{case.name}_{ending}", series=name))
     return named_apart(each_series)
 
 
-def _may_hold_series(case: Case) -> bool:
-    from ..image.reading import is_dicom
-
-    return len(case.images) == 1 and case.series is None and is_dicom(case.images[0])
+def _series_of(case: Case, modality: str) -> list[str]:
+    """Names of the stacks of a modality that a case may be read from; none where there is no choice."""
+    if len(case.images) != 1 or case.series is not None:
+        return []
+    try:
+        if not is_dicom(case.images[0]):
+            return []
+        entries, _ = list_series(case.images[0], modality)
+    except (OSError, ImageError):
+        return []
+    return [entry.name for entry in entries if entry.is_volume and entry.modality == modality]
 
 
 def _whole_path(model: str) -> str:
