@@ -184,6 +184,7 @@ def test_the_command_line_runs_a_cohort_on_workers(in_process, run_here, job, tm
     assert states.count("skipped") == 2, "whoever did them"
     run_here(*words, "--workers", 2, code=1)
     run_here(*words, "--cluster", "nowhere", code=1)
+    run_here(*words, "--cluster", "local", "--retries", -1, code=1)
 
 
 def test_workers_have_the_memory_that_was_said(forked_workers):

@@ -373,7 +373,11 @@ def test_types_that_are_none_are_refused():
     with pytest.raises(OutputError, match="types of output"):
         planned_outputs("labels.nii.gz", ["nii"])
     with pytest.raises(OutputError, match="one file per structure"):
-        planned_outputs("labels", ["sr"], split=True)
+        planned_outputs("labels", ["seg", "sr"], split=True)
+    with pytest.raises(OutputError, match="refers to the DICOM SEG"):
+        planned_outputs("labels", ["sr", "nifti"])
+    with pytest.raises(OutputError, match="At least one"):
+        planned_outputs("labels", [])
     assert set(output_types.TYPES) == {kind for _, kind in output_types.ENDINGS}
 
 

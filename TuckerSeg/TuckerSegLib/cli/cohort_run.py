@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..cohort.case_record import CaseRecord, records_in
+from ..cohort.case_record import FAILED, CaseRecord, records_in
 from ..cohort.cases import Case, cases_of
 from ..cohort.cluster import ClusterSettings
 from ..cohort.plan import CohortPlan, plan_cohort, with_all_series
@@ -26,6 +26,7 @@ from .output import say, show_json
 from .terminal import JsonReporter, TerminalReporter
 
 Listener = Callable[[dict[str, Any]], None]
+SHOWN_FAILURES = 10
 
 
 def segment_cohort(options: argparse.Namespace) -> None:
@@ -151,10 +152,11 @@ def _tell_end(records: list[CaseRecord], plan: CohortPlan, options: argparse.Nam
         say(f"{done} of {len(records)} images are done ({skipped} were before), {failed} failed.")
         say(f"Table: {plan.folder}/cohort.csv. 'tuckerseg summarize {options.output}' makes a report to look at.")
     if failed:
-        names = ", ".join(record.name for record in records if record.message)
+        names = [record.name for record in records if record.state == FAILED]
+        shown_names = ", ".join(names[:SHOWN_FAILURES]) + (", ..." if failed > SHOWN_FAILURES else "")
         raise TuckerSegError(
-            f"{failed} of {len(records)} images failed: {names}. The column 'message' of the table says why; the same "
-            "command tries them again."
+            f"{failed} of {len(records)} images failed: {shown_names}. The column 'message' of the table says why; the "
+            "same command tries them again."
         )
 
 

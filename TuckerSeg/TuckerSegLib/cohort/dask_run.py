@@ -16,7 +16,7 @@ from typing import Any
 
 import distributed
 
-from ..errors import BackendError, OutOfMemoryError
+from ..errors import BackendError, OutOfMemoryError, SpecError
 from ..jobs.warm_runs import Runs
 from ..models.resolved_job import resolve
 from ..monitor import Monitor
@@ -27,7 +27,7 @@ from .plan import CohortPlan
 from .run import CohortProgress
 
 PLUGIN = "tuckerseg"
-USUAL_RETRIES = 2
+USUAL_RETRIES, MOST_RETRIES = 2, 10
 FIRST_WAIT_S = 1.0  # before the second try; twice as long before each further one
 
 
@@ -92,7 +92,10 @@ def run_on_cluster(
     Raises:
         DependencyError: Dask is not here.
         BackendError: The cluster is not to be had.
+        SpecError: A number of retries out of range.
     """
+    if not 0 <= retries <= MOST_RETRIES:
+        raise SpecError(f"The number of retries should be from 0 to {MOST_RETRIES}; found {retries}.")
     if settings.place == LOCAL:
         plan = _with_threads(plan, settings.local_threads)
     if not plan.waiting:

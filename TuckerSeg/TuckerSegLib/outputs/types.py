@@ -63,7 +63,7 @@ def planned_outputs(path: str, types: Sequence[str] | None = None, split: bool =
         split: One file per structure, in a folder that is called as the file would be without its ending.
 
     Raises:
-        OutputError: No such type, or a path whose ending says none.
+        OutputError: No such type, none, a report without a SEG, or a path whose ending says no type.
     """
     ending, own_type = _split(path)
     if types is None:
@@ -75,6 +75,13 @@ def planned_outputs(path: str, types: Sequence[str] | None = None, split: bool =
     if unknown:
         raise OutputError(f"The types of output are {', '.join(TYPES)}; found {shown(unknown[0])}.")
     chosen = list(dict.fromkeys(types))
+    if not chosen:
+        raise OutputError(f"At least one type of output is needed: {', '.join(TYPES)}.")
+    if "sr" in chosen and "seg" not in chosen:
+        raise OutputError(
+            f"{path}: a report (sr) refers to the DICOM SEG of the same run. Ask for both.",
+            shell="That is --output-type seg,sr.",
+        )
     stem, outputs = path[: len(path) - len(ending)], []
     for name in chosen:
         plain_dicom = len(chosen) == 1 and name in DICOM_TYPES and own_type in DICOM_TYPES
