@@ -16,8 +16,8 @@ from ..calibration import Calibration
 from ..magnitudes import quantile
 from .sources import Source
 
-# Of a channel's size: half of the differences goes to the weights, which have a scale per output. 0.25 and 0.75 left 1.3
-# and 1.1 times the squared error of the logits, built-in model, three CTs that calibration did not see.
+# Of a channel's size: half of the differences goes to the weights, which have a scale per output. 0.25 and 0.75 left
+# 1.3 and 1.1 times the squared error of the logits, built-in model, three CTs that calibration did not see.
 EXPONENT = 0.5
 _SHARE_BEYOND = 1e-4  # of a channel's values that may be larger than its size
 _MOST = 2.0**6  # of a factor
