@@ -3,7 +3,7 @@
 Makes images of the built-in volume, runs them one after the other in this process and then on Dask's workers, of one
 thread each, and compares all labels. Needs the extra ``cohort``; on two quiet cores it takes some ten minutes.
 
-    python tools/measure_cohort.py --cases 40 --kill 2 --out cohort-measured
+    python tools/measure_cohort.py --cases 40 --kill 2 --size 64 --out cohort-measured
 """
 
 from __future__ import annotations
@@ -33,11 +33,13 @@ FIRST_KILL, BETWEEN_KILLS = 4, 8  # cases that are done before
 COLUMNS = ("run", "workers", "cases", "seconds", "start_s", "images_per_minute", "beside_the_run_s", "killed", "equal")
 
 
-def write_images(folder: Path, count: int) -> Path:
-    """Copies of the built-in volume with noise of their own."""
+def write_images(folder: Path, count: int, size: int | None) -> Path:
+    """Copies of the built-in volume with noise of their own; of a size, cubes of so many voxels from its middle."""
     folder.mkdir(parents=True, exist_ok=True)
     source = nibabel.load(DEMO_VOLUME)
     values = np.asarray(source.dataobj)
+    if size is not None:
+        values = values[tuple(slice(max(0, (length - size) // 2), (length + size) // 2) for length in values.shape)]
     for number in range(count):
         noise = np.random.default_rng(number).normal(0, 10, values.shape)
         noisy = np.clip(values + noise, -1024, 3000).astype(np.int16)
@@ -100,10 +102,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cases", type=int, default=40)
     parser.add_argument("--kill", type=int, default=2, help="workers that are killed in a run of its own")
+    parser.add_argument("--size", type=int, help="voxels of each edge (default: the whole volume)")
     parser.add_argument("--model", default="demo")
     parser.add_argument("--out", type=Path, default=Path("cohort-measured"))
     options = parser.parse_args()
-    images = write_images(options.out / "images", options.cases)
+    images = write_images(options.out / "images", options.cases, options.size)
     job = Job((), model=options.model, inference=InferenceSpec(threads=1))
     rows = []
 
