@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +24,13 @@ class CalibratedBasis:
     Attributes:
         weights: Path to the weight, output channels first, (O, I, kz, ky, kx).
         calibration: The moments behind the norm.
+        output_voxels: Path to how many voxels a layer makes of one of its input: 1, or the volume of a transposed
+            convolution's stride.
     """
 
     weights: dict[str, Tensor]
     calibration: Calibration
+    output_voxels: dict[str, int]
 
     @classmethod
     def from_network(cls, network: nn.Module, calibration: Calibration) -> CalibratedBasis:
@@ -36,14 +40,15 @@ class CalibratedBasis:
             SpecError: The calibration belongs to another network.
         """
         convs = {path: conv for path, conv in convolutions(network).items() if path in calibration.layers}
-        weights = {}
+        weights, output_voxels = {}, {}
         for path, moments in calibration.layers.items():
             conv = convs.get(path)
             if conv is None or len(moments.outputs) != conv.out_channels or len(moments.inputs) % conv.in_channels:
                 raise SpecError(f"{path}: the calibration belongs to another network")
             weight = conv.weight.detach()
             weights[path] = weight.transpose(0, 1) if conv.transposed else weight
-        return cls(weights, calibration)
+            output_voxels[path] = math.prod(conv.stride) if conv.transposed else 1
+        return cls(weights, calibration, output_voxels)
 
     @property
     def shapes(self) -> dict[str, torch.Size]:
@@ -52,7 +57,9 @@ class CalibratedBasis:
 
     def layer(self, path: str) -> WhitenedLayer:
         """The weight of a layer, by its path, in its calibrated norm; made anew with every call."""
-        return WhitenedLayer(self.weights[path], self.calibration.layers[path])
+        moments = self.calibration.layers[path]
+        # The outputs' moment is a sum over all voxels, and a tap of a transposed convolution makes few of them
+        return WhitenedLayer(self.weights[path], replace(moments, outputs=moments.outputs / self.output_voxels[path]))
 
     def truncated(self, path: str, ranks: tuple[int, int], sweeps: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Core (r, s, kz, ky, kx), output factor (O, r) and input factor (I, s) of a layer, float32.

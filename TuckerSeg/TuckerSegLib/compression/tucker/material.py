@@ -14,7 +14,7 @@ from .basis import Basis, RankEvidence, decompose
 from .calibrated_basis import CalibratedBasis
 from .spec import Spec
 
-VERSION = 1  # raise when the same spec and weights give other ranks or factors
+VERSION = 2  # raise when the same spec and weights give other ranks or factors
 
 Tensors = dict[str, Tensor]
 Keep = Callable[[Mapping[str, Any], Callable[[], Tensors], Callable[[Tensors], Any]], Any]
