@@ -57,6 +57,8 @@ def workplace(tmp_path, monkeypatch, make_model_folder, small_ct, make_shapes_da
     (tmp_path / "CTs" / "list.csv").write_text("image\nCT.nii.gz\n")
     folder = make_model_folder(name="Dataset001_Mine", labels={"background": 0, "ball": 1, "cube": 2}, **SMALL)
     shutil.copytree(folder.parent, tmp_path / "MODEL_FOLDER_OR_ZIP" / folder.parent.name)
+    transformer = make_model_folder(name="Dataset002_Mine", transformer="Primus", **SMALL)
+    shutil.copytree(transformer.parent, tmp_path / "PRIMUS_FOLDER" / transformer.parent.name)
     shutil.make_archive(str(tmp_path / "model"), "zip", folder.parent.parent, folder.parent.name)
     write_dicom_folder(tmp_path / "DICOM_FOLDER", small_ct)
     make_shapes_dataset(name="DatasetXXX_Name").rename(tmp_path / "DatasetXXX_Name")

@@ -159,7 +159,7 @@ def test_linear_layers_and_both_products_of_attention_are_counted():
 def test_openvino_computes_the_same():
     import openvino
 
-    network = built("Primus", num_register_tokens=1)
+    network = built("Primus", num_register_tokens=1, eva_depth=1)
     model = to_model(network, (1, 1, 16, 16, 16), "f32", lambda _: None, channels_last=False)
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     patch = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1))

@@ -69,7 +69,7 @@ def test_what_resembles_others_goes_until_the_labels_change(network, patches):
 def test_after_a_round_that_is_too_much_half_as_many_are_tried(network, patches, monkeypatch):
     tried = []
     monkeypatch.setattr(sauron, "_alike", lambda distances, threshold, minimum: set(range(1, len(distances))))
-    monkeypatch.setattr(sauron, "_agreement", lambda labels, expected: 0.0)
+    monkeypatch.setattr(sauron, "agreement_of_labels", lambda labels, expected: 0.0)
     plain = sauron.slice_network
     monkeypatch.setattr(
         sauron, "slice_network", lambda smaller, cut, moments: tried.append(cut) or plain(smaller, cut, moments)

@@ -34,6 +34,7 @@ METHODS = {
     "prune": "TuckerSegLib.compression.pruning",
     "int8": "TuckerSegLib.compression.int8",
     "sharing": "TuckerSegLib.compression.sharing",
+    "tokens": "TuckerSegLib.compression.tokens",
 }
 
 _ALLOCATOR_HOME = "TuckerSegLib.compression.allocation"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -53,7 +54,10 @@ def _trace(network: torch.nn.Module, shape: Sequence[int]) -> tuple[Any, list]:
     for size in (*sides, max(shape[2:])):
         small = [shape[0], shape[1], *(min(size, full) for full in shape[2:])]
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore", torch.jit.TracerWarning
+                )  # shapes are fixed, and so is what hangs on them
                 traced = torch.jit.trace(network, torch.rand(small), check_trace=False)  # the check doubles the time
             model = openvino.convert_model(traced, input=[small])
             model.reshape(list(shape))

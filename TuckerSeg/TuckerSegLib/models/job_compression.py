@@ -16,7 +16,7 @@ from .compression_step import WEIGHTS_ONLY, compress_step, is_due, known_calibra
 from .material import prepare_folds
 from .model import SegmentationModel
 from .model_file import read_model_facts
-from .patches import with_patches
+from .patches import with_air, with_patches
 from .planning import CompressionPlan, plan_compression, require_new_method, with_calibration
 from .refit import refit_model
 from .resolved_job import ResolvedJob
@@ -95,7 +95,7 @@ def facts_for_job(
             if job.refit or (spec.calibration is None and is_due(facts, calibration, job.calibrate, volume)):
                 return None
             spec = with_calibration(spec, calibration and calibration.sha256)
-        facts = cached_compression(facts, spec, method, cache, read_model_facts)
+        facts = cached_compression(facts, with_air(facts, spec), method, cache, read_model_facts)
         if facts is None:
             return None
         if spec.needs_calibration and calibration is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import catalog
 from ..errors import SpecError
 from ..image import Image, read_image
+from ..preprocessing.body_mask import TISSUE_HU
 from .calibration import calibration_patches, has_built_in_volumes, volume_id
 from .model import SegmentationModel
 
@@ -19,6 +20,19 @@ PATCHES_PER_VOLUME = 2
 SEED = 23  # other crops than those of calibration and refit
 
 Patches = Callable[[], "list[torch.Tensor]"]
+
+
+def with_air(model: SegmentationModel, spec: Any) -> Any:
+    """A method's ``Spec`` that says which values of the network's input are air; as it is where it need not say so.
+
+    Nothing is known of air where the model takes no CTs, or cuts values off above it.
+    """
+    if getattr(spec, "air", 0.0) is not None or not model.plans.expects_hounsfield:
+        return spec
+    channel = model.plans.normalization[0]
+    if channel.percentile_00_5 >= TISSUE_HU:
+        return spec
+    return replace(spec, air=(TISSUE_HU - channel.mean) / max(channel.std, 1e-8))
 
 
 def with_patches(model: SegmentationModel, spec: Any, volumes: Sequence[Image]) -> tuple[Any, Patches | None]:
@@ -32,6 +46,7 @@ def with_patches(model: SegmentationModel, spec: Any, volumes: Sequence[Image]) 
     Raises:
         SpecError: There is no volume, or the spec names others.
     """
+    spec = with_air(model, spec)
     if not getattr(spec, "needs_patches", False):
         return spec, None
     built_in = [read_image(catalog.DEMO_VOLUME)] if has_built_in_volumes(model) else []

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from ...monitor import Monitor
 from ..channel_graph import ChannelGraph, channel_graph
+from ..label_agreement import agreement_of_labels
 from .moments import ReaderMoments
 from .slicing import Cut, slice_network
 
 LEAST_THRESHOLD, MOST_THRESHOLD, RISES = 0.001, 0.3, 15
 HARDLY_ANY = 0.02  # of a layer's channels: where fewer went, its threshold rises
-LEAST_VOXELS = 20  # of a structure in a patch, below which its overlap says nothing
 
 _THRESHOLDS = np.linspace(LEAST_THRESHOLD, MOST_THRESHOLD, RISES + 1)
 
@@ -111,7 +111,7 @@ def climb(
             lost = {path: places for path, places in left.items() if len(places) < graph.groups[path].channels}
             slice_network(smaller, Cut(graph, lost), moments)
             labels, new_distances = _run(smaller, patches, generator)
-            if _agreement(labels, expected) < agreement:
+            if agreement_of_labels(labels, expected) < agreement:
                 at_once = sum(map(len, leaving.values())) // 2
                 if at_once < hardly_any:
                     break
@@ -193,15 +193,3 @@ def _run(
         for handle in handles:
             handle.remove()
     return labels, {path: total / len(patches) for path, total in sums.items()}
-
-
-def _agreement(labels: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """Mean Dice over the structures of all patches together; 1 where there are none, and none is found."""
-    first, second = (torch.cat([each.flatten() for each in every]) for every in (labels, expected))
-    classes = int(torch.maximum(first.max(), second.max())) + 1
-    sizes, expected_sizes = (torch.bincount(each, minlength=classes) for each in (first, second))
-    both = torch.bincount(first[first == second], minlength=classes)
-    counted = expected_sizes >= LEAST_VOXELS
-    counted[0] &= not counted[1:].any()  # background, where there is nothing else
-    dice = 2 * both[counted] / (sizes + expected_sizes)[counted]
-    return float(dice.mean()) if len(dice) else float((first == second).float().mean())

@@ -1,0 +1,27 @@
+"""Which tokens of a patch lie in the body, by the patch alone; lungs and bowel gas between its parts count as body."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def cells_in_body(patches: Tensor, cell: Sequence[int], air: float) -> Tensor:
+    """Cells that hold tissue, or lie between two such cells along an axis, or touch one of all these.
+
+    Args:
+        patches: (B, C, Z, Y, X); the first channel counts.
+        cell: Voxels (Z, Y, X) of a token; the patch is made of whole cells.
+        air: Value up to which a voxel is air.
+
+    Returns:
+        Boolean (B, N), tokens in the order of their cells.
+    """
+    filled = tissue = nn.functional.max_pool3d((patches[:, :1] > air).float(), tuple(cell))
+    for axis in (2, 3, 4):
+        before = torch.cumsum(tissue, dim=axis)
+        behind = tissue.sum(dim=axis, keepdim=True) - before + tissue
+        filled = torch.maximum(filled, ((before > 0.5) & (behind > 0.5)).float())
+    return nn.functional.max_pool3d(filled, 3, stride=1, padding=1).flatten(1) > 0.5

@@ -1,0 +1,99 @@
+"""How large a share of the tokens must be kept for a network's labels to stay, tried on patches."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import SpecError
+from ...monitor import Monitor
+from ..label_agreement import agreement_of_labels
+from .passages import passages, put_passages
+from .spec import Spec
+
+VERSION = 1  # raise when the same spec and weights keep other tokens
+RUNGS = (1.0, 0.75, 0.5, 0.25)  # of what was asked to be left out, tried one after the other
+
+Tensors = dict[str, Tensor]
+Keep = Callable[[Mapping[str, Any], Callable[[], Tensors], Callable[[Tensors], Any]], Any]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the trial has shown.
+
+    Attributes:
+        keep_ratio: Share of the tokens that is kept; 1 where no smaller one agreed.
+        agreement: Mean Dice with the whole network's labels at that share; of the largest that was tried where none
+            agreed. None: nothing was tried.
+    """
+
+    keep_ratio: float
+    agreement: float | None = None
+
+
+def prepare(
+    network: nn.Module,
+    spec: Spec,
+    moments: Any,
+    keep: Keep,
+    monitor: Monitor | None = None,
+    patches: Callable[[], Sequence[Tensor]] | None = None,
+) -> Material:
+    """Find the smallest share of tokens, from the asked one on, at which a network agrees with what it was.
+
+    Args:
+        network: From (1, C, Z, Y, X) to logits, or to a list whose first entry they are; not changed.
+        spec: The share that is asked for, and the agreement.
+        moments: Not looked at.
+        keep: ``keep(facts, make, read)`` gives ``read(tensors)`` of the tensors that were stored for this network under
+            some facts (JSON types), else of what ``make()`` gives, which is stored then.
+        monitor: Hears the fraction done, and is asked after each patch whether to stop.
+        patches: Gives the patches (1, C, Z, Y, X) that it is tried on.
+
+    Raises:
+        SpecError: The network has no tokens, or patches are needed and missing.
+        Cancelled: The monitor said so.
+    """
+    passages(network)
+    if not spec.needs_weights:
+        return Material(spec.keep_ratio)
+
+    def make() -> Tensors:
+        if patches is None:
+            raise SpecError("which tokens may go is tried on patches of a volume: it needs one, or the agreement 0")
+        trial = _smallest_share(network, spec, patches(), monitor or Monitor())
+        return {"share": torch.tensor([trial.keep_ratio, trial.agreement], dtype=torch.float64)}
+
+    return keep({"of": "share", **dataclasses.asdict(spec)}, make, lambda tensors: Material(*tensors["share"].tolist()))
+
+
+def _smallest_share(network: nn.Module, spec: Spec, patches: Sequence[Tensor], monitor: Monitor) -> Material:
+    runs = len(patches) * (1 + len(RUNGS))
+    expected = _labels(network, patches, monitor, 0, runs)
+    for number, rung in enumerate(RUNGS, start=1):
+        ratio = 1 - rung * (1 - spec.keep_ratio)
+        sparse = copy.deepcopy(network)
+        put_passages(sparse, dataclasses.replace(spec, keep_ratio=ratio))
+        agreement = agreement_of_labels(_labels(sparse, patches, monitor, number * len(patches), runs), expected)
+        if agreement >= spec.agreement:
+            return Material(ratio, agreement)
+    return Material(1.0, agreement)
+
+
+@torch.no_grad()
+def _labels(network: nn.Module, patches: Sequence[Tensor], monitor: Monitor, done: int, runs: int) -> list[Tensor]:
+    """Labels (Z, Y, X) of all patches."""
+    labels = []
+    for number, patch in enumerate(patches, start=1):
+        output = network(patch)
+        logits = output[0] if isinstance(output, (list, tuple)) else output
+        labels.append(logits[0].argmax(dim=0))
+        monitor.fraction((done + number) / runs)
+    return labels

@@ -1,0 +1,112 @@
+"""Token sparsification: of a patch's tokens, those that matter little leave a transformer's blocks early.
+
+After TokenSparse (Zhou et al., IPMI 2023, arXiv:2303.06522), which learns which tokens go and how the others fill their
+places. Here nothing is learned: tokens outside the body go first, then those that a block changed least, and each is
+decoded from the embedding that it had when it went. ``plan`` decides and touches nothing; that the labels stay is tried
+by ``prepare`` (material.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from torch import nn
+
+from ...errors import SpecError
+from ...printable import shown
+from ...records.compression import Cost, LayerChange
+from ..cost import count
+from ..layers import replace_modules
+from ..trace import structure_of
+from .details import TokenDetails
+from .material import Material
+from .passages import passages, put_passages, sparse_passage
+from .spec import Spec
+
+
+def plan(
+    network: nn.Module,
+    spec: Spec,
+    patch_shape: Sequence[int],
+    input_channels: int | None = None,
+    materials: Sequence[Material] = (),
+) -> tuple[LayerChange, ...]:
+    """Decide how many tokens go on. Touches nothing; works on the meta device too.
+
+    Costs are those of a patch that is full of body: of others, fewer tokens go on where air is known.
+
+    Args:
+        network: From (B, C, Z, Y, X) to logits.
+        spec: The share of tokens that is asked for.
+        patch_shape: (Z, Y, X) in voxels, for the costs.
+        input_channels: C; None takes the input channels of the network's first convolution.
+        materials: What ``prepare`` gave for each of the networks that keep this share; only for a spec that needs
+            weights.
+
+    Returns:
+        One entry per place where tokens pass blocks, then one per layer that has less to do.
+
+    Raises:
+        SpecError: The network has no tokens or cannot take such a patch, or materials are needed and missing.
+    """
+    if spec.needs_weights and not materials:
+        raise SpecError(f"which tokens may go at an agreement of {spec.agreement} is tried on patches; found no trial")
+    ratio = max([each.keep_ratio for each in materials], default=spec.keep_ratio)
+    places = passages(network)
+    if ratio >= 1:
+        agreed = min([each.agreement for each in materials if each.agreement is not None], default=None)
+        reason = "all tokens are kept" if agreed is None else f"agreement of {agreed:.3f} with fewer tokens"
+        return tuple(_change(path, each, Cost(0, 0), Cost(0, 0), reason) for path, each in places.items())
+    kept = Spec(ratio, spec.blocks, agreement=0, air=spec.air)
+    sparse = structure_of(network)
+    put_passages(sparse, kept)
+    before, after = (count(each, patch_shape, input_channels).layers for each in (network, sparse))
+    changes = [
+        _change(path, each, Cost(0, 0), Cost(0, 0), None, TokenDetails(ratio, kept.blocks_of(each.depth), spec.air))
+        for path, each in places.items()
+    ]
+    modules = dict(network.named_modules())
+    less = [path for path in before if before[path] != after[path]]
+    return (*changes, *(_change(path, modules[path], before[path], after[path], None) for path in less))
+
+
+def apply(network: nn.Module, changes: Iterable[LayerChange], material: Material | None = None) -> None:
+    """Let tokens be left out, in place.
+
+    Args:
+        network: Changed in place; no weight is.
+        changes: What :func:`plan` decided for a network of this structure.
+        material: Makes no difference: the changes say all.
+
+    Raises:
+        SpecError: The changes belong to another network; nothing has been changed then.
+        ModelFileError: The changes are not those of this method.
+    """
+    modules, replacements = dict(network.named_modules()), {}
+    for change in changes:
+        details, module = TokenDetails.from_change(change), modules.get(change.path)
+        if module is None or type(module).__name__ != change.kind:
+            actual = "no such module" if module is None else type(module).__name__
+            raise SpecError(f"{shown(change.path)}: planned for a {shown(change.kind)}, found {actual}")
+        if details is None:
+            continue
+        if not getattr(module, "runs_blocks", False):
+            raise SpecError(f"{shown(change.path)}: no tokens pass blocks here")
+        spec = Spec(details.keep_ratio, details.blocks, agreement=0, air=details.air)
+        replacements[module] = sparse_passage(module, spec)
+    replace_modules(network, replacements)
+
+
+def _change(
+    path: str, module: nn.Module, before: Cost, after: Cost, reason: str | None, details: TokenDetails | None = None
+) -> LayerChange:
+    weight = getattr(module, "weight", None)
+    return LayerChange(
+        path=path,
+        kind=type(module).__name__,
+        shape=() if weight is None else tuple(weight.shape),
+        before=before,
+        after=after,
+        skipped_because=reason,
+        details={} if details is None else details.to_json(),
+    )

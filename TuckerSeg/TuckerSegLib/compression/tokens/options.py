@@ -1,0 +1,50 @@
+"""The options of token sparsification on the command line. Knows nothing of torch."""
+
+from __future__ import annotations
+
+import argparse
+
+from ...typed_numbers import real, whole
+from .spec import AGREEMENT, Spec
+
+
+def add_options(parser: argparse.ArgumentParser, strength: bool = True) -> None:
+    """Add the options of token sparsification to a command.
+
+    Args:
+        parser: Of the command; changed in place.
+        strength: Makes no difference: how many tokens are kept is typed beside the method's name.
+    """
+    parser.add_argument(
+        "--token-blocks",
+        type=_blocks,
+        metavar="N,N,...",
+        help="of --method tokens: tokens are left out after these blocks, counted from 0 "
+        "(default: after a quarter, half and three quarters of them)",
+    )
+    parser.add_argument(
+        "--token-agreement",
+        type=real,
+        default=AGREEMENT,
+        help="of --method tokens: least mean Dice with the whole network on patches; where it is missed, more tokens "
+        "are kept, up to all. 0 tries nothing (default: %(default)s)",
+    )
+
+
+def spec_of(options: argparse.Namespace, strength: float | None = None) -> Spec | None:
+    """The sparsification that options of the command line ask for; None where they ask for none.
+
+    Args:
+        options: As the parser that :func:`add_options` changed has read them.
+        strength: Share of kept tokens; None: not typed.
+
+    Raises:
+        SpecError: An option out of its range.
+    """
+    if strength is None:
+        return None
+    return Spec(strength, blocks=options.token_blocks, agreement=options.token_agreement)
+
+
+def _blocks(text: str) -> tuple[int, ...]:
+    return tuple(whole(number) for number in text.split(","))

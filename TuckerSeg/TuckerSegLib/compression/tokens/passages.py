@@ -1,0 +1,39 @@
+"""Where tokens pass the blocks of a network, and how other ways to pass are put there."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ...errors import SpecError
+from ..layers import replace_modules
+from .passage import SparsePassage
+from .spec import Spec
+
+
+def passages(network: nn.Module) -> dict[str, nn.Module]:
+    """Path to every module that takes tokens through a network's blocks: it says so by its ``runs_blocks``.
+
+    Raises:
+        SpecError: There is none.
+    """
+    by_path = {path: module for path, module in network.named_modules() if getattr(module, "runs_blocks", False)}
+    if not by_path:
+        raise SpecError(
+            "The method tokens is for transformers, as Primus is, and this network has no tokens. Take another method."
+        )
+    return by_path
+
+
+def put_passages(network: nn.Module, spec: Spec) -> None:
+    """Let tokens be left out, as a spec says, wherever a network has any; in place."""
+    replace_modules(network, {old: sparse_passage(old, spec) for old in passages(network).values()})
+
+
+def sparse_passage(old: nn.Module, spec: Spec) -> SparsePassage:
+    """The passage of a spec in place of an old one.
+
+    Raises:
+        SpecError: The spec names a block that is not there.
+    """
+    passage = SparsePassage(old.cell, old.registers, old.depth, spec.keep_ratio, spec.blocks_of(old.depth), spec.air)
+    return passage.train(old.training)
