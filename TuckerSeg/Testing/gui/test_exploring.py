@@ -59,12 +59,12 @@ def test_presets_set_the_agreement_and_a_strength_takes_their_place(ready):
 def test_presets_tell_their_seconds_where_an_earlier_run_does(ready, until):
     until(lambda: ready.consequences.estimate is not None and ready.consequences.estimate.seconds is not None)
     assert ready.ui.originalPresetButton.text.startswith("Original\n")
-    assert ready.ui.balancedPresetButton.text == "Balanced"
+    assert ready.ui.balancedPresetButton.text == "Balanced\n–"
     question = ready.consequences._question_asked
     event = {"estimate": to_json(ready.consequences.estimate), "agreement_seconds": [None, 4.0, None]}
     ready.consequences._on_estimate(question, event, True)
     assert ready.ui.balancedPresetButton.text == "Balanced\n4.0 s"
-    assert ready.ui.carefulPresetButton.text == "Careful"
+    assert ready.ui.carefulPresetButton.text == "Careful\n–"
 
 
 def test_the_preview_follows_the_rank_and_leaves_nothing(ready, until):

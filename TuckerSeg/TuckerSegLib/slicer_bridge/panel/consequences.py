@@ -90,9 +90,10 @@ class ConsequencesSection:
         if estimate is not None:
             asked_for = [name for name, agreement in PRESETS.items() if agreement]
             known |= {"original": estimate.original_seconds, **dict(zip(asked_for, seconds))}
+        nothing_known = all(each is None for each in known.values())
         for name, title in self._titles.items():
-            seconds_here = known[name]
-            self._button(name).text = title if seconds_here is None else f"{title}\n{seconds_in_words(seconds_here)}"
+            words = "–" if known[name] is None else seconds_in_words(known[name])
+            self._button(name).text = title if nothing_known else f"{title}\n{words}"  # all of one height
 
     def _question(self) -> dict[str, Any] | None:
         """The request for an estimate, with all that it depends on; None where there can be no estimate."""
