@@ -162,3 +162,16 @@ def test_a_job_that_names_an_agreement_is_one_step_of_the_allocator():
     for wrong in ({"agreement": 0.98, "method": "tucker"}, {"agreement": 1.2}, {"agreement": "much"}):
         with pytest.raises(SpecError, match="agreement"):
             Job(images=(), **wrong)
+
+
+def test_a_fit_that_does_harm_is_left_out_where_an_agreement_is_to_be_kept(original, volume, cache, monkeypatch):
+    plain = [recipe.method for recipe in compressed(original, volume, cache, agreement=0.8, budget="macs").recipes]
+    monkeypatch.setattr(allocation_making, "PLAIN", 1)
+    monkeypatch.setattr(allocation_making, "FITTED", 1)
+    monkeypatch.setattr(
+        HeldBackAgreement, "of", lambda self, model: 0.5 if model.recipes[-1].method == "refit" else 0.99
+    )
+    kept = compressed(original, volume, cache, agreement=0.81, budget="macs")
+    assert "refit" in plain
+    assert kept.recipes
+    assert "refit" not in {recipe.method for recipe in kept.recipes}

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import compression
 from ..cache import Cache
+from ..compression.allocation.steps import Allocation
 from ..compression.pruning.sliced_moments import sliced_calibration
 from ..monitor import Monitor
 from .agreement import HeldBackAgreement
@@ -33,19 +34,18 @@ class ModelMaker:
     def __init__(self, question: Question, cache: Cache, monitor: Monitor):
         self._question, self._cache, self._monitor = question, cache, monitor
 
-    def at_share(self, share: float, refit: bool = True) -> SegmentationModel:
-        """The model that costs this share of the original; the original where nothing saves anything."""
-        question = replace(self._question, spec=self._question.spec.with_strength(share))
-        with self._monitor.stage("compress") as stage:
-            allocation = allocation_of(question, self._cache, stage)
+    def at_share(self, share: float) -> SegmentationModel:
+        """The model that costs this share of the original; the original where nothing saves anything.
+
+        Where so little cannot be had, the one that costs least, with a warning.
+        """
+        allocation = self._allocation(share)
         reached = allocation.cost / allocation.original_cost
         if allocation.steps and reached > share + TOLERANCE:
-            warnings.warn(
-                f"{share:.2f} of the original's {question.spec.budget} cannot be had; {reached:.2f} is the "
-                "least, and costs much accuracy.",
-                stacklevel=2,
-            )
-        return self._carried_out(allocation.steps, refit)
+            budget = self._question.spec.budget
+            words = f"{share:.2f} of the original's {budget} cannot be had; {reached:.2f} is the least"
+            warnings.warn(f"{words}, and costs much accuracy.", stacklevel=2)
+        return self._carried_out(allocation.steps, refit=True)
 
     def keeping_agreement(self, target: float) -> SegmentationModel:
         """The cheapest model that was found to agree so well; the original where none does.
@@ -59,18 +59,29 @@ class ModelMaker:
         def is_good(smaller: SegmentationModel) -> bool:
             return smaller is not model and held_back.of(smaller) >= target
 
-        rough = least_share(lambda share: is_good(self.at_share(share, refit=False)), (LEAST_SHARE, 1.0), PLAIN)
+        def made(share: float, refit: bool) -> SegmentationModel:
+            return self._carried_out(self._allocation(share).steps, refit)
+
+        least = self._allocation(LEAST_SHARE)
+        lowest = max(LEAST_SHARE, least.cost / least.original_cost)  # less cannot be had
+        if not least.steps:
+            return model
+        rough = least_share(lambda share: is_good(made(share, refit=False)), (lowest, 1.0), PLAIN)
         fitted: dict[float, SegmentationModel] = {}
 
         def is_good_fitted(share: float) -> bool:
-            fitted[share] = self.at_share(share)
+            fitted[share] = made(share, refit=True)
             return is_good(fitted[share])
 
-        lowest = max(LEAST_SHARE, rough * FIT_GAINS)
-        share = least_share(is_good_fitted, (lowest, rough), FITTED)
-        if share not in fitted and share < 1 and is_good_fitted(share):
-            return fitted[share]
+        share = least_share(is_good_fitted, (max(lowest, rough * FIT_GAINS), rough), FITTED)
+        if share < 1 and share not in fitted:
+            return fitted[share] if is_good_fitted(share) else made(share, refit=False)
         return fitted.get(share, model)
+
+    def _allocation(self, share: float) -> Allocation:
+        question = replace(self._question, spec=self._question.spec.with_strength(share))
+        with self._monitor.stage("compress") as stage:
+            return allocation_of(question, self._cache, stage)
 
     def _carried_out(self, steps: Sequence[tuple[str, Any]], refit: bool) -> SegmentationModel:
         """The model after all steps, Tucker's layers fitted behind what the steps before have left."""
