@@ -113,3 +113,14 @@ def test_an_exploration_that_was_stopped_does_not_repair_anew(make_model_folder,
     assert not repaired_again
     list(measure_curve(*arguments, repair=replace(repair, steps=6)))
     assert len(repaired_again) == 1
+
+
+def test_all_means_together_are_a_policy_with_the_fit_in_it(make_model_folder, volumes, monkeypatch):
+    times = {"kernel.gmacs": 0.1, "strided.gmacs": 0.1, "transposed.gmacs": 0.1, "pointwise.gmacs": 0.1}
+    monkeypatch.setattr("TuckerSegLib.layer_times.measured.measure", lambda *_: times)
+    model, cases = load_model(make_model_folder(patch_shape=PATCH)), [Case(read_image(volumes[0]))]
+    original, point = measure_curve(model, cases, [0.95], ["joint"], SETTINGS, Cache())
+    assert (point.policy, point.calibrated) == ("joint", True)
+    assert point.macs_per_patch < original.macs_per_patch
+    with pytest.raises(SpecError, match="A refit is part of joint"):
+        list(measure_curve(model, cases, [0.95], ["joint+refit"], SETTINGS, Cache()))

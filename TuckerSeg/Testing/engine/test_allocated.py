@@ -175,3 +175,14 @@ def test_a_fit_that_does_harm_is_left_out_where_an_agreement_is_to_be_kept(origi
     assert "refit" in plain
     assert kept.recipes
     assert "refit" not in {recipe.method for recipe in kept.recipes}
+
+
+def test_bytes_are_spared_by_whole_numbers_in_cores_too_and_the_network_runs(original, volume, cache):
+    smaller = compressed(original, volume, cache, share=0.2, budget="bytes")
+    methods = [recipe.method for recipe in smaller.recipes]
+    assert methods[-1] == "int8"
+    assert "tucker" in methods
+    assert smaller.cost.weight_bytes <= 0.22 * original.cost.weight_bytes
+    quantized = [change.path for change in smaller.recipes[-1].changes if change.skipped_because is None]
+    assert any(path.endswith((".0", ".1")) for path in quantized)  # cores of decomposed layers
+    assert 0 <= HeldBackAgreement(original, [volume], Monitor()).of(smaller) <= 1

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from TuckerSegLib.compression.allocation.pricing import pricing_of
-from TuckerSegLib.compression.allocation.problem import Group, Layer, Problem
-from TuckerSegLib.compression.allocation.solve import MEANS, solve
+from TuckerSegLib.compression.allocation.problem import Form, Group, Layer, Problem
+from TuckerSegLib.compression.allocation.solve import MEANS, Solution, solve
 from TuckerSegLib.compression.allocation.spec import Spec
-from TuckerSegLib.compression.allocation.steps import available_means
+from TuckerSegLib.compression.allocation.steps import available_means, steps_of
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.records.layer_times import LayerTimes
 
@@ -185,3 +185,31 @@ def test_whole_numbers_are_offered_for_a_budget_of_time_only_where_they_were_mea
     priced = pricing_of("time", LayerTimes("bf16", measured))
     assert priced.has_eight_bits("kernel")
     assert not priced.has_eight_bits("strided")
+
+
+def test_the_core_of_a_decomposed_layer_may_compute_with_whole_numbers():
+    problem = chain(budget="bytes")
+    kept = problem.everything()
+    both = [form for form in problem.forms("b", kept) if form.ranks and form.eight_bits]
+    assert both
+    for form in both:
+        r, s = form.ranks
+        squeeze, core, expand = (16 * s if s < 16 else 0), s * r * 27, (r * 16 if r < 16 else 0)
+        assert form.cost == 4 * squeeze + core + 4 * expand
+        assert form.error == pytest.approx(problem.layers["b"].rank_errors[s, r] + 0.1)
+        assert form.squeezed == (s < 16)
+    assert not any(form.ranks == (16, 16) for form in problem.forms("b", kept))
+
+
+def test_the_steps_name_the_layers_that_the_steps_before_leave():
+    kept = {"a": 16, "b": 12}
+    forms = {
+        "a": Form(None, True, 1.0, 0.0),
+        "b": Form((8, 16), True, 1.0, 0.0, squeezed=False),
+        "c": Form((8, 4), True, 1.0, 0.0, squeezed=True),
+    }
+    (prune, pruning), (tucker, ranks), (int8, types) = steps_of(chain(), Solution(kept, forms, 3.0, 0.1))
+    assert (prune, tucker, int8) == ("prune", "tucker", "int8")
+    assert pruning.channels == {"b": 12}
+    assert ranks.ranks == {"b": [8, 16], "c": [8, 4]}
+    assert tuple(types.layers) == ("a", "b.0", "c.1")

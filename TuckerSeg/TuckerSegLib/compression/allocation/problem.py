@@ -25,15 +25,17 @@ class Form:
 
     Attributes:
         ranks: (output rank, input rank) of what its channels leave of it; None: it is not decomposed.
-        eight_bits: Whether it computes with whole numbers.
+        eight_bits: Whether it computes with whole numbers; of a decomposed layer, whether its core does.
         cost: In the budget's unit.
         error: What it adds to that of the channels that are gone.
+        squeezed: Whether a 1x1x1 layer comes before the core of a decomposed layer.
     """
 
     ranks: tuple[int, int] | None
     eight_bits: bool
     cost: float
     error: float
+    squeezed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +176,9 @@ def _forms(layer: Layer, inputs: int, outputs: int, pricing: Pricing) -> list[Fo
         cost = float(pricing.convolution(*size, eight_bits=True)) + beside
         others.append(Form(None, True, cost, layer.eight_bits_error))
     if layer.rank_errors is not None:
-        others += _decomposed(layer, inputs, outputs, pricing, beside, dense.cost)
+        others += _decomposed(layer, inputs, outputs, pricing, (beside, dense.cost))
+        if layer.eight_bits_error is not None:
+            others += _decomposed(layer, inputs, outputs, pricing, (beside, dense.cost), eight_bits=True)
     best, forms = np.inf, []
     for form in sorted(others, key=lambda each: (each.cost, each.error)):
         if form.error < best and form.cost < dense.cost:
@@ -183,11 +187,22 @@ def _forms(layer: Layer, inputs: int, outputs: int, pricing: Pricing) -> list[Fo
     return [dense, *forms]
 
 
-def _decomposed(layer: Layer, inputs: int, outputs: int, pricing: Pricing, beside: float, most: float) -> list[Form]:
+def _decomposed(
+    layer: Layer,
+    inputs: int,
+    outputs: int,
+    pricing: Pricing,
+    costs: tuple[float, float],
+    eight_bits: bool = False,
+) -> list[Form]:
     """Every rank pair of a layer that costs less than the layer as it is.
 
     A factor at full rank is part of the core. Channels that are gone are gone from what a decomposition could lose:
     of its error only what lies above the error at full rank of the kept channels is added.
+
+    Args:
+        costs: Of what stays beside the weights (bias, concatenation), and of the layer as it is.
+        eight_bits: Whether the core computes with whole numbers; rounding it costs what rounding the layer does.
     """
     candidates = [
         np.array([*range(layer.rank_multiple, count, layer.rank_multiple), count]) for count in (inputs, outputs)
@@ -196,11 +211,21 @@ def _decomposed(layer: Layer, inputs: int, outputs: int, pricing: Pricing, besid
     read, written = layer.voxels
     squeeze = np.where(squeezed < inputs, pricing.convolution("pointwise", inputs, squeezed, 1, (read, read)), 0.0)
     expand = np.where(expanded < outputs, pricing.convolution("pointwise", expanded, outputs, 1, (written,) * 2), 0.0)
-    cost = squeeze + pricing.convolution(layer.kind, squeezed, expanded, layer.taps, layer.voxels) + expand + beside
+    core = pricing.convolution(layer.kind, squeezed, expanded, layer.taps, layer.voxels, eight_bits)
+    beside, most = costs
+    cost = squeeze + core + expand + beside
     errors = layer.rank_errors
     error = np.maximum(0.0, errors[np.ix_(*candidates)] - errors[inputs, outputs])
-    cheaper = np.argwhere(cost < most)
+    if eight_bits:
+        error = error + layer.eight_bits_error
+    cost[-1, -1] = np.inf  # full ranks decompose nothing
     return [
-        Form((int(candidates[1][r]), int(candidates[0][s])), False, float(cost[s, r]), float(error[s, r]))
-        for s, r in cheaper
+        Form(
+            (int(candidates[1][r]), int(candidates[0][s])),
+            eight_bits,
+            float(cost[s, r]),
+            float(error[s, r]),
+            bool(candidates[0][s] < inputs),
+        )
+        for s, r in np.argwhere(cost < most)
     ]

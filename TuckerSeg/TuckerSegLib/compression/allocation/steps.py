@@ -15,7 +15,7 @@ from ..layer_work import WHOLE
 from ..methods import METHODS, method
 from .network_problem import Evidence, problem_of
 from .pricing import pricing_of
-from .problem import Problem
+from .problem import Form, Problem
 from .solve import Solution, solve
 from .spec import MEANS, Spec
 
@@ -93,7 +93,7 @@ def allocate_steps(
     solution = solve(problem, spec.share * original)
     if spec.share >= 1 or solution.cost > (1 - LEAST_SAVED) * original:
         return Allocation((), original, original, 0.0)
-    return Allocation(_steps(problem, solution), original, solution.cost, solution.error)
+    return Allocation(steps_of(problem, solution), original, solution.cost, solution.error)
 
 
 def _evidence(materials: Mapping[str, Sequence[Any]]) -> Evidence:
@@ -107,11 +107,11 @@ def _evidence(materials: Mapping[str, Sequence[Any]]) -> Evidence:
     return Evidence(ranks and ranks.errors, channels and channels.errors, eight_bits and eight_bits.errors)
 
 
-def _steps(problem: Problem, solution: Solution) -> tuple[tuple[str, Any], ...]:
+def steps_of(problem: Problem, solution: Solution) -> tuple[tuple[str, Any], ...]:
     """Steps with something to do: pruning first, since ranks count from the channels that are kept; types last."""
     channels = {path: kept for path, kept in solution.kept.items() if kept < problem.groups[path].sizes[-1]}
     ranks = {path: form.ranks for path, form in solution.forms.items() if form.ranks is not None}
-    layers = [path for path, form in solution.forms.items() if form.eight_bits]
+    layers = [_quantized(path, form) for path, form in solution.forms.items() if form.eight_bits]
     steps = []
     if channels:
         steps.append(("prune", method("prune").Spec(channels=channels)))
@@ -120,3 +120,8 @@ def _steps(problem: Problem, solution: Solution) -> tuple[tuple[str, Any], ...]:
     if layers:
         steps.append(("int8", method("int8").Spec(layers=layers)))
     return tuple(steps)
+
+
+def _quantized(path: str, form: Form) -> str:
+    """Path of what is quantized of a layer: of a decomposed one its core, which Tucker's step puts in its place."""
+    return path if form.ranks is None else f"{path}.{int(form.squeezed)}"
