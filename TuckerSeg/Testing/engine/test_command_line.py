@@ -76,6 +76,12 @@ def test_a_saved_model_segments_as_its_folder_does(tuckerseg, ct, model, tmp_pat
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.parametrize("options", [(), ("--rank", "1"), ("--method", "prune:1")])
+def test_inspect_of_what_stays_as_it_is_lists_all_layers(tuckerseg, model, options):
+    text = tuckerseg("inspect", "--model", model, *options).stdout
+    assert text.count("Conv") == 1 and text.count("as it is") > 5
+
+
 def test_inspect_lists_every_layer_with_its_reason(tuckerseg, model):
     text = tuckerseg("inspect", "--model", model, "--rank", 0.5).stdout
     assert "seg_layers" in text

@@ -8,9 +8,10 @@ from dataclasses import replace
 from ... import compression
 from ...cache import Cache
 from ...models.job_compression import planned_steps
+from ...models.planning import plan_compression
 from ...models.resolved_job import resolve
 from ...records.compression import Cost
-from ...records.job import DEFAULT_METHOD, Step
+from ...records.job import DEFAULT_METHOD
 from ...records.serialization import to_json
 from ..jobs_from_options import compression_job, model_of, steps_of
 from ..output import say, show_json
@@ -22,10 +23,11 @@ def inspect(options: argparse.Namespace) -> None:
     recipes = [recipe for recipe in model.recipes if recipe.changes]  # a training has none
     applied = [recipe.method for recipe in recipes]
     steps = tuple(step for step in steps_of(options) if step.method not in applied)
-    if not (steps or recipes):
-        steps = (Step(DEFAULT_METHOD, strength=1.0),)
     resolved = resolve(replace(compression_job(options), steps=steps))
     recipes += [plan.recipe for plan in planned_steps(model, resolved, Cache())]
+    if not recipes:  # nothing is done to the model: its layers as they are
+        keeps_network = compression.method(DEFAULT_METHOD).Spec.at(1.0)
+        recipes = [plan_compression(model, keeps_network, DEFAULT_METHOD).recipe]
     changes = [(recipe.method, change) for recipe in recipes for change in recipe.changes]
     if options.json:
         show_json([{**to_json(change), **change.details} for _, change in changes])
