@@ -57,6 +57,7 @@ def write_model_folder(
     configuration_name: str = "3d_fullres",
     seed: int = 0,
     transformer: str | None = None,
+    previous_stage: str | None = None,
 ) -> Path:
     """Write a small, complete nnU-Net results folder with random weights, the same for the same arguments.
 
@@ -96,6 +97,11 @@ def write_model_folder(
         "resampling_fn_probabilities_kwargs": {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None},
         "batch_dice": False,
     }
+    structures = 0
+    if previous_stage is not None:
+        configuration["previous_stage"] = previous_stage
+        values = [value if isinstance(value, list) else [value] for value in labels.values()]
+        structures = len({number for each in values for number in each} - {0})
     if old_plans:
         configuration |= {
             "UNet_class_name": class_name.rpartition(".")[2],
@@ -138,7 +144,7 @@ def write_model_folder(
     (folder / "dataset.json").write_text(json.dumps(dataset))
     for number, fold in enumerate(folds):
         torch.manual_seed(number + seed)
-        network = build_network(Architecture(class_name, thick, imports), channels, outputs)
+        network = build_network(Architecture(class_name, thick, imports), channels + structures, outputs)
         weights = network.state_dict()
         if flat:
             weights = {name: each.squeeze(2) if each.ndim == 5 else each for name, each in weights.items()}

@@ -29,7 +29,7 @@ class ModelFolderError(TuckerSegError):
 
 
 class UnsupportedModelError(TuckerSegError):
-    """A readable nnU-Net model of a kind that is not handled: cascade, unknown architecture."""
+    """A readable nnU-Net model of a kind that is not handled, as an unknown architecture."""
 
 
 class SpecError(TuckerSegError, ValueError):

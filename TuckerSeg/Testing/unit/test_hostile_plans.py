@@ -267,7 +267,7 @@ BAD_PLANS = [
     ((*CONFIGURATION, "resampling_fn_data_kwargs"), {"order": 10**6}, "order"),
     ((*CONFIGURATION, "resampling_fn_data_kwargs"), None, "resampling_fn_data_kwargs"),
     ((*CONFIGURATION, "resampling_fn_data_kwargs"), {"command": 1}, "command"),
-    ((*CONFIGURATION, "previous_stage"), "3d_lowres", "cascade"),
+    ((*CONFIGURATION, "previous_stage"), "../3d_lowres", "previous_stage"),
 ]
 
 

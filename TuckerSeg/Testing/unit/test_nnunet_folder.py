@@ -187,13 +187,12 @@ def test_a_pipe_is_not_waited_for(tmp_path):
             take(tmp_path / "model.zip")
 
 
-def test_a_cascade_is_refused(make_model_folder):
-    folder = make_model_folder("Dataset004_Cascade")
-    plans = json.loads((folder / "plans.json").read_text())
-    plans["configurations"]["3d_fullres"].update(previous_stage="3d_lowres")
-    (folder / "plans.json").write_text(json.dumps(plans))
-    with pytest.raises(UnsupportedModelError, match="cascade"):
-        facts_of(folder)
+def test_a_cascades_second_stage_takes_a_channel_per_structure(make_model_folder):
+    regions = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "ignore": 4}
+    folder = make_model_folder("Dataset004_Cascade", labels=regions, region_order=[1, 2], previous_stage="3d_lowres")
+    plans = facts_of(folder)
+    assert (plans.previous_stage, plans.previous_labels) == ("3d_lowres", (1, 2, 3))
+    assert (plans.image_channels, plans.input_channels) == (1, 4)
 
 
 def test_a_2d_configuration_is_one_of_patches_that_are_one_slice_thick(make_model_folder):

@@ -8,6 +8,7 @@ from argparse import ArgumentParser
 from ..training.distillation.settings import RepairSettings
 from ..training.finetuning.settings import FineTuningSettings
 from ..typed_numbers import real, whole
+from .model_options import add_ensemble, add_model, add_model_actions
 from .option_groups import (
     add_checkpoint,
     add_cohort,
@@ -17,8 +18,6 @@ from .option_groups import (
     add_images,
     add_inference,
     add_label_names,
-    add_model,
-    add_model_actions,
     add_output_types,
     add_place,
     add_strengths,
@@ -39,6 +38,7 @@ def segment_options(parser: ArgumentParser) -> None:
     parser.add_argument("--stats", metavar="FILE", help="write the statistics as JSON")
     parser.add_argument("--json", action="store_true", help="one JSON event per line on standard output")
     add_model(parser, default="demo")
+    add_ensemble(parser)
     add_structures(parser)
     add_compression(parser)
     add_inference(parser)

@@ -38,6 +38,9 @@ def job_of(options: argparse.Namespace, output: str | None = None, strength: flo
         timepoint=options.timepoint,
         series=options.series,
         crop=options.crop,
+        ensemble=tuple(getattr(options, "ensemble", ())),
+        previous_stage=getattr(options, "previous_stage", None),
+        save_probabilities=getattr(options, "save_probabilities", False),
     )
 
 

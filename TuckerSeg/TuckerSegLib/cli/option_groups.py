@@ -8,8 +8,9 @@ from ..compression import ALLOCATOR, METHODS, add_options
 from ..compression.policies import policies
 from ..export import FORMATS
 from ..export.settings import WEIGHTS
-from ..records.job import CALIBRATE, CHECKPOINTS, DEFAULT_METHOD, OUTPUT_GRIDS, OUTPUT_TYPES, PRECISIONS, SMALL_BLOB_MM3
+from ..records.job import CALIBRATE, DEFAULT_METHOD, OUTPUT_GRIDS, OUTPUT_TYPES, PRECISIONS, SMALL_BLOB_MM3
 from ..typed_numbers import real, whole
+from .model_options import add_checkpoint
 
 
 def add_images(parser: argparse.ArgumentParser, optional: bool = False, many: bool = False) -> None:
@@ -97,51 +98,6 @@ def add_label_names(parser: argparse.ArgumentParser, option: str, more: str = ""
         help="what label values stand for: a task (total, body, ...) or a dataset.json (default: what a "
         f".seg.nrrd or nnU-Net's dataset.json says{more})",
     )
-
-
-def add_model(parser: argparse.ArgumentParser, default: str, preset: bool = True) -> None:
-    """Options that name a model.
-
-    Args:
-        preset: Put the default in where no model is named; else the command does.
-    """
-    parser.add_argument(
-        "--model",
-        default=default if preset else None,
-        metavar="NAME_OR_PATH",
-        help=f"name from 'tuckerseg models', nnU-Net v2 folder or zip, or .tuckerseg file (default: {default})",
-    )
-    parser.add_argument("--folds", metavar="0,1", help="folds of the model to average (default: all)")
-    add_checkpoint(parser)
-
-
-def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """An option that says which of a training's checkpoints is meant."""
-    parser.add_argument(
-        "--checkpoint",
-        choices=CHECKPOINTS,
-        help="which of nnU-Net's checkpoints of each fold (default: final, else best)",
-    )
-
-
-def add_model_actions(parser: argparse.ArgumentParser) -> None:
-    """What can be done with models that have a name."""
-    actions = parser.add_subparsers(title="actions", metavar="ACTION")
-
-    def add(name: str, words: str) -> argparse.ArgumentParser:
-        added = actions.add_parser(name, help=words, description=words)
-        added.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
-        added.set_defaults(action=name)
-        return added
-
-    add("list", "list tasks and imported models, and where they lie (default)")
-    download = add("download", "download a task's networks, or go on with a download that was interrupted")
-    download.add_argument("names", nargs="+", metavar="TASK", help="as total_fast")
-    imported = add("import", "give any nnU-Net v2 model a name; it is copied")
-    imported.add_argument("path", metavar="PATH", help="results folder, DatasetXXX folder, or zip of either")
-    imported.add_argument("--name", required=True, help="what --model takes from then on")
-    remove = add("remove", "remove an imported model, or what was downloaded of a task")
-    remove.add_argument("names", nargs="+", metavar="NAME")
 
 
 def add_structures(parser: argparse.ArgumentParser) -> None:

@@ -73,7 +73,9 @@ def plan_cohort(
         TuckerSegError: The model cannot be read, or a setting is not possible.
     """
     cache, folder = cache or Cache(), str(Path(folder).absolute())
-    job = replace(job, model=_whole_path(job.model))
+    previous = job.previous_stage and _whole_path(job.previous_stage)
+    others = tuple(map(_whole_path, job.ensemble))
+    job = replace(job, model=_whole_path(job.model), ensemble=others, previous_stage=previous)
     if monitor is not None:
         bring_all_networks(resolve(job), monitor)
         key = settings_key(job, tuple(types), split, cache)

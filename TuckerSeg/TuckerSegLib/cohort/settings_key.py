@@ -31,8 +31,8 @@ def settings_key(job: Job, types: tuple[str, ...], split: bool, cache: Cache) ->
     """
     usual = InferenceSpec()
     inference = replace(job.inference, threads=usual.threads, batch_size=usual.batch_size)
-    neutral = replace(job, model="model", inference=inference, images=(), output=None, outputs=())
-    settings = to_json(replace(neutral, series=None, timepoint=None))
+    neutral = replace(job, model="model", ensemble=(), previous_stage=None, inference=inference)
+    settings = to_json(replace(neutral, images=(), output=None, outputs=(), series=None, timepoint=None))
     resolved = resolve(job)
     models: list[Any] = [_model_keys(resolved, cache)]
     if resolved.roi_search is not None:

@@ -71,7 +71,8 @@ class Flow:
                 monitor.check()
                 for file in files:
                     _check_space(file, task, geometry)
-                result = segment(volume, ready, inference, monitor, crop=crop)
+                keep = resolved.job.save_probabilities
+                result = segment(volume, ready, inference, monitor, crop=crop, keep_probabilities=keep)
             remember_run(result.statistics, inference, self._measurements)
         monitor.check()
         if files:

@@ -67,7 +67,7 @@ class ModelCalibration:
 
 def has_built_in_volumes(model: SegmentationModel) -> bool:
     """Whether a model's calibrations and trainings use the built-in synthetic torso: those of models of one CT do."""
-    return model.plans.expects_hounsfield and model.plans.input_channels == 1
+    return model.plans.expects_hounsfield and model.plans.image_channels == 1
 
 
 def calibrate_model(

@@ -71,6 +71,11 @@ def finetune_model(
         BackendError, OutOfMemoryError: The device is not there, or too small.
         Cancelled: The monitor said so.
     """
+    if compressed.plans.previous_stage is not None:
+        raise SpecError(
+            f"{compressed.name} is a cascade's second stage, whose fine-tuning would need the first stage's labels of "
+            "all cases: fine-tune a model of one stage."
+        )
     if not compressed.recipes:
         raise SpecError(
             f"{compressed.name} is not compressed: there is nothing to fine-tune. Compress it first; the original "

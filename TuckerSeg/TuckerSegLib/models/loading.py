@@ -46,7 +46,7 @@ def load_model(
 
     Raises:
         ModelFolderError: No such model, files are missing, or a field or a weight of it is damaged.
-        UnsupportedModelError: A cascade, or a network or normalization that is not nnU-Net's own.
+        UnsupportedModelError: A network or normalization that is not nnU-Net's own.
         ModelFileError: A ``.tuckerseg`` file that is damaged or of a newer version.
         SpecError: Not the folds of a ``.tuckerseg`` file, or a checkpoint of one, which has none.
 

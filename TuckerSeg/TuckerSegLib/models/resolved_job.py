@@ -113,6 +113,7 @@ def resolve(job: Job) -> ResolvedJob:
     """
     task = catalog.task(job.model)
     downloads = task is not None and task.path is None
+    _check_ensemble(job)
     structures = wanted_structures(job, dict(task.structures), task.name) if downloads else None
     return ResolvedJob(
         job,
@@ -128,6 +129,14 @@ def resolve(job: Job) -> ResolvedJob:
 def is_allocated(resolved: ResolvedJob) -> bool:
     """Whether all means of compression together carry a job out."""
     return any(method == ALLOCATOR for method, _ in resolved.steps)
+
+
+def _check_ensemble(job: Job) -> None:
+    """Raises SpecError where one of an ensemble's models is a task, which may be several networks."""
+    for name in (job.model, *job.ensemble) if job.ensemble else ():
+        task = catalog.task(name)
+        if task is not None and task.path is None:
+            raise SpecError(f"An ensemble is made of single models, named by folder or file; found the task {name}.")
 
 
 def wanted_structures(job: Job, names: Mapping[int, str], where: str) -> tuple[str, ...] | None:

@@ -25,6 +25,7 @@ from .resolved_job import ResolvedJob, resolve, wanted_structures
 
 Load = Callable[[str | Path, tuple[str, ...] | None, str | None], SegmentationModel]
 
+LABELS, VOTES, INPUT = "labels", "votes", "input"  # roles of networks
 UNCOMPRESSED = ResolvedJob(Job(images=()), InferenceSpec().with_step())
 
 
@@ -37,12 +38,15 @@ class TaskPart:
         load: Gives the model as it is on disk, with its weights.
         facts: Gives the same model, perhaps without weights, see ``loading.load_known``.
         values: Label value of the network to that of the task, for every structure; None: they are the same.
+        role: What becomes of its output: ``labels`` are merged with those of the others, ``votes`` are probabilities
+            whose mean decides, ``input`` is labels that the next network takes.
     """
 
     name: str
     load: Callable[[], SegmentationModel]
     facts: Callable[[], SegmentationModel]
     values: Mapping[int, int] | None = None
+    role: str = LABELS
 
 
 @dataclass(frozen=True)
@@ -188,12 +192,17 @@ def _located(
 def _users_task(resolved: ResolvedJob, cache: Cache, load: Load | None) -> SegmentationTask:
     """The task of a model that is not one of the catalog's; its weights are read when they are needed."""
     job = resolved.job
-    if (packed := _packed_task(resolved)) is not None:
+    packed = None if job.ensemble else _packed_task(resolved)
+    if packed is not None:
         return packed
-    if load is not None:
-        return single_task(load(job.model, job.folds, job.checkpoint), resolved)
-    known = load_known(job.model, job.folds, cache, job.checkpoint)
+    known = None if job.ensemble else (load or known_by(cache))(job.model, job.folds, job.checkpoint)
+    if known is None or known.plans.previous_stage is not None or job.previous_stage is not None:
+        from .ensembles import joint_task
+
+        return joint_task(resolved, cache)
     task = single_task(known, resolved)
+    if load is not None:
+        return task
     if known.has_weights:
         return task
     part = replace(task.parts[0], load=lambda: load_model(job.model, job.folds, cache, job.checkpoint))
@@ -221,6 +230,11 @@ def _packed_task(resolved: ResolvedJob) -> SegmentationTask | None:
     )
     stepped = replace(resolved, inference=resolved.job.inference.with_step(pack.step_fraction))
     return SegmentationTask(pack.name, tuple(parts), pack.label_names, stepped, pack.step_fraction)
+
+
+def known_by(cache: Cache) -> Load:
+    """A function that loads models by path, folds and checkpoint as ``load_known``."""
+    return lambda path, folds, checkpoint: load_known(path, folds, cache, checkpoint)
 
 
 def single_task(model: SegmentationModel, resolved: ResolvedJob = UNCOMPRESSED) -> SegmentationTask:

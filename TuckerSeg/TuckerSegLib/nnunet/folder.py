@@ -27,7 +27,7 @@ EXPECTED = (
     "an nnU-Net v2 results folder (plans.json, dataset.json, fold_0/checkpoint_final.pth), "
     "a DatasetXXX folder above it, or a zip of either"
 )
-PREFERRED_CONFIGURATIONS = ("3d_fullres", "3d_halfiso", "3d_lowres", "2d")
+PREFERRED_CONFIGURATIONS = ("3d_fullres", "3d_halfiso", "3d_lowres", "3d_cascade_fullres", "2d")
 
 
 @dataclass(frozen=True)

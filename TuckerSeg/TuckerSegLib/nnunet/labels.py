@@ -44,6 +44,17 @@ def read_labels(dataset: dict[str, Any]) -> tuple[tuple[Label, ...], tuple[int, 
     return tuple(Label(value, name) for name, value in zip(foreground, regions, strict=True)), regions, len(regions)
 
 
+def foreground_values(dataset: dict[str, Any]) -> tuple[int, ...]:
+    """Values of all structures of ``dataset.json`` in ascending order, whatever regions they make.
+
+    Raises:
+        ModelFolderError: As :func:`read_labels`.
+    """
+    read_labels(dataset)
+    values = [_as_list(_values(name, value)) for name, value in dataset["labels"].items() if name != IGNORE]
+    return tuple(sorted({number for each in values for number in each} - {0}))
+
+
 def _values(name: str, value: object) -> int | list[int]:
     """The value of a label, or the values of a region."""
     place = f"dataset.json: the value of the label {shown(name)}"

@@ -132,6 +132,10 @@ class ModelPlans:
         mirror_axes: Axes of (Z, Y, X) that mirroring may flip.
         slice_wise: Whether it is a 2D network, which is run slice by slice: its patches are one slice thick, and the
             first of ``spacing_mm`` stands for the image's own.
+        previous_stage: Name of the configuration whose labels are further input channels, one per structure; None: it
+            is not a cascade's second stage.
+        previous_labels: The values of these structures, in the channels' order.
+        previous_resampling: How that label map is resampled.
         documents: nnU-Net's own ``plans`` and ``dataset`` (JSON), for whoever writes a model folder; None where a file
             of an earlier version does not hold them.
     """
@@ -155,6 +159,9 @@ class ModelPlans:
     mirror_axes: tuple[int, ...]
     documents: dict[str, dict[str, Any]] | None = None
     slice_wise: bool = unsaid(False)
+    previous_stage: str | None = unsaid(None)
+    previous_labels: tuple[int, ...] = unsaid(())
+    previous_resampling: ResamplingPlan | None = unsaid(None)
 
     def __post_init__(self) -> None:
         text(self.dataset_name, "plans.json: dataset_name", empty=True)
@@ -176,6 +183,7 @@ class ModelPlans:
         if flag(self.slice_wise, "slice_wise") and (self.patch_shape[0] != 1 or 0 in axes):
             raise wrong("slice_wise", "that of patches of one slice, which are mirrored within it", self.patch_shape)
         self._check_labels()
+        self._check_cascade()
         architecture = self.architecture
         check_architecture(architecture.class_name, architecture.kwargs, architecture.requires_import, self.patch_shape)
 
@@ -189,6 +197,19 @@ class ModelPlans:
         elif list(self.region_values) != values or len(set(values)) != self.logit_channels:
             raise wrong(place, "one value of regions_class_order for every region, each once", values)
 
+    def _check_cascade(self) -> None:
+        if self.previous_stage is not None:
+            part_of_path(self.previous_stage, "plans.json: previous_stage")
+        values = whole_numbers(self.previous_labels, "previous_labels", range(LARGEST_LABEL + 1), 1, LARGEST_LABEL)
+        parts = (self.previous_stage is not None, bool(values), self.previous_resampling is not None)
+        resampling = self.previous_resampling
+        if resampling is not None and (resampling.order, resampling.order_z) != (1, 0):
+            raise UnsupportedModelError(
+                "plans.json: resampling_fn_seg_kwargs of a cascade should have the orders 1 and 0."
+            )
+        if len(set(parts)) > 1 or list(values) != sorted(set(values)):
+            raise wrong("previous_labels", "the values of a cascade's structures in ascending order", values)
+
     def grid_spacing_mm(self, image_spacing_mm: Sequence[float]) -> tuple[float, float, float]:
         """Spacing of the model's grid for an image; both in mm, along the model's axes (Z, Y, X)."""
         return (float(image_spacing_mm[0]), *self.spacing_mm[1:]) if self.slice_wise else self.spacing_mm
@@ -200,6 +221,11 @@ class ModelPlans:
 
     @property
     def input_channels(self) -> int:
+        """Number of channels that the network takes: those of the image, and of a cascade's first stage."""
+        return self.image_channels + len(self.previous_labels)
+
+    @property
+    def image_channels(self) -> int:
         """Number of channels of the images that the model takes."""
         return len(self.normalization)
 

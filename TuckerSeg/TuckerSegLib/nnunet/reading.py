@@ -26,10 +26,10 @@ from .fields import (
     whole_numbers,
     wrong,
 )
-from .labels import read_labels
+from .labels import foreground_values, read_labels
 from .old_plans import with_architecture
 from .plans import STATISTICS, Architecture, ChannelNormalization, ModelPlans
-from .resampling_plan import RESAMPLING_FUNCTIONS, read_resampling
+from .resampling_plan import RESAMPLING_FUNCTIONS, SPLINES, TORCH, read_resampling
 from .transformers import trainers_transformer
 from .two_dimensional import PATCH_PLACE, is_of_slices, one_slice_thick
 
@@ -65,7 +65,7 @@ def read_plans(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[
 
     Raises:
         ModelFolderError: A field is missing, of a wrong type or out of its range.
-        UnsupportedModelError: Cascade, custom preprocessing, or an architecture that is not known.
+        UnsupportedModelError: Custom preprocessing, or an architecture that is not known.
     """
     try:
         return _facts(plans, dataset, checkpoint)
@@ -171,7 +171,24 @@ def _facts(plans: dict[str, Any], dataset: dict[str, Any], checkpoint: dict[str,
         logits_resampling=read_resampling(configuration, "resampling_fn_probabilities", 1),
         mirror_axes=_mirror_axes(mirror_axes, slice_wise),
         slice_wise=slice_wise,
+        **_cascade(configuration, dataset),
     )
+
+
+def _cascade(configuration: dict[str, Any], dataset: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a cascade's second stage; none of any other configuration."""
+    previous = configuration.get("previous_stage")
+    if previous in (None, ""):
+        return {}
+    if configuration.get("resampling_fn_seg") in TORCH:
+        raise UnsupportedModelError(
+            f"resampling_fn_seg of a cascade is {shown(configuration['resampling_fn_seg'])}; known: {SPLINES}."
+        )
+    return {
+        "previous_stage": part_of_path(previous, "plans.json: previous_stage"),
+        "previous_labels": foreground_values(dataset),
+        "previous_resampling": read_resampling(configuration, "resampling_fn_seg", 1, of_labels=True),
+    }
 
 
 def _mirror_axes(axes: object, slice_wise: bool) -> tuple[int, ...]:
@@ -189,11 +206,6 @@ def _configuration_name(checkpoint: dict[str, Any]) -> str:
 
 def _refuse_unknown_code(plans: dict[str, Any], dataset: dict[str, Any], configuration: dict[str, Any]) -> None:
     """Raises UnsupportedModelError where plans name readers, preprocessors or functions that are not known here."""
-    if configuration.get("previous_stage") is not None:
-        raise UnsupportedModelError(
-            f"a cascade's second stage, which needs the result of {shown(configuration['previous_stage'])}. "
-            "Use the 3d_fullres or 3d_lowres configuration."
-        )
     for document, key, known in (
         (plans, "image_reader_writer", tuple(READERS)),
         (dataset, "overwrite_image_reader_writer", tuple(READERS)),

@@ -19,13 +19,16 @@ TORCH_ARGUMENTS = (*_ARGUMENTS, "mode", "aniso_axis_mode", "num_threads", "devic
 ANISOTROPY_THRESHOLD = 3  # nnU-Net's, from which an axis is resampled by itself
 
 
-def read_resampling(configuration: dict[str, Any], function: str, usual_order: int) -> ResamplingPlan:
+def read_resampling(
+    configuration: dict[str, Any], function: str, usual_order: int, of_labels: bool = False
+) -> ResamplingPlan:
     """Read one of the resamplings of a configuration.
 
     Args:
         configuration: Of ``plans.json``, with a known name of a function, or none, in the field ``function``.
         function: Name of that field, as ``resampling_fn_data``; its arguments are in the one with ``_kwargs``.
         usual_order: Of the spline where none is named.
+        of_labels: Whether segmentations are resampled so.
 
     Raises:
         UnsupportedModelError: An argument that is not known, or a value of one.
@@ -37,8 +40,8 @@ def read_resampling(configuration: dict[str, Any], function: str, usual_order: i
     known = TORCH_ARGUMENTS if by_torch else SPLINE_ARGUMENTS
     if unknown := [argument for argument in kwargs if argument not in known]:
         raise UnsupportedModelError(f"{place}: {shown(unknown[0])} is unknown; known: {', '.join(known)}.")
-    if flag(kwargs.get("is_seg", False), f"{place}.is_seg"):
-        raise wrong(f"{place}.is_seg", "false", True)
+    if flag(kwargs.get("is_seg", False), f"{place}.is_seg") != of_labels:
+        raise wrong(f"{place}.is_seg", str(of_labels).lower(), not of_labels)
     if kwargs.get("separate_z_anisotropy_threshold", ANISOTROPY_THRESHOLD) != ANISOTROPY_THRESHOLD:
         raise UnsupportedModelError(f"{place}: separate_z_anisotropy_threshold should be {ANISOTROPY_THRESHOLD}.")
     if by_torch:

@@ -17,6 +17,7 @@ from ..records.job import Job, OutputFile
 from ..segmentation.segment import SegmentationResult
 from ..text_files import make_folder
 from . import types
+from .probabilities import check_probabilities, write_probabilities
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def check_outputs(job: Job) -> None:
                 raise OutputError(f"{output.path}: is a folder. Give the name of a file in it.")
         else:
             image.check_output(output.path)
+    check_probabilities(job)
 
 
 def write_outputs(result: SegmentationResult, resolved: ResolvedJob) -> None:
@@ -72,6 +74,8 @@ def write_outputs(result: SegmentationResult, resolved: ResolvedJob) -> None:
             continue
         for piece in _pieces(output, result, resolved.job):
             _write_image(piece, result)
+    if resolved.job.save_probabilities:
+        write_probabilities(result, resolved.job)
     if dicom:
         from .dicom import DicomWriter
 

@@ -54,18 +54,14 @@ def label_volume(
     Raises:
         SpecError: Channels of slabs, head and decision do not agree, or the slabs do not fill the box.
     """
-    orders = [0 if nearest else min(upsampling.order, 1)] * 3
-    if upsampling.separate_axis is not None and not nearest:
-        orders[upsampling.separate_axis] = min(upsampling.separate_order, 1)
     box = box or [slice(0, size) for size in low_shape]
-    axes = zip(low_shape, output.shape, orders, box, strict=True)
-    parts, taps = zip(*(_taps_inside(*linear_taps(*sizes, upsampling.convention), part) for *sizes, part in axes))
+    parts, taps = taps_of(low_shape, output.shape, upsampling, nearest, box)
     values = np.asarray(decision.values, dtype=output.dtype)
     fill_outside(output, parts, values[0])
     output = output[parts]
     outer = [axis.tolist() for axis in taps[0]]
     done, planes, labeler = 0, {}, None
-    for index, plane, bare in _planes(slabs, box[0].start):
+    for index, plane, bare in planes_of(slabs, box[0].start):
         if labeler is None:
             labeler = SliceLabeler(head, decision, plane, taps[1], taps[2])
         planes = {index - 1: planes.get(index - 1), index: labeler.plane(plane, bare)}
@@ -79,6 +75,28 @@ def label_volume(
             done += 1
     if done < len(output):
         raise SpecError(f"The slabs end before plane {box[0].stop}; slice {done} of {len(output)} has no source.")
+
+
+def taps_of(
+    low_shape: Sequence[int],
+    shape: Sequence[int],
+    upsampling: ResamplingSpec,
+    nearest: bool = False,
+    box: Sequence[slice] | None = None,
+) -> tuple[tuple[slice, ...], tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor], ...]]:
+    """Output positions that depend on the slabs alone, and between which voxels of theirs they lie, for each axis.
+
+    Args:
+        low_shape, upsampling, nearest, box: As for :func:`label_volume`.
+        shape: (Z, Y, X) of the output.
+    """
+    orders = [0 if nearest else min(upsampling.order, 1)] * 3
+    if upsampling.separate_axis is not None and not nearest:
+        orders[upsampling.separate_axis] = min(upsampling.separate_order, 1)
+    box = box or [slice(0, size) for size in low_shape]
+    axes = zip(low_shape, shape, orders, box, strict=True)
+    parts, taps = zip(*(_taps_inside(*linear_taps(*sizes, upsampling.convention), part) for *sizes, part in axes))
+    return parts, taps
 
 
 def _taps_inside(
@@ -99,7 +117,7 @@ def fill_outside(output: np.ndarray, box: Sequence[slice], value: int) -> None:
         planes[part.stop :] = value
 
 
-def _planes(slabs: Iterable[Slab], first: int) -> Iterator[tuple[int, torch.Tensor, torch.Tensor | None]]:
+def planes_of(slabs: Iterable[Slab], first: int) -> Iterator[tuple[int, torch.Tensor, torch.Tensor | None]]:
     """Every plane: its number counted from ``first``, its features (F, Y, X), and where no patch covers it (Y, X)."""
     for slab in slabs:
         for index in range(slab.stop - slab.start):

@@ -20,6 +20,7 @@ from ..nnunet.normalization import IntensityMap, intensity_map
 from ..nnunet.plans import ModelPlans, ResamplingPlan
 from ..resampling import ResamplingSpec, output_shape, resample, separate_axis
 from ..system_memory import system_memory_bytes
+from .nonzero import filled_mask, nonzero_box
 from .roi import Box, Roi
 
 if TYPE_CHECKING:
@@ -77,7 +78,11 @@ def resample_hounsfield(volume: np.ndarray, shape: Shape, spec: ResamplingSpec) 
 
 
 def preprocess(
-    image: Image, plans: ModelPlans, convention: str, resample_aligned: ResampleAligned = resample_hounsfield
+    image: Image,
+    plans: ModelPlans,
+    convention: str,
+    resample_aligned: ResampleAligned = resample_hounsfield,
+    previous: np.ndarray | None = None,
 ) -> PreparedVolume:
     """Prepare an image for a model.
 
@@ -87,6 +92,8 @@ def preprocess(
         convention: ``nnunet`` or ``aligned``, see ``ModelPlans.resampling_convention``.
         resample_aligned: Does the resampling of the convention ``aligned``; a :class:`SharedResampling` lets several
             models share it.
+        previous: Of a cascade's second stage: the labels (Z, Y, X) that its first stage gave to the image. None: as if
+            that had found nothing.
 
     Returns:
         The volume on the model's grid, with the way back to the image's.
@@ -95,11 +102,13 @@ def preprocess(
         ImageError: The number of channels differs from the model's, nothing of the image is left, or this computer has
             less memory than it takes on the model's grid.
     """
-    if image.array.shape[0] != plans.input_channels:
+    if image.array.shape[0] != plans.image_channels:
         raise ImageError(
-            f"{image.source}: the model expects {plans.input_channels} channel(s) "
+            f"{image.source}: the model expects {plans.image_channels} channel(s) "
             f"({', '.join(plans.channel_names)}); found {image.array.shape[0]}."
         )
+    import torch
+
     if all(is_constant(channel) for channel in image.array):
         raise ImageError(
             f"{image.source}: no structures can be found, because every voxel has the same value, "
@@ -120,6 +129,9 @@ def preprocess(
         data = _normalized(data[(slice(None), *part)].contiguous(), plans)
     else:
         data = _normalize_then_resample(cropped, plans, shape, spec)
+    if plans.previous_labels:
+        found = _previous_channels(image, cropped, plans, previous, crop, shape)
+        data = torch.cat([data, found if part is None else found[(slice(None), *part)]])
     return PreparedVolume(
         data,
         image.geometry,
@@ -130,6 +142,23 @@ def preprocess(
         grid_shape=shape,
         part=part,
     )
+
+
+def _previous_channels(
+    image: Image, cropped: np.ndarray, plans: ModelPlans, previous: np.ndarray | None, crop: Box, shape: Shape
+) -> torch.Tensor:
+    """The channels (L, Z, Y, X) on the model's grid of what a cascade's first stage found."""
+    import torch
+
+    from .previous_stage import one_hot
+
+    if previous is None:
+        return torch.zeros((len(plans.previous_labels), *shape))
+    labels, geometry = _oriented(previous, image.geometry, plans.orientation)
+    labels = labels.transpose(plans.transpose_forward)[crop]
+    spacing = _spacing(geometry, plans, "nnunet")
+    axis = separate_axis(spacing, plans.grid_spacing_mm(spacing), plans.previous_resampling.force_separate_z)
+    return one_hot(labels, cropped, plans.previous_labels, shape, axis)
 
 
 def _check_memory(image: Image, plans: ModelPlans, shape: Shape) -> None:
@@ -202,43 +231,10 @@ def _spacing(geometry: Geometry, plans: ModelPlans, convention: str) -> tuple[fl
     return tuple(round(float(size), 6) for size in spacing)  # affines carry rounding noise
 
 
-def nonzero_box(volume: np.ndarray, source: str) -> tuple[slice, slice, slice]:
-    """Bounding box of the voxels that are nonzero in any channel.
-
-    Args:
-        volume: (C, Z, Y, X).
-        source: The image's name, for messages.
-
-    Returns:
-        Slices of (Z, Y, X).
-
-    Raises:
-        ImageError: Every voxel is zero.
-    """
-    box = []
-    for axis in range(1, 4):
-        occupied = np.flatnonzero(_first_hits(volume, axis))
-        if occupied.size == 0:
-            raise ImageError(f"{source}: every voxel is zero; there is nothing to segment.")
-        box.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
-    return tuple(box)
-
-
-def _first_hits(volume: np.ndarray, axis: int) -> np.ndarray:
-    """Which slices along an axis hold anything. Only the slices from both ends up to the first hit are looked at."""
-    hits = np.zeros(volume.shape[axis], dtype=bool)
-    for indices in (range(len(hits)), range(len(hits) - 1, -1, -1)):
-        for index in indices:
-            if volume.take(index, axis).any():
-                hits[index] = True
-                break
-    return hits
-
-
 def _normalize_then_resample(cropped: np.ndarray, plans: ModelPlans, shape: Shape, spec: ResamplingSpec):
     import torch
 
-    mask = _filled_mask(cropped) if any(channel.use_mask for channel in plans.normalization) else None
+    mask = filled_mask(cropped) if any(channel.use_mask for channel in plans.normalization) else None
     channels = []
     for values, plan in zip(cropped, plans.normalization, strict=True):
         inside = mask if plan.use_mask else None
@@ -253,16 +249,9 @@ def _normalize_then_resample(cropped: np.ndarray, plans: ModelPlans, shape: Shap
 def _normalized(data: torch.Tensor, plans: ModelPlans) -> torch.Tensor:
     """Normalize in place, channel by channel."""
     for values, plan in zip(data.numpy(), plans.normalization, strict=True):
-        mapping = intensity_map(values, plan, _filled_mask(values[None]) if plan.use_mask else None)
+        mapping = intensity_map(values, plan, filled_mask(values[None]) if plan.use_mask else None)
         mapping.apply_(values)
     return data
-
-
-def _filled_mask(volume: np.ndarray) -> np.ndarray:
-    """nnU-Net's nonzero mask: nonzero in any channel, holes filled."""
-    from scipy.ndimage import binary_fill_holes
-
-    return binary_fill_holes((volume != 0).any(axis=0))
 
 
 def _resampling(plan: ResamplingPlan, convention: str, spacing, new_spacing) -> ResamplingSpec:

@@ -70,7 +70,7 @@ class RoiFinder:
         return several and (self._box is not None or self._skips_air(plans))
 
     def _skips_air(self, plans: ModelPlans) -> bool:
-        return self._inference.skip_empty and plans.expects_hounsfield and plans.input_channels == 1
+        return self._inference.skip_empty and plans.expects_hounsfield and plans.image_channels == 1
 
     def _find_body(self, image: Image, plans: ModelPlans, convention: str) -> Body:
         if not may_be_hounsfield(image.array[0]):

@@ -179,6 +179,9 @@ class Job:
         outputs: Files to write beside ``output``, of any type.
         agreement: In place of steps: the mean Dice with the original network to keep. The fastest network that keeps it
             on held-back patches of the volumes at hand is looked for, by all methods together. None: steps say it.
+        ensemble: Further models, by path; the mean of the probabilities of all decides.
+        previous_stage: Of a cascade: the model of its first stage; None takes that beside it.
+        save_probabilities: Write the probabilities of all classes beside the first file, as nnU-Net does.
 
     Example:
         >>> job = Job(images=("CT.nii.gz",), output="labels.nii.gz", model="demo", inference=InferenceSpec(threads=2))
@@ -204,6 +207,9 @@ class Job:
     checkpoint: str | None = unsaid(None)
     outputs: tuple[OutputFile, ...] = unsaid(())
     agreement: float | None = unsaid(None)
+    ensemble: tuple[str, ...] = unsaid(())
+    previous_stage: str | None = unsaid(None)
+    save_probabilities: bool = unsaid(False)
 
     def __post_init__(self):
         if self.agreement is not None:
@@ -222,10 +228,10 @@ class Job:
             raise SpecError(
                 f"checkpoint should be one of {', '.join(CHECKPOINTS)}, or None; found {shown(self.checkpoint)}."
             )
-        for name in ("images", "folds", "structures"):
+        for name in ("images", "folds", "structures", "ensemble"):
             for each in getattr(self, name) or ():
                 _check_text(name, each)
-        for name in ("output", "model", "method", "series"):
+        for name in ("output", "model", "method", "series", "previous_stage"):
             if getattr(self, name) is not None:
                 _check_text(name, getattr(self, name))
         if self.timepoint is not None:

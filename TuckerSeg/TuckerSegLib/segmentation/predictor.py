@@ -18,8 +18,10 @@ from ..errors import OutOfMemoryError
 from ..linear_head import Head
 from ..models.model import SegmentationModel, uses_features
 from ..monitor import Monitor
+from ..nnunet.plans import ModelPlans
 from ..postprocessing.decision import Decision
 from ..postprocessing.label_volume import fill_outside, label_volume
+from ..postprocessing.probabilities import NetworkProbabilities
 from ..preprocessing.preprocess import PreparedVolume
 from ..records.job import InferenceSpec
 from ..sliding_window import Selection, Slab, StreamSpec, select_patches, stream
@@ -103,6 +105,7 @@ def predict(
     network: Network,
     spec: InferenceSpec,
     monitor: Monitor | None = None,
+    probabilities: NetworkProbabilities | None = None,
 ) -> Prediction:
     """Run a network over the patches of a prepared volume, and make labels on the input's grid.
 
@@ -116,6 +119,7 @@ def predict(
         monitor: Hears of the progress of ``network``, in patches, and of ``finish``, in planes of the model's grid
             that are labeled; the two take turns, and what is skipped does not count. Asked before every patch and
             every plane whether to stop.
+        probabilities: Takes the probabilities of all classes, too; None: they are not made.
 
     Raises:
         OutOfMemoryError: Even the smallest step needs more memory than there is.
@@ -140,7 +144,8 @@ def predict(
         planes = _planes(slabs, selection.box[0], monitor.within("finish"))
         started = time.perf_counter()
         try:
-            labels = _label(planes, volume, model, network, selection, nearest=spec.output_grid == "nearest")
+            nearest = spec.output_grid == "nearest"
+            labels = _label(planes, volume, model, network, selection, nearest, probabilities)
         except Exception as error:
             if not network.is_out_of_memory(error):
                 raise
@@ -177,19 +182,29 @@ def _label(
     network: Network,
     selection: Selection,
     nearest: bool,
+    probabilities: NetworkProbabilities | None,
 ) -> np.ndarray:
     """Slabs of features or logits to labels on the input's grid."""
-    regions, channels = model.plans.region_values, model.plans.logit_channels
-    decision = Decision.for_regions(regions) if regions else Decision.for_labels(channels)
+    decision = decision_of(model.plans)
     labels = np.zeros(volume.geometry.shape, dtype=decision.dtype)
     shape, part = volume.grid
     box = [slice(side.start + at.start, side.stop + at.start) for side, at in zip(selection.box, part)]
     moved = (replace(slab, start=slab.start + part[0].start, stop=slab.stop + part[0].start) for slab in slabs)
-    view = volume.label_view(labels)
-    label_volume(moved, network.head, decision, shape, view, volume.upsampling, nearest, box)
+    if probabilities is None:
+        view = volume.label_view(labels)
+        label_volume(moved, network.head, decision, shape, view, volume.upsampling, nearest, box)
+    else:
+        views = [volume.label_view(each) for each in (labels, *probabilities.written)]
+        probabilities.add(moved, network.head, decision, shape, views, volume.upsampling, nearest, box)
     if volume.roi.box is not None:
         fill_outside(labels, volume.roi.box, 0)
     return labels
+
+
+def decision_of(plans: ModelPlans) -> Decision:
+    """How the logits of a model become labels."""
+    regions = plans.region_values
+    return Decision.for_regions(regions) if regions else Decision.for_labels(plans.logit_channels)
 
 
 def _steps_down(batch_size: int, output_device: str) -> list[tuple[int, str | None, str]]:

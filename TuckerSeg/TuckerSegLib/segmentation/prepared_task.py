@@ -21,7 +21,7 @@ from ..image import Image
 from ..models.job_compression import compress_for_job, facts_for_job
 from ..models.model import SegmentationModel
 from ..models.resolved_job import ResolvedJob
-from ..models.task import SegmentationTask, TaskPart
+from ..models.task import LABELS, SegmentationTask, TaskPart
 from ..monitor import Monitor
 from ..records.job import InferenceSpec
 from .prepared_model import PreparedModel, prepare
@@ -37,11 +37,13 @@ class PreparedPart:
         name: For people.
         prepared_model: The network on its device.
         values: Label value of the network to that of the task; None: they are the same.
+        role: See ``TaskPart``.
     """
 
     name: str
     prepared_model: PreparedModel
     values: Mapping[int, int] | None
+    role: str = LABELS
 
 
 class PreparedTask:
@@ -53,10 +55,12 @@ class PreparedTask:
 
     Attributes:
         count: Number of networks.
+        label_makers: Number of networks whose labels are merged, each knowing some structures.
     """
 
     def __init__(self, task: SegmentationTask, parts: Iterator[PreparedPart]):
         self.name, self.count = task.name, len(task.parts)
+        self.label_makers = sum(part.role == LABELS for part in task.parts)
         self.label_names, self.structures = task.label_names, task.structures
         self.step_fraction = task.step_fraction
         self._parts = self._remaining = parts
@@ -138,7 +142,7 @@ def _prepare_parts(
                 if count > 1:
                     prepared = replace(prepared, model=model.without_weights())
                 del model
-                yield PreparedPart(part.name, prepared, part.values)
+                yield PreparedPart(part.name, prepared, part.values, part.role)
             del prepared
             if not last:
                 hardware.trim_memory()

@@ -6,99 +6,38 @@ No files, no terminals, no Qt.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from .. import hardware, image, quality
 from ..cache import Cache
-from ..catalog import structures
+from ..errors import SpecError
 from ..forked_process import require_own_threads
 from ..models.model import SegmentationModel
-from ..models.task import SegmentationTask, single_task
+from ..models.task import INPUT, VOTES, SegmentationTask, single_task
 from ..monitor import Monitor
+from ..nnunet.plans import ModelPlans
 from ..postprocessing.merge import MergedLabels
+from ..postprocessing.probabilities import NetworkProbabilities, ProbabilityMean
 from ..postprocessing.small_blobs import remove_small_blobs
 from ..preprocessing.preprocess import PreparedVolume, preprocess
 from ..preprocessing.roi import Crop
 from ..preprocessing.roi_finder import RoiFinder
 from ..preprocessing.shared_resampling import SharedResampling
 from ..records.job import InferenceSpec
-from ..records.statistics import RunStatistics, Structure
+from ..records.statistics import Structure
 from .lent import Lent
-from .predictor import predict
+from .predictor import decision_of, predict
 from .prepared_model import PreparedModel
 from .prepared_task import PreparedPart, PreparedTask, prepare_task, prepared_single
+from .result import SegmentationResult
 from .run_statistics import PartRun, VolumeFacts, blobs_note, limitation_notes, nothing_found_note, statistics_of
 
 Segmentable = SegmentationModel | PreparedModel | SegmentationTask | PreparedTask
-
-
-@dataclass(frozen=True, eq=False)
-class SegmentationResult:
-    """Labels of an image, and the statistics of the run that gave them.
-
-    Attributes:
-        labels: (Z, Y, X) uint8 or uint16 on the input's grid, in the input's orientation.
-        geometry: Of the input.
-        label_names: Every label value of the model to its name, found or not.
-        statistics: What the run cost, and which structures it found.
-    """
-
-    labels: np.ndarray
-    geometry: image.Geometry
-    label_names: dict[int, str]
-    statistics: RunStatistics
-
-    def save(self, path: str) -> None:
-        """Write the labels as NIfTI, NRRD, MHA, or ``.seg.nrrd`` for 3D Slicer.
-
-        A ``.seg.nrrd`` holds the standard names, colors and codes of what was found; the model's own names stay in
-        its tags.
-
-        Raises:
-            OutputError: The file cannot be written, or its ending names no format that is known.
-        """
-        image.write_labels(path, self.labels, self.geometry, self.segments())
-
-    def segments(self) -> list[image.Segment]:
-        """What was found, with standard names, colors and codes."""
-        return [
-            image.Segment(
-                structure.value,
-                structures.title_of(structure.name),
-                structures.color_of(structure.value, structure.name),
-                structures.segment_tags(structure.name),
-            )
-            for structure in self.statistics.structures
-        ]
-
-    def placed(self, geometry: image.Geometry, box: image.Box | None) -> SegmentationResult:
-        """This result, of which a box alone was computed, on the grid of the whole image.
-
-        Args:
-            geometry: Of the whole image.
-            box: Slices (Z, Y, X) of the part that was computed; None: all of it, and the result is given as it is.
-        """
-        if box is None:
-            return self
-        labels = self.labels
-        if labels.shape != geometry.shape:
-            labels = np.zeros(geometry.shape, dtype=self.labels.dtype)
-            labels[box] = self.labels
-        computed = tuple(part.stop - part.start for part in box)
-        voxels = math.prod(geometry.shape)
-        record = replace(self.statistics, volume_shape=geometry.shape, voxels=voxels, computed_shape=computed)
-        return replace(self, labels=labels, geometry=geometry, statistics=record)
-
-    def timed(self, monitor: Monitor) -> SegmentationResult:
-        """This result with the seconds of a monitor, stages after the segmentation included, and the memory so far."""
-        record = replace(self.statistics, seconds=monitor.with_total(), peak_memory_bytes=hardware.peak_memory_bytes())
-        return replace(self, statistics=record)
 
 
 def segment(
@@ -108,6 +47,7 @@ def segment(
     monitor: Monitor | None = None,
     cache: Cache | None = None,
     crop: Crop | None = None,
+    keep_probabilities: bool = False,
 ) -> SegmentationResult:
     """Segment an image with a model or a task of several networks.
 
@@ -122,8 +62,10 @@ def segment(
             notes of earlier stages belong into the statistics. None: nobody listens.
         cache: Where compiled forms are kept; None takes the user's.
         crop: The part of the image that is computed; None: all of it.
+        keep_probabilities: Give the probabilities of all classes, too, which take a float per class and voxel.
 
     Raises:
+        SpecError: Probabilities are asked for of networks that each know other structures, or of a part of the image.
         ImageError: The image cannot be read, or does not fit the model.
         BackendError, OutOfMemoryError: The device is not usable, or too small.
         Cancelled: The monitor said so.
@@ -147,7 +89,13 @@ def segment(
         network_image = Lent.holding(image.cropped(volume_image.lend(), crop.box))
     with contextlib.closing(_prepared_task(model, inference, cache, monitor, network_image)) as task:
         settings = inference.with_step(task.step_fraction)
-        return _SegmentationRun(task, settings, monitor, crop).over(volume_image, network_image)
+        if keep_probabilities and (crop.box is not None or task.label_makers > 1):
+            raise SpecError(
+                f"{task.name}: probabilities are kept of one model, or of an ensemble, on the whole image; found "
+                + ("a part of the image." if crop.box is not None else f"{task.count} networks with own structures.")
+            )
+        run = _SegmentationRun(task, settings, monitor, crop, keep_probabilities)
+        return run.over(volume_image, network_image)
 
 
 def _modalities(model: Segmentable) -> tuple[str, ...]:
@@ -178,8 +126,14 @@ def _prepared_task(
 class _SegmentationRun:
     """One image through the networks of a task."""
 
-    def __init__(self, task: PreparedTask, inference: InferenceSpec, monitor: Monitor, crop: Crop):
+    def __init__(
+        self, task: PreparedTask, inference: InferenceSpec, monitor: Monitor, crop: Crop, keep_probabilities: bool
+    ):
         self._task, self._inference, self._monitor, self._crop = task, inference, monitor, crop
+        self._keep_probabilities = keep_probabilities
+        self._previous: np.ndarray | None = None  # labels of the network before, where this one takes them
+        self._mean: ProbabilityMean | None = None
+        self._plans: ModelPlans | None = None
         self._resampling = SharedResampling()
         self._roi_finder = RoiFinder(inference, None if crop.cut else crop.box)
         self._merged = MergedLabels(max(task.label_names, default=0))
@@ -218,7 +172,7 @@ class _SegmentationRun:
             if self._image_check is None:
                 self._image_check = quality.check_image(volume.lend(), plans.expects_hounsfield)
             convention = plans.resampling_convention
-            prepared = preprocess(volume.lend(), plans, convention, self._resampling)
+            prepared = preprocess(volume.lend(), plans, convention, self._resampling, self._previous)
             roi, doubts = self._roi_finder.find(volume.lend(), prepared.data.shape[1:], plans, convention)
         self._doubts.extend([*doubts, *limitation_notes(prepared.data.shape[1:], plans, self._inference)])
         return replace(prepared, roi=roi)
@@ -228,18 +182,37 @@ class _SegmentationRun:
         model, monitor = part.prepared_model.model, self._monitor
         monitor.begin("network")
         with hardware.torch_threads(part.prepared_model.threads):
-            prediction = predict(volume, model, part.prepared_model.network, self._inference, monitor)
+            votes = self._votes(part, facts)
+            prediction = predict(volume, model, part.prepared_model.network, self._inference, monitor, votes)
         monitor.add("network", prediction.network_s)
         monitor.add("finish", prediction.finish_s)
-        structure_count = self._merged.add(prediction.labels, part.values)
+        self._previous = prediction.labels if part.role == INPUT else None
+        if part.role == INPUT:
+            structure_count = MergedLabels(max(self._task.label_names)).add(prediction.labels.copy(), None)
+        elif votes is None:
+            structure_count = self._merged.add(prediction.labels, part.values)
+        else:
+            votes.end()
+            structure_count = MergedLabels(max(self._task.label_names)).add(prediction.labels, None)
         self._events.extend(prediction.notes)
         seconds = {stage: so_far - before.get(stage, 0.0) for stage, so_far in monitor.seconds.items()}
         run = PartRun.from_prediction(part, facts, self._inference, prediction, seconds, structure_count)
         self._part_runs.append(run)
 
+    def _votes(self, part: PreparedPart, facts: VolumeFacts) -> NetworkProbabilities | None:
+        """What takes a network's probabilities, where they decide or are kept."""
+        if part.role == INPUT or (part.role != VOTES and not self._keep_probabilities):
+            return None
+        if self._mean is None:
+            self._plans = part.prepared_model.model.plans
+            self._mean = ProbabilityMean(decision_of(self._plans), facts.geometry.shape)
+        return self._mean.begin_network()
+
     def _result(self, facts: VolumeFacts) -> SegmentationResult:
         """The merged labels, checked and cleaned, with the statistics of the run."""
         started = time.perf_counter()
+        if self._mean is not None:
+            self._merged.add(self._mean.finish(None if self._crop.cut else self._crop.box), None)
         names, labels = dict(self._task.label_names), self._merged.labels
         wanted = names.values() if self._task.structures is None else self._task.structures
         volumes = image.segment_volumes_ml(labels, facts.geometry, sorted(names))
@@ -257,7 +230,10 @@ class _SegmentationRun:
         record = statistics_of(
             self._task.name, self._part_runs, self._inference, facts, found_structures, notes, self._monitor
         )
-        return SegmentationResult(labels, facts.geometry, names, replace(record, quality=report))
+        result = SegmentationResult(labels, facts.geometry, names, replace(record, quality=report))
+        if not self._keep_probabilities:
+            return result
+        return replace(result, probabilities=self._mean.volume, plans=self._plans)
 
     def _remove_blobs(self, labels: np.ndarray, facts: VolumeFacts, names: Mapping[int, str]) -> None:
         """Remove small blobs from the labels in place, where the settings ask for it."""

@@ -40,7 +40,7 @@ def describe(resolved: ResolvedJob, described: Callable[[ResolvedJob], Segmentat
         "labels": [{"value": value, "name": name} for value, name in task.label_names.items()],
         "patch_shape": list(plans.patch_shape),
         "spacing_mm": list(plans.spacing_mm),
-        "input_channels": plans.input_channels,
+        "input_channels": plans.image_channels,
         "expects_hounsfield": plans.expects_hounsfield,
         "mirroring_allowed": any(each.plans.mirror_axes for each in models),
         "parameters": sum(each.cost.parameters * folds for each, folds in zip(models, counts)),

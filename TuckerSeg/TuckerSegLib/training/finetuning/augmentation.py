@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...nnunet.plans import ModelPlans
 from ...nnunet.reading import quiet_import
-from .label_grid import OUTSIDE
+from ...preprocessing.label_resampling import OUTSIDE
 
 if TYPE_CHECKING:
     import torch

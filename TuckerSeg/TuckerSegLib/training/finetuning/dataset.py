@@ -116,10 +116,10 @@ def _read_document(folder: Path) -> dict[str, Any]:
 def _check_channels(folder: Path, document: dict[str, Any], plans: ModelPlans) -> None:
     """Raises DatasetError unless there are as many channels as the model takes."""
     channels = document.get("channel_names") or document.get("modality") or {}
-    if len(channels) != plans.input_channels:
+    if len(channels) != plans.image_channels:
         names = excerpt(", ".join(map(str, channels.values())))
         raise DatasetError(
-            f"{folder}/dataset.json: the model expects {plans.input_channels} channel(s) "
+            f"{folder}/dataset.json: the model expects {plans.image_channels} channel(s) "
             f"({', '.join(plans.channel_names)}); found {len(channels)} ({names})."
         )
 
@@ -196,9 +196,9 @@ def _listed_cases(folder: Path, document: dict[str, Any]) -> list[RawCase]:
 
 def _check_files(folder: Path, cases: tuple[RawCase, ...], plans: ModelPlans) -> None:
     for case in cases:
-        if len(case.images) != plans.input_channels:
+        if len(case.images) != plans.image_channels:
             raise DatasetError(
-                f"{folder}: the case {case.identifier} should have {plans.input_channels} channel(s); "
+                f"{folder}: the case {case.identifier} should have {plans.image_channels} channel(s); "
                 f"found {len(case.images)} file(s)."
             )
         for file in (*case.images, case.labels):

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ...preprocessing.label_resampling import OUTSIDE
 from .augmentation import Augmentation
-from .label_grid import OUTSIDE
 from .preparation import PreparedCase
 
 FOREGROUND_SHARE = 0.33  # as nnU-Net's oversample_foreground_percent; of a batch of 2 it makes one patch

@@ -12,9 +12,10 @@ from ...files.atomic_writes import written_whole
 from ...image import read_image
 from ...monitor import Monitor
 from ...nnunet.plans import ModelPlans
+from ...preprocessing.label_resampling import OUTSIDE
 from ...preprocessing.preprocess import preprocess
 from .dataset import RawCase, RawDataset
-from .label_grid import OUTSIDE, labels_on_grid
+from .label_grid import labels_on_grid
 
 LARGEST_TRAINED_LABEL = int(np.iinfo(np.int16).max)  # the type of the prepared labels, as in nnU-Net
 VOXELS_PER_LABEL = 1000  # places to center patches on; nnU-Net keeps 10,000, which 1,000 cases in memory cannot
