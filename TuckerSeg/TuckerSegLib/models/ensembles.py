@@ -68,11 +68,11 @@ def _stages(place: str, model: SegmentationModel, resolved: ResolvedJob, cache: 
             raise SpecError(f"{place}: a cascade has at most {MOST_STAGES} stages; found more.")
         place = job.previous_stage if job.previous_stage and not stages else _stage_before(place, model)
         before = load_known(place, job.folds, cache, job.checkpoint)
-        found = sorted(before.plans.region_values or (label.value for label in before.plans.labels))
-        if not set(found) <= set(model.plans.previous_labels):
+        their_labels = sorted(before.plans.region_values or (label.value for label in before.plans.labels))
+        if not set(their_labels) <= set(model.plans.previous_labels):
             raise SpecError(
                 f"{place}: the first stage of {model.name} should find the labels "
-                f"{shown(model.plans.previous_labels)}; found {shown(found)}."
+                f"{shown(model.plans.previous_labels)}; found {shown(their_labels)}."
             )
         stages.insert(0, _part(place, before, resolved, cache, INPUT))
         model = before
@@ -102,15 +102,15 @@ def _stage_before(place: str, model: SegmentationModel) -> str:
 
 
 def _check_alike(first: SegmentationModel, other: SegmentationModel, place: str) -> None:
-    for words, of in (
+    for words, fact_of in (
         ("labels", lambda plans: [(label.value, label.name) for label in plans.labels]),
         ("regions", lambda plans: plans.region_values),
         ("outputs", lambda plans: plans.logit_channels),
         ("channels", lambda plans: [name.lower() for name in plans.channel_names]),
     ):
-        expected, found = of(first.plans), of(other.plans)
-        if expected != found:
+        expected, differing = fact_of(first.plans), fact_of(other.plans)
+        if expected != differing:
             raise SpecError(
                 f"The models of an ensemble should have the same {words}: {first.name} has {shown(expected)}; found "
-                f"{shown(found)} in {place}."
+                f"{shown(differing)} in {place}."
             )

@@ -130,8 +130,8 @@ def preprocess(
     else:
         data = _normalize_then_resample(cropped, plans, shape, spec)
     if plans.previous_labels:
-        found = _previous_channels(image, cropped, plans, previous, crop, shape)
-        data = torch.cat([data, found if part is None else found[(slice(None), *part)]])
+        channels = _previous_channels(image, cropped, plans, previous, crop, shape)
+        data = torch.cat([data, channels if part is None else channels[(slice(None), *part)]])
     return PreparedVolume(
         data,
         image.geometry,
