@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from ..errors import ModelFileError, SpecError
 from ..monitor import Monitor
 from .heads import find_head
-from .layers import convolutions
+from .layers import CONVOLUTIONS
+from .linear_layers import as_voxels, module_of, weighted_layers
 from .magnitudes import BINS, histogram_of
 from .normalized_convolutions import NormalizedConvolutions
 from .sampling import POSITIONS, neighborhoods, sample_positions
@@ -140,7 +141,7 @@ def calibrate(
     seed: int = 0,
     monitor: Monitor | None = None,
 ) -> Calibration:
-    """Run patches through a network and gather the moments of every convolution with ``groups == 1``.
+    """Run patches through a network and gather the moments of every linear layer and convolution, grouped ones aside.
 
     Needs the memory of a pass with gradients.
 
@@ -169,7 +170,7 @@ def calibrate(
 
 
 class _MomentRecorder:
-    """Hooks on every convolution that add up its moments while patches run.
+    """Hooks on every convolution and linear layer that add up its moments while patches run.
 
     The last 1x1x1 convolution is left out of the passes: what pulls at its logits pulls at its features in a way
     that is known, and logits of many classes take more memory than all the rest.
@@ -178,7 +179,7 @@ class _MomentRecorder:
     def __init__(self, network: nn.Module, seed: int):
         self._network = network
         self._head_path = find_head(network)
-        self._convs = {path: conv for path, conv in convolutions(network).items() if conv.groups == 1}
+        self._convs = {path: conv for path, conv in weighted_layers(network).items() if conv.groups == 1}
         self._generator = torch.Generator().manual_seed(seed)
         self._sums: dict[str, LayerMoments] = {}
         self._handles: list = []
@@ -189,8 +190,9 @@ class _MomentRecorder:
         if self._head_path is not None:
             self._convs[self._head_path].forward = lambda features: features
         for path, conv in self._convs.items():
-            self._handles.append(conv.register_forward_hook(self._forward_hook(path)))
-        self._normalized = NormalizedConvolutions(self._network, self._convs)
+            self._handles.append(module_of(conv).register_forward_hook(self._forward_hook(path)))
+        convs = {path: conv for path, conv in self._convs.items() if isinstance(conv, CONVOLUTIONS)}
+        self._normalized = NormalizedConvolutions(self._network, convs)
         return self
 
     def __exit__(self, *error) -> None:
@@ -250,16 +252,19 @@ class _MomentRecorder:
         return float(((weight @ (features @ features.T)) * weight).sum() + linear + constant)
 
     def _forward_hook(self, path: str) -> Callable:
-        def record(conv: nn.Module, inputs: tuple, output: Tensor) -> None:
-            self._inputs[path] = inputs[0].detach()
+        conv = self._convs[path]
+        voxels_of = (lambda values: values) if isinstance(conv, CONVOLUTIONS) else as_voxels
+
+        def record(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+            self._inputs[path] = voxels_of(inputs[0].detach())
             if path == self._head_path:
                 voxels, classes = output[0, 0].numel(), conv.out_channels
                 centering = torch.eye(classes, dtype=torch.float64) - 1 / classes
                 self._add(path, outputs=voxels * centering)
                 return
-            variance = output.detach().flatten(2).var(dim=2, correction=0).mean(dim=0)
+            variance = voxels_of(output.detach()).flatten(2).var(dim=2, correction=0).mean(dim=0)
             self._add(path, variance=variance.double())
-            output.register_hook(lambda gradient: self._add_outputs(path, gradient))
+            output.register_hook(lambda gradient: self._add_outputs(path, voxels_of(gradient)))
 
         return record
 

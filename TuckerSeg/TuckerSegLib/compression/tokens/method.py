@@ -44,7 +44,7 @@ def plan(
             weights.
 
     Returns:
-        One entry per place where tokens pass blocks, then one per layer that has less to do.
+        One entry per place where tokens pass blocks, then one per layer, most of which have less to do.
 
     Raises:
         SpecError: The network has no tokens or cannot take such a patch, or materials are needed and missing.
@@ -52,22 +52,25 @@ def plan(
     if spec.needs_weights and not materials:
         raise SpecError(f"which tokens may go at an agreement of {spec.agreement} is tried on patches; found no trial")
     ratio = max([each.keep_ratio for each in materials], default=spec.keep_ratio)
-    places = passages(network)
+    places, modules = passages(network), dict(network.named_modules())
+    before = count(network, patch_shape, input_channels).layers
     if ratio >= 1:
         agreed = min([each.agreement for each in materials if each.agreement is not None], default=None)
         reason = "all tokens are kept" if agreed is None else f"agreement of {agreed:.3f} with fewer tokens"
-        return tuple(_change(path, each, Cost(0, 0), Cost(0, 0), reason) for path, each in places.items())
+        costs = dict.fromkeys(places, Cost(0, 0)) | before
+        return tuple(_change(path, modules[path], cost, cost, reason) for path, cost in costs.items())
     kept = Spec(ratio, spec.blocks, agreement=0, air=spec.air)
     sparse = structure_of(network)
     put_passages(sparse, kept)
-    before, after = (count(each, patch_shape, input_channels).layers for each in (network, sparse))
+    after = count(sparse, patch_shape, input_channels).layers
     changes = [
         _change(path, each, Cost(0, 0), Cost(0, 0), None, TokenDetails(ratio, kept.blocks_of(each.depth), spec.air))
         for path, each in places.items()
     ]
-    modules = dict(network.named_modules())
-    less = [path for path in before if before[path] != after[path]]
-    return (*changes, *(_change(path, modules[path], before[path], after[path], None) for path in less))
+    for path, cost in before.items():
+        reason = "it gets all tokens" if after[path] == cost else None
+        changes.append(_change(path, modules[path], cost, after[path], reason))
+    return tuple(changes)
 
 
 def apply(network: nn.Module, changes: Iterable[LayerChange], material: Material | None = None) -> None:

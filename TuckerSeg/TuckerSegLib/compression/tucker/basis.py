@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...errors import ModelFileError, SpecError, UnsupportedModelError
 from ...monitor import Monitor
-from ..layers import convolutions
+from ..linear_layers import weighted_layers
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +198,7 @@ class Basis:
 
 
 def decompose(network: nn.Module, monitor: Monitor | None = None) -> Basis:
-    """Decompose every 3D convolution and transposed convolution with ``groups == 1`` at full rank.
+    """Decompose every linear layer, 3D convolution and transposed convolution with ``groups == 1`` at full rank.
 
     Works in float64 on the CPU and leaves the network, tensorly's backend and torch's settings as they are. tensorly
     holds its backend per thread and process, so decompose from one thread at a time.
@@ -213,7 +213,7 @@ def decompose(network: nn.Module, monitor: Monitor | None = None) -> Basis:
         Cancelled: The monitor said so.
     """
     monitor = monitor or Monitor()
-    convs = {path: conv for path, conv in convolutions(network).items() if conv.groups == 1}
+    convs = {path: conv for path, conv in weighted_layers(network).items() if conv.groups == 1}
     layers = {}
     for path, conv in convs.items():
         if conv.weight.is_meta:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...errors import SpecError
 from ...monitor import Monitor
 from ..calibration import Calibration
-from ..layers import convolutions
+from ..linear_layers import LinearView, weighted_layers
 from .basis import RankEvidence
 from .rank_allocation import rank_steps
 from .whitening import SWEEPS, WhitenedLayer
@@ -26,11 +26,13 @@ class CalibratedBasis:
         calibration: The moments behind the norm.
         output_voxels: Path to how many voxels a layer makes of one of its input: 1, or the volume of a transposed
             convolution's stride.
+        linear: Paths of linear layers, whose weights have no taps.
     """
 
     weights: dict[str, Tensor]
     calibration: Calibration
     output_voxels: dict[str, int]
+    linear: frozenset[str] = frozenset()
 
     @classmethod
     def from_network(cls, network: nn.Module, calibration: Calibration) -> CalibratedBasis:
@@ -39,8 +41,8 @@ class CalibratedBasis:
         Raises:
             SpecError: The calibration belongs to another network.
         """
-        convs = {path: conv for path, conv in convolutions(network).items() if path in calibration.layers}
-        weights, output_voxels = {}, {}
+        convs = {path: conv for path, conv in weighted_layers(network).items() if path in calibration.layers}
+        weights, output_voxels, linear = {}, {}, set()
         for path, moments in calibration.layers.items():
             conv = convs.get(path)
             if conv is None or len(moments.outputs) != conv.out_channels or len(moments.inputs) % conv.in_channels:
@@ -48,7 +50,9 @@ class CalibratedBasis:
             weight = conv.weight.detach()
             weights[path] = weight.transpose(0, 1) if conv.transposed else weight
             output_voxels[path] = math.prod(conv.stride) if conv.transposed else 1
-        return cls(weights, calibration, output_voxels)
+            if isinstance(conv, LinearView):
+                linear.add(path)
+        return cls(weights, calibration, output_voxels, frozenset(linear))
 
     @property
     def shapes(self) -> dict[str, torch.Size]:
@@ -85,7 +89,9 @@ class CalibratedBasis:
         """
         monitor, errors = monitor or Monitor(), {}
         for number, (path, weight) in enumerate(self.weights.items(), start=1):
-            rows = self.layer(path).errors(rank_steps(weight.shape[1], multiple))
+            # A matrix has one rank: that of its outputs says all
+            steps = [weight.shape[1]] if path in self.linear else rank_steps(weight.shape[1], multiple)
+            rows = self.layer(path).errors(steps)
             errors[path] = {rank: (row / self.calibration.logit_energy).numpy() for rank, row in rows.items()}
             monitor.fraction(number / len(self.weights))
         return RankEvidence(errors, {})

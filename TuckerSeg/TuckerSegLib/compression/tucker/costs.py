@@ -15,7 +15,7 @@ def dense_cost(conv: nn.Module, calls: Sequence[Call]) -> Cost:
     """Cost of a convolution as it is, for one patch.
 
     Args:
-        conv: ``Conv3d`` or ``ConvTranspose3d``.
+        conv: ``Conv3d``, ``ConvTranspose3d``, or the view of a linear layer.
         calls: Its runs in one forward pass, see ``Trace.calls_of``; without any it costs nothing.
     """
     if not calls:
@@ -53,6 +53,11 @@ def _cost(conv: nn.Module, parameters: int, macs: int) -> Cost:
 def _voxels(calls: Sequence[Call]) -> tuple[int, int]:
     """Input and output voxels over all calls of a layer."""
     return (
-        sum(math.prod(call.input_shape[2:]) for call in calls),
-        sum(math.prod(call.output_shape[2:]) for call in calls),
+        sum(_positions(call.input_shape) for call in calls),
+        sum(_positions(call.output_shape) for call in calls),
     )
+
+
+def _positions(shape: Sequence[int]) -> int:
+    """Voxels of (1, C, Z, Y, X), or tokens of (1, ..., C)."""
+    return math.prod(shape[2:] if len(shape) == 5 else shape[1:-1])

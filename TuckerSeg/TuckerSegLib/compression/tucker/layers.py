@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..linear_layers import LinearView
 from .details import TuckerDetails
 
 
@@ -16,9 +17,11 @@ def build(conv: nn.Module, details: TuckerDetails) -> nn.Sequential:
     They are on the device and of the type of its weight, and have its bias; torch's random generators stay as they are.
 
     Args:
-        conv: ``Conv3d`` or ``ConvTranspose3d``; not changed.
+        conv: ``Conv3d``, ``ConvTranspose3d``, or the view of a linear layer; not changed.
         details: Ranks, and whether factors at full rank are merged into the core.
     """
+    if isinstance(conv, LinearView):
+        return _two_linear(conv, details)
     r, s = details.ranks
     squeezes, expands = outer_layers(conv, details)
     like = {"device": conv.weight.device, "dtype": conv.weight.dtype}
@@ -32,6 +35,17 @@ def build(conv: nn.Module, details: TuckerDetails) -> nn.Sequential:
         layers.append(_uninitialized(nn.Conv3d, r, conv.out_channels, 1, bias=False, **like))
     layers[-1].bias = conv.bias
     return nn.Sequential(*layers).train(conv.training).requires_grad_(conv.weight.requires_grad)
+
+
+def _two_linear(linear: LinearView, details: TuckerDetails) -> nn.Sequential:
+    """The two layers that take a linear layer's place."""
+    like = {"device": linear.weight.device, "dtype": linear.weight.dtype}
+    layers = [
+        _uninitialized(nn.Linear, linear.in_channels, details.ranks[0], bias=False, **like),
+        _uninitialized(nn.Linear, details.ranks[0], linear.out_channels, bias=False, **like),
+    ]
+    layers[-1].bias = linear.bias
+    return nn.Sequential(*layers).train(linear.module.training).requires_grad_(linear.weight.requires_grad)
 
 
 def _uninitialized(layer_class: type[nn.Module], *arguments: Any, device: torch.device, **settings: Any) -> nn.Module:
@@ -71,11 +85,11 @@ def fill(
     else:
         core = torch.einsum("rs...,is->ri...", core, input_factor)
     if expands:
-        layers[-1].weight.copy_(output_factor[..., None, None, None])
+        layers[-1].weight.copy_(output_factor.reshape(layers[-1].weight.shape))
     else:
         core = torch.einsum("or,rs...->os...", output_factor, core)
     middle = layers[1 if squeezes else 0]
-    middle.weight.copy_(core.transpose(0, 1) if middle.transposed else core)
+    middle.weight.copy_((core.transpose(0, 1) if conv.transposed else core).reshape(middle.weight.shape))
 
 
 def composed(layers: nn.Sequential, conv: nn.Module, details: TuckerDetails) -> torch.Tensor:

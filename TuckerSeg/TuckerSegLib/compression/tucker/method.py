@@ -20,17 +20,18 @@ from torch import nn
 from ...errors import SpecError
 from ...printable import shown
 from ...records.compression import Cost, LayerChange
-from ..layers import convolutions, replace_modules
+from ..layers import replace_modules
+from ..linear_layers import LinearView, Weighted, kind_of_layer, module_of, weighted_layers
 from ..trace import Call, Trace, trace
 from .basis import Basis, RankEvidence, decompose
 from .calibrated_basis import CalibratedBasis
 from .costs import dense_cost, tucker_cost
 from .details import TuckerDetails
+from .layer_ranks import ranks_of_layer
 from .layers import build, fill
 from .material import Material
 from .rank_allocation import RankChoice, allocate, rank_steps, total_cost, total_error
 from .spec import Spec
-from .spectrum_ranks import rank_of_energy, rank_of_evbmf
 
 __all__ = ["Basis", "CalibratedBasis", "Material", "Spec", "apply", "decompose", "plan"]
 
@@ -62,13 +63,14 @@ def plan(
     if spec.needs_weights and evidence is None:
         raise SpecError(f"the rank mode {spec.rank_mode!r} looks at the weights: it needs their decomposition")
     forward_pass = trace(network, patch_shape, input_channels)
-    convs = convolutions(network)
+    convs = weighted_layers(network)
     if spec.rank_mode == "given":
         return _plan_given(convs, spec, forward_pass)
     if spec.needs_calibration:
         return _plan_together(convs, spec, forward_pass, evidence)
     return tuple(
-        _plan_layer(path, conv, spec, forward_pass, _ranks(path, conv, spec, evidence)) for path, conv in convs.items()
+        _plan_layer(path, conv, spec, forward_pass, ranks_of_layer(path, conv, spec, evidence))
+        for path, conv in convs.items()
     )
 
 
@@ -90,12 +92,12 @@ def apply(
         ModelFileError: The changes are not those of this method.
     """
     basis = material.basis() if isinstance(material, Material) else material
-    convs = convolutions(network)
+    convs = weighted_layers(network)
     replacements = {}
     for change in changes:
         conv = convs.get(change.path)
-        if conv is None or type(conv).__name__ != change.kind or tuple(conv.weight.shape) != tuple(change.shape):
-            actual = "no such layer" if conv is None else f"{type(conv).__name__} {tuple(conv.weight.shape)}"
+        if conv is None or kind_of_layer(conv) != change.kind or tuple(conv.weight.shape) != tuple(change.shape):
+            actual = "no such layer" if conv is None else f"{kind_of_layer(conv)} {tuple(conv.weight.shape)}"
             raise SpecError(
                 f"{shown(change.path)}: planned for a {shown(change.kind)} {shown(change.shape)}, found {actual}"
             )
@@ -104,11 +106,13 @@ def apply(
             continue
         if conv.groups != 1 or details.ranks[0] > conv.out_channels or details.ranks[1] > conv.in_channels:
             raise SpecError(f"{change.path}: ranks {shown(details.ranks)} exceed the channels of the layer")
-        replacements[conv] = build(conv, details)
+        if isinstance(conv, LinearView) and not _are_of_a_matrix(details, conv):
+            raise SpecError(f"{change.path}: {shown(details.ranks)} are no ranks of a linear layer, which has one")
+        layers = replacements[module_of(conv)] = build(conv, details)
         if basis is not None:
             if basis.shapes.get(change.path) != _output_first(conv):
                 raise SpecError(f"{change.path}: the decomposition belongs to another network")
-            fill(replacements[conv], conv, details, *basis.truncated(change.path, details.ranks, details.sweeps))
+            fill(layers, conv, details, *basis.truncated(change.path, details.ranks, details.sweeps))
     replace_modules(network, replacements)
 
 
@@ -118,31 +122,29 @@ def _evidence(materials: Sequence[Material]) -> RankEvidence | None:
     return functools.reduce(RankEvidence.plus, evidence) if evidence else None
 
 
-def _ranks(path: str, conv: nn.Module, spec: Spec, evidence: RankEvidence | None) -> tuple[int, int]:
-    """Ranks (output, input) of one layer by a policy that looks at each layer alone."""
-    channels = (conv.out_channels, conv.in_channels)
-    if spec.rank_mode not in ("energy", "evbmf") or path not in evidence.spectra:
-        return tuple(map(spec.rank, channels))
-    taps = math.prod(conv.kernel_size)
-    ranks = []
-    for spectrum, size, other in zip(evidence.spectra[path], channels, reversed(channels), strict=True):
-        if spec.rank_mode == "energy":
-            rank = rank_of_energy(spectrum, spec.rank_ratio)
-        else:
-            rank = rank_of_evbmf(spectrum, other * taps) if size <= other * taps else size
-        ranks.append(spec.rounded(max(rank, spec.minimum_rank), size))
-    return tuple(ranks)
+def _are_of_a_matrix(details: TuckerDetails, linear: LinearView) -> bool:
+    """Whether ranks are those of two linear layers in place of one."""
+    return details.merged and details.ranks[0] < linear.out_channels and details.ranks[1] == linear.in_channels
 
 
-def _plan_layer(path: str, conv: nn.Module, spec: Spec, forward_pass: Trace, ranks: tuple[int, int]) -> LayerChange:
-    before, after = dense_cost(conv, forward_pass.calls_of(path)), tucker_cost(conv, ranks, forward_pass.calls_of(path))
+def _plan_layer(path: str, conv: Weighted, spec: Spec, forward_pass: Trace, ranks: tuple[int, int]) -> LayerChange:
+    calls, linear = forward_pass.calls_of(path), isinstance(conv, LinearView)
+    before, after = dense_cost(conv, calls), tucker_cost(conv, ranks, calls, merged=linear)
     reason = _why_dense(path, conv, spec, forward_pass)
-    if reason is None and spec.keep_if_not_cheaper and after.macs >= before.macs:
+    if reason is None and (spec.keep_if_not_cheaper or linear) and after.macs >= before.macs:
         reason = f"not cheaper: {after.macs} MACs at ranks {ranks}, {before.macs} dense"
-    return _change(path, conv, before, None if reason else (ranks, after), reason, 0 if reason else spec.sweeps)
+    return _change(
+        path,
+        conv,
+        before,
+        None if reason else (ranks, after),
+        reason,
+        0 if reason or linear else spec.sweeps,
+        linear and not reason,
+    )
 
 
-def _why_dense(path: str, conv: nn.Module, spec: Spec, forward_pass: Trace) -> str | None:
+def _why_dense(path: str, conv: Weighted, spec: Spec, forward_pass: Trace) -> str | None:
     """Why a layer stays dense at any rank; None where it may be compressed."""
     if reason := _why_impossible(conv, forward_pass.calls_of(path)):
         return reason
@@ -150,12 +152,12 @@ def _why_dense(path: str, conv: nn.Module, spec: Spec, forward_pass: Trace) -> s
         return "first layer"
     if spec.keep_stem_and_head and path in forward_pass.heads:
         return "output layer"
-    if spec.keep_pointwise and math.prod(conv.kernel_size) == 1:
+    if spec.keep_pointwise and math.prod(conv.kernel_size) == 1 and not isinstance(conv, LinearView):
         return "1x1x1 convolution"
     return None
 
 
-def _why_impossible(conv: nn.Module, calls: Sequence[Call]) -> str | None:
+def _why_impossible(conv: Weighted, calls: Sequence[Call]) -> str | None:
     """Why a layer cannot be decomposed; None where it can."""
     if not calls:
         return "takes no part in the forward pass"
@@ -165,7 +167,7 @@ def _why_impossible(conv: nn.Module, calls: Sequence[Call]) -> str | None:
 
 
 def _plan_together(
-    convs: dict[str, nn.Module], spec: Spec, forward_pass: Trace, evidence: RankEvidence
+    convs: dict[str, Weighted], spec: Spec, forward_pass: Trace, evidence: RankEvidence
 ) -> tuple[LayerChange, ...]:
     """Changes of all layers, the budget spread over them so that their errors' sum is smallest."""
     dense = {path: dense_cost(conv, forward_pass.calls_of(path)) for path, conv in convs.items()}
@@ -185,7 +187,7 @@ def _plan_together(
     return _changes_of_ranks(convs, forward_pass, ranks, {path: reason or words for path, reason in reasons.items()})
 
 
-def _plan_given(convs: dict[str, nn.Module], spec: Spec, forward_pass: Trace) -> tuple[LayerChange, ...]:
+def _plan_given(convs: dict[str, Weighted], spec: Spec, forward_pass: Trace) -> tuple[LayerChange, ...]:
     """Changes of the layers whose ranks a spec gives.
 
     Raises:
@@ -195,6 +197,8 @@ def _plan_given(convs: dict[str, nn.Module], spec: Spec, forward_pass: Trace) ->
         conv = convs.get(path)
         if conv is None:
             raise SpecError(f"ranks are given for {shown(path)}, but the network has no such convolution")
+        if isinstance(conv, LinearView) and input_rank != conv.in_channels:
+            raise SpecError(f"{path}: a linear layer has one rank; the other should be its {conv.in_channels} inputs")
         if output_rank > conv.out_channels or input_rank > conv.in_channels:
             raise SpecError(
                 f"{path}: ranks should be at most {conv.out_channels} x {conv.in_channels}, its channels; found "
@@ -207,7 +211,7 @@ def _plan_given(convs: dict[str, nn.Module], spec: Spec, forward_pass: Trace) ->
 
 
 def _changes_of_ranks(
-    convs: dict[str, nn.Module], forward_pass: Trace, ranks: dict[str, tuple[int, int]], reasons: dict[str, str]
+    convs: dict[str, Weighted], forward_pass: Trace, ranks: dict[str, tuple[int, int]], reasons: dict[str, str]
 ) -> tuple[LayerChange, ...]:
     """Changes of all layers, factors at full rank merged; the layers without ranks stay dense for their reasons."""
     changes = []
@@ -219,13 +223,17 @@ def _changes_of_ranks(
     return tuple(changes)
 
 
-def _choices(path: str, conv: nn.Module, spec: Spec, forward_pass: Trace, evidence: RankEvidence) -> list[RankChoice]:
+def _choices(path: str, conv: Weighted, spec: Spec, forward_pass: Trace, evidence: RankEvidence) -> list[RankChoice]:
     """Every rank pair of a layer that costs less than the layer as it is."""
     counted = operator.attrgetter(spec.budget)
     calls, most = forward_pass.calls_of(path), counted(dense_cost(conv, forward_pass.calls_of(path)))
+    if isinstance(conv, LinearView):
+        steps = [conv.in_channels], rank_steps(min(conv.in_channels, conv.out_channels), spec.rank_multiple)
+    else:
+        steps = rank_steps(conv.in_channels, spec.rank_multiple), rank_steps(conv.out_channels, spec.rank_multiple)
     choices = []
-    for input_rank in rank_steps(conv.in_channels, spec.rank_multiple):
-        for output_rank in rank_steps(conv.out_channels, spec.rank_multiple):
+    for input_rank in steps[0] if path in evidence.errors else ():
+        for output_rank in steps[1]:
             ranks = (output_rank, input_rank)
             cost = counted(tucker_cost(conv, ranks, calls, merged=True))
             if cost < most:
@@ -234,18 +242,18 @@ def _choices(path: str, conv: nn.Module, spec: Spec, forward_pass: Trace, eviden
 
 
 def _uniform_choices(
-    convs: dict[str, nn.Module], choices: dict[str, list[RankChoice]], spec: Spec
+    convs: dict[str, Weighted], choices: dict[str, list[RankChoice]], spec: Spec
 ) -> dict[str, RankChoice]:
     """The choices that the same rank ratio in every layer amounts to."""
     relative = dataclasses.replace(spec, rank_mode="relative", calibration=None)
     picked = {}
     for path, conv in convs.items():
-        ranks = (relative.rank(conv.out_channels), relative.rank(conv.in_channels))
+        ranks = ranks_of_layer(path, conv, relative, None)
         picked[path] = next((choice for choice in choices[path] if choice.ranks == ranks), choices[path][0])
     return picked
 
 
-def _budget(convs: dict[str, nn.Module], spec: Spec, forward_pass: Trace) -> int:
+def _budget(convs: dict[str, Weighted], spec: Spec, forward_pass: Trace) -> int:
     """MACs or parameters of the paper's ranks at this ratio, layers that would get dearer dense."""
     paper = Spec.paper(spec.rank_ratio, spec.minimum_rank)
     counted = operator.attrgetter(spec.budget)
@@ -253,6 +261,9 @@ def _budget(convs: dict[str, nn.Module], spec: Spec, forward_pass: Trace) -> int
     for path, conv in convs.items():
         calls = forward_pass.calls_of(path)
         dense = counted(dense_cost(conv, calls))
+        if isinstance(conv, LinearView):  # of which the paper knows none: the share itself
+            total += round(dense * spec.rank_ratio)
+            continue
         ranks = (paper.rank(conv.out_channels), paper.rank(conv.in_channels))
         possible = calls and conv.groups == 1
         total += min(dense, counted(tucker_cost(conv, ranks, calls))) if possible else dense
@@ -261,7 +272,7 @@ def _budget(convs: dict[str, nn.Module], spec: Spec, forward_pass: Trace) -> int
 
 def _change(
     path: str,
-    conv: nn.Module,
+    conv: Weighted,
     before: Cost,
     ranks_and_cost: tuple[tuple[int, int], Cost] | None,
     reason: str | None,
@@ -271,7 +282,7 @@ def _change(
     ranks, after = ranks_and_cost or (None, before)
     return LayerChange(
         path=path,
-        kind=type(conv).__name__,
+        kind=kind_of_layer(conv),
         shape=tuple(conv.weight.shape),
         before=before,
         after=after,
@@ -280,6 +291,6 @@ def _change(
     )
 
 
-def _output_first(conv: nn.Module) -> torch.Size:
+def _output_first(conv: Weighted) -> torch.Size:
     """Shape of the weight with the output channels first."""
     return torch.Size((conv.out_channels, conv.in_channels, *conv.kernel_size))

@@ -56,7 +56,7 @@ def refit_network(
     seed: int = 0,
     monitor: Monitor | None = None,
 ) -> dict[str, tuple[float, float]]:
-    """Fit the compressed layers of a network anew, in place.
+    """Fit the compressed convolutions of a network anew, in place. Linear layers stay as their calibration left them.
 
     Needs the memory of all patches in one pass without gradients.
 
@@ -83,7 +83,7 @@ def refit_network(
         )
     monitor, convs = monitor or Monitor(), convolutions(original)
     planned = {change.path: TuckerDetails.from_change(change) for change in changes}
-    compressed_layers = {path: details for path, details in planned.items() if details.ranks is not None}
+    compressed_layers = {path: each for path, each in planned.items() if each.ranks is not None and path in convs}
     targets = _targets({path: convs[path] for path in compressed_layers}, original, patches, seed)
     errors: dict[str, tuple[float, float]] = {}
     handles = []
