@@ -137,6 +137,21 @@ def check_options(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 
 
+def bodyparts_options(parser: ArgumentParser) -> None:
+    add_images(parser, optional=True)
+    parser.add_argument("--json", dest="json_file", metavar="FILE", help="write Body Part Regression's JSON fields")
+    parser.add_argument("--csv", metavar="FILE", help="write a table with a row per slice")
+    parser.add_argument("--labels", metavar="SEG", help="instead of an image: labels of it, which spares a run")
+    add_label_names(parser, "--labels-names")
+    parser.add_argument(
+        "--bpr-model",
+        metavar="FOLDER",
+        help="score with Body Part Regression's own network, whose model.pt and inference-settings.json lie there",
+    )
+    add_model(parser, default="total_fastest")
+    add_inference(parser)
+
+
 def dicom_options(parser: ArgumentParser) -> None:
     parser.add_argument("path", metavar="FOLDER", help="folder, zip, or file with several frames")
     parser.add_argument("--json", action="store_true", help="the same as JSON")

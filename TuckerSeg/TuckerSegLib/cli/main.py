@@ -25,6 +25,7 @@ from .parser import build_parser
 
 # Of a task's networks; a plan downloads nothing.
 BRING_WHAT_THEY_NEED = (
+    "bodyparts",
     "segment",
     "compare",
     "plan",

@@ -19,6 +19,7 @@ COMMANDS = {  # in the order of help, and what it says of them
     "reconstruct": "measure how well kernels are rebuilt at lower ranks: table, CSV, heat maps",
     "evaluate": "measure Dice and normalized surface Dice of label files against reference ones",
     "check": "tell whether an image is fit to be segmented, and whether labels of it are plausible",
+    "bodyparts": "tell where along the body the slices of a CT lie, and whether their order and distance can be true",
     "dicom": "list the DICOM series of a folder, a zip or a file, the one that is read first",
     "compress": "compress a model to a .tuckerseg file, or all networks of a task into the cache",
     "pack": "compress all networks of a task into one .tuckerseg file, which --model takes",
