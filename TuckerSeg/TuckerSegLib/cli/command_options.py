@@ -14,6 +14,7 @@ from .option_groups import (
     add_cohort,
     add_compression,
     add_export,
+    add_extras,
     add_factors_and_policies,
     add_images,
     add_inference,
@@ -39,6 +40,7 @@ def segment_options(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON event per line on standard output")
     add_model(parser, default="demo")
     add_ensemble(parser)
+    add_extras(parser)
     add_structures(parser)
     add_compression(parser)
     add_inference(parser)

@@ -40,6 +40,9 @@ def job_of(options: argparse.Namespace, output: str | None = None, strength: flo
         crop=options.crop,
         ensemble=tuple(getattr(options, "ensemble", ())),
         previous_stage=getattr(options, "previous_stage", None),
+        postprocessing=getattr(options, "postprocessing", None),
+        structure_statistics=getattr(options, "statistics", None),
+        preview=getattr(options, "preview", False),
         save_probabilities=getattr(options, "save_probabilities", False),
     )
 

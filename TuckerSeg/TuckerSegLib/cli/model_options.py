@@ -38,6 +38,12 @@ def add_ensemble(parser: argparse.ArgumentParser) -> None:
         help="of a cascade: the model whose labels it takes (default: 3d_lowres beside it, as nnU-Net puts it)",
     )
     parser.add_argument(
+        "--postprocessing",
+        metavar="FILE|TASK",
+        help="clean the labels: nnU-Net's postprocessing.pkl or .json, which is not run; body or vertebrae_pp, as "
+        "TotalSegmentator does for these tasks; or none (default: body for the task body)",
+    )
+    parser.add_argument(
         "--save-probabilities",
         action="store_true",
         help="write the probabilities of all classes beside the labels (.npz and .pkl, as nnU-Net does)",

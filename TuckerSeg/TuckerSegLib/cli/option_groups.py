@@ -8,7 +8,15 @@ from ..compression import ALLOCATOR, METHODS, add_options
 from ..compression.policies import policies
 from ..export import FORMATS
 from ..export.settings import WEIGHTS
-from ..records.job import CALIBRATE, DEFAULT_METHOD, OUTPUT_GRIDS, OUTPUT_TYPES, PRECISIONS, SMALL_BLOB_MM3
+from ..records.job import (
+    CALIBRATE,
+    DEFAULT_METHOD,
+    OUTPUT_GRIDS,
+    OUTPUT_TYPES,
+    PRECISIONS,
+    SMALL_BLOB_MM3,
+    STRUCTURE_STATISTICS,
+)
 from ..typed_numbers import real, whole
 from .model_options import add_checkpoint
 
@@ -47,6 +55,19 @@ def add_output_types(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", action="store_true", help="one file per structure, in a folder called as OUT without its ending"
     )
+
+
+def add_extras(parser: argparse.ArgumentParser) -> None:
+    """What is written beside labels."""
+    parser.add_argument(
+        "--statistics",
+        nargs="?",
+        const="whole",
+        choices=STRUCTURE_STATISTICS[1:],
+        help="write OUT_statistics.json with volume (mm3) and mean intensity of every structure, as TotalSegmentator "
+        "does; whole: 0 for those that reach the border (default where nothing follows); all",
+    )
+    parser.add_argument("--preview", action="store_true", help="write OUT_preview.png, a picture of the structures")
 
 
 def add_cohort(parser: argparse.ArgumentParser) -> None:

@@ -75,7 +75,8 @@ def plan_cohort(
     cache, folder = cache or Cache(), str(Path(folder).absolute())
     previous = job.previous_stage and _whole_path(job.previous_stage)
     others = tuple(map(_whole_path, job.ensemble))
-    job = replace(job, model=_whole_path(job.model), ensemble=others, previous_stage=previous)
+    rules = job.postprocessing and _whole_path(job.postprocessing)
+    job = replace(job, model=_whole_path(job.model), ensemble=others, previous_stage=previous, postprocessing=rules)
     if monitor is not None:
         bring_all_networks(resolve(job), monitor)
         key = settings_key(job, tuple(types), split, cache)

@@ -31,7 +31,7 @@ def settings_key(job: Job, types: tuple[str, ...], split: bool, cache: Cache) ->
     """
     usual = InferenceSpec()
     inference = replace(job.inference, threads=usual.threads, batch_size=usual.batch_size)
-    neutral = replace(job, model="model", ensemble=(), previous_stage=None, inference=inference)
+    neutral = replace(job, model="model", ensemble=(), previous_stage=None, postprocessing=None, inference=inference)
     settings = to_json(replace(neutral, images=(), output=None, outputs=(), series=None, timepoint=None))
     resolved = resolve(job)
     models: list[Any] = [_model_keys(resolved, cache)]
@@ -52,4 +52,5 @@ def _model_keys(resolved: ResolvedJob, cache: Cache) -> list[str]:
     def facts(path: str | Path, folds: tuple[str, ...] | None, checkpoint: str | None) -> SegmentationModel:
         return load_facts(path, folds, cache, checkpoint)
 
-    return [part.facts().key for part in task_of(resolved, cache, facts).parts]
+    task = task_of(resolved, cache, facts)
+    return [*(part.facts().key for part in task.parts), *([str(task.cleaning)] if task.cleaning else [])]

@@ -14,6 +14,7 @@ from ..models.resolved_job import ResolvedJob, RoiSearch
 from ..models.task import SegmentationTask, bring_all_networks
 from ..monitor import Monitor
 from ..outputs import output_files, write_outputs
+from ..outputs.extras import needs_image, write_extras
 from ..preprocessing.roi import Crop
 from ..records.job import InferenceSpec, OutputFile
 from ..segmentation.lent import Lent
@@ -72,12 +73,14 @@ class Flow:
                 for file in files:
                     _check_space(file, task, geometry)
                 keep = resolved.job.save_probabilities
+                looked_at = volume.lend() if needs_image(resolved.job) else None
                 result = segment(volume, ready, inference, monitor, crop=crop, keep_probabilities=keep)
             remember_run(result.statistics, inference, self._measurements)
         monitor.check()
         if files:
             with monitor.warnings_noted(), monitor.stage("write"):
                 write_outputs(result, resolved)
+                write_extras(result, resolved.job, looked_at)
         return result.timed(monitor)
 
     def _crop(self, search: RoiSearch | None, volume: Lent[image.Image], monitor: Monitor) -> Crop | None:

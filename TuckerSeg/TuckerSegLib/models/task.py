@@ -17,7 +17,9 @@ from ..cache import Cache
 from ..errors import DownloadError, SpecError
 from ..monitor import Monitor
 from ..nnunet.folder import find_model_folder
+from ..records.cleaning import Cleaning
 from ..records.job import InferenceSpec, Job, steps_at
+from .cleaning import cleaning_of
 from .loading import load_known, load_model
 from .model import SegmentationModel
 from .pack_file import read_pack, read_part
@@ -60,6 +62,7 @@ class SegmentationTask:
         resolved: The job, which says how the networks are compressed; that of a mere model compresses nothing.
         step_fraction: Patch step / patch size where a run leaves it open; None: nnU-Net's.
         structures: Names of the structures that are wanted; None: all.
+        cleaning: How the labels are cleaned in the end; None: not at all.
     """
 
     name: str
@@ -68,6 +71,7 @@ class SegmentationTask:
     resolved: ResolvedJob = UNCOMPRESSED
     step_fraction: float | None = None
     structures: tuple[str, ...] | None = None
+    cleaning: Cleaning | None = None
 
 
 def load_task(
@@ -115,6 +119,10 @@ def task_of(resolved: ResolvedJob, cache: Cache, load: Load | None = None) -> Se
     Raises:
         ModelFolderError, UnsupportedModelError, ModelFileError, DownloadError, SpecError: As :func:`load_task`.
     """
+    return replace(_task_of(resolved, cache, load), cleaning=cleaning_of(resolved))
+
+
+def _task_of(resolved: ResolvedJob, cache: Cache, load: Load | None) -> SegmentationTask:
     job, parts = resolved.job, resolved.networks
     if not parts:
         task = _users_task(resolved, cache, load)

@@ -15,9 +15,9 @@ import numpy as np
 
 from ..errors import OutputError
 from ..files.atomic_writes import output_error, written_whole
-from ..image import Geometry, check_output, oriented
+from ..image import Geometry, oriented
 from ..records.job import Job
-from ..segmentation.segment import SegmentationResult
+from ..segmentation.result import SegmentationResult
 from ..text_files import write_text
 from .types import output_files, without_ending
 
@@ -39,16 +39,6 @@ def probability_paths(job: Job) -> tuple[Path, Path] | None:
         raise OutputError("Probabilities are written beside labels: name a file for these.")
     stem = without_ending(files[0].path)
     return Path(stem + ARRAY), Path(stem + PROPERTIES)
-
-
-def check_probabilities(job: Job) -> None:
-    """Look before a run whether its probabilities can be written.
-
-    Raises:
-        OutputError: They cannot be.
-    """
-    for path in probability_paths(job) or ():
-        check_output(path.with_name(f"{path.name}.nrrd"))
 
 
 def write_probabilities(result: SegmentationResult, job: Job) -> None:

@@ -17,7 +17,7 @@ from ..records.job import Job, OutputFile
 from ..segmentation.segment import SegmentationResult
 from ..text_files import make_folder
 from . import types
-from .probabilities import check_probabilities, write_probabilities
+from .extras import check_extras
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def check_outputs(job: Job) -> None:
                 raise OutputError(f"{output.path}: is a folder. Give the name of a file in it.")
         else:
             image.check_output(output.path)
-    check_probabilities(job)
+    check_extras(job)
 
 
 def write_outputs(result: SegmentationResult, resolved: ResolvedJob) -> None:
@@ -74,8 +74,6 @@ def write_outputs(result: SegmentationResult, resolved: ResolvedJob) -> None:
             continue
         for piece in _pieces(output, result, resolved.job):
             _write_image(piece, result)
-    if resolved.job.save_probabilities:
-        write_probabilities(result, resolved.job)
     if dicom:
         from .dicom import DicomWriter
 

@@ -16,6 +16,7 @@ PATCH_WEIGHTS = ("gaussian", "flat")
 SMALL_BLOB_MM3 = 200.0  # TotalSegmentator's
 CHECKPOINTS = ("final", "best", "latest")  # of nnU-Net's trainings
 CROPS = (None, "auto", "none")
+STRUCTURE_STATISTICS = (None, "whole", "all")
 OUTPUT_TYPES = ("nifti", "nrrd", "mha", "slicer", "seg", "rtstruct", "sr")  # of files with labels
 DEFAULT_STEP_FRACTION = 0.5  # nnU-Net's
 DEFAULT_METHOD = "tucker"  # of compression, where a strength alone is named
@@ -181,6 +182,11 @@ class Job:
             on held-back patches of the volumes at hand is looked for, by all methods together. None: steps say it.
         ensemble: Further models, by path; the mean of the probabilities of all decides.
         previous_stage: Of a cascade: the model of its first stage; None takes that beside it.
+        postprocessing: How labels are cleaned: nnU-Net's ``postprocessing.pkl`` or ``.json``; ``body`` or
+            ``vertebrae_pp``: as TotalSegmentator does; ``none``. None: as it does, where the task is its ``body``.
+        structure_statistics: Write volume and mean intensity of every structure as TotalSegmentator does: ``whole``: of
+            those that the border does not cut; ``all``. None: do not.
+        preview: Write a picture of the structures beside the first file.
         save_probabilities: Write the probabilities of all classes beside the first file, as nnU-Net does.
 
     Example:
@@ -210,6 +216,9 @@ class Job:
     ensemble: tuple[str, ...] = unsaid(())
     previous_stage: str | None = unsaid(None)
     save_probabilities: bool = unsaid(False)
+    postprocessing: str | None = unsaid(None)
+    structure_statistics: str | None = unsaid(None)
+    preview: bool = unsaid(False)
 
     def __post_init__(self):
         if self.agreement is not None:
@@ -222,6 +231,10 @@ class Job:
             raise SpecError(
                 f"crop should be one of {', '.join(filter(None, CROPS))}, or None; found {shown(self.crop)}."
             )
+        if self.structure_statistics not in STRUCTURE_STATISTICS:
+            raise SpecError(
+                f"structure_statistics should be whole, all, or None; found {shown(self.structure_statistics)}."
+            )
         if self.calibrate not in CALIBRATE:
             raise SpecError(f"calibrate should be one of {', '.join(CALIBRATE)}; found {shown(self.calibrate)}.")
         if self.checkpoint not in (None, *CHECKPOINTS):
@@ -231,7 +244,7 @@ class Job:
         for name in ("images", "folds", "structures", "ensemble"):
             for each in getattr(self, name) or ():
                 _check_text(name, each)
-        for name in ("output", "model", "method", "series", "previous_stage"):
+        for name in ("output", "model", "method", "series", "previous_stage", "postprocessing"):
             if getattr(self, name) is not None:
                 _check_text(name, getattr(self, name))
         if self.timepoint is not None:

@@ -62,7 +62,7 @@ class PreparedTask:
         self.name, self.count = task.name, len(task.parts)
         self.label_makers = sum(part.role == LABELS for part in task.parts)
         self.label_names, self.structures = task.label_names, task.structures
-        self.step_fraction = task.step_fraction
+        self.step_fraction, self.cleaning = task.step_fraction, task.cleaning
         self._parts = self._remaining = parts
 
     def __iter__(self) -> Iterator[PreparedPart]:

@@ -21,6 +21,7 @@ from ..models.model import SegmentationModel
 from ..models.task import INPUT, VOTES, SegmentationTask, single_task
 from ..monitor import Monitor
 from ..nnunet.plans import ModelPlans
+from ..postprocessing.cleaning import clean
 from ..postprocessing.merge import MergedLabels
 from ..postprocessing.probabilities import NetworkProbabilities, ProbabilityMean
 from ..postprocessing.small_blobs import remove_small_blobs
@@ -214,6 +215,8 @@ class _SegmentationRun:
         if self._mean is not None:
             self._merged.add(self._mean.finish(None if self._crop.cut else self._crop.box), None)
         names, labels = dict(self._task.label_names), self._merged.labels
+        if self._task.cleaning is not None:
+            self._events.append(clean(labels, self._task.cleaning, names, facts.geometry, self._monitor))
         wanted = names.values() if self._task.structures is None else self._task.structures
         volumes = image.segment_volumes_ml(labels, facts.geometry, sorted(names))
         report = quality.check_labels(labels, facts.geometry, names, volumes, self._image_check, wanted)
