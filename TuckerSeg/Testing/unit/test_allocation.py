@@ -213,3 +213,17 @@ def test_the_steps_name_the_layers_that_the_steps_before_leave():
     assert pruning.channels == {"b": 12}
     assert ranks.ranks == {"b": [8, 16], "c": [8, 4]}
     assert tuple(types.layers) == ("a", "b.0", "c.1")
+
+
+def test_groups_that_share_a_block_of_channels_are_pruned_together():
+    times = LayerTimes("bf16", {"kernel.gmacs": 1.0})  # channels count in blocks of 16: half of one saves nothing
+    layers = {
+        "a": Layer("kernel", 27, VOXELS, 16, 16, target="a"),
+        "b": Layer("kernel", 27, VOXELS, 16, 16, target="b"),
+        "both": Layer("kernel", 27, VOXELS, 32, 16, sources=("a", "b"), parts=2),
+    }
+    groups = {name: Group((8, 16), (0.1, 0.0)) for name in ("a", "b")}
+    problem = Problem(layers, groups, pricing_of("time", times))
+    solution = solve(problem, 0.8 * problem.original_cost())
+    assert solution.kept == {"a": 8, "b": 8}
+    assert solution.cost == pytest.approx(0.75 * problem.original_cost())

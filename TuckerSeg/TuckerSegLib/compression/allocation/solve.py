@@ -7,8 +7,10 @@ layers' forms are chosen anew for the best settings of the channels that were me
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
+from ..layer_work import BLOCK
 from ..tucker.rank_allocation import allocate
 from .problem import Form, Kept, Problem
 
@@ -91,21 +93,42 @@ def _has_groups(problem: Problem) -> bool:
 
 
 def _settled(problem: Problem, kept: Kept, price: float) -> Kept:
-    """Channels of all groups, each the best for the others, from a start."""
+    """Channels of all groups, each the best for the others, from a start; and of pairs that a layer reads together."""
     kept = dict(kept)
     for _ in range(SWEEPS):
         before = dict(kept)
-        for path, group in problem.groups.items():
-            values = []
-            for size, error in zip(group.sizes, group.errors):
-                kept[path] = size
-                norms = sum(problem.pricing.norm(size, voxels, learned) for voxels, learned in group.norms)
-                layers = (_least_value(problem, layer, kept, price) for layer in problem.touching[path])
-                values.append((error + price * float(norms) + sum(layers), -size))
-            kept[path] = -min(values)[1]
+        for path in problem.groups:
+            kept = _best_sizes(problem, kept, price, (path,))
+        if kept == before:
+            for pair in _pairs(problem):
+                kept = _best_sizes(problem, kept, price, pair)
         if kept == before:
             break
     return kept
+
+
+def _pairs(problem: Problem) -> list[tuple[str, str]]:
+    """Groups that one layer reads side by side: channels are computed in blocks, and both may have to share one."""
+    return list(dict.fromkeys(layer.sources[:2] for layer in problem.layers.values() if len(layer.sources) > 1))
+
+
+def _best_sizes(problem: Problem, kept: Kept, price: float, paths: tuple[str, ...]) -> Kept:
+    """The best sizes of one group or two, all others as they are; of equally good ones the largest."""
+    groups = [problem.groups[path] for path in paths]
+    layers = dict.fromkeys(layer for path in paths for layer in problem.touching[path])
+    best, best_value = kept, None
+    for sizes in itertools.product(*(group.sizes for group in groups)):
+        if len(paths) > 1 and sum(sizes) % BLOCK:
+            continue
+        candidate = {**kept, **dict(zip(paths, sizes))}
+        value = sum(_least_value(problem, layer, candidate, price) for layer in layers)
+        for group, size in zip(groups, sizes):
+            norms = sum(problem.pricing.norm(size, voxels, learned) for voxels, learned in group.norms)
+            value += group.errors[group.sizes.index(size)] + price * float(norms)
+        order = (value, [-size for size in sizes])
+        if best_value is None or order < best_value:
+            best, best_value = candidate, order
+    return best
 
 
 def _value_at(problem: Problem, price: float):
