@@ -16,6 +16,7 @@ from TuckerSegLib.errors import ModelFolderError, UnsupportedModelError
 from TuckerSegLib.export.nnunet_folder import export
 from TuckerSegLib.export.settings import ExportSettings
 from TuckerSegLib.hardware.openvino_convert import to_model
+from TuckerSegLib.models.calibration import crop_shape
 from TuckerSegLib.nnunet.network import build_network
 from TuckerSegLib.nnunet.network_arguments import check_architecture
 from TuckerSegLib.nnunet.plans import Architecture
@@ -218,3 +219,8 @@ class TestAModelOfATransformer:
             torch.save(damaged, file)
             with pytest.raises(ModelFolderError, match=r"q_proj\.bias is missing|'eva\.rotation' is not part"):
                 load_model(folder)
+
+
+def test_crops_are_patches_of_the_one_shape_that_it_takes(make_model_folder):
+    model = load_model(make_model_folder(transformer="Primus", patch_shape=(16, 16, 160)))
+    assert crop_shape(model) == (16, 16, 160)

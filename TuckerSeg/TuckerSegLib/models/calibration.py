@@ -154,11 +154,16 @@ def calibration_patches(model: SegmentationModel, volume: Image, count: int, see
 
 
 def crop_shape(model: SegmentationModel) -> tuple[int, int, int]:
-    """Shape (Z, Y, X) of a model's crops, in voxels: near CROP_VOXELS along each axis, divisible by its strides."""
+    """Shape (Z, Y, X) of a model's crops, in voxels: near CROP_VOXELS along each axis, divisible by its strides.
+
+    A network that takes patches of one shape alone gets those.
+    """
     from ..compression.trace import trace
 
-    plans = model.plans
-    forward_pass = trace(model.structure(), plans.patch_shape, plans.input_channels)
+    plans, structure = model.plans, model.structure()
+    if getattr(structure, "patch_shape", None) is not None:
+        return plans.patch_shape
+    forward_pass = trace(structure, plans.patch_shape, plans.input_channels)
     shapes = [call.output_shape[2:] for call in forward_pass.calls if len(call.output_shape) == 5]
     sizes = []
     for axis, patch in enumerate(plans.patch_shape):
