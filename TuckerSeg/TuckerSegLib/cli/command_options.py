@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser
 
-from ..training.distillation.settings import RepairSettings
-from ..training.finetuning.settings import FineTuningSettings
 from ..typed_numbers import real, whole
 from .model_options import add_ensemble, add_model, add_model_actions
 from .option_groups import (
@@ -23,7 +21,6 @@ from .option_groups import (
     add_place,
     add_strengths,
     add_structures,
-    add_training_place,
 )
 
 
@@ -211,59 +208,6 @@ def models_options(parser: ArgumentParser) -> None:
 
 def export_options(parser: ArgumentParser) -> None:
     add_export(parser)
-    add_compression(parser)
-
-
-def repair_options(parser: ArgumentParser) -> None:
-    parser.add_argument("output", metavar="OUT", help=".tuckerseg file to write")
-    parser.add_argument(
-        "--ct",
-        nargs="+",
-        required=True,
-        metavar="CT",
-        help="files or DICOM folders; of several, the last is held back to measure on",
-    )
-    defaults = RepairSettings
-    parser.add_argument("--steps", type=whole, default=defaults.steps, help="about 1 s each (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=real, default=defaults.learning_rate, help="(default: %(default)s)")
-    parser.add_argument("--seed", type=whole, default=defaults.seed, help="of crops and voxels (default: %(default)s)")
-    add_training_place(parser)
-    parser.add_argument(
-        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the device is faster so"
-    )
-    add_model(parser, default="demo")
-    add_compression(parser)
-
-
-def finetune_options(parser: ArgumentParser) -> None:
-    parser.add_argument("output", metavar="OUT", help=".tuckerseg file to write")
-    parser.add_argument(
-        "--dataset",
-        required=True,
-        metavar="FOLDER",
-        help="nnU-Net raw dataset (dataset.json, imagesTr, labelsTr) with the labels of the model",
-    )
-    defaults = FineTuningSettings
-    parser.add_argument("--epochs", type=whole, default=defaults.epochs, help="(default: %(default)s)")
-    parser.add_argument(
-        "--iterations", type=whole, default=defaults.iterations, help="batches per epoch (default: %(default)s)"
-    )
-    parser.add_argument("--learning-rate", type=real, default=defaults.learning_rate, help="(default: %(default)s)")
-    parser.add_argument(
-        "--batch-size", type=whole, default=defaults.batch_size, help="patches per batch (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--validation-fraction",
-        type=real,
-        default=defaults.validation_fraction,
-        help="share of the cases that is held back to choose the best epoch (default: %(default)s)",
-    )
-    parser.add_argument("--batch-dice", action="store_true", help="where the model's plans say batch_dice: true")
-    parser.add_argument(
-        "--seed", type=whole, default=defaults.seed, help="of the held-back cases and patches (default: %(default)s)"
-    )
-    add_training_place(parser)
-    add_model(parser, default="demo")
     add_compression(parser)
 
 

@@ -1,14 +1,14 @@
 """The grammar of the ``tuckerseg`` command: its sub-commands and what help says of them.
 
 A sub-command is a function in the module of its name in ``commands``, which is imported when it is asked for, so that
-help needs none of them. Its options are in ``command_options``.
+help needs none of them. Its options are in ``command_options``, or ``training_options``.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from . import command_options
+from . import command_options, training_options
 
 COMMANDS = {  # in the order of help, and what it says of them
     "segment": "segment an image",
@@ -48,7 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
     for name, words in COMMANDS.items():
         command = commands.add_parser(name, help=words, description=words, parents=[common])
         command.set_defaults(command=name)
-        getattr(command_options, f"{name}_options")(command)
+        add_options = f"{name}_options"
+        getattr(training_options if hasattr(training_options, add_options) else command_options, add_options)(command)
     return parser
 
 

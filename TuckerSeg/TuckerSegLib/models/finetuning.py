@@ -87,7 +87,7 @@ def finetune_model(
     weights: dict[str, torch.Tensor] = {}
     records: dict[str, FineTuningRecord] = {}
     with hardware.torch_threads(place.threads or hardware.default_threads()), hardware.freed_memory_kept():
-        cases = _case_ids(dataset, monitor)
+        cases = case_ids(dataset, monitor)
         prepared = prepare_dataset(dataset, plans, place.store, monitor)
         for number, fold in enumerate(compressed.folds, 1):
             if len(compressed.folds) > 1:
@@ -123,7 +123,7 @@ def calibration_case(dataset: RawDataset, settings: FineTuningSettings) -> RawCa
     return next(case for number, case in enumerate(dataset.cases) if number not in validation)
 
 
-def _case_ids(dataset: RawDataset, monitor: Monitor) -> list[str]:
+def case_ids(dataset: RawDataset, monitor: Monitor) -> list[str]:
     """A hash of each case's files, in the order that the split depends on. No names: they may be those of patients."""
     identifiers = []
     for case in dataset.cases:

@@ -124,7 +124,7 @@ class _FineTuningRun:
         self._optimizer = torch.optim.AdamW(parameter_groups(self._network, settings.learning_rate))
         amp = torch.amp if hasattr(torch.amp, "GradScaler") else torch.cuda.amp  # the second before torch 2.3
         self._scaler = amp.GradScaler(enabled=device.type == "cuda")
-        self._loss = _loss(settings, dataset.ignore_label)
+        self._loss = segmentation_loss(settings, dataset.ignore_label)
         training, validation = dataset.split(settings.validation_fraction, settings.seed)
         sampler = partial(PatchSampler, patch_shape=plans.patch_shape, batch_size=settings.batch_size)
         self._training = sampler(training, seed=settings.seed, augmentation=Augmentation(plans))
@@ -225,7 +225,7 @@ class _FineTuningRun:
             yield batch
 
 
-def _loss(settings: FineTuningSettings, ignore_label: int | None) -> nn.Module:
+def segmentation_loss(settings: FineTuningSettings, ignore_label: int | None) -> nn.Module:
     """nnU-Net's loss: soft Dice without the background plus cross-entropy, of equal weight."""
     with quiet_import():
         from nnunetv2.training.loss.compound_losses import DC_and_CE_loss

@@ -1,0 +1,145 @@
+"""The options of the sub-commands that train networks, and what they ask for."""
+
+from __future__ import annotations
+
+import argparse
+from argparse import ArgumentParser
+
+from ..errors import SpecError
+from ..training.distillation.settings import RepairSettings
+from ..training.finetuning.settings import FineTuningSettings
+from ..training.pruning.settings import SCHEDULES, SauronSettings
+from ..typed_numbers import real, whole
+from .model_options import add_model
+from .option_groups import add_compression, add_training_place
+
+SAURON = "sauron"  # what --method takes here, beside the methods that compress before the training
+SAURON_LEARNING_RATE = 1e-3  # of its own schedule
+_OF_SAURON = ("schedule", "regularization", "highest_threshold", "rises", "patience", "dice_loss")
+_OF_START = ("from_scratch", "plans", "configuration")
+
+
+def repair_options(parser: ArgumentParser) -> None:
+    parser.add_argument("output", metavar="OUT", help=".tuckerseg file to write")
+    parser.add_argument(
+        "--ct",
+        nargs="+",
+        required=True,
+        metavar="CT",
+        help="files or DICOM folders; of several, the last is held back to measure on",
+    )
+    defaults = RepairSettings
+    parser.add_argument("--steps", type=whole, default=defaults.steps, help="about 1 s each (default: %(default)s)")
+    parser.add_argument("--learning-rate", type=real, default=defaults.learning_rate, help="(default: %(default)s)")
+    parser.add_argument("--seed", type=whole, default=defaults.seed, help="of crops and voxels (default: %(default)s)")
+    add_training_place(parser)
+    parser.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the device is faster so"
+    )
+    add_model(parser, default="demo")
+    add_compression(parser)
+
+
+def finetune_options(parser: ArgumentParser) -> None:
+    parser.add_argument("output", metavar="OUT", help=".tuckerseg file to write")
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        metavar="FOLDER",
+        help="nnU-Net raw dataset (dataset.json, imagesTr, labelsTr) with the labels of the model",
+    )
+    defaults = FineTuningSettings
+    parser.add_argument("--epochs", type=whole, default=defaults.epochs, help="(default: %(default)s)")
+    parser.add_argument(
+        "--iterations", type=whole, default=defaults.iterations, help="batches per epoch (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--learning-rate",
+        type=real,
+        help=f"(default: {defaults.learning_rate:g}; with --schedule polynomial {SAURON_LEARNING_RATE:g})",
+    )
+    parser.add_argument(
+        "--batch-size", type=whole, default=defaults.batch_size, help="patches per batch (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--validation-fraction",
+        type=real,
+        default=defaults.validation_fraction,
+        help="share of the cases that is held back to choose the best epoch (default: %(default)s)",
+    )
+    parser.add_argument("--batch-dice", action="store_true", help="where the model's plans say batch_dice: true")
+    parser.add_argument(
+        "--seed", type=whole, default=defaults.seed, help="of the held-back cases and patches (default: %(default)s)"
+    )
+    add_training_place(parser)
+    add_model(parser, default="demo")
+    add_compression(parser)
+    _add_sauron(parser)
+
+
+def _add_sauron(parser: ArgumentParser) -> None:
+    """Options of the method that prunes while it trains; None where they are not given."""
+    group = parser.add_argument_group(f"with --method {SAURON}, which prunes an original network while it trains")
+    defaults = SauronSettings()
+    group.add_argument("--from-scratch", action="store_true", help="begin with fresh weights, of the model's structure")
+    group.add_argument(
+        "--plans",
+        metavar="FILE",
+        help="nnUNetPlans.json of 'nnUNetv2_plan_and_preprocess', in place of a model; with --from-scratch",
+    )
+    group.add_argument("--configuration", metavar="NAME", help="of --plans (default: 3d_fullres)")
+    group.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        help="constant: AdamW; polynomial: Adam and a falling learning rate, as Sauron was published (default: "
+        "constant, with --from-scratch polynomial)",
+    )
+    for name, kind, words in (
+        ("regularization", real, "weight of the regularizer in the loss; 0: none"),
+        ("highest_threshold", real, "of the distances below which channels go"),
+        ("rises", whole, "steps from the lowest threshold, 0.001, to the highest"),
+        ("patience", whole, "epochs between two rises of a layer's threshold"),
+        ("dice_loss", real, "validation Dice that the smaller network that is kept may lack of the best"),
+    ):
+        option = "--" + name.replace("_", "-")
+        group.add_argument(option, type=kind, help=f"{words} (default: {getattr(defaults, name):g})")
+
+
+def training_settings(options: argparse.Namespace) -> FineTuningSettings:
+    """How the options want a network trained."""
+    schedule = _schedule(options)
+    rate = SAURON_LEARNING_RATE if schedule == "polynomial" else FineTuningSettings.learning_rate
+    return FineTuningSettings(
+        epochs=options.epochs,
+        iterations=options.iterations,
+        learning_rate=rate if options.learning_rate is None else options.learning_rate,
+        batch_size=options.batch_size,
+        validation_fraction=options.validation_fraction,
+        batch_dice=options.batch_dice,
+        seed=options.seed,
+    )
+
+
+def sauron_settings(options: argparse.Namespace) -> SauronSettings | None:
+    """How the options want a network pruned while it trains; None where they do not.
+
+    Raises:
+        SpecError: Options that go with that alone are given without it, or contradict each other.
+    """
+    given = [name for name in (*_OF_SAURON, *_OF_START) if getattr(options, name) not in (None, False)]
+    if options.method != SAURON:
+        if given:
+            raise SpecError(
+                f"--{given[0].replace('_', '-')} goes with --method {SAURON}; found --method {options.method}."
+            )
+        return None
+    if options.plans is not None and not options.from_scratch:
+        raise SpecError("--plans names a network without weights; expected --from-scratch beside it.")
+    if options.configuration is not None and options.plans is None:
+        raise SpecError("--configuration is one of --plans; expected --plans beside it.")
+    own = {name: getattr(options, name) for name in _OF_SAURON if getattr(options, name) is not None}
+    return SauronSettings(**{**own, "schedule": _schedule(options), "training": training_settings(options)})
+
+
+def _schedule(options: argparse.Namespace) -> str:
+    return options.schedule or ("polynomial" if options.from_scratch else "constant")

@@ -1,0 +1,128 @@
+"""Settings and record of a pruning while training, as dataclasses that go through JSON. Standard library only.
+
+Source of the defaults: Valverde et al. 2024 (arXiv:2209.13590); all that is not about channels is
+``FineTuningSettings``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...errors import SpecError
+from ..finetuning.settings import FineTuningSettings
+
+SCHEDULES = ("constant", "polynomial")
+
+
+@dataclass(frozen=True)
+class SauronSettings:
+    """How a network is trained and pruned.
+
+    Attributes:
+        training: Epochs, batches, learning rate, and what is held back.
+        schedule: ``constant``: AdamW with a constant learning rate, as a fine-tuning; ``polynomial``: Adam with a
+            weight decay of 1e-5, its learning rate falling by (1 - done) ** 0.9 from epoch to epoch, as Sauron.
+        regularization: Weight of the regularizer in the loss (Sauron's lambda); 0 leaves it out.
+        highest_threshold: Of the distances (tau_max); the lowest is 0.001.
+        rises: Equal steps from the lowest to the highest threshold (kappa).
+        patience: Epochs for which a layer's threshold stays, and over which losses are compared (rho).
+        hardly_any: Share of a layer's channels (mu): where fewer went in an epoch, its threshold may rise.
+        dice_loss: By how much the validation Dice of the network that is kept may lie below the best of all epochs.
+
+    Raises:
+        SpecError: A value is out of its range.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    training: FineTuningSettings = FineTuningSettings()
+    schedule: str = "constant"
+    regularization: float = 0.5
+    highest_threshold: float = 0.3
+    rises: int = 15
+    patience: int = 5
+    hardly_any: float = 0.02
+    dice_loss: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise SpecError(f"The schedule should be one of {', '.join(SCHEDULES)}; found '{self.schedule}'.")
+        if not 0 <= self.regularization <= 100:
+            raise SpecError(f"The regularization should lie in [0, 100], as 0.5; found {self.regularization}.")
+        if not 0.001 <= self.highest_threshold <= 1:
+            raise SpecError(f"The highest threshold should lie in [0.001, 1]; found {self.highest_threshold}.")
+        if self.rises < 1:
+            raise SpecError(f"The number of rises should be at least 1; found {self.rises}.")
+        if self.patience < 2:  # the losses of a single epoch leave no room between the least and the greatest
+            raise SpecError(f"The patience should be at least 2 epochs; found {self.patience}.")
+        for name in ("hardly_any", "dice_loss"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SpecError(f"{name} should lie in [0, 1]; found {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class PruningEpoch:
+    """What an epoch made of a network.
+
+    Attributes:
+        training_loss: Mean, with the regularizer; None of the start.
+        validation_loss: Mean on the held-back patches, without the regularizer, after the epoch's pruning.
+        validation_dice: There, too.
+        channels: Path of a layer that may be pruned to the output channels that it has after this epoch.
+        risen: Path to how often its threshold has risen, after this epoch.
+        waited: Path to the epochs since then.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    training_loss: float | None
+    validation_loss: float
+    validation_dice: float
+    channels: dict[str, int]
+    risen: dict[str, int]
+    waited: dict[str, int]
+
+    @property
+    def total_channels(self) -> int:
+        """Of all layers that may be pruned."""
+        return sum(self.channels.values())
+
+
+@dataclass(frozen=True)
+class PruningRecord:
+    """The record of a pruning while training.
+
+    Attributes:
+        settings: How it was done.
+        training_cases, validation_cases: Identifiers of the cases.
+        epochs: The start, then one per epoch.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    settings: SauronSettings
+    training_cases: tuple[str, ...]
+    validation_cases: tuple[str, ...]
+    epochs: tuple[PruningEpoch, ...] = ()
+
+    @property
+    def epochs_done(self) -> int:
+        """Number of epochs so far."""
+        return len(self.epochs) - 1
+
+    @property
+    def kept_epoch(self) -> int:
+        """Number of the epoch whose network is kept, 0 for the start.
+
+        That with the fewest channels of all whose Dice is no worse than the best one less ``dice_loss``; of several
+        the one with the highest Dice, then the first.
+        """
+        least = max(epoch.validation_dice for epoch in self.epochs) - self.settings.dice_loss
+        fit = [number for number, epoch in enumerate(self.epochs) if epoch.validation_dice >= least]
+        return min(fit, key=lambda each: (self.epochs[each].total_channels, -self.epochs[each].validation_dice))
+
+    @property
+    def kept(self) -> PruningEpoch:
+        """The epoch whose network is kept."""
+        return self.epochs[self.kept_epoch]
