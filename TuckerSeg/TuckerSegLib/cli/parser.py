@@ -34,6 +34,7 @@ COMMANDS = {  # in the order of help, and what it says of them
     "cache": "show or clear the cache of compressed models",
     "demo": "segment the built-in volume with the original and the compressed demonstration model",
     "benchmark": "time this program against nnUNetPredictor and TotalSegmentator",
+    "serve": "compute for applications on other computers, over a socket",
     "worker": "compute for an application: requests on standard input, events on standard output",
 }
 

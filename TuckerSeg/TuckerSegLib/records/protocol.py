@@ -26,6 +26,7 @@ REQUESTS = (
     "policies",
     "list_images",
     "segment_file",
+    "forget",
 )
 # Besides, "cancel" and "shutdown", which are not answered.
 FINAL_EVENTS = ("result", "error", "cancelled", "dropped")

@@ -14,6 +14,7 @@ PACKAGES = ("tuckerseg", "torch", "openvino", "nnunetv2", "tensorly", "numpy", "
 STAGE_TITLES = {
     "download": "Downloading the model",
     "unpack": "Unpacking the model",
+    "waiting": "Waiting for the server, which computes for others",
     "hand over": "Handing over the volume",
     "read": "Reading the image",
     "load": "Loading the model",

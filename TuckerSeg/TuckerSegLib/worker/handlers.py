@@ -133,6 +133,11 @@ class Handlers:
         model = import_model(request["path"], request["name"], monitor)
         return {"name": model.name, "title": model.title, "path": str(model.path)}
 
+    def forget(self, request: Request, monitor: Monitor) -> Fields:
+        """Let go of the volume that stays in memory, and so of its file."""
+        self._volume = None
+        return {}
+
     def close(self) -> None:
         """Give all devices' memory back."""
         self._runs.close()

@@ -205,6 +205,7 @@ _FIELDS: dict[str, dict[str, Check]] = {
     },
     "import_model": {"path": _TEXT, "name": _TEXT},
     "policies": {},
+    "forget": {},
     "list_images": {"folder": _FOLDER},
     "segment_file": {**_JOB, "image": _PLACE, "output": _PLACE},
 }

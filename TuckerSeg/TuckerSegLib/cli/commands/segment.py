@@ -10,10 +10,12 @@ from dataclasses import replace
 
 from ...errors import SpecError
 from ...jobs.run import run_job
+from ...monitor import Monitor
 from ...outputs import planned_outputs, type_of, written_paths
-from ...records.job import OutputFile
+from ...records.job import Job, OutputFile
 from ...records.serialization import to_json
 from ...records.statistics import as_table, structure_table
+from ...segmentation.segment import SegmentationResult
 from ...text_files import check_writable, write_text
 from ..jobs_from_options import job_of, output_types_of
 from ..output import say
@@ -26,7 +28,11 @@ OF_COHORTS = ("all_series", "dry_run", "again", "watch", "cluster", "workers", "
 
 def segment(options: argparse.Namespace) -> None:
     """``tuckerseg segment IN OUT``."""
+    if options.token_file and not options.server:
+        raise SpecError("--token-file belongs to --server.")
     if _is_cohort(options):
+        if options.server:
+            raise SpecError("--server takes one image at a time: name a file for the labels.")
         from ..cohort_run import segment_cohort
 
         segment_cohort(options)
@@ -38,7 +44,7 @@ def segment(options: argparse.Namespace) -> None:
         check_writable(options.stats)
     reporter = JsonReporter() if options.json else TerminalReporter()
     try:
-        result = run_job(job, monitor=options.monitor.through(reporter))
+        result = _run(options, job, options.monitor.through(reporter))
     finally:
         reporter.close()
     document = to_json(result.statistics)
@@ -52,6 +58,17 @@ def segment(options: argparse.Namespace) -> None:
         if len(result.statistics.structures) > SHOWN_STRUCTURES:
             say("--stats FILE lists all structures.")
         say(*(f"Written: {_written(output)}" for output in outputs))
+
+
+def _run(options: argparse.Namespace, job: Job, monitor: Monitor) -> SegmentationResult:
+    """The job here, or on the server that is named."""
+    if not options.server:
+        return run_job(job, monitor=monitor)
+    from ...serving.remote_run import run_on_server
+    from ...serving.wire import address_of, read_token
+
+    token = read_token(options.token_file) if options.token_file else None
+    return run_on_server(address_of(options.server), token, job, monitor)
 
 
 def _is_cohort(options: argparse.Namespace) -> bool:
