@@ -60,7 +60,8 @@ def compress(
     Example:
         >>> smaller = compress(load_model("demo"), TuckerSpec.at(0.5))
         >>> smaller.save("smaller.tuckerseg")
-        >>> fastest = compress(model, AllocationSpec(agreement=0.97), "auto", calibration=calibration, volumes=[volume])
+        >>> ct = read_image("CT.nii.gz")
+        >>> faster = compress(model, AllocationSpec(0.6), "auto", calibration=calibrate_model(model, ct), volumes=[ct])
     """
     require_own_threads()
     require_new_method(model, method)
