@@ -61,6 +61,7 @@ def compress(
         >>> smaller = compress(load_model("demo"), TuckerSpec.at(0.5))
         >>> smaller.save("smaller.tuckerseg")
         >>> ct = read_image("CT.nii.gz")
+        >>> model = load_model("demo")
         >>> faster = compress(model, AllocationSpec(0.6), "auto", calibration=calibrate_model(model, ct), volumes=[ct])
     """
     require_own_threads()
