@@ -8,8 +8,11 @@ import torch
 
 from Testing.small_models import transformer_architecture
 from TuckerSegLib import InferenceSpec, TuckerSpec, compress, compression, load_model, segment
+from TuckerSegLib.export import exporter
+from TuckerSegLib.export.checking import sample_patch
 from TuckerSegLib.export.nnunet_folder import export
 from TuckerSegLib.export.settings import ExportSettings
+from TuckerSegLib.export.whole_network import whole_network
 from TuckerSegLib.hardware.openvino_convert import to_model
 from TuckerSegLib.models.description import describe
 from TuckerSegLib.nnunet.network import build_network
@@ -62,6 +65,18 @@ def test_convolutions_are_decomposed_beside_it(model, oblique_ct, nnunet_predict
     for each in (both, load_model(place)):
         # How many tokens go on is a matter of each patch, and a token more or less of rounding: nearly all voxels
         assert (segment(str(oblique_ct), each, EXACT).labels == expected).mean() > 0.999
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_for_other_programs_keeps_a_fixed_number_and_is_compared_so(make_model_folder, tmp_path):
+    pytest.importorskip("onnx")
+    dense = load_model(make_model_folder(transformer="Primus", patch_shape=(16, 64, 16)))
+    sparse = compress(dense, HALF, "tokens")
+    patch = sample_patch(sparse)
+    with torch.inference_mode():
+        assert not torch.equal(whole_network(sparse)(patch), sparse.network("0")(patch))  # a part of it is air
+    written = exporter("onnx").export(sparse, tmp_path / "sparse.onnx", ExportSettings())
+    assert written.difference is None or written.difference < 1e-4
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from ..compression.tokens.passages import fix_numbers
+
 if TYPE_CHECKING:
     from ..models.model import SegmentationModel
 
@@ -28,6 +30,8 @@ class MeanOfFolds(nn.Module):
 
 
 def whole_network(model: SegmentationModel) -> nn.Module:
-    """One network of all folds, in evaluation mode."""
+    """One network of all folds, in evaluation mode, whose shapes hang on no values: so it is written, and compared."""
     networks = [model.network(fold) for fold in model.folds]
+    for network in networks:
+        fix_numbers(network)
     return networks[0] if len(networks) == 1 else MeanOfFolds(networks).eval()

@@ -48,6 +48,9 @@ class SparsePassage(nn.Module):
         keep_ratio: Share of the tokens that goes on.
         after: Numbers of the blocks after which the others are left out.
         air: Value of the patch up to which a voxel is air; None: nothing is known of air.
+
+    Attributes:
+        fixed: Whether every patch keeps the same number of tokens, as where the network is traced.
     """
 
     runs_blocks = True
@@ -64,6 +67,7 @@ class SparsePassage(nn.Module):
         super().__init__()
         self.cell, self.registers, self.depth = tuple(cell), registers, depth
         self.keep_ratio, self.after, self.air = keep_ratio, tuple(after), air
+        self.fixed = False
 
     def forward(self, blocks: nn.ModuleList, tokens: Tensor, rotation: Tensor | None, patches: Tensor) -> Tensor:
         """Tokens (B, N, C) of patches (B, I, Z, Y, X), registers first, to tokens; the rotation (2, N, width)."""
@@ -102,8 +106,8 @@ class SparsePassage(nn.Module):
     def _number(self, inside: Tensor) -> int:
         """How many tokens of each patch go on: of the patch of a batch that needs most."""
         most = math.ceil(self.keep_ratio * inside.shape[1] - 1e-9)
-        fixed = self.air is None or torch.jit.is_tracing() or torch.compiler.is_compiling() or not inside.shape[0]
-        if fixed:
+        traced = torch.jit.is_tracing() or torch.compiler.is_compiling() or not inside.shape[0]
+        if self.fixed or traced or self.air is None:
             return most
         return max(1, math.ceil(self.keep_ratio * int(inside.sum(dim=1).max()) - 1e-9))
 

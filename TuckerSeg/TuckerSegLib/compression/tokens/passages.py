@@ -29,6 +29,13 @@ def put_passages(network: nn.Module, spec: Spec) -> None:
     replace_modules(network, {old: sparse_passage(old, spec) for old in passages(network).values()})
 
 
+def fix_numbers(network: nn.Module) -> None:
+    """Let every patch keep the same number of tokens, as programs do that want fixed shapes; in place."""
+    for module in network.modules():
+        if isinstance(module, SparsePassage):
+            module.fixed = True
+
+
 def sparse_passage(old: nn.Module, spec: Spec) -> SparsePassage:
     """The passage of a spec in place of an old one.
 
