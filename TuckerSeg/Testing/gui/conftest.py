@@ -101,6 +101,8 @@ def module(slicer_app):
     container.exit()
     widget.cleanup()
     container.hide()
+    host.discard(container)
+    slicer_app.processEvents()
 
 
 @pytest.fixture
@@ -267,6 +269,7 @@ def one_module(application):
     yield container
     container.self().cleanup()
     container.hide()
+    host.discard(container)
 
 
 @pytest.fixture

@@ -21,3 +21,7 @@ def load(path):
     if hasattr(slicer.modules, f"{name}Widget"):
         slicer.util.reloadScriptedModule(name)
     return getattr(slicer.modules, name.lower())
+
+
+def discard(container):
+    """Slicer keeps a module's page."""

@@ -288,5 +288,12 @@ def load(path):
     return parent
 
 
+def discard(container):
+    """Delete the page of a module whose panel has been cleaned up; else it would follow the scene as long as we run."""
+    for widget in (container, *container.findChildren(QtWidgets.QWidget)):
+        getattr(widget, "_stop_listening", lambda: None)()
+    container.deleteLater()
+
+
 def startup_completed():
     slicer.app._started.emit()

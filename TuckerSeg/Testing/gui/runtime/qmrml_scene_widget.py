@@ -13,8 +13,7 @@ class SceneWidget:
     def setMRMLScene(self, scene):
         if scene is self.__dict__.get("_scene"):
             return
-        for o, t in self.__dict__.pop("_tags", []):
-            o.RemoveObserver(t)
+        self._stop_listening()
         self._scene = scene
         if scene is not None:
             S = slicer.vtkMRMLScene
@@ -31,6 +30,10 @@ class SceneWidget:
         self._sceneEvent()
         if hasattr(type(self), "mrmlSceneChanged"):
             self.mrmlSceneChanged.emit(scene)
+
+    def _stop_listening(self):
+        for o, t in self.__dict__.pop("_tags", []):
+            o.RemoveObserver(t)
 
     def _sceneEvent(self):
         pass
