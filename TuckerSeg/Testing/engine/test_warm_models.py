@@ -46,6 +46,12 @@ def image():
     return image_from_array(values.astype(np.int16), spacing_mm=(3, 3, 3))
 
 
+@pytest.fixture
+def fine_image(image):
+    """On the grid of the task of several networks, where it makes few patches."""
+    return image_from_array(image.array[0], spacing_mm=(1.5, 1.5, 1.5))
+
+
 def at(job, rank_ratio):
     return replace(job, method="tucker", compression={"rank_ratio": rank_ratio})
 
@@ -152,16 +158,16 @@ def test_compressing_can_be_stopped_between_layers_and_leaves_nothing_half_done(
     models.close()
 
 
-def test_a_task_of_several_networks_leaves_what_is_warm_alone(job, opened, installed_total, image, context):
+def test_a_task_of_several_networks_leaves_what_is_warm_alone(job, opened, installed_total, fine_image, context):
     runs = Runs()
-    runs.segment(resolve(job), image, context)
+    runs.segment(resolve(job), fine_image, context)
     warm = ready(runs._models, job)
     several = replace(job, model="total", structures=("liver", "ribs"))
-    assert len(runs.segment(resolve(several), image, context).statistics.parts) == 2
+    assert len(runs.segment(resolve(several), fine_image, context).statistics.parts) == 2
     assert opened == [1]
     assert ready(runs._models, job) is warm
     organs = replace(several, structures=("liver",))  # one network: kept as any other
-    runs.segment(resolve(organs), image, context)
+    runs.segment(resolve(organs), fine_image, context)
     assert opened == [2]
     assert ready(runs._models, organs) is ready(runs._models, organs)
     runs.close()
@@ -169,12 +175,12 @@ def test_a_task_of_several_networks_leaves_what_is_warm_alone(job, opened, insta
 
 
 def test_a_network_of_several_that_fills_the_device_is_run_again_without_what_is_warm(
-    job, opened, installed_total, image, context, monkeypatch
+    job, opened, installed_total, fine_image, context, monkeypatch
 ):
     runs, whole = Runs(), torch_cpu.prepare
     several = replace(job, model="total", structures=("liver", "ribs"))
-    expected = runs.segment(resolve(several), image, context).labels
-    runs.segment(resolve(job), image, context)
+    expected = runs.segment(resolve(several), fine_image, context).labels
+    runs.segment(resolve(job), fine_image, context)
 
     def small(load_network, device, spec):
         if opened[0]:
@@ -182,5 +188,5 @@ def test_a_network_of_several_that_fills_the_device_is_run_again_without_what_is
         return whole(load_network, device, spec)
 
     monkeypatch.setattr(torch_cpu, "prepare", small)
-    np.testing.assert_array_equal(runs.segment(resolve(several), image, context).labels, expected)
+    np.testing.assert_array_equal(runs.segment(resolve(several), fine_image, context).labels, expected)
     assert opened == [0]
