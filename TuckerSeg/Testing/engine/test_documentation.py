@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 import TuckerSegLib
+from TuckerSegLib.benchmark import budgets
 from TuckerSegLib.catalog import entries
 from TuckerSegLib.cli import main
+from TuckerSegLib.cli.parser import build_parser
 from TuckerSegLib.image import read_image
 from TuckerSegLib.layer_times import measured
 
@@ -68,6 +70,8 @@ def workplace(tmp_path, monkeypatch, make_model_folder, small_ct, make_shapes_da
     demo = make_model_folder(name="Dataset900_Demo", **SMALL).parent
     small = [dataclasses.replace(task, path=demo) if task.path else with_two_parts(task) for task in entries.tasks()]
     monkeypatch.setattr(entries, "tasks", lambda: tuple(small))
+    monkeypatch.setattr(budgets, "write_standin", lambda _: (folder,))  # of full size, it takes minutes
+    monkeypatch.setattr(budgets, "SHARES", (0.5,))
     monkeypatch.setattr(measured, "measure", lambda *_: LAYER_SECONDS)  # a computer is measured by a test of its own
     install_tasks(*TASKS, **SMALL)
     monkeypatch.chdir(tmp_path)
@@ -186,8 +190,6 @@ def test_the_first_page_is_short():
 
 
 def test_every_command_has_a_line_in_the_manual():
-    from TuckerSegLib.cli.parser import build_parser
-
     page = ROOT / "docs" / "command-line.md"
     shown = {words[1] for words in commands(page)}
     known = set(build_parser()._subparsers._group_actions[0].choices)
