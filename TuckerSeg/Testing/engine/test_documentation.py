@@ -29,6 +29,7 @@ TASKS = ("total_fast", "total", "total_fastest")  # of the catalog, that the doc
 QUICK = {
     "repair": ["--steps", "2"],
     "finetune": ["--epochs", "1", "--iterations", "1"],
+    "distill": ["--steps", "2"],
     "explore": ["--factors", "0.5"],
 }
 LAYER_SECONDS = {f"{kind}.gmacs": 0.01 for kind in ("first", "kernel", "strided", "pointwise", "transposed")}

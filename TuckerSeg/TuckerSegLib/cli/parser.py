@@ -30,6 +30,7 @@ COMMANDS = {  # in the order of help, and what it says of them
     "export": "write a model, compressed or not, for nnU-Net and TotalSegmentator, ONNX or OpenVINO",
     "repair": "compress a model, then let it learn its original's outputs on CTs without labels",
     "finetune": "compress a model, then train it on a labeled nnU-Net dataset, with the Tucker paper's settings",
+    "distill": "let a fresh, narrower network learn a model's outputs on CTs without labels",
     "devices": "list the hardware and what it offers",
     "cache": "show or clear the cache of compressed models",
     "demo": "segment the built-in volume with the original and the compressed demonstration model",

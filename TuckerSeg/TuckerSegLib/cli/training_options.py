@@ -10,7 +10,7 @@ from ..training.distillation.settings import RepairSettings
 from ..training.finetuning.settings import FineTuningSettings
 from ..training.pruning.settings import SCHEDULES, SauronSettings
 from ..typed_numbers import real, whole
-from .model_options import add_model
+from .model_options import add_checkpoint, add_model
 from .option_groups import add_compression, add_training_place
 
 SAURON = "sauron"  # what --method takes here, beside the methods that compress before the training
@@ -38,6 +38,36 @@ def repair_options(parser: ArgumentParser) -> None:
     )
     add_model(parser, default="demo")
     add_compression(parser)
+
+
+def distill_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "model", metavar="MODEL", help="name from 'tuckerseg models', nnU-Net folder, or .tuckerseg file"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE", help=".tuckerseg file to write")
+    parser.add_argument(
+        "--ct",
+        nargs="+",
+        required=True,
+        metavar="CT",
+        help="files or DICOM folders, no labels; of several, the last is held back to measure on",
+    )
+    parser.add_argument(
+        "--base", type=whole, required=True, help="features of the first stage, twice as many in the next"
+    )
+    parser.add_argument("--stages", type=whole, help="of the encoder (default: as many as the model's)")
+    parser.add_argument("--steps", type=whole, default=2000, help="about 1 s each (default: %(default)s)")
+    parser.add_argument("--learning-rate", type=real, default=2e-3, help="(default: %(default)s)")
+    parser.add_argument(
+        "--check-every", type=whole, default=50, help="steps between two measurements (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=whole, default=0, help="of weights, crops and voxels (default: %(default)s)")
+    add_training_place(parser)
+    parser.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the device is faster so"
+    )
+    parser.add_argument("--folds", metavar="0,1", help="folds of the model to learn from (default: the mean of all)")
+    add_checkpoint(parser)
 
 
 def finetune_options(parser: ArgumentParser) -> None:

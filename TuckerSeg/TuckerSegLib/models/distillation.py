@@ -62,15 +62,15 @@ def repair_model(
     if not volumes:
         raise SpecError("A repair needs at least one volume.")
     training, validation = (volumes[:-1], volumes[-1]) if len(volumes) > 1 else (volumes, volumes[0])
-    examples = _examples(original, training)
+    examples = examples_of(original, training)
     held_back = calibration_patches(original, validation, HELD_BACK_CROPS, seed=HELD_BACK_SEED)
     state = key_of(model=compressed.key, original=original.key, volumes=[volume_id(volume) for volume in volumes])
     weights, records = {}, {}
     with hardware.torch_threads(threads or hardware.default_threads()), hardware.freed_memory_kept():
         for fold in original.folds:
             repaired_fold = repair_network(
-                _split_network(compressed, fold, stored=True),
-                _split_network(original, fold),
+                split_network(compressed, fold, stored=True),
+                split_network(original, fold),
                 examples.draw,
                 held_back,
                 settings,
@@ -98,7 +98,7 @@ def planned_repair(
     return compressed.planned(CompressionRecipe("repair", spec, ()), original=original.key)
 
 
-def _examples(model: SegmentationModel, volumes: Sequence[Image]) -> Examples:
+def examples_of(model: SegmentationModel, volumes: Sequence[Image]) -> Examples:
     """Crops of volumes, and of the synthetic torso where the model uses it."""
     convention = model.plans.resampling_convention
     shares = [1 / len(volumes)] * len(volumes)
@@ -109,7 +109,7 @@ def _examples(model: SegmentationModel, volumes: Sequence[Image]) -> Examples:
     return Examples(prepared, shares, crop_shape(model))
 
 
-def _split_network(model: SegmentationModel, fold: str, stored: bool = False) -> SplitNetwork:
+def split_network(model: SegmentationModel, fold: str, stored: bool = False) -> SplitNetwork:
     """A fold's network, its head apart where accumulating features is cheaper than logits.
 
     A head that is stored otherwise than it runs may share values with layers that learn, and learns with them.

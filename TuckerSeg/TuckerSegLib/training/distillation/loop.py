@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def repair_network(
     state_file: Path | None = None,
     device: str = "cpu",
     monitor: Monitor | None = None,
+    widths_differ: bool = False,
 ) -> Repaired:
     """Train a compressed network to give its original's outputs. No labels are involved.
 
@@ -106,6 +108,7 @@ def repair_network(
         state_file: Written at every check. If it is there, the run goes on from it.
         device: See ``training_device``. The networks given stay where they are.
         monitor: Hears of the stage ``repair`` and its progress, and is asked before every step whether to stop.
+        widths_differ: See ``stage_loss``.
 
     Raises:
         BackendError: There is no such device.
@@ -115,7 +118,7 @@ def repair_network(
         Cancelled: The monitor said so.
     """
     monitor = (monitor or Monitor()).begin(STAGE)
-    run = _RepairRun(compressed, original, draw_crop, held_back, settings, device)
+    run = _RepairRun(compressed, original, draw_crop, held_back, settings, device, widths_differ)
     run.begin(state_file)
     started, first = time.perf_counter(), run.record.steps_done
     while run.record.steps_done < settings.steps:
@@ -126,8 +129,8 @@ def repair_network(
             remaining_s = (time.perf_counter() - started) / (step + 1 - first) * (settings.steps - step - 1)
             monitor.progress(step + 1, settings.steps, remaining_s=remaining_s)
         run.check(losses)
-        message = f"Step {run.record.steps_done}: loss {run.record.losses[-1]:.4f}"
-        monitor.log(f"{message}, agreement {run.record.agreement[-1]:.4f}.")
+        loss, agreement = run.record.losses[-1], run.record.agreement[-1]
+        monitor.log(f"Step {run.record.steps_done}: loss {loss:.4f}, agreement {agreement:.4f}.")
         if state_file is not None:
             run.write(state_file)
     return Repaired(run.best_network(), run.record)
@@ -144,9 +147,11 @@ class _RepairRun:
         held_back: Sequence[Tensor],
         settings: RepairSettings,
         device: str,
+        widths_differ: bool,
     ):
         device = training_device(device)
         self._draw, self._settings, self._device = draw_crop, settings, device
+        self._stage_loss = partial(stage_loss, widths_differ=widths_differ)
         self._original, self._compressed = original.to(device), compressed.to(device)
         self._network = trainable(self._compressed.network)
         self._names = [name for name, _ in self._network.named_parameters()]
@@ -180,7 +185,7 @@ class _RepairRun:
         self._optimizer.zero_grad(set_to_none=True)
         features, stages = self._run(self._network, crop, stage_weight > 0)
         loss = distillation_loss(self._compressed.logits(features[:, voxels].float()), expected[:, voxels])
-        total = loss + stage_weight * stage_loss(stages, original_stages) if stage_weight > 0 else loss
+        total = loss + stage_weight * self._stage_loss(stages, original_stages) if stage_weight > 0 else loss
         total.backward()
         self._optimizer.step()
         self._averaged.add(self._network, number)
@@ -223,11 +228,7 @@ class _RepairRun:
             "best": self._best,
             "moments": moments_of(self._optimizer, self._names),
         }
-        tensors = {
-            f"{group}/{name}": tensor
-            for group, tensors_of_group in tensor_groups.items()
-            for name, tensor in tensors_of_group.items()
-        }
+        tensors = {f"{group}/{name}": each for group, own in tensor_groups.items() for name, each in own.items()}
         document = {"kind": KIND, "start_sha256": sha256_of(self._start), "record": to_json(self.record)}
         write_tensors(path, tensors, document)
 

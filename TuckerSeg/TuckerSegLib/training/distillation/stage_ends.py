@@ -41,7 +41,7 @@ class StageEnds:
             handle.remove()
 
 
-def stage_loss(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> Tensor:
+def stage_loss(outputs: Sequence[Tensor], expected: Sequence[Tensor], widths_differ: bool = False) -> Tensor:
     """Mean over the stages of the relative squared error of what they give.
 
     A stage whose shape is another one, as one that filters were pruned from, has nothing to be compared with and is
@@ -49,11 +49,34 @@ def stage_loss(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> Tensor:
 
     Args:
         outputs, expected: Of the compressed and of the original network, stage by stage, (B, C, Z, Y, X).
+        widths_differ: Stages may be fewer than the original's, and narrower. Each is compared with the next of the
+            original's that has its resolution; where it has other channels, by the energy of every voxel: the mean of
+            the channels' squares, relative to its mean (attention transfer, Zagoruyko & Komodakis 2017).
     """
     errors = []
-    for own, other in zip(outputs, expected, strict=True):
+    pairs = _paired(outputs, expected) if widths_differ else zip(outputs, expected, strict=True)
+    for own, other in pairs:
+        if widths_differ and own.shape != other.shape:
+            own, other = _energy(own.float()), _energy(other.float())
         if own.shape == other.shape:
             other = other.float()
             variance = other.var(dim=(2, 3, 4), correction=0).mean()
             errors.append((own.float() - other).square().mean() / variance.clamp(min=1e-12))
     return torch.stack(errors).mean() if errors else torch.zeros(())
+
+
+def _paired(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Stages of two networks that have one resolution, both in the order in which they ran."""
+    pairs, rest = [], iter(expected)
+    for own in outputs:
+        for other in rest:
+            if other.shape[2:] == own.shape[2:]:
+                pairs.append((own, other))
+                break
+    return pairs
+
+
+def _energy(maps: Tensor) -> Tensor:
+    """Mean square over the channels of maps (B, C, Z, Y, X), (B, 1, Z, Y, X), relative to its mean."""
+    energy = maps.square().mean(dim=1, keepdim=True)
+    return energy / energy.mean(dim=(2, 3, 4), keepdim=True).clamp(min=1e-12)
