@@ -44,8 +44,8 @@ class ServerConnection:
                 self._socket = context.wrap_socket(self._socket, server_hostname=address.host)
         except (OSError, ValueError) as error:
             raise ServerError(
-                f"The server {address} cannot be reached ({error}). Check that 'tuckerseg serve' runs there, and the "
-                "address."
+                f"The server {address} cannot be reached ({error}). Check that a server runs there, and the address.",
+                shell="A server is begun with 'tuckerseg serve'.",
             ) from error
         self._stream = self._socket.makefile("rb")
         try:
