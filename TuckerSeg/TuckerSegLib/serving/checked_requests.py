@@ -13,6 +13,7 @@ from typing import Any
 from .. import catalog
 from .. import model_zoo as installed_models
 from ..errors import ServerError
+from ..models.cleaning import NO_CLEANING, OF_TASKS
 from ..printable import excerpt, shown
 from ..records.job import Job
 from ..records.serialization import to_json
@@ -115,7 +116,27 @@ def _own_job(job: Job) -> Job:
                 f"The server lacks {task.crop_task}, which finds the box of the structures. Whoever runs it installs "
                 "it there; or let the whole volume be computed."
             )
+    _refuse_places(job)
     return replace(job, images=(), output=None, outputs=(), timepoint=None, series=None)
+
+
+def _refuse_places(job: Job) -> None:
+    """Raises ServerError where a job names files of the server, or wants what is written beside labels.
+
+    Those fields of a job are an ensemble's models, the first stage of a cascade, the rules of a post-processing.
+    """
+    if job.ensemble or job.previous_stage is not None or job.save_probabilities:
+        raise ServerError(
+            "A server runs one model by its name: an ensemble, another first stage of a cascade and probabilities are "
+            "for a device of this computer."
+        )
+    if job.postprocessing not in (None, NO_CLEANING, *OF_TASKS):
+        raise ServerError(
+            f"A server cleans labels as {', '.join(OF_TASKS)} or {NO_CLEANING}; found {shown(job.postprocessing)}. No "
+            "file of a server is read by a client's wish."
+        )
+    if job.structure_statistics is not None or job.preview:
+        raise ServerError("Statistics and pictures are written where the labels are, and not by a server.")
 
 
 def _declared(volume: Any) -> Declared:

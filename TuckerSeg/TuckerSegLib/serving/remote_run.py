@@ -13,6 +13,7 @@ from ..jobs.run import check_files, read_volume
 from ..models.resolved_job import resolve
 from ..monitor import Monitor
 from ..outputs import write_outputs
+from ..outputs.extras import write_extras
 from ..records.job import Job
 from ..records.protocol import FINAL_EVENTS
 from ..records.serialization import from_json, to_json
@@ -48,12 +49,14 @@ def run_on_server(address: Address, token: bytes | None, job: Job, monitor: Moni
     result = _result(final, volume)
     with monitor.warnings_noted(), monitor.stage("write"):
         write_outputs(result, resolved)
+        write_extras(result, job, volume)
     return result
 
 
 def _without_files(job: Job) -> Job:
     """What the server has to know; names of files here may be those of patients."""
-    return replace(job, images=(), output=None, outputs=(), timepoint=None, series=None)
+    job = replace(job, images=(), output=None, outputs=(), timepoint=None, series=None)
+    return replace(job, structure_statistics=None, preview=False)
 
 
 def _answer(connection: ServerConnection, job: Job, volume: image.Image, monitor: Monitor) -> dict:
