@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import sys
 import threading
@@ -52,8 +53,9 @@ class RunningServer:
         return RawClient(self.address)
 
     def files(self) -> list[Path]:
-        """Of clients' jobs, folders included."""
-        return sorted((self.server.folder / "jobs").rglob("*"))
+        """Of clients' jobs, folders included; the server may remove them while we look."""
+        walked = os.walk(self.server.folder / "jobs")
+        return sorted(Path(place, name) for place, folders, names in walked for name in (*folders, *names))
 
 
 class RawClient:
