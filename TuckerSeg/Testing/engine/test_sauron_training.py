@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import signal
 from dataclasses import replace
@@ -156,6 +157,8 @@ def test_the_command_writes_a_model_that_runs_exports_and_is_compressed_further(
     assert model.cost.parameters < model.original_cost.parameters and model.plans.mirror_axes == ()
     assert sum(weight.numel() for weight in model.weights.values()) == model.cost.parameters
 
+    if importlib.util.find_spec("matplotlib"):
+        assert (tmp_path / "pruned.channels.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((tmp_path / "pruned.channels.csv").open()))
     assert {row["epoch"] for row in rows} == {"0", "1", "2"}
     first, last = (

@@ -123,6 +123,16 @@ def reconstruct_options(parser: ArgumentParser) -> None:
     add_model(parser, default="demo")
 
 
+def features_options(parser: ArgumentParser) -> None:
+    parser.add_argument("ct", metavar="CT", help="file or DICOM folder")
+    parser.add_argument(
+        "--layer", action="append", default=[], metavar="PATTERN", help="as 'decoder.*'; repeatable (default: all)"
+    )
+    parser.add_argument("--compare", metavar="MODEL", help="another model, as the one before a training, beside it")
+    parser.add_argument("--out", default="features-output", metavar="DIR", help="folder (default: %(default)s)")
+    add_model(parser, default="demo")
+
+
 def evaluate_options(parser: ArgumentParser) -> None:
     parser.add_argument("prediction", metavar="PRED", help="label file, or folder of them")
     parser.add_argument("reference", metavar="REF", help="label file, or folder with files of the same names")

@@ -17,6 +17,7 @@ COMMANDS = {  # in the order of help, and what it says of them
     "compare": "run the original network and several strengths of compression, and compare the results",
     "explore": "measure agreement over factor and policy on CTs: table, CSV, JSON and picture",
     "reconstruct": "measure how well kernels are rebuilt at lower ranks: table, CSV, heat maps",
+    "features": "draw what layers make of a CT, and measure how far their feature maps cluster",
     "evaluate": "measure Dice and normalized surface Dice of label files against reference ones",
     "check": "tell whether an image is fit to be segmented, and whether labels of it are plausible",
     "bodyparts": "tell where along the body the slices of a CT lie, and whether their order and distance can be true",

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...analysis.channel_plot import draw_channels
 from ...errors import SpecError
 from ...files.atomic_writes import temporary_folder
 from ...files.names import safe_name
@@ -64,6 +65,8 @@ def _prune_while_training(options: argparse.Namespace, output: Path, settings: S
     pruned.save(output)
     history = output.with_name(safe_name(f"{output.stem}.channels.csv"))
     write_text(history, history_of(model, record))
+    with contextlib.suppress(ModuleNotFoundError):  # without matplotlib there is the table alone
+        draw_channels(record, history.with_suffix(".png"))
     say(_pruning_outcome(record))
     say(f"{pruned.name}: {cost_words(pruned)} (1 multiply-accumulate = 2 FLOPs)")
     tell_written(output)
