@@ -1,0 +1,1 @@
+from .TuckerSegRunner import TuckerSegRunner as TuckerSegRunner

@@ -1,0 +1,1 @@
+from .CtUtilityRunner import CtUtilityRunner as CtUtilityRunner
