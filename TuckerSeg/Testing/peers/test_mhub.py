@@ -1,7 +1,7 @@
 """MHub's models from DICOM to their files, with mhubio's own classes.
 
-Needs an environment of its own, whose Python TUCKERSEG_MHUBIO_PYTHON names: mhubio and segdb from MHub's repositories, with
-dcm2niix or plastimatch, and dcmqi. Skipped where there is none. The networks are small and random.
+Needs an environment of its own, whose Python TUCKERSEG_MHUBIO_PYTHON names: mhubio and segdb from MHub's repositories,
+with dcm2niix or plastimatch, and dcmqi. Skipped where there is none. The networks are small and random.
 """
 
 from __future__ import annotations
