@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from TuckerSegLib.cli.main import main
-from TuckerSegLib.errors import ModelFolderError
+from TuckerSegLib.errors import ImageError, ModelFolderError
 from TuckerSegLib.image import Geometry, image_from_array, write_labels
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.quality.body_scores import as_document
@@ -101,6 +101,11 @@ def test_slices_are_blurred_before_they_are_made_smaller():
     checks = (np.indices((1, 256, 256)).sum(0) % 2 * 2500 - 1000).astype(np.int16)
     small = network_slices(checks, (0.875, 0.875))[0, 0, 40:88, 40:88]
     assert abs(small).max() < 0.1  # every pixel alone would be -1 or 1
+
+
+def test_slices_that_are_wider_than_any_scanner_are_refused():
+    with pytest.raises(ImageError, match="slices are 51200 mm wide; .* 3000 mm at most"):
+        network_slices(np.zeros((1, 4, 512), np.int16), (1.0, 100.0))
 
 
 def test_slices_that_are_too_large_are_cut_around_the_middle():

@@ -12,6 +12,7 @@ PAGE = (Path(__file__).resolve().parents[3] / "SECURITY.md").read_text(encoding=
 UNITS = {
     "": 1,
     "voxels": 1,
+    "mm": 1,
     "times": 1,
     "s": 1,
     "kB": 10**3,

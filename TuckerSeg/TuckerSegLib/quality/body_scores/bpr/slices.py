@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
+from ....errors import ImageError
+
 PIXEL_MM = 3.5
 SIZE = 128
 RANGE_HU = (-1000.0, 1500.0)
 SIGMA = 0.8 * 0.25  # pixels times the scale factor: 0.8 pixels where slices become a quarter as wide
 TRUNCATE = 3.0  # of the Gaussian, in sigmas
+MOST_FIELD_MM = 3000.0  # a wider field of view than any scanner has, and a slice that would take too much memory
 
 
 def network_slices(volume: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
@@ -25,7 +28,16 @@ def network_slices(volume: np.ndarray, spacing_mm: tuple[float, float]) -> np.nd
 
     Returns:
         (Z, 1, 128, 128) float32, axes (X, Y), padded by -1 around the middle or cut there.
+
+    Raises:
+        ImageError: The slices are wider than any scanner's.
     """
+    field_mm = max(size * mm for size, mm in zip(volume.shape[1:], spacing_mm))
+    if field_mm > MOST_FIELD_MM:
+        raise ImageError(
+            f"The slices are {field_mm:.0f} mm wide; Body Part Regression takes {MOST_FIELD_MM:.0f} mm at most. "
+            "Check the spacing that the header states."
+        )
     lowest, highest = RANGE_HU
     slices = np.clip(np.swapaxes(volume, 1, 2).astype(np.float32), lowest, highest)
     slices = (slices - lowest) * (2 / (highest - lowest)) - 1
