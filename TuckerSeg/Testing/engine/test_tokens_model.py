@@ -107,6 +107,12 @@ def test_the_command_line_tells_what_is_left_out(make_model_folder, run_here):
     assert "for transformers" in _error_of(run_here, make_model_folder(name="Dataset002_Unet"), *options)
 
 
+def test_a_run_is_foretold(make_model_folder, run_here, small_ct):
+    folder = make_model_folder(transformer="Primus")
+    printed = run_here("plan", small_ct, "--model", folder, "--method", "tokens:0.5", "--device", "torch:cpu")
+    assert "MACs" in printed or "FLOPs" in printed
+
+
 def _error_of(run_here, folder, *options) -> str:
     with pytest.raises(AssertionError) as raised:
         run_here("inspect", "--model", folder, *options)

@@ -82,14 +82,14 @@ def calibration_bytes(model: SegmentationModel) -> int:
 def _counted(model: SegmentationModel) -> tuple[int, int]:
     """Bytes of all maps of a crop in float32, and of all moments of one fold in float64."""
     from ..compression.calibration import tells_taps_apart
-    from ..compression.layers import convolutions
+    from ..compression.linear_layers import weighted_layers
     from ..compression.trace import trace
 
     network = model.structure()
     calls = trace(network, crop_shape(model), model.plans.input_channels).calls
     maps = sum(math.prod(call.output_shape) * 4 for call in calls if len(call.output_shape) == 5)
     moments = 0
-    for conv in convolutions(network).values():
+    for conv in weighted_layers(network).values():
         width = conv.in_channels * (math.prod(conv.kernel_size) if tells_taps_apart(conv) else 1)
         moments += 8 * (width**2 + conv.out_channels**2)
     return maps, moments
@@ -97,8 +97,18 @@ def _counted(model: SegmentationModel) -> tuple[int, int]:
 
 def _patch_bytes(model: SegmentationModel, device: hardware.Device, precision: str, batch_size: int) -> float:
     """Bytes that the network needs for a batch of patches."""
-    plans = model.plans
-    maps = math.prod(plans.patch_shape) * plans.architecture.kwargs["features_per_stage"][0] * 4
+    maps = _largest_map(model) * 4
     if device.backend == "torch":
         return maps * TORCH_MAPS * batch_size
     return maps * (OPENVINO_MAPS[precision] + batch_size - 1)  # one patch at a time; all outputs are kept
+
+
+def _largest_map(model: SegmentationModel) -> int:
+    """Values of the maps of a patch that take most: of a U-Net's first stage; of a transformer the largest of all."""
+    from ..compression.trace import trace
+
+    plans = model.plans
+    if "features_per_stage" in plans.architecture.kwargs:
+        return math.prod(plans.patch_shape) * plans.architecture.kwargs["features_per_stage"][0]
+    calls = trace(model.structure(), plans.patch_shape, plans.input_channels).calls
+    return max(math.prod(call.output_shape) for call in calls)
