@@ -181,6 +181,15 @@ def test_without_a_ruler_slices_have_scores_but_their_distance_is_not_judged(who
     assert document["body part examined tag"].endswith(tag) and document["valid z-spacing"] is None
 
 
+def test_what_lies_beyond_the_spine_does_not_hide_a_wrong_distance(whole):
+    labels, geometry = only(whole, *VERTEBRAE[1:6])  # C2 to C6
+    skull = round((395 - LOWEST_MM) / SPACING_MM)  # a cut one: what is seen of it lies too low
+    labels[skull - 3 : skull + 4, 4:12, 2:6] = list(NAMES.values()).index("skull") + 1
+    wide = Geometry(geometry.shape, geometry.matrix @ np.diag([6, 6, 1, 1]))  # as large as a skull
+    found = scores_of_labels(labels, scaled(wide, 2), NAMES)
+    assert found.valid_spacing is False and found.expected_spacing_mm == pytest.approx(SPACING_MM, rel=0.1)
+
+
 def test_a_long_structure_that_is_cut_unnoticed_claims_nothing(whole):
     labels, geometry = only(whole, "hip_left")
     found = scores_of_labels(labels, geometry, {**NAMES, list(NAMES.values()).index("hip_left") + 1: "femur_left"})

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...image import Geometry, oriented, segment_volumes_ml
 from ..measuring import MeasuredStructure, measure_structures
-from .landmarks import score_at
+from .landmarks import POINTS_PER_MM, score_at
 from .profile import BodyScores, ScoreScale, clean_scores
 
 FEWEST_VERTEBRAE = 3  # and they are the ruler; other structures then serve only beyond them
@@ -34,11 +34,11 @@ def scores_of_labels(labels: np.ndarray, geometry: Geometry, names: Mapping[int,
     turned, grid = oriented(labels, geometry)
     structures = measure_structures(turned, grid, names, segment_volumes_ml(turned, grid, names))
     heights = _heights_mm(grid)
-    scores, judged = scores_at(heights, structures)
-    return clean_scores(scores, heights, float(grid.spacing_mm[0]), ScoreScale(), judged)
+    scores, slope = scores_at(heights, structures)
+    return clean_scores(scores, heights, float(grid.spacing_mm[0]), ScoreScale(), slope)
 
 
-def scores_at(heights_mm: np.ndarray, structures: Sequence[MeasuredStructure]) -> tuple[np.ndarray, bool]:
+def scores_at(heights_mm: np.ndarray, structures: Sequence[MeasuredStructure]) -> tuple[np.ndarray, float | None]:
     """Scores at some heights.
 
     Args:
@@ -46,18 +46,20 @@ def scores_at(heights_mm: np.ndarray, structures: Sequence[MeasuredStructure]) -
         structures: The structures of the segmentation, measured.
 
     Returns:
-        (Z,), monotone, NaN far from all structures, or everywhere where no landmark is whole; and whether the spine
-        told their slope. Else it is that of an average adult.
+        (Z,), monotone, NaN far from all structures, or everywhere where no landmark is whole; and the points per mm of
+        the spine. Without one they are those of an average adult, and None is given.
     """
     landmarks, has_spine = _landmarks(structures)
     if not landmarks:
-        return np.full(len(heights_mm), np.nan), False
+        return np.full(len(heights_mm), np.nan), None
     measured = np.array([each.center_mm[2] for each in landmarks])
     expected = np.array([each.place.superior_mm for each in landmarks])
     weights = np.array([SPINE_WEIGHT if each.place.in_spine else 1.0 for each in landmarks])
-    slope = _median_slope(measured, expected, weights) or 1.0
-    if not has_spine:
-        slope = float(np.sign(slope))
+    in_spine = weights == SPINE_WEIGHT
+    if has_spine:  # what lies beyond it may be cut unnoticed
+        slope = _median_slope(measured[in_spine], expected[in_spine], weights[in_spine]) or 1.0
+    else:
+        slope = float(np.sign(_median_slope(measured, expected, weights) or 1.0))
     off = expected - slope * measured
     near = abs(off - _weighted_median(off, weights)) <= FARTHEST_MM
     if has_spine:
@@ -67,7 +69,7 @@ def scores_at(heights_mm: np.ndarray, structures: Sequence[MeasuredStructure]) -
     at = _continued(heights_mm, *knots, slope)
     lowest, highest = min(each.lowest_mm for each in structures), max(each.highest_mm for each in structures)
     in_reach = (heights_mm >= lowest - REACH_MM) & (heights_mm <= highest + REACH_MM)
-    return np.where(in_reach, score_at(at), np.nan), has_spine
+    return np.where(in_reach, score_at(at), np.nan), slope * POINTS_PER_MM if has_spine else None
 
 
 def _landmarks(structures: Sequence[MeasuredStructure]) -> tuple[list[MeasuredStructure], bool]:

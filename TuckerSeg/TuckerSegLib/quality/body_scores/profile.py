@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -14,6 +15,7 @@ SMOOTHING_MM = 10.0
 NEAR_END = 10.0  # points; a volume that comes so near to 0 or 100 reaches that end of the scale
 SLOPES_PER_MM = (-0.037, 0.25)  # of tails: the 0.5 % and 99.5 % quantiles of Body Part Regression
 MOST_SLOPE_ERROR = 0.28  # of Body Part Regression
+OF_THE_LINE = "of the line"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class BodyScores:
         heights_mm: (Z,), where the header says that the slices lie, RAS.
         spacing_mm: Their distance.
         scale: What was expected.
-        judged: Whether the slope was measured; else it says nothing of the distance of the slices.
+        observed_slope: Points per mm, below 0 where the order of the slices is reversed; None where it was not
+            measured, and nothing can be said of the distance of the slices.
     """
 
     unprocessed: np.ndarray
@@ -49,12 +52,7 @@ class BodyScores:
     heights_mm: np.ndarray
     spacing_mm: float
     scale: ScoreScale
-    judged: bool = True
-
-    @property
-    def observed_slope(self) -> float | None:
-        """Points per mm, of a line through all cleaned scores; None where it was not measured."""
-        return _slope(self.cleaned, self.spacing_mm) if self.judged else None
+    observed_slope: float | None
 
     @property
     def slope_ratio(self) -> float | None:
@@ -82,7 +80,11 @@ class BodyScores:
 
 
 def clean_scores(
-    unprocessed: np.ndarray, heights_mm: np.ndarray, spacing_mm: float, scale: ScoreScale, judged: bool = True
+    unprocessed: np.ndarray,
+    heights_mm: np.ndarray,
+    spacing_mm: float,
+    scale: ScoreScale,
+    observed_slope: float | Literal["of the line"] | None = OF_THE_LINE,
 ) -> BodyScores:
     """Smooth scores, and leave out tails beyond 0 and 100 whose slope is none of a body.
 
@@ -91,7 +93,7 @@ def clean_scores(
         heights_mm: (Z,), RAS.
         spacing_mm: Distance of the slices.
         scale: What is expected.
-        judged: Whether the slope was measured.
+        observed_slope: Points per mm, or that of a line through all cleaned scores, or None: it was not measured.
     """
     cleaned = np.array(unprocessed, dtype=float)
     known = np.flatnonzero(np.isfinite(cleaned))
@@ -101,7 +103,8 @@ def clean_scores(
         kept = _without_tails(cleaned[known], spacing_mm, scale)
         cleaned[known[: kept.start]] = np.nan
         cleaned[known[kept.stop :]] = np.nan
-    return BodyScores(np.asarray(unprocessed, dtype=float), cleaned, heights_mm, spacing_mm, scale, judged)
+    slope = _slope(cleaned, spacing_mm) if observed_slope == OF_THE_LINE else observed_slope
+    return BodyScores(np.asarray(unprocessed, dtype=float), cleaned, heights_mm, spacing_mm, scale, slope)
 
 
 def _without_tails(scores: np.ndarray, spacing_mm: float, scale: ScoreScale) -> slice:
