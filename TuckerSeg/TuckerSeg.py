@@ -33,8 +33,8 @@ class TuckerSeg(ScriptedLoadableModule):
         parent.contributors = ["TuckerSeg contributors (https://github.com/TuckerSeg/SlicerTuckerSeg)"]
         parent.helpText = _(
             "Segments a CT with a Tucker-compressed nnU-Net on the hardware that you choose, and shows what the "
-            "compression saved and what it cost. Everything runs on this computer; nothing is sent anywhere. "
-            "Not a medical device."
+            "compression saved and what it cost. Everything runs on this computer, and nothing is sent anywhere, "
+            "unless you add a server and choose it. Not a medical device."
         )
         parent.acknowledgementText = _(
             "Compression after Tucker-CNN; networks and conventions of nnU-Net v2 and TotalSegmentator."

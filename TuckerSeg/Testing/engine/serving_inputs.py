@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from TuckerSegLib.records.protocol import FINAL_EVENTS
+from TuckerSegLib.records.server_address import Address
 from TuckerSegLib.serving.connection import ServerConnection, declared
 from TuckerSegLib.serving.server import Server, ServerSettings
-from TuckerSegLib.serving.wire import Address
 
 PATIENCE_S = 60
 
@@ -162,7 +162,7 @@ for line in sys.stdin:
         os._exit(9)
     if model in ("hold", "deaf"):
         tell(number, "stage", stage="network")
-    elif kind == "segment":
+    elif kind in ("segment", "preview"):
         path, size = request["labels"], 2 * 3 * 4
         header = "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3, 4), }".ljust(117) + "\\n"
         with open(path, "wb") as file:
@@ -170,5 +170,5 @@ for line in sys.stdin:
         box = {"version": 1, "path": path, "lower": [0, 0, 0], "upper": [2, 3, 4]}
         tell(number, "result", statistics={"pid": os.getpid()}, labels=box, label_names={"1": "one"}, asked=request)
     else:
-        tell(number, "result", asked=request)
+        tell(number, "result", asked=request, labels=[{"value": 1, "name": "one"}])
 """

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from Testing.engine.serving_inputs import RunningServer, playing_worker
-from TuckerSegLib import Job
+from TuckerSegLib import InferenceSpec, Job
 from TuckerSegLib.errors import ServerError, SpecError
 from TuckerSegLib.records.serialization import to_json
+from TuckerSegLib.records.server_address import Address, address_of
 from TuckerSegLib.serving import compute
 from TuckerSegLib.serving.client_session import Limits
 from TuckerSegLib.serving.connection import ServerConnection, declared
 from TuckerSegLib.serving.server import ServerSettings
-from TuckerSegLib.serving.wire import Address, address_of, read_token
+from TuckerSegLib.serving.wire import read_token
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
 VOXELS = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
@@ -96,7 +97,7 @@ def test_two_clients_at_once_take_turns_and_the_second_is_told_that_it_waits(sta
     number = second.begin("segment", VOXELS, AFFINE, job=job("quick"))
     waiting = second.until(number, "stage")
     assert (waiting["stage"], waiting["ahead"]) == ("waiting", 1)
-    assert second.ask("devices")["event"] == "result", "facts are answered meanwhile"
+    assert second.ask("describe_model", job=job())["labels"] == [{"value": 1, "name": "one"}], "facts come meanwhile"
     first.connection.request(held, "cancel", target=held)
     assert first.until(held, "result", "cancelled")["event"] == "cancelled"
     assert second.until(number, "result")["labels"]["voxels"].all()
@@ -439,3 +440,27 @@ def test_the_command_line_gives_the_same_files_over_a_server(small_server, small
     run_here("segment", small_ct, tmp_path / "x.nii.gz", *options, *there[2:], code=1)
     run_here("segment", tmp_path, tmp_path / "folder", *options, *there, code=1)
     assert not (tmp_path / "x.nii.gz").exists()
+
+
+def test_an_application_sees_no_difference_between_a_worker_and_a_server(
+    small_server, hand_over, start_worker, tmp_path, own_folder
+):
+    inference = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
+    asked = {"job": job("small", inference=inference), "volume": hand_over((24, 30, 28)).document}
+    there = ("--server", str(small_server.address), "--token-file", str(tmp_path / "token"))
+    relay = start_worker(*there)
+    assert relay.ask("devices")["automatic"]["id"]
+    assert relay.ask("describe_model", job=asked["job"])["name"]
+    far = relay.ask("segment", **asked, labels=str(relay.workspace / "labels.npy"))
+    worker = start_worker()
+    here = worker.ask("segment", **asked, labels=str(worker.workspace / "labels.npy"))
+    assert (far["labels"]["lower"], far["labels"]["upper"]) == (here["labels"]["lower"], here["labels"]["upper"])
+    np.testing.assert_array_equal(np.load(far["labels"]["path"]), np.load(here["labels"]["path"]))
+    assert far["statistics"]["volume"] == here["statistics"]["volume"] == "noise"
+    assert far["statistics"]["structures"] == here["statistics"]["structures"]
+    assert "does not do 'list_images'" in relay.ask("list_images", folder=str(tmp_path))["message"]
+    small_server.stop()
+    assert "cannot be reached" in relay.ask("devices")["message"]
+    relay.process.stdin.close()
+    assert relay.process.wait(60) == 0
+    assert not relay.workspace.exists()

@@ -287,4 +287,8 @@ def worker_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--workspace", required=True, metavar="DIR", help="folder for files that pass; removed at the end"
     )
+    parser.add_argument(
+        "--server", metavar="HOST:PORT", help="let 'tuckerseg serve' compute there, and pass everything on"
+    )
+    parser.add_argument("--token-file", metavar="FILE", help="of --server: file with the server's token")
     parser.add_argument("--idle", type=real, default=1800, help="end after so many idle seconds (default: %(default)s)")

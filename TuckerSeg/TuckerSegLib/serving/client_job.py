@@ -165,7 +165,7 @@ class ClientJob:
         final = self._final
         if self._wanted_no_more.is_set():
             self._session.tell(self.number, "dropped" if self._dropped else "cancelled")
-        elif final["event"] == "result" and final.get("labels") is not None:
+        elif self._upload is not None and final["event"] == "result" and final.get("labels") is not None:
             self._session.send_labels(self)
             await _first_of(self.sent, self._wanted_no_more, None)
         else:

@@ -138,7 +138,7 @@ class ClientSession:
                         await self._send(part)
                 finally:
                     item.sent.set()
-        except (TimeoutError, OSError):
+        except Exception:  # gone, too slow, or a fault of ours: no half answers
             self._writer.transport.abort()  # its reader then ends, too
 
     async def _send(self, content: bytes) -> None:
@@ -227,6 +227,11 @@ class ClientSession:
     async def _finish(self, job: ClientJob) -> None:
         try:
             await job.run()
+        except Exception as error:  # the client hears of it, and the next request is served
+            self.shared.log(f"A request failed by a fault of the server ({type(error).__name__}: {error}).")
+            self.tell(
+                job.number, "error", kind="ServerError", message="The server failed; its log tells why.", advice=""
+            )
         finally:
             self._jobs.pop(job.number, None)
 

@@ -15,8 +15,9 @@ import numpy as np
 from ..errors import ServerError
 from ..printable import excerpt, printable
 from ..records.protocol import MOST_LINE_BYTES, parse_event, request_line
+from ..records.server_address import Address
 from ..text_files import parse_json
-from .wire import LABEL_TYPES, PIECE_BYTES, SERVER_PROTOCOL, VOXEL_TYPES, Address, answer_to
+from .wire import LABEL_TYPES, PIECE_BYTES, SERVER_PROTOCOL, VOXEL_TYPES, answer_to
 
 CONNECT_S = 10.0
 MOST_LABEL_BYTES = 16 * 1000**3

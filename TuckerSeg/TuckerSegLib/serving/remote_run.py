@@ -17,10 +17,11 @@ from ..outputs.extras import write_extras
 from ..records.job import Job
 from ..records.protocol import FINAL_EVENTS
 from ..records.serialization import from_json, to_json
+from ..records.server_address import Address
 from ..records.statistics import RunStatistics
 from ..segmentation.segment import SegmentationResult
 from .connection import ServerConnection, declared
-from .wire import VOXEL_TYPES, Address
+from .wire import VOXEL_TYPES
 
 NUMBER = 1  # of the only request
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from ..errors import ServerError
 from ..files.leftovers import HeldFolder
+from ..records.server_address import DEFAULT_PORT, Address
 from .client_session import ClientSession, Limits, Shared
 from .compute import Compute
 from .turns import Turns
 from .uploads import UploadRoom
-from .wire import DEFAULT_PORT, MOST_REQUEST_BYTES, Address
+from .wire import MOST_REQUEST_BYTES
 
 MOST_STRANGERS = 64  # connections that have not greeted yet
 GIGABYTE = 1000**3

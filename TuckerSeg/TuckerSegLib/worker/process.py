@@ -46,7 +46,7 @@ class RequestServer:
 
     def __init__(self, workspace: Path, idle_s: float):
         self._workspace, self._idle_s = workspace, idle_s
-        self._input, self._output = _protocol_streams()
+        self._input, self._output = protocol_streams()
         self._writing = threading.Lock()
         self._ending = threading.RLock()  # a signal may come while the end has begun
         self._light, self._heavy = Lane(), Lane()
@@ -187,7 +187,7 @@ class RequestServer:
             os._exit(code)
 
 
-def _protocol_streams() -> tuple[BinaryIO, BinaryIO]:
+def protocol_streams() -> tuple[BinaryIO, BinaryIO]:
     """Standard input and output for the protocol; for everybody else, output is standard error and input is empty."""
     reading, writing = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)

@@ -64,8 +64,9 @@ def _run(options: argparse.Namespace, job: Job, monitor: Monitor) -> Segmentatio
     """The job here, or on the server that is named."""
     if not options.server:
         return run_job(job, monitor=monitor)
+    from ...records.server_address import address_of
     from ...serving.remote_run import run_on_server
-    from ...serving.wire import address_of, read_token
+    from ...serving.wire import read_token
 
     token = read_token(options.token_file) if options.token_file else None
     return run_on_server(address_of(options.server), token, job, monitor)

@@ -11,6 +11,7 @@ from typing import Any
 import slicer
 
 from ...errors import Cancelled, TuckerSegError
+from ...records.chosen_servers import ChosenServer
 from ...records.protocol import FINAL_EVENTS
 from ...records.statistics import RunStatistics
 from ..scene.losses import check_same_volume, loss
@@ -30,6 +31,7 @@ class Session:
 
     def __init__(self, python: str | None = None, on_log: Callable[[str], None] = lambda line: None):
         self._python, self._on_log = python, on_log
+        self._server: ChosenServer | None = None
         self._worker: WorkerProcess | None = None
         self.active: SegmentationRun | FileRun | None = None
 
@@ -37,7 +39,7 @@ class Session:
     def worker(self) -> WorkerProcess:
         """The worker, made on first use; its process starts with its first request."""
         if self._worker is None:
-            self._worker = WorkerProcess(self._python, self._on_log)
+            self._worker = WorkerProcess(self._python, self._on_log, self._server)
         return self._worker
 
     @property
@@ -50,6 +52,12 @@ class Session:
         if python != self._python:
             self.close()
             self._python = python
+
+    def use_server(self, server: ChosenServer | None) -> None:
+        """Let a server do later requests; None: this computer. What runs now is ended."""
+        if server != self._server:
+            self.close()
+            self._server = server
 
     def start(
         self,

@@ -15,6 +15,7 @@ import qt
 import slicer
 
 from ...errors import TuckerSegError
+from ...records.chosen_servers import ChosenServer
 from ...records.protocol import FINAL_EVENTS, MOST_LINE_BYTES, parse_event, request_line, unusable
 from ..installation.python_environment import python_environment, python_executable
 from .delay import Delay
@@ -56,9 +57,16 @@ class WorkerProcess:
     Args:
         python: Path of the Python that runs it; None takes :func:`python_executable`.
         on_log: Receives lines of text that belong to no request.
+        server: That computes in its place; it then passes everything on.
     """
 
-    def __init__(self, python: str | None = None, on_log: Callable[[str], None] = lambda line: None):
+    def __init__(
+        self,
+        python: str | None = None,
+        on_log: Callable[[str], None] = lambda line: None,
+        server: ChosenServer | None = None,
+    ):
+        self._options = server.options if server else []
         self.python = python or python_executable()
         self.folder = make_workspace()
         self._external = python is not None
@@ -106,7 +114,7 @@ class WorkerProcess:
         process.connect("errorOccurred(QProcess::ProcessError)", self._on_start_failed)
         self._process = process
         self._memory_kills_before = memory_kills()
-        process.start(self.python, ["-m", "TuckerSegLib", "worker", "--workspace", str(self.folder)])
+        process.start(self.python, ["-m", "TuckerSegLib", "worker", "--workspace", str(self.folder), *self._options])
 
     def request(self, kind: str, on_event: Listener, on_lost: Listener | None = None, **fields: Any) -> int:
         """Send a request. ``on_event`` receives its events; the last one is one of ``FINAL_EVENTS``.

@@ -12,6 +12,7 @@ from ...catalog import structures
 from ...catalog.entries import Task
 from ...errors import ImageError, TuckerSegError
 from ...model_zoo.pending import PendingDownload, pending_download
+from ...records.chosen_servers import is_server
 from ...records.job import SMALL_BLOB_MM3, InferenceSpec
 from ..client.segmentation_run import RunSettings
 from ..scene.volumes import check_volume
@@ -19,6 +20,7 @@ from .cautions import CT, cautions_of
 from .model_list import entry_of
 
 ALL, SELECTED, GROUP = "all", "selected", "group:"
+AUTO_DEVICE = "auto"
 
 
 class Choice:
@@ -124,7 +126,7 @@ class Choice:
         inference = InferenceSpec(
             step_fraction=None if p.recommendedStep else round(p.stepFraction, 4),
             mirroring=p.mirroring,
-            device=p.device,
+            device=AUTO_DEVICE if is_server(p.device) else p.device,
             precision=p.precision,
             threads=p.threads or None,
             output_grid=p.outputGrid,
@@ -163,11 +165,11 @@ class Choice:
     def _find_pending(self) -> None:
         known = self.task()
         wanted, crop = self.structures(), self.crop() is not None
-        question = (known and known.name, wanted, crop)
+        question = (known and known.name, wanted, crop, is_server(self.parameters.device))
         if question == self._pending_of:
             return
         self._pending_of, self._pending, self._pending_problem = question, None, ""
-        if known is None or known.license_key_required:
+        if known is None or known.license_key_required or is_server(self.parameters.device):
             return
         try:
             self._pending = pending_download(known, wanted, crop)
