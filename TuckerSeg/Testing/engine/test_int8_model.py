@@ -16,11 +16,11 @@ from TuckerSegLib.estimation.network import Estimator
 from TuckerSegLib.export import exporter
 from TuckerSegLib.export.settings import ExportSettings
 from TuckerSegLib.measurements import Measurements
+from TuckerSegLib.models.architecture_key import whole_share
 from TuckerSegLib.models.calibration import calibrate_model, store_calibration, stored_calibration
 from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.distillation import repair_model
 from TuckerSegLib.models.job_compression import compress_for_job
-from TuckerSegLib.models.model import whole_share
 from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.job import steps_at

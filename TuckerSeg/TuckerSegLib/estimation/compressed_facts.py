@@ -9,7 +9,8 @@ from ..image import Image
 from ..measurements import Measurements
 from ..models.allocated import known_answer
 from ..models.allocation_question import asked_in_words
-from ..models.model import SegmentationModel, whole_share
+from ..models.architecture_key import whole_share
+from ..models.model import SegmentationModel
 from ..models.model_file import read_model_facts
 from ..models.resolved_job import ResolvedJob
 from ..records.compression import Cost
@@ -28,7 +29,7 @@ class CompressedFacts:
         agreement: Shipped agreement with the original network, and on what it was measured; None where there is none.
         is_bound: Whether a method has yet to look at the network, so that the cost is about what it may be at most.
         material_share: Bytes of the materials that the compression will keep, relative to those of the weights.
-        whole_share: See ``model.whole_share``.
+        whole_share: See ``models.architecture_key.whole_share``.
         seconds_share: Of the original's seconds that it takes, where that is what is asked for; None: not known so.
     """
 

@@ -17,11 +17,12 @@ from ..compression import ALLOCATOR, spec_of
 from ..image import Geometry, Image
 from ..layer_times.gain import gain_notes
 from ..measurements import Measurements
+from ..models.architecture_key import whole_share
 from ..models.calibration import calibration_stamp
 from ..models.compression_step import known_calibration
 from ..models.job_compression import require_new_methods
 from ..models.material import kept_materials, prepare_folds
-from ..models.model import SegmentationModel, whole_share
+from ..models.model import SegmentationModel
 from ..models.planning import plan_compression, with_calibration
 from ..models.resolved_job import ResolvedJob
 from ..preprocessing.preprocess import grid_shape, grid_voxels

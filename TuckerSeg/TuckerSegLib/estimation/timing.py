@@ -13,7 +13,7 @@ import numpy as np
 from .. import hardware
 from ..image import Geometry
 from ..measurements import Measurements
-from ..models.model import architecture_key
+from ..models.architecture_key import architecture_key
 from ..nnunet.plans import ModelPlans
 from ..preprocessing.preprocess import grid_voxels
 from ..records.job import InferenceSpec

@@ -21,7 +21,8 @@ from ..estimation.task import TaskEstimator
 from ..estimation.timing import planned_setting
 from ..image import Box, Geometry, Image
 from ..measurements import Measurements
-from ..models.model import joint_key, whole_share
+from ..models.architecture_key import whole_share
+from ..models.model import joint_key
 from ..models.resolved_job import ResolvedJob, is_allocated, resolve
 from ..models.task import SegmentationTask, TaskPart
 from ..monitor import Monitor

@@ -52,7 +52,7 @@ class PartStatistics:
     Attributes:
         name: Of the part of the task; of the model where it is alone.
         key: Changes with anything that changes the network's output.
-        architecture: Key of the original network's architecture, see ``model.architecture_key``.
+        architecture: Key of the original network's architecture, see ``models.architecture_key``.
         grid_voxels: Of the volume on the network's grid.
         patches_skipped: Patches of the volume that were spared.
         seconds: Wall-clock seconds per stage that were spent on this network.

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .. import hardware, image
+from ..models.architecture_key import architecture_key, whole_share
 from ..models.description import describe
-from ..models.model import architecture_key, joint_key, whole_share
+from ..models.model import joint_key
 from ..monitor import Monitor
 from ..nnunet.plans import ModelPlans
 from ..postprocessing.small_blobs import Removed

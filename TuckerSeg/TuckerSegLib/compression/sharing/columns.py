@@ -56,7 +56,7 @@ class DenseColumns:
         return self.centers[decode(self.stream, self.ends, sizes, self.code)].reshape(self.shape[::-1]).T
 
     def product(self, vector: np.ndarray) -> np.ndarray:
-        """vector (N,) times the matrix, (M,); the matrix is decoded on the way and not kept."""
+        """vector (N,) times the matrix, (M,); the matrix is decoded for it and not kept."""
         return vector @ self.decoded()
 
 
