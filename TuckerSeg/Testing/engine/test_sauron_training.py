@@ -7,6 +7,7 @@ import importlib.util
 import json
 import signal
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,13 +16,14 @@ import torch
 from TuckerSegLib import InferenceSpec, compress, image_from_array, load_model, segment
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.compression.tucker import method as tucker
-from TuckerSegLib.errors import Cancelled, SpecError
+from TuckerSegLib.errors import Cancelled, ModelFileError, SpecError
 from TuckerSegLib.hardware import torch_threads
 from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.fresh import fresh_model
 from TuckerSegLib.models.model_file import read_model_file
 from TuckerSegLib.models.sauron import prune_model_while_training
 from TuckerSegLib.monitor import Monitor
+from TuckerSegLib.tensor_file import read_tensors, write_tensors
 from TuckerSegLib.training.finetuning.dataset import read_raw_dataset
 from TuckerSegLib.training.finetuning.settings import FineTuningSettings
 from TuckerSegLib.training.pruning import loop, thresholds
@@ -90,6 +92,17 @@ def test_a_run_that_ends_within_an_epoch_goes_on_to_the_same_result(
     assert whole.record.epochs[1].total_channels < whole.record.epochs[0].total_channels  # moments were cut before
     pairs = zip(resumed.network.state_dict().values(), whole.network.state_dict().values(), strict=True)
     assert all(torch.equal(*pair) for pair in pairs)
+
+
+def test_a_state_whose_record_is_of_other_layers_is_damaged(shapes_model, shapes_set, tmp_path):
+    state_file, few = tmp_path / "run.state", replace(QUICK, training=replace(TRAINING, epochs=1, iterations=1))
+    run = partial(prune_while_training, shapes_model.network("0"), shapes_model.plans, shapes_set)
+    run(few, state_file=state_file)
+    tensors, document = read_tensors(state_file)
+    document["record"]["epochs"][-1]["risen"].popitem()
+    write_tensors(state_file, tensors, document)
+    with pytest.raises(ModelFileError, match="of other layers"):
+        run(few, state_file=state_file)
 
 
 def test_the_network_that_is_kept_is_the_one_that_is_told(shapes_model, shapes_set, greedy):

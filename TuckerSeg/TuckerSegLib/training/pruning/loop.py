@@ -117,10 +117,7 @@ class _Run:
         self._ignore_label = dataset.ignore_label
         self._use(copy.deepcopy(network))
         if not self._graph.groups:
-            raise SpecError(
-                f"{plans.dataset_name}: expected a network with layers whose channels may be left out; found none: "
-                + "; ".join(f"{path}: {reason}" for path, reason in list(self._graph.kept_whole.items())[:3])
-            )
+            raise SpecError(f"{plans.dataset_name}: expected layers whose channels may go, as of a U-Net; found none.")
         amp = torch.amp if hasattr(torch.amp, "GradScaler") else torch.cuda.amp  # the second before torch 2.3
         self._scaler = amp.GradScaler(enabled=device.type == "cuda")
         training, validation = dataset.split(settings.training.validation_fraction, settings.training.seed)
@@ -165,8 +162,9 @@ class _Run:
     def _restore(self, state: PruningState, path: Path) -> None:
         self.record, self._kept_weights = state.record, state.kept_weights
         self._batches_done = state.batches
-        self._loss_sum = torch.tensor(state.loss_sum, device=self._device)
+        self._loss_sum = torch.tensor(state.loss_sum)
         with reporting_damage_of(path):
+            state.record.require_layers(self._graph.groups)
             self.kept_network()  # a look at its weights, which are needed only in the end
             network = self._structure(state.record.epochs[-1].channels)
             put_tensors(network, state.weights)

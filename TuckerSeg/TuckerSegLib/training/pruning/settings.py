@@ -6,6 +6,7 @@ Source of the defaults: Valverde et al. 2024 (arXiv:2209.13590); all that is not
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -105,6 +106,13 @@ class PruningRecord:
     training_cases: tuple[str, ...]
     validation_cases: tuple[str, ...]
     epochs: tuple[PruningEpoch, ...] = ()
+
+    def require_layers(self, layers: Iterable[str]) -> None:
+        """Raise ValueError unless every epoch tells of these layers, by their paths, and of no others."""
+        expected = set(layers)
+        for epoch in self.epochs:
+            if any(set(each) != expected for each in (epoch.channels, epoch.risen, epoch.waited)):
+                raise ValueError("its record is of other layers")
 
     @property
     def epochs_done(self) -> int:
