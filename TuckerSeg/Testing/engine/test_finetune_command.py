@@ -17,6 +17,7 @@ from TuckerSegLib import InferenceSpec, image_from_array, load_model, read_image
 from TuckerSegLib.cache import Cache
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.cli.parser import build_parser
+from TuckerSegLib.cli.training_options import training_settings
 from TuckerSegLib.evaluation.dice import mean_dice
 from TuckerSegLib.models.calibration import stored_calibration, volume_id
 from TuckerSegLib.models.description import describe
@@ -166,9 +167,7 @@ def test_without_a_better_epoch_the_start_is_kept_and_said(run, folder, make_sha
 
 def test_the_defaults_of_the_command_are_the_papers():
     options = build_parser().parse_args(["finetune", "out.tuckerseg", "--dataset", "folder"])
-    defaults = FineTuningSettings()
-    for name in ("epochs", "iterations", "learning_rate", "batch_size", "validation_fraction", "batch_dice", "seed"):
-        assert getattr(options, name) == getattr(defaults, name), name
+    assert training_settings(options) == FineTuningSettings()
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_training_imports_no_trainer():
         "import TuckerSegLib.training.finetuning.loop as training\n"
         "from TuckerSegLib.training.finetuning.augmentation import _cut_shape, _transform\n"
         "_cut_shape((16, 16, 16), False), _transform((16, 16, 16), False, [0])\n"
-        "training._loss(training.FineTuningSettings(), None)\n"
+        "training.segmentation_loss(training.FineTuningSettings(), None)\n"
         "print([name for name in sys.modules if 'rainer' in name or name in ('timm', 'torchvision')])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY, capture_output=True, encoding="utf-8")
