@@ -31,6 +31,7 @@ NAMES = (
     "training_dataset",
     "worker_lines",
     "worker_process",
+    "server_lines",
     "job",
     "recipe",
     "download",
