@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import queue
 import socket
+import ssl
 import sys
 import threading
 from pathlib import Path
@@ -128,6 +131,32 @@ class Client:
 
     def close(self) -> None:
         self.connection.close()
+
+
+def tls_proxy(behind: Address, certificate: Path, key: Path) -> Address:
+    """An address at which TLS is spoken, and passed on to a server."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    ports: queue.Queue[int] = queue.Queue()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while content := await reader.read(1 << 16):
+                writer.write(content)
+                await writer.drain()
+        writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        onward = await asyncio.open_connection(behind.host, behind.port)
+        await asyncio.gather(pass_on(reader, onward[1]), pass_on(onward[0], writer))
+
+    async def listen() -> None:
+        proxy = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
+        ports.put(proxy.sockets[0].getsockname()[1])
+        await proxy.serve_forever()
+
+    threading.Thread(target=lambda: asyncio.run(listen()), daemon=True).start()
+    return Address("localhost", ports.get(timeout=PATIENCE_S), tls=True)
 
 
 def playing_worker(folder: Path) -> Path:

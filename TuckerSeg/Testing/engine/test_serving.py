@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import time
 from dataclasses import replace
 
@@ -10,7 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from Testing.engine.serving_inputs import RunningServer, playing_worker
+from Testing.engine.serving_inputs import Client, RunningServer, playing_worker, tls_proxy
 from TuckerSegLib import InferenceSpec, Job
 from TuckerSegLib.errors import ServerError, SpecError
 from TuckerSegLib.records.serialization import to_json
@@ -464,3 +466,19 @@ def test_an_application_sees_no_difference_between_a_worker_and_a_server(
     relay.process.stdin.close()
     assert relay.process.wait(60) == 0
     assert not relay.workspace.exists()
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="makes its certificate by openssl")
+def test_a_proxy_that_speaks_tls_may_stand_before_it(start_server, tmp_path, monkeypatch):
+    server, files = start_server(token=TOKEN), (tmp_path / "certificate", tmp_path / "key")
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run(["openssl", *words.split(), "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
+    address = tls_proxy(server.address, *files)
+    with pytest.raises(ServerError, match="certificate"):
+        Client(address, TOKEN)
+    monkeypatch.setenv("SSL_CERT_FILE", str(files[0]))
+    assert segments_well(server, Client(address, TOKEN))
+    client = Client(address, TOKEN)
+    large = np.zeros((40, 512, 512), np.float32)
+    assert client.until(client.begin("segment", large, AFFINE, job=job("quick")), "result")["labels"]
+    client.close()

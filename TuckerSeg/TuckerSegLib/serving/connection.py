@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import socket
-import ssl
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +17,7 @@ from ..printable import excerpt, printable
 from ..records.protocol import MOST_LINE_BYTES, parse_event, request_line
 from ..records.server_address import Address
 from ..text_files import parse_json
+from .tls_stream import TlsStream
 from .wire import LABEL_TYPES, PIECE_BYTES, SERVER_PROTOCOL, VOXEL_TYPES, answer_to
 
 CONNECT_S = 10.0
@@ -40,15 +41,15 @@ class ServerConnection:
         self._sending = threading.Lock()
         try:
             self._socket = socket.create_connection((address.host, address.port), CONNECT_S)
-            if address.tls:
-                context = ssl.create_default_context()
-                self._socket = context.wrap_socket(self._socket, server_hostname=address.host)
+            tls = TlsStream(self._socket, address.host, CONNECT_S) if address.tls else None
         except (OSError, ValueError) as error:
             raise ServerError(
                 f"The server {address} cannot be reached ({error}). Check that a server runs there, and the address.",
                 shell="A server is begun with 'tuckerseg serve'.",
             ) from error
-        self._stream = self._socket.makefile("rb")
+        self._socket = tls.socket if tls else self._socket
+        self._stream = io.BufferedReader(tls) if tls else self._socket.makefile("rb")
+        self._send_all = tls.send_all if tls else self._socket.sendall
         try:
             self._greet(token)
         except (OSError, ValueError) as error:
@@ -57,7 +58,10 @@ class ServerConnection:
         except ServerError:
             self.close()
             raise
-        self._socket.settimeout(None)
+        if tls:
+            tls.patience_s = None
+        else:
+            self._socket.settimeout(None)
 
     def request(self, number: int, kind: str, /, **fields: Any) -> None:
         """Send a request.
@@ -115,7 +119,7 @@ class ServerConnection:
         if hello.get("token") and token is None:
             raise ServerError(f"{self.address} asks for a token: give its file.", shell="That is --token-file FILE.")
         greeting = request_line(0, "hello", protocol=SERVER_PROTOCOL, answer=answer_to(challenge, token))
-        self._socket.sendall(greeting.encode())
+        self._send_all(greeting.encode())
         answer = self._line()
         if answer.get("event") != "welcome":
             words = answer.get("message")
@@ -131,7 +135,7 @@ class ServerConnection:
     def _send(self, content: bytes) -> None:
         try:
             with self._sending:
-                self._socket.sendall(content)
+                self._send_all(content)
         except OSError as error:
             raise ServerError(f"The connection to {self.address} is lost ({error}). Try again.") from error
 
