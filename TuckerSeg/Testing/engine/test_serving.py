@@ -83,7 +83,7 @@ def test_a_volume_goes_up_and_labels_come_down_and_nothing_stays(start_server):
 
 def test_the_worker_reads_what_was_sent(start_server, monkeypatch):
     monkeypatch.setattr("TuckerSegLib.serving.uploads.Upload.remove", lambda upload: None)
-    server = start_server()
+    server = start_server(limits=Limits())
     volume = np.random.default_rng(0).normal(size=(5, 300, 900)).astype(np.float64)  # of several pieces
     client = server.client()
     client.until(client.begin("segment", volume, AFFINE, job=job("quick")), "result")
@@ -470,7 +470,7 @@ def test_an_application_sees_no_difference_between_a_worker_and_a_server(
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="makes its certificate by openssl")
 def test_a_proxy_that_speaks_tls_may_stand_before_it(start_server, tmp_path, monkeypatch):
-    server, files = start_server(token=TOKEN), (tmp_path / "certificate", tmp_path / "key")
+    server, files = start_server(token=TOKEN, limits=Limits()), (tmp_path / "certificate", tmp_path / "key")
     words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
     subprocess.run(["openssl", *words.split(), "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
     address = tls_proxy(server.address, *files)
@@ -479,6 +479,6 @@ def test_a_proxy_that_speaks_tls_may_stand_before_it(start_server, tmp_path, mon
     monkeypatch.setenv("SSL_CERT_FILE", str(files[0]))
     assert segments_well(server, Client(address, TOKEN))
     client = Client(address, TOKEN)
-    large = np.zeros((40, 512, 512), np.float32)
+    large = np.zeros((10, 512, 512), np.float32)
     assert client.until(client.begin("segment", large, AFFINE, job=job("quick")), "result")["labels"]
     client.close()
