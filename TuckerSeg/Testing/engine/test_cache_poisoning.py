@@ -169,7 +169,7 @@ def test_what_a_method_has_found_out_belongs_to_a_model_a_fold_a_method_and_its_
     ]
     asked += [(honest, "0", "tucker", facts | changed) for changed in ({"calibration": "b"}, {"rank_multiple": 4})]
     keys = {material_key(*each) for each in asked}
-    monkeypatch.setattr("TuckerSegLib.compression.tucker.VERSION", 2)
+    monkeypatch.setattr("TuckerSegLib.compression.tucker.VERSION", 99)
     assert len(keys | {material_key(*asked[0])}) == len(asked) + 1
 
 

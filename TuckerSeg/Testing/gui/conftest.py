@@ -178,7 +178,7 @@ def make_proxy(make_ct):
 class ScriptedWorker:
     """Stands in for the worker: takes requests, and answers those for a segmentation when and as a test says."""
 
-    def __init__(self, python=None, on_log=lambda line: None):
+    def __init__(self, python=None, on_log=lambda line: None, server=None):
         from TuckerSegLib.slicer_bridge.client.workspace import make_workspace
 
         self.folder = make_workspace()

@@ -30,6 +30,7 @@ ONLY_IN_THE_RUNTIME = (
     "test_releases.py",
     "test_runtime_conformance.py",
     "test_sample_data.py",
+    "test_servers.py",
 )
 RANK_RATIO = 0.85
 FURTHER_RANKS = "0.85, 0.7"
