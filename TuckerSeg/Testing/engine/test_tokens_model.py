@@ -101,7 +101,7 @@ def test_openvino_keeps_a_fixed_number_of_tokens():
 
 def test_the_command_line_tells_what_is_left_out(make_model_folder, run_here):
     folder = make_model_folder(transformer="Primus")
-    options = ("--method", "tokens:0.5", "--token-agreement", 0, "--token-blocks", "0,2")
+    options = ("--method", "tokens:0.5", "--token-agreement", 0, "--token-blocks", 0, 2)
     printed = run_here("inspect", "--model", folder, *options)
     assert "0.50 after 1, 3" in printed
     assert "for transformers" in _error_of(run_here, make_model_folder(name="Dataset002_Unet"), *options)

@@ -57,11 +57,12 @@ def test_errors_of_truncation_are_those_of_the_rebuilt_weights(model, monkeypatc
         monkeypatch.setattr("TuckerSegLib.compression.calibration.MOST_TAP_CHANNELS", 0)
     network, calibration = model.network("0"), calibrated(model, "0")
     layer = decompose(network).layers[path]
-    whitened = CalibratedBasis.from_network(network, calibration).layer(path)
+    basis = CalibratedBasis.from_network(network, calibration)
+    whitened = basis.layer(path)
     weight = whitened.weight.reshape(layer.core.shape)
     outputs, inputs = ([1, 3, size - 1, size] for size in weight.shape[:2])
     plain, plain_energy = truncation_errors(layer, outputs, inputs)
-    seen, seen_energy = calibrated_truncation_errors(layer, calibration.layers[path], outputs, inputs)
+    seen, seen_energy = calibrated_truncation_errors(layer, basis.moments(path), outputs, inputs)
     assert plain_energy == pytest.approx(float(weight.square().sum()))
     assert seen_energy == pytest.approx(whitened.energy)
     for row, r in enumerate(outputs):

@@ -36,6 +36,7 @@ SOUND = {
     "compare": {**RUN, "strengths": [0.5], "folder": FOLDER, "box_mm": 120.0, "center": [0, 0, 0]},
     "import_model": {"path": "path", "name": "name"},
     "policies": {},
+    "forget": {},
     "list_images": {"folder": FOLDER},
     "segment_file": {"job": JOB, "image": FOLDER, "output": os.path.abspath("labels.nii.gz")},
 }

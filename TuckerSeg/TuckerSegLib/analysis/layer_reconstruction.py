@@ -190,13 +190,12 @@ def _whitened_errors(
     path: str, basis: Basis, calibrated: CalibratedBasis, ranks: Ranks
 ) -> tuple[SquaredErrors, SquaredErrors]:
     """Squared whitened errors of the weights-only factors, and of the calibrated ones."""
-    calibration = calibrated.calibration
-    plain, energy = calibrated_truncation_errors(basis.layers[path], calibration.layers[path], *ranks)
+    plain, energy = calibrated_truncation_errors(basis.layers[path], calibrated.moments(path), *ranks)
     solved = calibrated.layer(path).errors(ranks[1])
     solved = torch.stack([row[list(ranks[0])] for row in solved.values()], dim=1)
     # Compression starts from both input factors and keeps what is better, so it is never worse than the weights'.
     best = torch.minimum(plain, solved)
-    unit = calibration.logit_energy  # that all folds share
+    unit = calibrated.calibration.logit_energy  # that all folds share
     return (plain / unit, energy / unit), (best / unit, energy / unit)
 
 

@@ -91,7 +91,7 @@ def _stage_before(place: str, model: SegmentationModel) -> str:
     if os.path.isdir(path):
         root = Path(os.path.abspath(find_model_folder(path, folds).root))
         expected = root.with_name(root.name.removesuffix(own) + f"__{previous}")
-        if root.name.endswith(own) and (expected / "plans.json").is_file():
+        if root.name.endswith(own) and os.path.isfile(expected / "plans.json"):
             return str(expected)
     where = f"in {expected}" if expected else "in a folder beside it"
     raise ModelFolderError(

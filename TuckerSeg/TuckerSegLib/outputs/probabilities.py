@@ -7,6 +7,7 @@ remembers of the image, in Python's own numbers, lists and texts; ``plans.json``
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def write_probabilities(result: SegmentationResult, job: Job) -> None:
         raise output_error(array_path, error) from error
     for name in DOCUMENTS:
         document, path = (result.plans.documents or {}).get(name), array_path.parent / f"{name}.json"
-        if document is not None and not path.exists():
+        if document is not None and not os.path.exists(path):
             write_text(path, json.dumps(document, indent=1))
 
 

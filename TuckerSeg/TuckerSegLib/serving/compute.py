@@ -129,7 +129,7 @@ class Compute:
         Files of a cache are replaced and never changed, so that links to them are as good as copies.
         """
         cache = self._folder / "cache"
-        if not cache.exists():
+        if not os.path.exists(cache):
             user, cache_in_making = default_folder(), self._folder / "cache-in-making"
             shutil.rmtree(cache_in_making, ignore_errors=True)
             cache_in_making.mkdir()

@@ -17,8 +17,9 @@ def add_options(parser: argparse.ArgumentParser, strength: bool = True) -> None:
     """
     parser.add_argument(
         "--token-blocks",
-        type=_blocks,
-        metavar="N,N,...",
+        type=whole,
+        nargs="+",
+        metavar="N",
         help="of --method tokens: tokens are left out after these blocks, counted from 0 "
         "(default: after a quarter, half and three quarters of them)",
     )
@@ -43,8 +44,5 @@ def spec_of(options: argparse.Namespace, strength: float | None = None) -> Spec 
     """
     if strength is None:
         return None
-    return Spec(strength, blocks=options.token_blocks, agreement=options.token_agreement)
-
-
-def _blocks(text: str) -> tuple[int, ...]:
-    return tuple(whole(number) for number in text.split(","))
+    blocks = None if options.token_blocks is None else tuple(options.token_blocks)
+    return Spec(strength, blocks=blocks, agreement=options.token_agreement)

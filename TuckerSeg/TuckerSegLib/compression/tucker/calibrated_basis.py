@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...errors import SpecError
 from ...monitor import Monitor
-from ..calibration import Calibration
+from ..calibration import Calibration, LayerMoments
 from ..linear_layers import LinearView, weighted_layers
 from .basis import RankEvidence
 from .rank_allocation import rank_steps
@@ -59,11 +59,18 @@ class CalibratedBasis:
         """Path to the weight's shape, output channels first."""
         return {path: weight.shape for path, weight in self.weights.items()}
 
+    def moments(self, path: str) -> LayerMoments:
+        """The moments of a layer, by its path, that make errors of its weight errors of the logits.
+
+        Calibration's moment of the outputs is a sum over all voxels, and a tap of a transposed convolution makes few of
+        them.
+        """
+        moments = self.calibration.layers[path]
+        return replace(moments, outputs=moments.outputs / self.output_voxels[path])
+
     def layer(self, path: str) -> WhitenedLayer:
         """The weight of a layer, by its path, in its calibrated norm; made anew with every call."""
-        moments = self.calibration.layers[path]
-        # The outputs' moment is a sum over all voxels, and a tap of a transposed convolution makes few of them
-        return WhitenedLayer(self.weights[path], replace(moments, outputs=moments.outputs / self.output_voxels[path]))
+        return WhitenedLayer(self.weights[path], self.moments(path))
 
     def truncated(self, path: str, ranks: tuple[int, int], sweeps: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Core (r, s, kz, ky, kx), output factor (O, r) and input factor (I, s) of a layer, float32.
