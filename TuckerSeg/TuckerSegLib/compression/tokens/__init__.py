@@ -5,8 +5,7 @@ So the command line has the method's options without torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from ..faces import face
 
 _HOME = {
     "Material": "material",
@@ -22,11 +21,4 @@ _HOME = {
 }
 
 __all__ = list(_HOME)  # noqa: PLE0605
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = face(__name__, _HOME)
