@@ -171,9 +171,24 @@ def test_vertebrae_that_touch_are_numbered_along_the_spine():
     assert np.array_equal(neck, leaked)
 
 
+def test_the_vertebrae_of_the_catalogs_task_are_numbered_and_grown():
+    resolved = resolve(Job((), model="vertebrae_pp"))
+    names = dict(resolved.task.structures)
+    labels = spine(["L5", "L4", "L3"], names)
+    expected = labels.copy()
+    labels[4:7, 7:13, 7:13] = 20  # a part of L5 that the network took for L1
+    geometry = image_from_array(labels.astype(np.int16), spacing_mm=(1.0, 1.0, 1.0)).geometry
+    for each in (labels, expected):
+        clean(each, cleaning_of(resolved), names, geometry)
+    assert np.array_equal(labels, expected)
+    assert {names[value] for value in np.unique(labels) if value} == {f"vertebrae_L{n}" for n in (3, 4, 5)}
+
+
 def test_the_task_body_is_cleaned_unless_it_is_asked_otherwise(tmp_path):
     assert cleaning_of(resolve(Job((), model="body"))) == Cleaning("body")
     assert cleaning_of(resolve(Job((), model="body", postprocessing="none"))) is None
+    assert cleaning_of(resolve(Job((), model="body_fast"))) == Cleaning("body")
+    assert cleaning_of(resolve(Job((), model="body_mr"))) is None
     assert cleaning_of(resolve(Job((), model="total"))) is None
     assert cleaning_of(resolve(Job((), model="total", postprocessing="vertebrae_pp"))) == Cleaning("vertebrae_pp")
     with pytest.raises(ModelFolderError, match="no such file"):

@@ -102,6 +102,16 @@ def test_threads_of_a_processor_are_in_the_identity():
     assert len({str(openvino_runtime._identity("1", DEVICE, SPEC, each)) for each in settings}) == 2
 
 
+def test_threads_of_a_processor_are_bound_to_no_core():
+    """OpenVINO binds those of every process to the same first ones: several runs at a time would share them."""
+    openvino = pytest.importorskip("openvino")
+    parameter = openvino.opset13.parameter([1, 4], openvino.Type.f32)
+    model = openvino.Model([openvino.opset13.relu(parameter)], [parameter])
+    settings = openvino_runtime._settings("CPU", replace(SPEC, threads=1))
+    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    assert compiled.get_property("ENABLE_CPU_PINNING") is False
+
+
 def test_a_note_is_told_and_is_no_part_of_the_identity(tmp_path, messages):
     compiled_cache.write_entry(tmp_path, IDENTITY, BODY, messages.append, "a model")
     path = compiled_cache.entry_path(tmp_path, IDENTITY)

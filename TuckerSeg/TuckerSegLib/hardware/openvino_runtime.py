@@ -67,6 +67,9 @@ def _settings(name: str, spec: PrepareSpec) -> dict[str, Any]:
     }
     if name == "CPU":
         settings["NUM_STREAMS"] = 1
+        # OpenVINO binds its threads to the first cores, in every process to the same ones: several runs at a time, as
+        # of a cohort's workers, would share those and leave the others idle.
+        settings["ENABLE_CPU_PINNING"] = False
         if spec.threads:
             settings["INFERENCE_NUM_THREADS"] = spec.threads
     if name.startswith("NPU"):

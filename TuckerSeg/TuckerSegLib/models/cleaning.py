@@ -7,7 +7,8 @@ from ..records.cleaning import Cleaning
 from .resolved_job import ResolvedJob
 
 NO_CLEANING, OF_TASKS = "none", ("body", "vertebrae_pp")
-CLEANED_TASKS = {"body": "body", "body_fast": "body"}  # of the catalog, and how TotalSegmentator cleans them
+# Of the catalog, and how TotalSegmentator cleans them.
+CLEANED_TASKS = {"body": "body", "body_fast": "body", "vertebrae_pp": "vertebrae_pp"}
 
 
 def cleaning_of(resolved: ResolvedJob) -> Cleaning | None:
