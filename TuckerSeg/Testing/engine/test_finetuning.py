@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -57,11 +58,19 @@ def test_the_defaults_are_the_papers():
         {"validation_fraction": 1.0},
         {"validation_iterations": 0},
         {"seed": -1},
+        {"patch_shape": (16, 0, 16)},
+        {"precision": "fp8"},
     ],
 )
 def test_a_setting_out_of_range_is_refused_with_what_was_found(wrong):
-    with pytest.raises(SpecError, match=str(next(iter(wrong.values())))):
+    with pytest.raises(SpecError, match=re.escape(str(next(iter(wrong.values()))))):
         FineTuningSettings(**wrong)
+
+
+def test_settings_that_leave_patch_and_precision_alone_are_written_as_before():
+    assert not {"patch_shape", "precision"} & to_json(FineTuningSettings()).keys()
+    told = FineTuningSettings(patch_shape=(8, 8, 16), precision="bf16")
+    assert from_json(FineTuningSettings, json.loads(json.dumps(to_json(told)))) == told
 
 
 def test_a_record_goes_through_json():

@@ -94,6 +94,27 @@ def test_a_run_that_ends_within_an_epoch_goes_on_to_the_same_result(
     assert all(torch.equal(*pair) for pair in pairs)
 
 
+def test_smaller_patches_in_bf16_are_what_the_network_gets_and_its_weights_stay_whole(shapes_model, shapes_set):
+    training = replace(TRAINING, epochs=1, patch_shape=(8, 16, 8), precision="bf16")
+    seen, network = [], shapes_model.network("0")
+    first = next(module for module in network.modules() if isinstance(module, torch.nn.Conv3d))
+    whole = first.forward
+
+    def watching(image):
+        seen.append(tuple(image.shape[2:]))
+        output = whole(image)
+        seen.append(output.dtype)
+        return output
+
+    first.forward = watching  # a copy has it, too
+    result = prune_while_training(network, shapes_model.plans, shapes_set, replace(QUICK, training=training))
+    assert {(8, 16, 8), torch.bfloat16} <= set(seen) and (16, 16, 16) not in seen
+    assert {parameter.dtype for parameter in result.network.parameters()} == {torch.float32}
+    with pytest.raises(SpecError, match="patch"):
+        odd = replace(QUICK, training=replace(TRAINING, patch_shape=(9, 16, 8)))
+        prune_while_training(network, shapes_model.plans, shapes_set, odd)
+
+
 def test_a_state_whose_record_is_of_other_layers_is_damaged(shapes_model, shapes_set, tmp_path):
     state_file, few = tmp_path / "run.state", replace(QUICK, training=replace(TRAINING, epochs=1, iterations=1))
     run = partial(prune_while_training, shapes_model.network("0"), shapes_model.plans, shapes_set)

@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 
 from ..errors import SpecError
 from ..training.distillation.settings import RepairSettings
-from ..training.finetuning.settings import FineTuningSettings
+from ..training.finetuning.settings import PRECISIONS, FineTuningSettings
 from ..training.pruning.settings import SCHEDULES, SauronSettings
 from ..typed_numbers import real, whole
 from .model_options import add_checkpoint, add_model
@@ -89,6 +89,21 @@ def finetune_options(parser: ArgumentParser) -> None:
         help=f"(default: {defaults.learning_rate:g}; with --schedule polynomial {SAURON_LEARNING_RATE:g})",
     )
     parser.add_argument(
+        "--patch",
+        type=whole,
+        nargs=3,
+        metavar=("Z", "Y", "X"),
+        help="voxels of the patches; smaller ones take less time and memory (default: the model's)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=defaults.precision,
+        dest="trained_precision",  # the other one is that in which a network runs
+        help="nnunet: fp32 on a processor, mixed with fp16 on a GPU; bf16: mixed with bf16, on processors that have it "
+        "two to three times as fast (default: %(default)s)",
+    )
+    parser.add_argument(
         "--batch-size", type=whole, default=defaults.batch_size, help="patches per batch (default: %(default)s)"
     )
     parser.add_argument(
@@ -96,6 +111,12 @@ def finetune_options(parser: ArgumentParser) -> None:
         type=real,
         default=defaults.validation_fraction,
         help="share of the cases that is held back to choose the best epoch (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--validation-iterations",
+        type=whole,
+        default=defaults.validation_iterations,
+        help="batches of held-back patches after every epoch, always the same ones (default: %(default)s)",
     )
     parser.add_argument("--batch-dice", action="store_true", help="where the model's plans say batch_dice: true")
     parser.add_argument(
@@ -147,6 +168,9 @@ def training_settings(options: argparse.Namespace) -> FineTuningSettings:
         validation_fraction=options.validation_fraction,
         batch_dice=options.batch_dice,
         seed=options.seed,
+        validation_iterations=options.validation_iterations,
+        patch_shape=None if options.patch is None else tuple(options.patch),
+        precision=options.trained_precision,
     )
 
 

@@ -34,6 +34,7 @@ from ..tensor_states import (
     trainable,
 )
 from .augmentation import Augmentation
+from .passes import autocast_of, loss_scaler, summable, trained_plans
 from .patches import Batch, PatchSampler, batches
 from .preparation import TrainingSet
 from .settings import FineTuningRecord, FineTuningSettings
@@ -85,7 +86,7 @@ def fine_tune(
         BackendError, OutOfMemoryError: The device is not there, or too small.
         Cancelled: The monitor said so.
     """
-    place = training_device(device)
+    place, plans = training_device(device), trained_plans(plans, network, settings)
     monitor = (monitor or Monitor()).begin(STAGE)
     try:
         run = _FineTuningRun(network, plans, dataset, settings, place, monitor)
@@ -122,8 +123,7 @@ class _FineTuningRun:
         self._network = trainable(copy.deepcopy(network).to(device))
         self._names = [name for name, _ in self._network.named_parameters()]
         self._optimizer = torch.optim.AdamW(parameter_groups(self._network, settings.learning_rate))
-        amp = torch.amp if hasattr(torch.amp, "GradScaler") else torch.cuda.amp  # the second before torch 2.3
-        self._scaler = amp.GradScaler(enabled=device.type == "cuda")
+        self._scaler = loss_scaler(device)
         self._loss = segmentation_loss(settings, dataset.ignore_label)
         training, validation = dataset.split(settings.validation_fraction, settings.seed)
         sampler = partial(PatchSampler, patch_shape=plans.patch_shape, batch_size=settings.batch_size)
@@ -204,8 +204,8 @@ class _FineTuningRun:
         """One step of the optimizer; the loss, still on the device, so that a GPU is not waited for."""
         images, labels = (part.to(self._device, non_blocking=True) for part in batch)
         self._optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self._device.type, torch.float16, enabled=self._device.type == "cuda"):
-            loss = self._loss(self._network(images), labels)
+        with autocast_of(self._device, self._settings.precision):
+            loss = self._loss(summable(self._network(images)), labels)
         self._scaler.scale(loss).backward()
         self._scaler.unscale_(self._optimizer)
         nn.utils.clip_grad_norm_(self._network.parameters(), GRADIENT_NORM)
@@ -216,7 +216,7 @@ class _FineTuningRun:
     def _dice(self) -> float:
         """Mean Dice on the validation batches."""
         validation_batches = self._batches(self._validation.batch, self._settings.validation_iterations)
-        return mean_patch_dice(self._network, validation_batches, self._ignore_label)
+        return mean_patch_dice(self._network, validation_batches, self._ignore_label, self._settings.precision)
 
     def _batches(self, make: Callable[[int], Batch], count: int):
         """Batches by their numbers, the monitor asked before each whether to stop."""

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...errors import SpecError
+from ...records.serialization import unsaid
+
+PRECISIONS = ("nnunet", "bf16")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class FineTuningSettings:
         validation_iterations: Batches of held-back patches per validation, the same ones every time.
         batch_dice: Dice loss over the batch as one sample; nnU-Net's ``batch_dice`` of the configuration.
         seed: Of the split, the patches and their augmentation.
+        patch_shape: (Z, Y, X) of the patches; None: the model's own.
+        precision: Of the passes; weights and optimizer are always fp32. ``nnunet``: as nnU-Net trains, fp32 on a
+            processor, mixed with fp16 on a GPU; ``bf16``: mixed with bf16.
 
     Raises:
         SpecError: A value is out of its range.
@@ -40,6 +46,8 @@ class FineTuningSettings:
     validation_iterations: int = 50
     batch_dice: bool = False
     seed: int = 0
+    patch_shape: tuple[int, int, int] | None = unsaid(None)
+    precision: str = unsaid("nnunet")
 
     def __post_init__(self) -> None:
         counts = {
@@ -57,6 +65,10 @@ class FineTuningSettings:
             raise SpecError(f"The validation fraction should lie in (0, 1); found {self.validation_fraction}.")
         if self.seed < 0:
             raise SpecError(f"The seed should not be negative; found {self.seed}.")
+        if self.patch_shape is not None and min(self.patch_shape) < 1:
+            raise SpecError(f"Patches should have at least 1 voxel along each axis; found {self.patch_shape}.")
+        if self.precision not in PRECISIONS:
+            raise SpecError(f"The precision should be one of {', '.join(PRECISIONS)}; found '{self.precision}'.")
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterable
 import torch
 
 from ...errors import DatasetError
+from .passes import autocast_of, summable
 from .patches import Batch
 
 
-def mean_patch_dice(network: torch.nn.Module, batches: Iterable[Batch], ignore_label: int | None) -> float:
+def mean_patch_dice(
+    network: torch.nn.Module, batches: Iterable[Batch], ignore_label: int | None, precision: str = "nnunet"
+) -> float:
     """Dice of each structure over all patches together, averaged over the structures that the labels show.
 
     Arguments and errors as for :func:`dice_and_loss`.
     """
-    return dice_and_loss(network, batches, ignore_label)[0]
+    return dice_and_loss(network, batches, ignore_label, precision=precision)[0]
 
 
 @torch.no_grad()
@@ -24,6 +27,7 @@ def dice_and_loss(
     batches: Iterable[Batch],
     ignore_label: int | None,
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+    precision: str = "nnunet",
 ) -> tuple[float, float]:
     """The mean Dice of the structures that the labels show, and the mean loss of the batches.
 
@@ -32,6 +36,7 @@ def dice_and_loss(
         batches: Images (B, C, Z, Y, X) and labels (B, 1, Z, Y, X).
         ignore_label: Of voxels that do not count; None: all count.
         loss: Of logits and labels; None: 0.
+        precision: See ``FineTuningSettings``.
 
     Raises:
         DatasetError: The labels show no structure.
@@ -41,8 +46,8 @@ def dice_and_loss(
     predicted_voxels, true_voxels, common_voxels = 0, 0, 0
     losses = []
     for images, labels in batches:
-        with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
-            logits = network(images.to(device))
+        with autocast_of(device, precision):
+            logits = summable(network(images.to(device)))
             losses.append(0.0 if loss is None else float(loss(logits, labels.to(device))))
         truth = labels[:, 0].to(device, torch.int64)
         counted = torch.ones_like(truth, dtype=torch.bool) if ignore_label is None else truth != ignore_label

@@ -26,6 +26,7 @@ from ...nnunet.plans import ModelPlans
 from ..device import training_device
 from ..finetuning.augmentation import Augmentation
 from ..finetuning.loop import GRADIENT_NORM, segmentation_loss
+from ..finetuning.passes import autocast_of, loss_scaler, summable, trained_plans
 from ..finetuning.patches import Batch, PatchSampler, batches
 from ..finetuning.preparation import TrainingSet
 from ..finetuning.validation import dice_and_loss
@@ -84,7 +85,7 @@ def prune_while_training(
         DatasetError, ModelFileError, OutputError, BackendError, OutOfMemoryError, Cancelled: See
             ``finetuning.loop.fine_tune``.
     """
-    place = training_device(device)
+    place, plans = training_device(device), trained_plans(plans, network, settings.training)
     monitor = (monitor or Monitor()).begin(STAGE)
     try:
         run = _Run(network, plans, dataset, settings, place, monitor)
@@ -113,13 +114,11 @@ class _Run:
         monitor: Monitor,
     ):
         self._original, self._plans, self._settings = network, plans, settings
-        self._device, self._monitor = device, monitor
-        self._ignore_label = dataset.ignore_label
+        self._device, self._monitor, self._ignore_label = device, monitor, dataset.ignore_label
         self._use(copy.deepcopy(network))
         if not self._graph.groups:
             raise SpecError(f"{plans.dataset_name}: expected layers whose channels may go, as of a U-Net; found none.")
-        amp = torch.amp if hasattr(torch.amp, "GradScaler") else torch.cuda.amp  # the second before torch 2.3
-        self._scaler = amp.GradScaler(enabled=device.type == "cuda")
+        self._scaler = loss_scaler(device)
         training, validation = dataset.split(settings.training.validation_fraction, settings.training.seed)
         self._cases = tuple(tuple(case.identifier for case in cases) for cases in (training, validation))
         sampler = partial(
@@ -255,8 +254,8 @@ class _Run:
         on_gpu = self._device.type == "cuda"
         with torch.random.fork_rng([self._device] if on_gpu else []):
             torch.manual_seed(self._settings.training.seed * 1_000_003 + number)  # for dropout
-            with torch.autocast(self._device.type, torch.float16, enabled=on_gpu):
-                loss = self._loss(self._network(images), labels)
+            with autocast_of(self._device, self._settings.training.precision):
+                loss = self._loss(summable(self._network(images)), labels)
         if maps is not None:
             loss = loss + self._settings.regularization * regularizer(maps.take())
         self._scaler.scale(loss).backward()
@@ -277,7 +276,9 @@ class _Run:
         batches = self._batches(lambda number: self._compared.batch(epoch, number), COMPARED_BATCHES)
         images = (images.to(self._device) for images, _ in batches)
         kept = {}
-        for path, distance in distances(self._network, self._graph, images, references).items():
+        with autocast_of(self._device, settings.training.precision):
+            far = distances(self._network, self._graph, images, references)
+        for path, distance in far.items():
             limit = threshold(before.risen[path], settings.rises, settings.highest_threshold)
             places = staying(distance, references[path], limit)
             if len(places) < len(distance):
@@ -290,7 +291,7 @@ class _Run:
     def _measured(self) -> tuple[float, float]:
         """Mean Dice and loss on the validation batches."""
         batches = self._batches(self._validation.batch, self._settings.training.validation_iterations)
-        return dice_and_loss(self._network, batches, self._ignore_label, self._loss)
+        return dice_and_loss(self._network, batches, self._ignore_label, self._loss, self._settings.training.precision)
 
     def _batches(self, make, count: int):
         """Batches by their numbers, the monitor asked before each whether to stop."""
