@@ -161,7 +161,13 @@ def write_model_folder(
 
 
 def transformer_architecture(name: str, patch_shape: tuple[int, int, int] = (32, 32, 32)) -> tuple[str, dict]:
-    """Class and arguments of a small transformer of nnU-Net's, as ``Primus``: two heads, four blocks, tokens of 8."""
+    """Class and arguments of a small transformer, as ``Primus``: two heads, four blocks, tokens of 8.
+
+    ``UNETR`` is that of TokenSparse without its sparsification, ``TokenSparse`` the one with it.
+    """
+    if name in ("UNETR", "TokenSparse"):
+        sizes = {"embed_dim": 24, "depth": 4, "num_heads": 2, "feature_size": 4, "input_shape": list(patch_shape)}
+        return "TuckerSegLib.nnunet.unetr.UNETR", {**sizes, **({"keep_ratio": 0.5} if name == "TokenSparse" else {})}
     sizes = {"embed_dim": 24, "eva_depth": 4, "eva_numheads": 2, "patch_embed_size": [8, 8, 8]}
     sizes |= {"input_shape": list(patch_shape), "init_values": 0.1, "scale_attn_inner": True, "drop_path_rate": 0.2}
     if name == "PrimusV3":

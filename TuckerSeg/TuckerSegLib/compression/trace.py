@@ -60,6 +60,7 @@ class Trace:
         output_shapes: Shapes (1, L, Z, Y, X) of the network's outputs.
         product_macs: Path of the innermost module to multiply-accumulates of products of two activations in it, as
             attention makes them.
+        attention_weights: Weights that attention computes of queries and keys, in all.
     """
 
     calls: tuple[Call, ...]
@@ -70,6 +71,7 @@ class Trace:
     heads: tuple[str, ...]
     output_shapes: tuple[tuple[int, ...], ...]
     product_macs: dict[str, int] = field(default_factory=dict)
+    attention_weights: int = 0
 
     def calls_of(self, path: str) -> list[Call]:
         """The runs of one layer, in order; none where it takes no part in the pass."""
@@ -123,6 +125,7 @@ def trace(network: nn.Module, patch_shape: Sequence[int], input_channels: int | 
         ),
         output_shapes=tuple(map(_of_one_patch, outputs)),
         product_macs={names[module]: macs for module, macs in watched.product_macs.items()},
+        attention_weights=watched.attention_weights,
     )
 
 
@@ -174,12 +177,14 @@ class _Operations(TorchFunctionMode):
     Attributes:
         parameters: Identities of the parameters.
         product_macs: Module to multiply-accumulates for one patch of the products that it makes itself.
+        attention_weights: Of one patch, in all.
     """
 
     def __init__(self, structure: nn.Module) -> None:
         super().__init__()
         self.parameters: set[int] = set()
         self.product_macs: dict[nn.Module, int] = {}
+        self.attention_weights = 0
         self._running: list[nn.Module] = []
         for module in structure.modules():
             module.register_forward_pre_hook(lambda running, inputs: self._running.append(running))
@@ -195,6 +200,8 @@ class _Operations(TorchFunctionMode):
         output = func(*args, **kwargs)
         if self._running and (name in _ATTENTION or name in _PRODUCTS):
             macs = _attention_macs(*args[:3]) if name in _ATTENTION else output.shape[1:].numel() * args[0].shape[-1]
+            if name in _ATTENTION:
+                self.attention_weights += math.prod(args[0].shape[1:-1]) * args[1].shape[-2]
             module = self._running[-1]
             self.product_macs[module] = self.product_macs.get(module, 0) + macs
         return output

@@ -43,8 +43,9 @@ NETWORKS = {
 }
 _HOMES = (f"{_ARCHITECTURES}.unet", f"{_ARCHITECTURES}.residual_unet")
 # Their classes are not those of the package but this one's, which are their equals: see there.
-TRANSFORMERS = {f"{_ARCHITECTURES}.primus.{name}": name for name in ("Primus", "PrimusV2", "PrimusV3")}
-_TRANSFORMER_HOME = f"{__package__}.primus"
+_PRIMUS = {f"{_ARCHITECTURES}.primus.{name}": name for name in ("Primus", "PrimusV2", "PrimusV3")}
+_UNETR = {"TuckerSegLib.nnunet.unetr.UNETR": "UNETR"}
+TRANSFORMERS = _PRIMUS | _UNETR
 OPERATIONS = {
     "conv_op": _of_torch("conv", "Conv3d"),
     "norm_op": _of_torch("instancenorm", "InstanceNorm3d") | _of_torch("batchnorm", "BatchNorm3d", "SyncBatchNorm"),
@@ -73,7 +74,7 @@ def network_class(name: object) -> type[nn.Module]:
         UnsupportedModelError: The name is not in the tables, or the installed package lacks the class.
     """
     class_name = network_name(name)
-    for home in (_TRANSFORMER_HOME,) if name in TRANSFORMERS else _HOMES:
+    for home in _homes_of(name):
         try:
             return _class_of(home, class_name)
         except (ImportError, AttributeError):
@@ -81,6 +82,13 @@ def network_class(name: object) -> type[nn.Module]:
     raise UnsupportedModelError(
         f"The network '{name}' is missing in the installed dynamic_network_architectures. Update that package."
     )
+
+
+def _homes_of(name: str) -> tuple[str, ...]:
+    """Modules in which the class of a network is looked for."""
+    if name in TRANSFORMERS:
+        return (f"{__package__}.unetr" if name in _UNETR else f"{__package__}.primus",)
+    return _HOMES
 
 
 def operation_name(role: str, name: object) -> str:

@@ -104,19 +104,30 @@ class AllTokens(nn.Module):
         cell: Voxels (Z, Y, X) of a token.
         registers: Leading tokens that stand for no cell.
         depth: Number of blocks.
+        grid: Cells (Z, Y, X).
     """
 
     runs_blocks = True
 
-    def __init__(self, cell: Sequence[int], registers: int, depth: int):
+    def __init__(self, cell: Sequence[int], registers: int, depth: int, grid: Sequence[int]):
         super().__init__()
-        self.cell, self.registers, self.depth = tuple(cell), registers, depth
+        self.cell, self.registers, self.depth, self.grid = tuple(cell), registers, depth, tuple(grid)
 
-    def forward(self, blocks: nn.ModuleList, tokens: Tensor, rotation: Tensor | None, patches: Tensor) -> Tensor:
-        """Tokens (B, N, C) of patches (B, I, Z, Y, X) to tokens."""
-        for block in blocks:
+    def forward(
+        self,
+        blocks: nn.ModuleList,
+        tokens: Tensor,
+        rotation: Tensor | None,
+        patches: Tensor,
+        levels: Sequence[int] = (),
+    ) -> Tensor | list[Tensor]:
+        """Tokens (B, N, C) of patches (B, I, Z, Y, X) to tokens; after those of these blocks where any are named."""
+        outputs = []
+        for number, block in enumerate(blocks):
             tokens = block(tokens, rotation)
-        return tokens
+            if number in levels:
+                outputs.append(tokens)
+        return [*outputs, tokens] if levels else tokens
 
 
 class Encoder(nn.Module):
@@ -143,7 +154,7 @@ class Encoder(nn.Module):
         self.register_buffer("rotation", turns, persistent=False)
         self.blocks = nn.ModuleList(Block(width, heads, hidden, registers, scale, normalize) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.passage = AllTokens(cell, registers, depth)
+        self.passage = AllTokens(cell, registers, depth, grid)
 
     def forward(self, tokens: Tensor, patches: Tensor) -> Tensor:
         """Tokens (B, N, C) of patches (B, I, Z, Y, X), leading ones without a cell included, to tokens."""

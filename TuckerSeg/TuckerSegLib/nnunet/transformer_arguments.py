@@ -72,14 +72,12 @@ def check_transformer(name: str, arguments: Mapping[str, Any], patch_shape: Sequ
         UnsupportedModelError: An argument that is not known.
         ModelFolderError: An argument is missing, of a wrong type or out of its range.
     """
-    required = (*_SIZES, *_SHAPES)
-    known = (*required, *_OPTIONS, *(_LEVELS if name == "PrimusV3" else ()))
-    if missing := [argument for argument in required if argument not in arguments]:
-        raise wrong(ARGUMENTS_PLACE, f"an object with {', '.join(missing)}", sorted(arguments))
-    if unknown := [argument for argument in arguments if argument not in known]:
-        raise UnsupportedModelError(
-            f"{ARGUMENTS_PLACE}: {shown(unknown[0])} is no argument of {name}; it takes {', '.join(known)}."
-        )
+    if name == "UNETR":
+        from .unetr_arguments import check_unetr
+
+        check_unetr(arguments, patch_shape)
+        return
+    check_names(name, arguments, (*_SIZES, *_SHAPES), (*_OPTIONS, *(_LEVELS if name == "PrimusV3" else ())))
     for argument, check in (_SIZES | _OPTIONS).items():
         if argument in arguments:
             value, place = arguments[argument], f"{ARGUMENTS_PLACE}.{argument}"
@@ -108,8 +106,33 @@ def _check_cells(name: str, arguments: Mapping[str, Any], patch_shape: Sequence[
         size = _check_levels(arguments) if name == "PrimusV3" else DEEPER_CELL
         if set(cell) != {size}:
             raise wrong(place, f"{size} along each axis, as this network's embedding has it", cell)
+    check_whole_cells(arguments["input_shape"], cell, patch_shape)
+
+
+def check_names(name: str, arguments: Mapping[str, Any], required: Sequence[str], optional: Sequence[str]) -> None:
+    """Raise ModelFolderError where a network's argument is missing, UnsupportedModelError where one is unknown."""
+    if missing := [argument for argument in required if argument not in arguments]:
+        raise wrong(ARGUMENTS_PLACE, f"an object with {', '.join(missing)}", sorted(arguments))
+    known = (*required, *optional)
+    if unknown := [argument for argument in arguments if argument not in known]:
+        raise UnsupportedModelError(
+            f"{ARGUMENTS_PLACE}: {shown(unknown[0])} is no argument of {name}; it takes {', '.join(known)}."
+        )
+
+
+def check_whole_cells(value: object, cell: Sequence[int], patch_shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape (Z, Y, X) of the patches that a transformer takes.
+
+    Args:
+        value: As plans give it.
+        cell: Voxels (Z, Y, X) of a token.
+        patch_shape: That it must be; empty where that is not known.
+
+    Raises:
+        ModelFolderError: It is another one, or not made of whole cells, or of too many.
+    """
     place = f"{ARGUMENTS_PLACE}.input_shape"
-    shape = whole_numbers(arguments["input_shape"], place, (3,), 1, 2**20)
+    shape = whole_numbers(value, place, (3,), 1, 2**20)
     if patch_shape and shape != tuple(patch_shape):
         raise wrong(place, f"plans.json's patch_size, {tuple(patch_shape)}", shape)
     if any(length % size for length, size in zip(shape, cell)):
@@ -117,6 +140,7 @@ def _check_cells(name: str, arguments: Mapping[str, Any], patch_shape: Sequence[
     tokens = math.prod(length // size for length, size in zip(shape, cell))
     if tokens > MOST_TOKENS:
         raise wrong(place, f"a patch of at most {MOST_TOKENS} tokens of {cell} voxels", shape)
+    return shape
 
 
 def _check_levels(arguments: Mapping[str, Any]) -> int:

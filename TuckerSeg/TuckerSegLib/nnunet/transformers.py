@@ -11,7 +11,7 @@ from typing import Any
 
 from .network_classes import TRANSFORMERS
 
-_PRIMUS = {class_name: name for name, class_name in TRANSFORMERS.items()}
+_PRIMUS = {class_name: name for name, class_name in TRANSFORMERS.items() if class_name.startswith("Primus")}
 _WIDTHS = {"S": (396, 12, 6), "B": (792, 12, 12), "M": (864, 16, 12), "L": (1056, 24, 16)}  # channels, blocks, heads
 _TRAINERS = {
     **{f"nnUNet_Primus_{size}_Trainer": ("Primus", size) for size in _WIDTHS},

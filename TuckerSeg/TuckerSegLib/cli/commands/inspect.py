@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ... import compression
 from ...cache import Cache
+from ...compression.profiler_macs import profiler_macs
 from ...models.job_compression import planned_steps
+from ...models.model import SegmentationModel
 from ...models.planning import plan_compression
 from ...models.resolved_job import resolve
-from ...records.compression import Cost
+from ...nnunet.network_classes import TRANSFORMERS
+from ...records.compression import CompressionRecipe, Cost
 from ...records.job import DEFAULT_METHOD
 from ...records.serialization import to_json
 from ..jobs_from_options import compression_job, model_of, steps_of
@@ -45,3 +49,17 @@ def inspect(options: argparse.Namespace) -> None:
     after, patch_shape = before - saved, model.plans.patch_shape
     say(f"Convolutions: {before.macs / 1e9:.3f} -> {after.macs / 1e9:.3f} GMACs for one patch of {patch_shape}")
     say(f"              {before.parameters / 1e6:.6f} -> {after.parameters / 1e6:.6f} million parameters")
+    if model.plans.architecture.class_name in TRANSFORMERS:
+        say(_as_profiled(model, recipes))
+
+
+def _as_profiled(model: SegmentationModel, recipes: Sequence[CompressionRecipe]) -> str:
+    """What a transformer costs in the count that TokenSparse is published with."""
+    plans, counts = model.plans, []
+    for own in ((), tuple(recipes)):
+        structure = replace(model, recipes=own).structure()
+        counts.append(profiler_macs(structure, plans.patch_shape, plans.input_channels) / 1e9)
+    return (
+        f"As torchprofile counts, and TokenSparse: {counts[0]:.3f} -> {counts[1]:.3f} GMACs (attention's products, and "
+        "transposed convolutions by the voxels of their output; one for each weighted norm's and attention's element)"
+    )

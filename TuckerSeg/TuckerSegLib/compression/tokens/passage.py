@@ -69,16 +69,29 @@ class SparsePassage(nn.Module):
         self.keep_ratio, self.after, self.air = keep_ratio, tuple(after), air
         self.fixed = False
 
-    def forward(self, blocks: nn.ModuleList, tokens: Tensor, rotation: Tensor | None, patches: Tensor) -> Tensor:
-        """Tokens (B, N, C) of patches (B, I, Z, Y, X), registers first, to tokens; the rotation (2, N, width)."""
-        going = self._start(tokens, rotation, patches)
+    def forward(
+        self,
+        blocks: nn.ModuleList,
+        tokens: Tensor,
+        rotation: Tensor | None,
+        patches: Tensor,
+        levels: Sequence[int] = (),
+    ) -> Tensor | list[Tensor]:
+        """Tokens (B, N, C) of patches (B, I, Z, Y, X), registers first, to tokens; the rotation (2, N, width).
+
+        ``levels`` are blocks whose tokens are wanted, too.
+        """
+        going, outputs = self._start(tokens, rotation, patches), []
         for number, block in enumerate(blocks):
             passed = block(going.tokens, going.rotation)
             change = relative_change(going.tokens[:, self.registers :], passed[:, self.registers :])
             going = replace(going, tokens=passed)
             if number in self.after:
                 going = self._without_the_least_changed(going, change, rotation)
-        return self._written_back(going)
+            if number in levels:
+                outputs.append(self._written_back(going))
+        whole = self._written_back(going)
+        return [*outputs, whole] if levels else whole
 
     def _start(self, tokens: Tensor, rotation: Tensor | None, patches: Tensor) -> _Going:
         count = tokens.shape[1] - self.registers

@@ -14,13 +14,15 @@ def passages(network: nn.Module) -> dict[str, nn.Module]:
     """Path to every module that takes tokens through a network's blocks: it says so by its ``runs_blocks``.
 
     Raises:
-        SpecError: There is none.
+        SpecError: There is none, or it leaves out tokens already.
     """
     by_path = {path: module for path, module in network.named_modules() if getattr(module, "runs_blocks", False)}
     if not by_path:
         raise SpecError(
             "The method tokens is for transformers, as Primus is, and this network has no tokens. Take another method."
         )
+    if any(getattr(module, "assembles", False) for module in by_path.values()):
+        raise SpecError("This network leaves out tokens itself, as it was trained to. Take another method.")
     return by_path
 
 

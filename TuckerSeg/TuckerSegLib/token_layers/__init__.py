@@ -1,0 +1,1 @@
+"""Layers that choose tokens and complete sequences of them, after TokenSparse; they know no networks and no files."""
