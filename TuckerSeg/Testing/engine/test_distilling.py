@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -12,12 +13,16 @@ import torch
 from TuckerSegLib import load_model
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.compression import pruning
+from TuckerSegLib.compression.channel_graph import channel_graph
 from TuckerSegLib.errors import Cancelled, SpecError
 from TuckerSegLib.hardware import torch_threads
 from TuckerSegLib.image import read_image
+from TuckerSegLib.models.calibration import calibrate_model
 from TuckerSegLib.models.compress import compress
 from TuckerSegLib.models.description import describe
+from TuckerSegLib.models.fresh import fresh_model
 from TuckerSegLib.models.model_file import read_model_file
+from TuckerSegLib.models.pruned_start import pruned_weights
 from TuckerSegLib.models.student import MeanOfFolds, distill_model
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.nnunet.narrower import narrower_plans
@@ -103,6 +108,47 @@ def test_an_interrupted_distillation_goes_on_to_the_same_network(folder, ct, tmp
     assert all(torch.equal(weight, resumed.weights[name]) for name, weight in whole.weights.items())
     with pytest.raises(SpecError, match="at least one volume"):
         distill_model(original, [], SETTINGS, 4)
+
+
+@pytest.fixture
+def half_of():
+    """A function: the narrower model of an original with fresh weights."""
+    return lambda original, base=4, stages=None: fresh_model(narrower_plans(original.plans, base, stages), 0)
+
+
+def test_a_pruned_start_is_the_original_with_the_channels_left_that_a_pruning_keeps(folder, half_of, ct):
+    original, volume = load_model(folder, folds=("0",)), read_image(ct)
+    whole = pruned_weights(original, half_of(original, 8), [volume])
+    assert all(torch.equal(whole[name], weight) for name, weight in original.weights.items())
+    student = half_of(original)
+    start = pruned_weights(original, student, [volume])
+    calibration = calibrate_model(original, volume)
+    graph = channel_graph(original.structure(), original.plans.patch_shape, 1)
+    spec = pruning.Spec(
+        multiple=1, minimum=1, channels={path: group.channels // 2 for path, group in graph.groups.items()}
+    )
+    pruned = compress(original, spec, "prune", calibration=calibration)
+    assert start.keys() == pruned.weights.keys() == student.weights.keys()
+    assert all(torch.allclose(start[name], weight, atol=1e-6) for name, weight in pruned.weights.items())
+
+
+def test_a_distillation_from_a_pruned_start_says_so_and_goes_on_from_it(folder, ct, tmp_path):
+    original, volumes = load_model(folder, folds=("0",)), [read_image(ct)]
+    few = replace(SETTINGS, steps=1, learning_rate=1e-9)
+    student, record = distill_model(original, volumes, few, 8, start="pruned", state_folder=tmp_path)
+    assert record.agreement == (1.0, 1.0)  # as wide as the original it is the original
+    assert student.recipes[0].spec["start"] == "pruned"
+    again, _ = distill_model(original, volumes, few, 8, start="pruned", state_folder=tmp_path)
+    assert all(torch.equal(weight, again.weights[name]) for name, weight in student.weights.items())
+    with pytest.raises(SpecError, match="fresh, pruned; found 'warm'"):
+        distill_model(original, volumes, few, 8, start="warm")
+
+
+@pytest.mark.parametrize("residual, stages", [(False, 2), (True, None)])
+def test_a_start_that_no_pruning_gives_is_refused(make_model_folder, half_of, ct, residual, stages):
+    original = load_model(make_model_folder(labels=LABELS, patch_shape=(16, 16, 16), residual=residual))
+    with pytest.raises(SpecError, match="plain convolutions, not compressed, and all of its stages"):
+        pruned_weights(original, half_of(original, 4, stages), [read_image(ct)])
 
 
 def test_the_command_writes_an_ordinary_narrower_model(folder, ct, nnunet_predictor, capsys, tmp_path):

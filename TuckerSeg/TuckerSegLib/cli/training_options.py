@@ -14,6 +14,7 @@ from .model_options import add_checkpoint, add_model
 from .option_groups import add_compression, add_training_place
 
 SAURON = "sauron"  # what --method takes here, beside the methods that compress before the training
+FRESH_LEARNING_RATE = 2e-3  # of a narrower network with fresh weights
 SAURON_LEARNING_RATE = 1e-3  # of its own schedule
 _OF_SAURON = ("schedule", "regularization", "highest_threshold", "rises", "patience", "dice_loss")
 _OF_START = ("from_scratch", "plans", "configuration")
@@ -56,8 +57,19 @@ def distill_options(parser: ArgumentParser) -> None:
         "--base", type=whole, required=True, help="features of the first stage, twice as many in the next"
     )
     parser.add_argument("--stages", type=whole, help="of the encoder (default: as many as the model's)")
+    parser.add_argument(
+        "--start",
+        choices=("fresh", "pruned"),
+        default="fresh",
+        help="fresh weights, or those channels of the original whose loss changes its output least left out "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--steps", type=whole, default=2000, help="about 1 s each (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=real, default=2e-3, help="(default: %(default)s)")
+    parser.add_argument(
+        "--learning-rate",
+        type=real,
+        help=f"(default: {FRESH_LEARNING_RATE:g}; with --start pruned {RepairSettings.learning_rate:g})",
+    )
     parser.add_argument(
         "--check-every", type=whole, default=50, help="steps between two measurements (default: %(default)s)"
     )

@@ -20,10 +20,14 @@ from ..records.compression import CompressionRecipe
 from ..records.serialization import to_json
 from ..training.distillation.loop import SplitNetwork, repair_network
 from ..training.distillation.settings import RepairRecord, RepairSettings
+from ..training.tensor_states import sha256_of
 from .calibration import calibration_patches, volume_id
 from .distillation import HELD_BACK_CROPS, HELD_BACK_SEED, examples_of, split_network
 from .fresh import FOLD, fresh_model
 from .model import SegmentationModel, weights_of
+from .pruned_start import pruned_weights
+
+STARTS = ("fresh", "pruned")
 
 
 class MeanOfFolds(nn.Module):
@@ -45,12 +49,13 @@ def distill_model(
     base: int,
     stages: int | None = None,
     *,
+    start: str = "fresh",
     state_folder: Path | None = None,
     threads: int | None = None,
     device: str = "cpu",
     monitor: Monitor | None = None,
 ) -> tuple[SegmentationModel, RepairRecord]:
-    """Train a fresh, narrower network to give a model's outputs on volumes without labels.
+    """Train a narrower network to give a model's outputs on volumes without labels.
 
     With several volumes the last one is held back to measure on; a model of CTs is asked about the built-in synthetic
     torso, too.
@@ -60,6 +65,8 @@ def distill_model(
         volumes: Any that the model can segment.
         settings: How.
         base, stages: See ``nnunet.narrower.narrower_plans``.
+        start: What the narrower network begins with: ``fresh`` weights, or those that a pruning of the original leaves
+            (``pruned``).
         state_folder: A state file is kept there, from which an interrupted distillation goes on.
         threads: Of the processor; None leaves a core free where there are more than two.
         device, monitor: See ``training.distillation.loop.repair_network``.
@@ -68,7 +75,7 @@ def distill_model(
         A model of one fold, whose only recipe is the training; and what was done.
 
     Raises:
-        SpecError: No volume, or sizes that the network cannot have.
+        SpecError: No volume, sizes that the network cannot have, or a start that they do not allow.
         UnsupportedModelError: The model is no U-Net.
         ImageError: A volume does not fit the model.
         Cancelled: The monitor said so.
@@ -76,7 +83,12 @@ def distill_model(
     if not volumes:
         raise SpecError("A distillation needs at least one volume.")
     student = fresh_model(narrower_plans(original.plans, base, stages), settings.seed)
+    if start not in STARTS:
+        raise SpecError(f"The start should be one of {', '.join(STARTS)}; found '{start}'.")
     training, validation = (volumes[:-1], volumes[-1]) if len(volumes) > 1 else (volumes, volumes[0])
+    if start == "pruned":
+        weights = pruned_weights(original, student, training, threads=threads, monitor=(monitor or Monitor()).quiet())
+        student = replace(student, weights=weights, source_sha256=sha256_of(weights))
     examples = examples_of(original, training)
     held_back = calibration_patches(original, validation, HELD_BACK_CROPS, seed=HELD_BACK_SEED)
     identifiers = [volume_id(volume) for volume in volumes]
@@ -94,6 +106,8 @@ def distill_model(
             widths_differ=True,
         )
     spec = {**to_json(settings), "original": original.name, "base": base, "volumes": identifiers}
+    if start != STARTS[0]:
+        spec["start"] = start
     return (
         replace(
             student,

@@ -15,6 +15,7 @@ from ..compressed_model import model_output, tell_written
 from ..jobs_from_options import folds_of, repair_precision
 from ..output import say
 from ..terminal import TerminalReporter
+from ..training_options import FRESH_LEARNING_RATE
 
 
 def distill(options: argparse.Namespace) -> None:
@@ -22,7 +23,7 @@ def distill(options: argparse.Namespace) -> None:
     output = model_output(options.out)
     settings = RepairSettings(
         options.steps,
-        options.learning_rate,
+        _learning_rate(options),
         check_every=options.check_every,
         seed=options.seed,
         precision=repair_precision(options.precision, options.device),
@@ -36,6 +37,7 @@ def distill(options: argparse.Namespace) -> None:
             settings,
             options.base,
             options.stages,
+            start=options.start,
             state_folder=output.absolute().parent if options.resume else None,
             threads=options.threads,
             device=options.device,
@@ -46,6 +48,12 @@ def distill(options: argparse.Namespace) -> None:
     say(f"agreement on held-back crops {record.agreement[0]:.3f} -> {best:.3f}")
     say(_sizes(original, student))
     tell_written(Path(output))
+
+
+def _learning_rate(options: argparse.Namespace) -> float:
+    if options.learning_rate is not None:
+        return options.learning_rate
+    return FRESH_LEARNING_RATE if options.start == "fresh" else RepairSettings.learning_rate
 
 
 def _sizes(original: SegmentationModel, student: SegmentationModel) -> str:
