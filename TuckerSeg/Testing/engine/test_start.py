@@ -14,6 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from TuckerSegLib import Cache, InferenceSpec, Job, load_model, run_job
 from TuckerSegLib.image import read_image
+from TuckerSegLib.models import model as models
 from TuckerSegLib.models import task as tasks
 from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.nnunet.old_plans import with_architecture
@@ -31,10 +32,12 @@ NOT_NEEDED = (
     "httpx",
     "matplotlib",
     "mpmath",
+    "nibabel",
     "nnunetv2",
     "onnx",
     "onnxruntime",
     "pandas",
+    "pydicom",
     "scipy.ndimage",
     "scipy.optimize",
     "scipy.sparse",
@@ -89,6 +92,35 @@ def test_a_run_of_a_compiled_network_imports_nothing_that_it_does_not_need(job, 
     }
     assert not families
     np.testing.assert_array_equal(read_image(str(output)).array[0], first.labels)
+
+
+def test_a_run_of_what_the_cache_has_builds_no_network(job, monkeypatch):
+    first = run_job(job)
+    monkeypatch.setattr(models, "build_network", lambda *_: pytest.fail("a network was built"))
+    np.testing.assert_array_equal(run_job(job).labels, first.labels)
+
+
+def test_a_command_ends_after_what_is_to_be_done_at_its_end_without_taking_everything_apart():
+    program = (
+        "import atexit, sys\n"
+        "from TuckerSegLib.cli import main\n"
+        "class Kept:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "kept = Kept()\n"
+        "code = main()\n"
+        "atexit.register(print, 'done at the end')\n"
+        "sys.exit(code)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(LIBRARY_FOLDER)}
+    for arguments, code, said in (
+        (["cache"], 0, True),
+        (["segment", "missing.nii.gz", "out.nii.gz", "--token-file", "f"], 1, False),
+    ):
+        command = [sys.executable, "-c", program, *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
+        *answer, last = done.stdout.splitlines()
+        assert (done.returncode, bool(answer), last) == (code, said, "done at the end"), done.stderr[-2000:]
+        assert ("--server" in done.stderr) == bool(code)
 
 
 def test_a_user_s_network_that_is_compiled_runs_without_its_weights_being_read(job, monkeypatch):

@@ -1,7 +1,6 @@
 """The position of a voxel grid in the patient, and views of arrays along other axes.
 
-Knows shapes, affines and orientation codes; knows nothing of files and of intensities. Orientation follows
-nibabel (``nibabel.orientations``, 5.x), whose closest-canonical rule nnU-Net's and TotalSegmentator's users know.
+Knows shapes, affines and orientation codes; knows nothing of files and of intensities.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from .orientations import axes_of, codes_of, nearest_axes
 
 SAME_GRID_FRACTION = 0.1  # of a voxel: two scanners' roundings agree much better, two different grids worse
 AXIS_OF = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
@@ -58,9 +59,7 @@ class Geometry:
     @property
     def axis_codes(self) -> tuple[str, str, str]:
         """The directions in which the indices x, y, z grow, as ``nibabel.aff2axcodes``, such as ('R', 'A', 'S')."""
-        from nibabel.orientations import aff2axcodes
-
-        return aff2axcodes(self.matrix)
+        return codes_of(nearest_axes(self.matrix))
 
     @property
     def shear_degrees(self) -> float:
@@ -98,8 +97,6 @@ def oriented(array: np.ndarray, geometry: Geometry, codes: str | Sequence[str] =
 
     Source: ``nibabel.as_closest_canonical`` (5.x); equality is tested for all 48 orientations.
     """
-    from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
-
     codes = tuple(codes)
     if sorted(AXIS_OF.get(code, -1) for code in codes) != [0, 1, 2]:
         raise ValueError(f"Orientation codes are one each of R/L, A/P and S/I, such as 'RAS'; found {codes}.")
@@ -107,13 +104,19 @@ def oriented(array: np.ndarray, geometry: Geometry, codes: str | Sequence[str] =
         raise ValueError(
             f"An array of shape {array.shape} does not fit a geometry of shape (Z, Y, X) {geometry.shape}."
         )
-    transform = ornt_transform(io_orientation(geometry.matrix), axcodes2ornt(codes)).astype(int)
-    leading = array.ndim - 3
-    destination = {axis: target for axis, (target, _) in enumerate(transform)}
-    source_of = [next(axis for axis in range(3) if destination[axis] == target) for target in range(3)]
+    present, wanted = nearest_axes(geometry.matrix), axes_of(codes)
+    if None in present:
+        raise ValueError(f"The grid has no volume: its axes run along {codes_of(present)}.")
+    targets = [next(target for target, axis in enumerate(wanted) if axis[0] == own[0]) for own in present]
+    signs = [own[1] * wanted[target][1] for own, target in zip(present, targets, strict=True)]
     # Index axes are x, y, z; array axes are Z, Y, X: axis k of one is axis 2 - k of the other.
-    flips = [slice(None, None, int(transform[2 - axis][1])) for axis in range(3)]
-    order = [*range(leading), *(leading + 2 - source_of[2 - axis] for axis in range(3))]
+    leading = array.ndim - 3
+    flips = [slice(None, None, sign) for sign in reversed(signs)]
+    order = [*range(leading), *(leading + 2 - targets.index(2 - axis) for axis in range(3))]
     view = array[(..., *flips)].transpose(order)
-    affine = geometry.matrix @ inv_ornt_aff(transform, geometry.shape[::-1])
-    return view, Geometry(tuple(view.shape[-3:]), affine)
+    index_of = np.zeros((4, 4))  # of the view's voxels to the array's
+    index_of[3, 3] = 1
+    for axis, (target, sign) in enumerate(zip(targets, signs, strict=True)):
+        index_of[axis, target] = sign
+        index_of[axis, 3] = geometry.shape[2 - axis] - 1 if sign < 0 else 0
+    return view, Geometry(tuple(view.shape[-3:]), geometry.matrix @ index_of)

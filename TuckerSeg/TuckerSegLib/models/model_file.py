@@ -19,7 +19,7 @@ from ..nnunet.plans import ModelPlans
 from ..records.compression import CompressionRecipe, Cost
 from ..records.serialization import from_json
 from . import coded_weights
-from .checking import check_model, check_numbers
+from .checking import check_facts, check_model, check_numbers
 from .model import SegmentationModel, Weights
 
 
@@ -46,13 +46,15 @@ def read_model_facts(path: str | Path, entry: str | None = None) -> Segmentation
 
     Args:
         path: Of the file.
-        entry: As for :func:`read_model_file`.
+        entry: As for :func:`read_model_file`. That names and shapes of a cache's entry are those of its network was
+            looked at when it was written, is sealed by the header's checksum, and is looked at again with the weights.
 
     Raises:
         ModelFileError, UnsupportedModelError: See :func:`read_model_file`.
     """
     tensors, document = tensor_file.read_shapes(Path(path), entry)
-    return model_of(path, Weights(tensors, f"claimed {document.get('sha256')}"), document)
+    weights = Weights(tensors, f"claimed {document.get('sha256')}")
+    return model_of(path, weights, document, check_model if entry is None else check_facts)
 
 
 def read_checked_facts(path: str | Path, sha256: str) -> SegmentationModel:
@@ -85,7 +87,12 @@ class _Header:
     head_path: str | None
 
 
-def model_of(path: str | Path, weights: Weights, document: dict[str, Any]) -> SegmentationModel:
+def model_of(
+    path: str | Path,
+    weights: Weights,
+    document: dict[str, Any],
+    check: Callable[[SegmentationModel], None] = check_model,
+) -> SegmentationModel:
     """The checked model of a file's document and tensors, coded ones decoded where they have values."""
     if "pack" in document:
         raise ModelFileError(
@@ -96,7 +103,7 @@ def model_of(path: str | Path, weights: Weights, document: dict[str, Any]) -> Se
         described = coded_weights.described(weights, document)
         outlined = Weights(coded_weights.shapes(weights, described), weights.identity) if described else weights
         model = SegmentationModel(**vars(from_json(_Header, document)), weights=outlined)
-        check_model(model)
+        check(model)
         if not described or all(weights[name].is_meta for name in described):
             return model
         model = replace(model, weights=Weights(coded_weights.decoded(weights, described), weights.identity))

@@ -2,8 +2,8 @@
 
 Where these lie: ``nifti_position``.
 
-nibabel names the fields; what is in them is checked here. Where nibabel and ITK read a damaged field alike, that is
-what it means, and a note says so; where they differ, the file is refused.
+What is in the fields (``nifti_header``) is checked here. Where nibabel and ITK read a damaged field alike, that is what
+it means, and a note says so; where they differ, the file is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import glob
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,15 +19,17 @@ from ...errors import ImageError
 from ..geometry import Geometry
 from ..stored import GZIP_MAGIC, StoredVolume, inflated
 from .header_fields import shown, wrong_field
+from .nifti_header import SIZES, NiftiHeader, qform_affine, set_qform
 from .nifti_position import nifti_position
 
-HEADER_BYTES = {348: 1, 540: 2}  # size of the header, its own first number, to NIfTI's version
+HEADER_BYTES = {size: version for version, size in SIZES.items()}
 MAGICS = {1: b"n+1\0", 2: b"n+2\0"}  # of a single file
 PAIR_MAGICS = {1: b"ni1\0", 2: b"ni2\0"}  # of a header whose voxels lie in another file
 HEADER_ENDING, VOXELS_ENDING = re.compile(r"\.hdr(\.gz)?$", re.I), re.compile(r"\.img(\.gz)?$", re.I)
 LINE_ENDS = ([13, 10, 26, 10], [0, 0, 0, 0])  # NIfTI-2's eol_check: other ones, and a text transfer changed the bytes
 FIRST_VOXEL = {1: 352, 2: 544}  # header, and four bytes that tell of extensions
 TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
+CODES = {kind: code for code, kind in TYPES.items()}
 NOT_INTENSITIES = {
     32: "values of type complex64",
     128: "colors (RGB)",
@@ -108,11 +109,8 @@ def _beginning(path: Path, compressed: bool) -> bytes:
     return data
 
 
-def _parsed(path: Path, data: bytes, is_pair: bool) -> tuple[Any, int]:
-    """nibabel's header, and NIfTI's version; nibabel's own checks are left out, ours follow."""
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.nifti2 import Nifti2Header
-
+def _parsed(path: Path, data: bytes, is_pair: bool) -> tuple[NiftiHeader, int]:
+    """The header, and NIfTI's version."""
     sizes_and_orders = {
         np.array(size, f"{order}i4").tobytes(): (size, order) for size in HEADER_BYTES for order in "<>"
     }
@@ -120,7 +118,7 @@ def _parsed(path: Path, data: bytes, is_pair: bool) -> tuple[Any, int]:
     if not size or len(data) < size:
         raise ImageError(f"{path}: not a NIfTI file (its header is not one). Expected .nii or .nii.gz of a CT.")
     version = HEADER_BYTES[size]
-    header = (Nifti1Header if version == 1 else Nifti2Header)(data[:size], endianness=order, check=False)
+    header = NiftiHeader(version, order, data[:size])
     magic = (PAIR_MAGICS if is_pair else MAGICS)[version]
     if is_pair and not any(bytes(header["magic"])):
         raise ImageError(
@@ -137,7 +135,7 @@ def _parsed(path: Path, data: bytes, is_pair: bool) -> tuple[Any, int]:
     return header, version
 
 
-def _sizes(path: Path, header: Any) -> list[int]:
+def _sizes(path: Path, header: NiftiHeader) -> list[int]:
     """Numbers of voxels along x, y, z, and of time points where there is such an axis; 0 is told of later."""
     count, *sizes = [int(size) for size in header["dim"]]
     if not 1 <= count <= 7:
@@ -155,7 +153,7 @@ def _sizes(path: Path, header: Any) -> list[int]:
     return sizes
 
 
-def _first_voxel(path: Path, header: Any, least: int) -> int:
+def _first_voxel(path: Path, header: NiftiHeader, least: int) -> int:
     """Where the voxels begin. Where a single file says 0, nibabel begins at the header and ITK four bytes too early."""
     offset = float(header["vox_offset"])
     if not np.isfinite(offset) or offset != int(offset) or offset < least:
@@ -163,7 +161,7 @@ def _first_voxel(path: Path, header: Any, least: int) -> int:
     return int(header["vox_offset"])
 
 
-def _voxel_type(path: Path, header: Any) -> tuple[np.dtype, tuple[str, ...]]:
+def _voxel_type(path: Path, header: NiftiHeader) -> tuple[np.dtype, tuple[str, ...]]:
     code, bits = int(header["datatype"]), int(header["bitpix"])
     if code in NOT_INTENSITIES:
         raise ImageError(f"{path}: holds {NOT_INTENSITIES[code]}, not one intensity per voxel. Give the CT itself.")
@@ -177,7 +175,7 @@ def _voxel_type(path: Path, header: Any) -> tuple[np.dtype, tuple[str, ...]]:
     )
 
 
-def _scaling(path: Path, header: Any) -> tuple[float, float, tuple[str, ...]]:
+def _scaling(path: Path, header: NiftiHeader) -> tuple[float, float, tuple[str, ...]]:
     """Slope, intercept and notes. By the standard, a slope of 0 means no scaling; nibabel writes NaN for it."""
     slope, intercept = (float(header[key]) for key in ("scl_slope", "scl_inter"))
     if slope == 0 or not np.isfinite(slope):
@@ -206,33 +204,36 @@ NIFTI_LABELS = 1002  # NIFTI_INTENT_LABEL
 SCANNER_COORDINATES = 1  # NIFTI_XFORM_SCANNER_ANAT
 
 
+MILLIMETERS = 2  # NIFTI_UNITS_MM
+
+
 NIFTI_1_LARGEST = 32767  # sizes are 16 bit in NIfTI-1
 
 
 def holds_grid(geometry: Geometry) -> bool:
     """Whether all programs place a grid in NIfTI alike: ITK takes the qform where the sform is sheared."""
-    from nibabel.nifti1 import Nifti1Header
-
-    header: Any = Nifti1Header()
-    header.set_qform(geometry.matrix, SCANNER_COORDINATES, strip_shears=True)
-    return geometry.same_grid(Geometry(geometry.shape, header.get_qform()))
+    header = NiftiHeader(1)
+    set_qform(header, geometry.matrix, SCANNER_COORDINATES)
+    return geometry.same_grid(Geometry(geometry.shape, qform_affine(header)))
 
 
 def nifti_header(dtype: np.dtype, geometry: Geometry, description: str) -> bytes:
     """A NIfTI header up to the voxels; NIfTI-2 where an axis is too long for NIfTI-1. sform and qform are set."""
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.nifti2 import Nifti2Header
-
-    header: Any = (Nifti1Header if max(geometry.shape) <= NIFTI_1_LARGEST else Nifti2Header)(endianness="<")
-    header.set_data_dtype(dtype)
-    header.set_data_shape(geometry.shape[::-1])
-    header.set_qform(geometry.matrix, SCANNER_COORDINATES, strip_shears=True)
-    header.set_sform(geometry.matrix, SCANNER_COORDINATES)
-    header.set_xyzt_units("mm")
+    version = 1 if max(geometry.shape) <= NIFTI_1_LARGEST else 2
+    header = NiftiHeader(version)
+    header["datatype"] = CODES[np.dtype(dtype).str[1:]]
+    header["bitpix"] = 8 * np.dtype(dtype).itemsize
+    header["dim"][:4] = 3, *geometry.shape[::-1]
+    set_qform(header, geometry.matrix, SCANNER_COORDINATES)
+    header["sform_code"] = SCANNER_COORDINATES
+    header["srow_x"], header["srow_y"], header["srow_z"] = geometry.matrix[:3]
+    header["xyzt_units"] = MILLIMETERS
     header["descrip"] = description.encode("utf-8", "backslashreplace")[:79]
-    header.set_intent(NIFTI_LABELS, name="labels", allow_unknown=True)
-    header["magic"] = header.single_magic
-    header["vox_offset"] = header.single_vox_offset
+    header["intent_code"], header["intent_name"] = NIFTI_LABELS, b"labels"
+    header["magic"] = MAGICS[version]
+    header["vox_offset"] = FIRST_VOXEL[version]
     header["scl_slope"], header["scl_inter"] = 1, 0
-    block = header.binaryblock
-    return block + bytes(header.single_vox_offset - len(block))
+    if version == 2:
+        header["eol_check"] = LINE_ENDS[0]
+    block = bytes(header)
+    return block + bytes(FIRST_VOXEL[version] - len(block))

@@ -7,7 +7,6 @@ tested, and where these two differ, a note says so or the file is refused.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,18 +14,19 @@ from ...errors import ImageError
 from ..checks import SPACING_LIMITS_MM
 from ..geometry import Geometry
 from .header_fields import wrong_field
+from .nifti_header import NiftiHeader, qform_affine, spacing_affine
 
 CODES = range(6)  # NIFTI_XFORM_UNKNOWN to _TEMPLATE_OTHER
 UNITS = {1: ("meters", 1000.0), 3: ("micrometers", 0.001)}  # xyzt_units: name, and mm; 2 is mm and 0 is unknown
 SAME_SPACING = 0.001  # of it
 
 
-def nifti_position(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[np.ndarray, tuple[str, ...]]:
+def nifti_position(path: Path, header: NiftiHeader, shape: tuple[int, int, int]) -> tuple[np.ndarray, tuple[str, ...]]:
     """The affine of a NIfTI header.
 
     Args:
         path: For messages.
-        header: nibabel's, unchecked.
+        header: Unchecked.
         shape: (Z, Y, X).
 
     Returns:
@@ -49,21 +49,21 @@ def nifti_position(path: Path, header: Any, shape: tuple[int, int, int]) -> tupl
         notes += qform_notes
     else:
         _spacing(path, header)
-        affine = np.asarray(header.get_base_affine(), dtype=np.float64)
+        affine = spacing_affine(header)
         notes.append("The file stores no orientation; nibabel's default was assumed, left and right may be swapped.")
     factor, unit_notes = _millimeters(header, affine)
     affine[:3] *= factor
     return affine, (*notes, *unit_notes)
 
 
-def _sform(path: Path, header: Any) -> np.ndarray:
+def _sform(path: Path, header: NiftiHeader) -> np.ndarray:
     affine = np.eye(4)
     for row, name in enumerate(("srow_x", "srow_y", "srow_z")):
         affine[row] = _finite(path, name, header[name])
     return affine
 
 
-def _qform(path: Path, header: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+def _qform(path: Path, header: NiftiHeader) -> tuple[np.ndarray, tuple[str, ...]]:
     _spacing(path, header)
     for name in ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"):
         _finite(path, name, header[name])
@@ -76,13 +76,13 @@ def _qform(path: Path, header: Any) -> tuple[np.ndarray, tuple[str, ...]]:
         header = header.copy()
         header["pixdim"][0] = 1
     try:
-        return np.asarray(header.get_qform(), dtype=np.float64), notes
+        return qform_affine(header), notes
     except ValueError as error:
         parts = [f"{float(header[name]):g}" for name in ("quatern_b", "quatern_c", "quatern_d")]
         raise wrong_field(path, "quatern_b, _c, _d", "squares with a sum of 1 at most", ", ".join(parts)) from error
 
 
-def _spacing(path: Path, header: Any) -> None:
+def _spacing(path: Path, header: NiftiHeader) -> None:
     for axis in (1, 2, 3):
         value = float(header["pixdim"][axis])
         if not 0 < value < np.inf:
@@ -97,7 +97,7 @@ def _finite(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _disagreements(path: Path, header: Any, affine: np.ndarray, shape: tuple[int, int, int]) -> list[str]:
+def _disagreements(path: Path, header: NiftiHeader, affine: np.ndarray, shape: tuple[int, int, int]) -> list[str]:
     """What else the header says about the position, where that is not what its sform says."""
 
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
@@ -123,7 +123,7 @@ def _disagreements(path: Path, header: Any, affine: np.ndarray, shape: tuple[int
     ]
 
 
-def _millimeters(header: Any, affine: np.ndarray) -> tuple[float, tuple[str, ...]]:
+def _millimeters(header: NiftiHeader, affine: np.ndarray) -> tuple[float, tuple[str, ...]]:
     """Factor from the header's unit to mm; units that make no patient's scan of the spacing are not believed."""
     if int(header["xyzt_units"]) % 8 not in UNITS:
         return 1.0, ()
