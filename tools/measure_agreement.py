@@ -1,6 +1,6 @@
 """Measure how the demonstration network agrees with itself at every rank of the slider, on the built-in volume.
 
-Calibrates on that volume, as a first run does, and compresses by the default policy. Writes
+Compresses by the default policy with the calibration that comes with the network, as a first run does. Writes
 ``Resources/Models/agreement.json``, from which the agreement is foretold before a run. Run it after the demonstration
 network, its volume, or the compression have changed; it takes some five minutes.
 """
@@ -13,7 +13,7 @@ from TuckerSegLib import InferenceSpec, catalog, compress, load_model, read_imag
 from TuckerSegLib.catalog.resources import DEMO_VOLUME
 from TuckerSegLib.compression.tucker.method import Spec
 from TuckerSegLib.evaluation.dice import mean_dice
-from TuckerSegLib.models.calibration import calibrate_model
+from TuckerSegLib.models.shipped_calibration import PATH, read_shipped_calibration
 
 SETTINGS = InferenceSpec(precision="fp32")  # what bf16 adds to it depends on the processor
 RANK_RATIOS = [twentieth / 20 for twentieth in range(1, 20)]
@@ -22,7 +22,7 @@ RANK_RATIOS = [twentieth / 20 for twentieth in range(1, 20)]
 def main() -> None:
     model, image = load_model("demo"), read_image(str(DEMO_VOLUME))
     original = segment(image, model, SETTINGS).labels
-    calibration = calibrate_model(model, image)
+    calibration = read_shipped_calibration(PATH)
     rows = []
     for rank_ratio in RANK_RATIOS:
         spec = Spec.at(rank_ratio)

@@ -173,16 +173,17 @@ def crop_shape(model: SegmentationModel) -> tuple[int, int, int]:
 
 
 def stored_calibration(model: SegmentationModel, cache: Cache) -> ModelCalibration | None:
-    """The calibration that the cache keeps for a model; None where there is none.
+    """The calibration that the cache keeps for a model, else the one that comes with it; None where there is none.
 
     One that is damaged is discarded with a warning, and counts as none.
     """
     from ..compression.calibration import Calibration
+    from .shipped_calibration import shipped_calibration
 
     key = _key(model)
     path = cache.find("calibrations", key)
     if path is None:
-        return None
+        return shipped_calibration(model, cache)
     try:
         tensors, document = tensor_file.read_tensors(path, entry_name("calibrations", key))
         folds = {
@@ -197,7 +198,7 @@ def stored_calibration(model: SegmentationModel, cache: Cache) -> ModelCalibrati
     except (ModelFileError, KeyError, ValueError, TypeError) as error:
         cache.discard("calibrations", key)
         warnings.warn(f"The stored calibration could not be used and is made again: {error}", stacklevel=2)
-        return None
+        return shipped_calibration(model, cache)
 
 
 def _check(calibration: ModelCalibration, tensors: dict[str, torch.Tensor]) -> None:
@@ -235,9 +236,11 @@ def store_calibration(model: SegmentationModel, calibration: ModelCalibration, c
 
 
 def calibration_stamp(model: SegmentationModel, cache: Cache) -> str | None:
-    """Checksum of the calibration that the cache keeps for a model; None where there is none."""
+    """Checksum of the calibration that :func:`stored_calibration` gives, read off its file; None for none."""
+    from .shipped_calibration import shipped_stamp
+
     path = cache.find("calibrations", _key(model))
-    return path and tensor_file.checksum_of(path)
+    return tensor_file.checksum_of(path) if path else shipped_stamp(model, cache)
 
 
 def _key(model: SegmentationModel) -> str:

@@ -26,6 +26,7 @@ from ...monitor import Monitor
 from ...records.serialization import from_json, to_json
 from ...tensor_file import read_tensors, write_tensors
 from ..device import training_device
+from ..orthogonal_momentum import BETAS, OrthogonalMomentum
 from ..tensor_states import (
     moments_of,
     parameter_groups,
@@ -37,7 +38,7 @@ from ..tensor_states import (
     trainable,
 )
 from .averaging import AveragedWeights
-from .loss import balanced_voxels, distillation_loss
+from .loss import balanced_voxels, candidate_voxels, distillation_loss
 from .settings import RepairRecord, RepairSettings
 from .stage_ends import StageEnds, stage_loss
 
@@ -46,7 +47,6 @@ KIND = "repair"
 WARM_UP = 0.05  # share of the steps until the learning rate is at its highest
 MATCHING = 0.5  # share of the steps in which the stages are matched, too
 STAGE_WEIGHT = 1.0  # of their loss in the first step; it falls to zero
-BETAS = (0.9, 0.99)
 LAYOUT = torch.channels_last_3d  # gradients of half precision take two thirds of the time so, on a CPU
 
 DrawCrop = Callable[[torch.Generator], Tensor]
@@ -155,7 +155,7 @@ class _RepairRun:
         self._original, self._compressed = original.to(device), compressed.to(device)
         self._network = trainable(self._compressed.network)
         self._names = [name for name, _ in self._network.named_parameters()]
-        self._optimizer = torch.optim.Adam(parameter_groups(self._network, settings.learning_rate), betas=BETAS)
+        self._optimizer = _optimizer_of(self._network, settings)
         self._averaged = AveragedWeights(self._network, settings.averaging)
         with torch.no_grad():
             moved = [crop.to(device, memory_format=LAYOUT) for crop in held_back]
@@ -180,11 +180,13 @@ class _RepairRun:
         stage_weight = STAGE_WEIGHT * max(0.0, 1 - number / (MATCHING * settings.steps))
         with torch.no_grad():
             original_features, original_stages = self._run(self._original.network, crop, stage_weight > 0)
-            expected = self._original.logits(original_features.float())
-            voxels = balanced_voxels(expected, settings.voxels, generator)
+            candidates = candidate_voxels(original_features.shape[1], settings.voxels, generator).to(self._device)
+            expected = self._original.logits(original_features[:, candidates].float())
+            drawn = balanced_voxels(expected, settings.voxels, generator)
+            expected, voxels = expected[:, drawn], candidates[drawn]
         self._optimizer.zero_grad(set_to_none=True)
         features, stages = self._run(self._network, crop, stage_weight > 0)
-        loss = distillation_loss(self._compressed.logits(features[:, voxels].float()), expected[:, voxels])
+        loss = distillation_loss(self._compressed.logits(features[:, voxels].float()), expected)
         total = loss + stage_weight * self._stage_loss(stages, original_stages) if stage_weight > 0 else loss
         total.backward()
         self._optimizer.step()
@@ -277,6 +279,11 @@ class _RepairRun:
         scores = [mean_dice(_labels(self._compressed, crop), labels) for crop, labels in self._held_back]
         defined = [score for score in scores if not math.isnan(score)]  # NaN where neither shows a structure
         return sum(defined) / len(defined) if defined else 0.0
+
+
+def _optimizer_of(network: nn.Module, settings: RepairSettings) -> torch.optim.Optimizer:
+    groups = parameter_groups(network, settings.learning_rate)
+    return OrthogonalMomentum(groups) if settings.optimizer == "muon" else torch.optim.Adam(groups, betas=BETAS)
 
 
 def _copied(network: nn.Module, device: torch.device) -> nn.Module:

@@ -8,6 +8,22 @@ from torch import Tensor
 RARE = 0.5  # exponent: a structure's voxels are drawn with weight 1 / size ** RARE
 LEAST_VOXELS = 20  # a smaller structure counts as one of this size
 LOGIT_WEIGHT = 1.0
+CANDIDATES = 8  # voxels that the original labels, per voxel that is drawn: all logits of a crop cost half a pass
+
+
+def candidate_voxels(count: int, drawn: int, generator: torch.Generator) -> Tensor:
+    """Voxels of a crop among which :func:`balanced_voxels` draws: CANDIDATES times as many, or all where that is less.
+
+    Args:
+        count: Voxels of the crop.
+        drawn: How many the loss will look at.
+        generator: On the CPU.
+
+    Returns:
+        Indices on the CPU.
+    """
+    number = CANDIDATES * drawn
+    return torch.arange(count) if number >= count else torch.randint(count, (number,), generator=generator)
 
 
 def balanced_voxels(logits: Tensor, count: int, generator: torch.Generator) -> Tensor:

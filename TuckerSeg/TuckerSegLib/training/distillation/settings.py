@@ -8,6 +8,7 @@ from typing import ClassVar
 from ...errors import SpecError
 
 PRECISIONS = ("fp32", "bf16")
+OPTIMIZERS = ("muon", "adam")
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class RepairSettings:
     """How a compressed network is repaired.
 
     Attributes:
-        steps: Steps of Adam, one crop each; the learning rate falls to zero along half a cosine.
+        steps: Of the optimizer, one crop each; the learning rate falls to zero along half a cosine.
         learning_rate: At its highest, after the first twentieth of the steps.
         voxels: How many voxels of a crop the loss looks at, rare structures more often than common ones.
         check_every: Steps between two measurements on held-back crops; the best weights are kept.
@@ -23,6 +24,8 @@ class RepairSettings:
         precision: Of the passes, ``fp32`` or ``bf16``; weights, loss and optimizer are always fp32.
         averaging: Decay per step of the moving average of the weights that is measured and kept; 0 takes the weights
             themselves.
+        optimizer: ``muon``, which changes all directions of a weight alike, see ``training.orthogonal_momentum``, or
+            ``adam``.
 
     Raises:
         SpecError: A value is out of its range.
@@ -37,6 +40,7 @@ class RepairSettings:
     seed: int = 0
     precision: str = "fp32"
     averaging: float = 0.98
+    optimizer: str = "muon"
 
     def __post_init__(self) -> None:
         for name in ("steps", "voxels", "check_every"):
@@ -48,6 +52,8 @@ class RepairSettings:
             raise SpecError(f"The averaging should lie in [0, 1), as 0.98; found {self.averaging}.")
         if self.precision not in PRECISIONS:
             raise SpecError(f"The precision should be one of {', '.join(PRECISIONS)}; found '{self.precision}'.")
+        if self.optimizer not in OPTIMIZERS:
+            raise SpecError(f"The optimizer should be one of {', '.join(OPTIMIZERS)}; found '{self.optimizer}'.")
         if self.seed < 0:
             raise SpecError(f"The seed should not be negative; found {self.seed}.")
 
