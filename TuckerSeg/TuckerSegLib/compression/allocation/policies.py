@@ -1,4 +1,4 @@
-"""Named ways to spend a strength by measured time, by all means together or by one."""
+"""Named ways to spend a strength by measured time or by counts, by all means together or by one."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ POLICIES = {
         "computer, and the fit to the volume is part of it"
     ),
     "tucker-time": Policy("the same by Tucker alone, to compare with", {"means": ["tucker"]}),
+    "joint-macs": Policy(
+        "the same means, counted by multiply-accumulates; the strength is their share of the original's",
+        {"budget": "macs"},
+    ),
     "agreement": Policy("the fastest by all means that agrees so well with the original as the strength says"),
 }
 
@@ -39,7 +43,7 @@ def policy_spec(name: str, strength: float, comparable: bool = False) -> Spec:
 
     Args:
         name: In ``POLICIES``.
-        strength: Share of the original's time; of ``agreement`` the mean Dice to keep.
+        strength: Share of the original's time, or MACs; of ``agreement`` the mean Dice to keep.
         comparable: Makes no difference: no layer gets dearer.
 
     Raises:
