@@ -94,6 +94,15 @@ def test_a_run_that_ends_within_an_epoch_goes_on_to_the_same_result(
     assert all(torch.equal(*pair) for pair in pairs)
 
 
+def test_a_round_that_may_cost_nothing_leaves_what_is_needed(shapes_model, shapes_set, greedy):
+    network, plans = shapes_model.network("0"), shapes_model.plans
+    few = replace(greedy, training=replace(TRAINING, epochs=1), compensate=True)
+    free = prune_while_training(network, plans, shapes_set, few).record.epochs[-1]
+    dear = prune_while_training(network, plans, shapes_set, replace(few, round_loss=0.0)).record.epochs[-1]
+    assert free.total_channels < dear.total_channels
+    assert all(free.channels[path] <= kept for path, kept in dear.channels.items())
+
+
 def test_smaller_patches_in_bf16_are_what_the_network_gets_and_its_weights_stay_whole(shapes_model, shapes_set):
     training = replace(TRAINING, epochs=1, patch_shape=(8, 16, 8), precision="bf16")
     seen, network = [], shapes_model.network("0")

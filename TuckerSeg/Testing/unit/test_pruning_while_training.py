@@ -63,6 +63,7 @@ def test_the_defaults_are_saurons():
         {"patience": 1},
         {"hardly_any": 2.0},
         {"dice_loss": -1.0},
+        {"round_loss": 1.25},
     ],
 )
 def test_a_setting_out_of_range_is_refused_with_what_was_found(wrong):

@@ -16,7 +16,8 @@ from .option_groups import add_compression, add_training_place
 SAURON = "sauron"  # what --method takes here, beside the methods that compress before the training
 FRESH_LEARNING_RATE = 2e-3  # of a narrower network with fresh weights
 SAURON_LEARNING_RATE = 1e-3  # of its own schedule
-_OF_SAURON = ("schedule", "regularization", "highest_threshold", "rises", "patience", "dice_loss")
+_LADDER = ("highest_threshold", "rises", "patience", "dice_loss", "compensate", "round_loss")
+_OF_SAURON = ("schedule", "regularization", *_LADDER)
 _OF_START = ("from_scratch", "plans", "configuration")
 
 
@@ -166,6 +167,18 @@ def _add_sauron(parser: ArgumentParser) -> None:
     ):
         option = "--" + name.replace("_", "-")
         group.add_argument(option, type=kind, help=f"{words} (default: {getattr(defaults, name):g})")
+    group.add_argument(
+        "--compensate",
+        action="store_true",
+        help="let layers that read a channel make up for its loss by the others that they read",
+    )
+    group.add_argument(
+        "--round-loss",
+        type=real,
+        metavar="DICE",
+        help="what the channels of one epoch may cost on patches of the training cases; layers with which it would be "
+        "more keep theirs (default: whatever)",
+    )
 
 
 def training_settings(options: argparse.Namespace) -> FineTuningSettings:

@@ -9,11 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from ...compression.channel_graph import ChannelGraph
+from ...compression.pruning.moments import ReaderMoments
 from ...compression.pruning.slicing import Cut, slice_network
 
 
 def cut(
-    network: nn.Module, graph: ChannelGraph, kept: Mapping[str, Sequence[int]], moments: Mapping[str, Tensor]
+    network: nn.Module,
+    graph: ChannelGraph,
+    kept: Mapping[str, Sequence[int]],
+    moments: Mapping[str, Tensor],
+    made_up: ReaderMoments | None = None,
 ) -> dict[str, Tensor]:
     """Take channels out, in place: outputs, biases, norms, and the inputs of all that read them.
 
@@ -22,6 +27,7 @@ def cut(
         graph: Of this network.
         kept: Path of a layer to the ascending indices of the channels that stay, fewer than it has.
         moments: Of its parameters, ``parameter/key`` as ``tensor_states.moments_of`` gives them.
+        made_up: By which the layers that read what is gone make up for it; None: they do not.
 
     Returns:
         The moments of what stays; those of no shape, as the number of steps, are as they were.
@@ -31,7 +37,7 @@ def cut(
     for key in {name.rpartition("/")[2] for name in moments}:
         of_key = {name: value for name, value in moments.items() if name.rpartition("/")[2] == key}
         smaller |= _sliced(network, plan, of_key)
-    slice_network(network, plan, None)
+    slice_network(network, plan, made_up)
     return {name: smaller[name] for name in moments}
 
 

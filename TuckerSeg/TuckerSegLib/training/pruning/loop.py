@@ -29,7 +29,7 @@ from ..finetuning.loop import GRADIENT_NORM, segmentation_loss
 from ..finetuning.passes import autocast_of, loss_scaler, summable, trained_plans
 from ..finetuning.patches import Batch, PatchSampler, batches
 from ..finetuning.preparation import TrainingSet
-from ..finetuning.validation import dice_and_loss
+from ..finetuning.validation import dice_and_loss, mean_patch_dice
 from ..tensor_states import (
     moments_of,
     put_moments,
@@ -40,7 +40,8 @@ from ..tensor_states import (
     trainable,
 )
 from .cutting import cut
-from .likeness import GroupMaps, distances, regularizer, staying
+from .likeness import GroupMaps, regularizer
+from .rounds import affordable, alike, reader_moments
 from .schedule import optimizer_of, set_learning_rate
 from .settings import PruningEpoch, PruningRecord, SauronSettings
 from .state import PruningState, read_state, write_state
@@ -49,6 +50,7 @@ from .thresholds import risen_after, threshold
 STAGE = "fine-tune"
 SAVED_EVERY_S = 120.0  # within an epoch
 COMPARED_BATCHES = 4  # that channels are compared on after an epoch
+TRIED_BATCHES = 2  # of them, for what their loss costs
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,25 +269,23 @@ class _Run:
 
     def _pruned(self, epoch: int, before: PruningEpoch) -> dict[str, int]:
         """Take the channels out that are near a random one of their layer; how many every layer has left."""
-        settings = self._settings
-        generator = torch.Generator().manual_seed(settings.training.seed * 100_003 + epoch)
-        references = {
-            path: int(torch.randint(group.channels, (), generator=generator))
-            for path, group in self._graph.groups.items()
-        }
-        batches = self._batches(lambda number: self._compared.batch(epoch, number), COMPARED_BATCHES)
-        images = (images.to(self._device) for images, _ in batches)
-        kept = {}
-        with autocast_of(self._device, settings.training.precision):
-            far = distances(self._network, self._graph, images, references)
-        for path, distance in far.items():
-            limit = threshold(before.risen[path], settings.rises, settings.highest_threshold)
-            places = staying(distance, references[path], limit)
-            if len(places) < len(distance):
-                kept[path] = places
+        settings, precision, groups = self._settings, self._settings.training.precision, self._graph.groups
+        random = torch.Generator().manual_seed(settings.training.seed * 100_003 + epoch)
+        references = {path: int(torch.randint(group.channels, (), generator=random)) for path, group in groups.items()}
+        limits = {path: threshold(before.risen[path], settings.rises, settings.highest_threshold) for path in groups}
+        batches = list(self._batches(lambda number: self._compared.batch(epoch, number), COMPARED_BATCHES))
+        images, made_up = [images.to(self._device) for images, _ in batches], None
+        with autocast_of(self._device, precision):
+            kept = alike(self._network, self._graph, images, references, limits)
+            if kept and settings.compensate:
+                made_up = reader_moments(self._network, self._graph, images)
+        if kept and settings.round_loss is not None:
+            counted = {"batches": batches[:TRIED_BATCHES], "ignore_label": self._ignore_label, "precision": precision}
+            dice = partial(mean_patch_dice, **counted)
+            kept = affordable(self._network, self._graph, kept, made_up, dice, settings.round_loss)
         if kept:
             moments = moments_of(self._optimizer, self._names)
-            self._use(self._network, cut(self._network, self._graph, kept, moments))
+            self._use(self._network, cut(self._network, self._graph, kept, moments, made_up))
         return {path: group.channels for path, group in self._graph.groups.items()}
 
     def _measured(self) -> tuple[float, float]:

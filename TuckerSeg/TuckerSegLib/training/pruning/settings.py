@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...errors import SpecError
+from ...records.serialization import unsaid
 from ..finetuning.settings import FineTuningSettings
 
 SCHEDULES = ("constant", "polynomial")
@@ -29,6 +30,10 @@ class SauronSettings:
         rises: Equal steps from the lowest to the highest threshold (kappa).
         patience: Epochs for which a layer's threshold stays, and over which losses are compared (rho).
         hardly_any: Share of a layer's channels (mu): where fewer went in an epoch, its threshold may rise.
+        compensate: Whether the layers that read a channel make up for its loss by the others that they read, by linear
+            prediction; the paper's do not.
+        round_loss: What the channels of one epoch may cost, in Dice on patches of the training cases; layers with which
+            it would be more keep theirs. None: whatever, as in the paper.
         dice_loss: By how much the validation Dice of the network that is kept may lie below the best of all epochs.
 
     Raises:
@@ -45,6 +50,8 @@ class SauronSettings:
     patience: int = 5
     hardly_any: float = 0.02
     dice_loss: float = 0.01
+    compensate: bool = unsaid(False)
+    round_loss: float | None = unsaid(None)
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -57,8 +64,8 @@ class SauronSettings:
             raise SpecError(f"The number of rises should be at least 1; found {self.rises}.")
         if self.patience < 2:  # the losses of a single epoch leave no room between the least and the greatest
             raise SpecError(f"The patience should be at least 2 epochs; found {self.patience}.")
-        for name in ("hardly_any", "dice_loss"):
-            if not 0 <= getattr(self, name) <= 1:
+        for name in ("hardly_any", "dice_loss", "round_loss"):
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
                 raise SpecError(f"{name} should lie in [0, 1]; found {getattr(self, name)}.")
 
 
