@@ -69,9 +69,9 @@ def affordable(
     """
     before, chosen = dice(network), {}
     for path in sorted(kept, key=lambda each: len(kept[each]) - graph.groups[each].channels):
-        tried = copy.deepcopy(network)
-        slice_network(tried, Cut(graph, {**chosen, path: kept[path]}), moments)
-        if dice(tried) >= before - most:
+        smaller = copy.deepcopy(network)
+        slice_network(smaller, Cut(graph, {**chosen, path: kept[path]}), moments)
+        if dice(smaller) >= before - most:
             chosen[path] = kept[path]
     return chosen
 
