@@ -6,7 +6,7 @@ import os
 from argparse import ArgumentParser
 
 from ..typed_numbers import real, whole
-from .model_options import add_ensemble, add_model, add_model_actions
+from .model_options import add_after_networks, add_ensemble, add_model, add_model_actions
 from .option_groups import (
     add_checkpoint,
     add_cohort,
@@ -43,6 +43,7 @@ def segment_options(parser: ArgumentParser) -> None:
     parser.add_argument("--token-file", metavar="FILE", help="of --server: file with the server's token")
     add_model(parser, default="demo")
     add_ensemble(parser)
+    add_after_networks(parser)
     add_extras(parser)
     add_structures(parser)
     add_compression(parser)
@@ -67,6 +68,7 @@ def plan_options(parser: ArgumentParser) -> None:
     parser.add_argument("--measure", action="store_true", help="run a patch where this computer's speed is not known")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
     add_model(parser, default="demo")
+    add_ensemble(parser)
     add_structures(parser)
     add_compression(parser)
     add_inference(parser)

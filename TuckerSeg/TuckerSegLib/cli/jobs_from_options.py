@@ -7,14 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .. import catalog
 from ..compression import ALLOCATOR, spec_of_options
 from ..compression.allocation import options as allocation
 from ..errors import ImageError, SpecError
 from ..image import Image, read_image
+from ..model_zoo import locate
 from ..models.loading import load_model
 from ..models.modality import modalities_of
 from ..models.model import SegmentationModel
 from ..models.resolved_job import resolve
+from ..nnunet.folder import find_model_folder
 from ..printable import shown
 from ..records.job import DEFAULT_METHOD, InferenceSpec, Job, Step
 from ..records.serialization import to_json
@@ -71,7 +74,7 @@ def compression_job(options: argparse.Namespace, strength: float | None = None) 
 
 def model_job(options: argparse.Namespace) -> Job:
     """A job that says which model, and nothing else."""
-    return Job(images=(), model=options.model, folds=folds_of(options), checkpoint=options.checkpoint)
+    return Job(images=(), model=model_named(options), folds=folds_of(options), checkpoint=options.checkpoint)
 
 
 def model_of(options: argparse.Namespace) -> SegmentationModel:
@@ -80,7 +83,30 @@ def model_of(options: argparse.Namespace) -> SegmentationModel:
     Raises:
         ModelFolderError, UnsupportedModelError, ModelFileError, DownloadError: See ``models.loading.load_model``.
     """
-    return load_model(options.model, folds_of(options), checkpoint=options.checkpoint)
+    return load_model(model_named(options), folds_of(options), checkpoint=options.checkpoint)
+
+
+def model_named(options: argparse.Namespace) -> str:
+    """Name or path of the model, where ``--configuration`` chooses one of several with the place of that one.
+
+    Raises:
+        SpecError: Models that have no configurations to choose from.
+        ModelFolderError: No such configuration.
+    """
+    name, configuration = options.model, getattr(options, "model_configuration", None)
+    if configuration is None:
+        return name
+    wrong = None
+    if getattr(options, "server", None):
+        wrong = "a server's models are named, and each is one configuration"
+    elif catalog.task(name) is not None:
+        wrong = f"the task {name} has its own"
+    if wrong is None:
+        path, folds = locate(name, folds_of(options))
+        if path.suffix != ".tuckerseg":
+            return str(find_model_folder(path, folds, options.checkpoint, configuration).root)
+        wrong = f"{path} holds the network of one"
+    raise SpecError(f"--configuration is for folders and zips of nnU-Net models; {wrong}. Leave it out.")
 
 
 def volume_of(options: argparse.Namespace) -> Callable[[], Image] | None:

@@ -136,7 +136,7 @@ def finetune_options(parser: ArgumentParser) -> None:
         "--seed", type=whole, default=defaults.seed, help="of the held-back cases and patches (default: %(default)s)"
     )
     add_training_place(parser)
-    add_model(parser, default="demo")
+    add_model(parser, default="demo", of_several=False)  # its --configuration is of --plans
     add_compression(parser)
     _add_sauron(parser)
 

@@ -141,6 +141,11 @@ class Estimator:
         return grid_voxels(geometry, self._model.plans)
 
     @property
+    def logit_channels(self) -> int:
+        """Classes that the network tells apart, or regions."""
+        return self._model.plans.logit_channels
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of the weights of the model as it is on disk."""
         return self._model.weight_bytes

@@ -10,12 +10,13 @@ from ..image import Geometry, Image
 from ..measurements import Measurements
 from ..models.model import joint_key
 from ..models.resolved_job import ResolvedJob
-from ..models.task import SegmentationTask, TaskPart
+from ..models.task import VOTES, SegmentationTask, TaskPart
 from ..preprocessing.roi_finder import RoiFinder
 from ..records.estimate import Estimate
 from .memory import LABEL_BYTES
 from .network import NOT_MEASURED, Estimator
 
+PROBABILITY_BYTES = 4  # of a voxel and a class, which an ensemble sums up
 SHARED_BYTES = 2  # of a voxel on the networks' grid, which the volume is kept on for the next network
 
 
@@ -70,7 +71,10 @@ class TaskEstimator:
         agreement, source = self._agreement(resolved)
         on_grid = max(estimator.grid_voxels(geometry) for estimator in self._estimators)
         beside = max(estimator.weight_bytes for estimator in self._estimators)  # of the network that is read meanwhile
-        beside += math.prod(geometry.shape) * LABEL_BYTES + on_grid * SHARED_BYTES
+        voxels = math.prod(geometry.shape)
+        beside += voxels * LABEL_BYTES + on_grid * SHARED_BYTES
+        if any(part.role == VOTES for part in self._task.parts):
+            beside += voxels * self._estimators[-1].logit_channels * PROBABILITY_BYTES
         return replace(
             estimates[0],
             **{name: sum(getattr(estimate, name) for estimate in estimates) for name in SUMMED_FIELDS},

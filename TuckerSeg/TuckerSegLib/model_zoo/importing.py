@@ -29,12 +29,15 @@ from .places import IMPORTED, NOTE_FILE, ImportedModel, imported_models, models_
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def import_model(path: str | Path, name: str, monitor: Monitor | None = None) -> ImportedModel:
-    """Copy an nnU-Net v2 model of any 3D configuration and give it a name.
+def import_model(
+    path: str | Path, name: str, monitor: Monitor | None = None, configuration: str | None = None
+) -> ImportedModel:
+    """Copy an nnU-Net v2 model and give it a name.
 
     Args:
         path: Results folder, ``DatasetXXX`` folder, or zip of either.
         monitor: Asked before each piece whether to stop.
+        configuration: Which of several it holds, as ``2d``; None: see ``nnunet.folder.find_model_folder``.
 
     Raises:
         SpecError: The name cannot be used.
@@ -47,7 +50,7 @@ def import_model(path: str | Path, name: str, monitor: Monitor | None = None) ->
     source = Path(path).expanduser().absolute()
     if os.path.isfile(source):
         check_archive(source)
-    folder = find_model_folder(source)
+    folder = find_model_folder(source, configuration=configuration)
     plans = _read_everything(folder)
     parent = models_folder() / IMPORTED
     try:

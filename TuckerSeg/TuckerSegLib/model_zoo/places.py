@@ -12,6 +12,7 @@ from .. import catalog
 from ..catalog.entries import Part, Task
 from ..errors import DownloadError, ModelFolderError
 from ..files.leftovers import temporary_places
+from ..nnunet.archives import split_archive
 from ..text_files import read_json
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
@@ -128,7 +129,7 @@ def locate(name_or_path: str, folds: tuple[str, ...] | None = None) -> tuple[Pat
         if model.name == name_or_path:
             return model.path, folds
     path = Path(name_or_path).expanduser()
-    if not os.path.exists(path):
+    if not os.path.exists(split_archive(path)[0]):
         for part in (part for each in catalog.tasks() for part in each.parts if part.dataset == name_or_path):
             if folder := find_part(part):
                 return folder, folds or part.folds

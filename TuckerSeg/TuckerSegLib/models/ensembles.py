@@ -88,10 +88,13 @@ def _stage_before(place: str, model: SegmentationModel) -> str:
     path, folds = locate(place)
     own, previous = f"__{model.plans.configuration}", model.plans.previous_stage
     expected = None
-    if os.path.isdir(path):
-        root = Path(os.path.abspath(find_model_folder(path, folds).root))
-        expected = root.with_name(root.name.removesuffix(own) + f"__{previous}")
-        if root.name.endswith(own) and os.path.isfile(expected / "plans.json"):
+    if path.suffix != ".tuckerseg":
+        root = find_model_folder(path, folds).root
+        root = Path(os.path.abspath(root)) if isinstance(root, Path) else root  # else a place in a zip
+        expected = root.parent / (root.name.removesuffix(own) + f"__{previous}")
+        plans = expected / "plans.json"
+        there = os.path.isfile(plans) if isinstance(plans, Path) else plans.is_file()
+        if root.name.endswith(own) and there:
             return str(expected)
     where = f"in {expected}" if expected else "in a folder beside it"
     raise ModelFolderError(

@@ -127,8 +127,11 @@ def files_stamp(path: str | Path, folds: tuple[str, ...] | None = None, checkpoi
         ModelFolderError, UnsupportedModelError: As :func:`load_model`.
     """
     path, folds = locate(str(path), folds)
-    files = [path] if path.suffix == ".tuckerseg" else _stamped_files(find_model_folder(path, folds, checkpoint))
-    return key_of(files=[stamp_of(file) for file in files], folds=folds, checkpoint=checkpoint)
+    if path.suffix == ".tuckerseg":
+        return key_of(files=[stamp_of(path)], folds=folds, checkpoint=checkpoint)
+    folder = find_model_folder(path, folds, checkpoint)
+    files = [stamp_of(file) for file in _stamped_files(folder)]
+    return key_of(files=files, place=str(folder.root), folds=folds, checkpoint=checkpoint)  # a zip may hold several
 
 
 def _refuse_checkpoint(path: Path, checkpoint: str | None) -> None:

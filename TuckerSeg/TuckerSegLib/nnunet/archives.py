@@ -3,6 +3,7 @@ unpacked size is not out of proportion."""
 
 from __future__ import annotations
 
+import os
 import stat
 import zipfile
 import zlib
@@ -21,6 +22,15 @@ METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 JUNK = ("__MACOSX", ".DS_Store")
 # What reading one raises; NotImplementedError is a RuntimeError, as is the one for encrypted entries.
 DAMAGES = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, OSError, RuntimeError, ValueError, EOFError)
+
+
+def split_archive(path: Path) -> tuple[Path, str]:
+    """A path that goes on inside a file: the file, and the place in it; any other path as it is, and no place."""
+    if not os.path.exists(path):
+        for parent in path.parents:
+            if os.path.isfile(parent):
+                return parent, path.relative_to(parent).as_posix()
+    return path, ""
 
 
 def check_archive(path: Path) -> list[zipfile.ZipInfo]:

@@ -18,7 +18,7 @@ from ..files.lfs import lfs_pointer
 from ..printable import shown
 from ..records.job import CHECKPOINTS
 from ..text_files import MOST_JSON_BYTES, parse_object
-from .archives import DAMAGES, check_archive
+from .archives import DAMAGES, check_archive, split_archive
 from .checkpoint import read_checkpoint
 
 CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_best.pth")  # in the order in which they are taken
@@ -36,7 +36,7 @@ class ModelFolder:
 
     Attributes:
         root: Folder or place inside a zip that holds ``plans.json``.
-        container: The folder or zip that the user named; what error messages show.
+        container: The folder or zip that the user named, of a place in a zip the zip; what error messages show.
         folds: Fold names in use, as ``("0", "1")`` or ``("all",)``.
         checkpoint: File name of the checkpoint inside each fold's folder.
     """
@@ -102,15 +102,20 @@ class ModelFolder:
 
 
 def find_model_folder(
-    path: str | Path, folds: tuple[str, ...] | None = None, checkpoint: str | None = None
+    path: str | Path,
+    folds: tuple[str, ...] | None = None,
+    checkpoint: str | None = None,
+    configuration: str | None = None,
 ) -> ModelFolder:
     """Find the nnU-Net model in a results folder, a ``DatasetXXX`` folder above it, or a zip of either.
 
     Args:
-        path: What the user named.
+        path: What the user named; it may go on inside a zip, as ``model.zip/Dataset001_A/...__2d``.
         folds: Folds to use; None takes all that are there.
         checkpoint: Which of nnU-Net's checkpoints of each fold: ``final``, ``best`` or ``latest``; None takes the final
             one, else the best.
+        configuration: Which of several, as ``2d``, or the whole name of its folder; None takes the one that nnU-Net
+            would rather use.
 
     Raises:
         ModelFolderError: Nothing usable is there; the message names what is missing.
@@ -118,22 +123,29 @@ def find_model_folder(
     """
     container = Path(path).expanduser()
     try:
+        container, inside = split_archive(container)
         if not os.path.exists(container):
             raise ModelFolderError(
                 f"{container}: no such file or folder. Expected an nnU-Net v2 results folder or its zip."
             )
-        return _model_folder(container, folds, checkpoint)
+        return _model_folder(container, inside, folds, checkpoint, configuration)
     except OSError as error:  # folders that must not be read, names that are too long
         raise ModelFolderError(f"{container} cannot be read ({error}). Expected {EXPECTED}.") from error
 
 
-def _model_folder(container: Path, folds: tuple[str, ...] | None, checkpoint: str | None) -> ModelFolder:
+def _model_folder(
+    container: Path, inside: str, folds: tuple[str, ...] | None, checkpoint: str | None, configuration: str | None
+) -> ModelFolder:
     """The best model that a folder or zip holds, with the folds that are wanted."""
     root = _open(container)
+    if inside:
+        root = root / f"{inside}/"
+        if not root.exists():
+            raise ModelFolderError(f"{container} holds no folder {shown(inside)}. Expected {EXPECTED}.")
     candidates = _folders_with("plans.json", root)
     if not candidates:
         raise _nothing_there(container, root)
-    model_folder = _choose(candidates, container)
+    model_folder = _choose(candidates, container, configuration)
     if not (model_folder / "dataset.json").is_file():
         raise ModelFolderError(f"{container}: dataset.json is missing beside plans.json in {model_folder}.")
     wanted = CHECKPOINT_NAMES if checkpoint is None else (f"checkpoint_{checkpoint}.pth",)
@@ -184,8 +196,14 @@ def _folders_with(name: str, root: Path | zipfile.Path, depth: int = 3) -> list[
     return [match for folder in folders for match in _folders_with(name, folder, depth - 1)]
 
 
-def _choose(candidates: list[Path | zipfile.Path], container: Path) -> Path | zipfile.Path:
+def _choose(candidates: list[Path | zipfile.Path], container: Path, configuration: str | None) -> Path | zipfile.Path:
     """The only candidate, or the preferred configuration of one dataset; several datasets are the user's choice."""
+    if configuration is not None:
+        matches = [each for each in candidates if _is_of(each, container, configuration)]
+        if not matches:
+            names = ", ".join(shown(_folder_name(each, container)) for each in candidates)
+            raise ModelFolderError(f"{container} holds no configuration {shown(configuration)}; it has {names}.")
+        candidates = matches
     if len(candidates) == 1:
         return candidates[0]
     for configuration in PREFERRED_CONFIGURATIONS:
@@ -196,6 +214,17 @@ def _choose(candidates: list[Path | zipfile.Path], container: Path) -> Path | zi
             break
     names = ", ".join(str(folder.name) for folder in candidates)
     raise ModelFolderError(f"{container} holds several models ({names}). Name one of these folders.")
+
+
+def _folder_name(folder: Path | zipfile.Path, container: Path) -> str:
+    """Its name; of a container that is the model itself, the container's own."""
+    return folder.name or Path(os.path.abspath(container)).name
+
+
+def _is_of(folder: Path | zipfile.Path, container: Path, configuration: str) -> bool:
+    """Whether a folder is that of a configuration, as nnU-Net names folders."""
+    name = _folder_name(folder, container)
+    return name == configuration or name.endswith(f"__{configuration}")
 
 
 def _nothing_there(container: Path, root: Path | zipfile.Path) -> ModelFolderError | UnsupportedModelError:

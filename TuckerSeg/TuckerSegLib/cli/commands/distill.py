@@ -7,12 +7,11 @@ import contextlib
 from pathlib import Path
 
 from ...image import read_image
-from ...models.loading import load_model
 from ...models.model import SegmentationModel
 from ...models.student import distill_model
 from ...training.distillation.settings import RepairSettings
 from ..compressed_model import model_output, tell_written
-from ..jobs_from_options import folds_of, repair_precision
+from ..jobs_from_options import model_of, repair_precision
 from ..output import say
 from ..terminal import TerminalReporter
 from ..training_options import FRESH_LEARNING_RATE
@@ -28,7 +27,7 @@ def distill(options: argparse.Namespace) -> None:
         seed=options.seed,
         precision=repair_precision(options.precision, options.device),
     )
-    original = load_model(options.model, folds_of(options), checkpoint=options.checkpoint)
+    original = model_of(options)
     volumes = [read_image(path, modality=original.plans.modalities) for path in options.ct]
     with contextlib.closing(TerminalReporter()) as reporter:
         student, record = distill_model(

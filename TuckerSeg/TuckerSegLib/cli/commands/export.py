@@ -18,7 +18,7 @@ from ...models.resolved_job import resolve
 from ...models.task import only_part, task_of
 from ...nnunet.folder import find_model_folder
 from ..compressed_model import compressed, cost_words
-from ..jobs_from_options import model_job, volume_of
+from ..jobs_from_options import model_job, model_named, volume_of
 from ..model_download import bring
 from ..output import say
 
@@ -66,7 +66,7 @@ def _networks(options: argparse.Namespace, settings: ExportSettings) -> list[Net
     if options.format != "nnunet" or settings.dataset_name:
         only_part(task)
     if not resolved.networks:
-        source, _ = installed_models.locate(options.model)
+        source, _ = installed_models.locate(model_named(options))
         return [NetworkExport(task.parts[0].load, source, settings)]
     return [
         NetworkExport(

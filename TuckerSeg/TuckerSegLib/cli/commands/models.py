@@ -47,7 +47,7 @@ def _download(options: argparse.Namespace) -> None:
 def _import(options: argparse.Namespace) -> None:
     from ...model_zoo.importing import import_model
 
-    model = import_model(options.path, options.name, options.monitor)
+    model = import_model(options.path, options.name, options.monitor, options.model_configuration)
     facts = {"event": "result", **_import_facts(model)}
     _say(options, facts, model.title, f"Imported into {model.path}; use it as --model {model.name}")
 

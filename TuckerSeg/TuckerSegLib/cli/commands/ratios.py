@@ -11,7 +11,7 @@ from ...analysis.storage_ratios import StorageRatio, storage_ratios
 from ...errors import OutputError
 from ...model_zoo import locate
 from ...text_files import as_csv, check_writable, write_text
-from ..jobs_from_options import model_of
+from ..jobs_from_options import model_named, model_of
 from ..output import say
 
 MOST_CSV_BYTES = 64 * 1024 * 1024
@@ -21,7 +21,7 @@ def ratios(options: argparse.Namespace) -> None:
     """``tuckerseg ratios MODEL --csv FILE``: rows are appended to the file."""
     if options.csv is not None:
         check_writable(options.csv)
-    path, _ = locate(options.model)
+    path, _ = locate(model_named(options))
     file_bytes = path.stat().st_size if path.suffix == ".tuckerseg" else None
     with hardware.torch_threads(options.threads or hardware.default_threads()), hardware.freed_memory_kept():
         rows = storage_ratios(model_of(options), file_bytes, options.runs)
