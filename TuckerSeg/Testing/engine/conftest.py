@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -202,6 +203,18 @@ def shapes_set(make_shapes_dataset, shapes_model):
     from TuckerSegLib.training.finetuning.preparation import prepare_dataset
 
     return prepare_dataset(read_raw_dataset(make_shapes_dataset(), shapes_model.plans), shapes_model.plans)
+
+
+@pytest.fixture(scope="session")
+def coarse_demo(demo_folder, tmp_path_factory) -> Path:
+    """The built-in network with its trained weights on a coarser grid, in patches that take a third of the time."""
+    folder = tmp_path_factory.mktemp("demo") / demo_folder.name
+    shutil.copytree(demo_folder, folder)
+    (file,) = folder.glob("*/plans.json")
+    plans = json.loads(file.read_text(encoding="utf-8"))
+    plans["configurations"]["3d_fullres"] |= {"patch_size": [64, 64, 64], "spacing": [4.5, 4.5, 4.5]}
+    file.write_text(json.dumps(plans), encoding="utf-8")
+    return file.parent
 
 
 @pytest.fixture

@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 
 import TuckerSegLib
+from TuckerSegLib import catalog
 from TuckerSegLib.benchmark import budgets
 from TuckerSegLib.catalog import entries
 from TuckerSegLib.cli import main
 from TuckerSegLib.cli.parser import build_parser
 from TuckerSegLib.image import read_image
 from TuckerSegLib.layer_times import measured
+from TuckerSegLib.models import allocation_making, calibration
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,6 +32,7 @@ QUICK = {
     "repair": ["--steps", "2"],
     "finetune": ["--epochs", "1", "--iterations", "1"],
     "distill": ["--steps", "2"],
+    "compare": ["--ranks", "0.7"],
     "explore": ["--factors", "0.5"],
 }
 LAYER_SECONDS = {f"{kind}.gmacs": 0.01 for kind in ("first", "kernel", "strided", "pointwise", "transposed")}
@@ -73,6 +76,10 @@ def workplace(tmp_path, monkeypatch, make_model_folder, small_ct, make_shapes_da
     monkeypatch.setattr(entries, "tasks", lambda: tuple(small))
     monkeypatch.setattr(budgets, "write_standin", lambda _: (folder,))  # of full size, it takes minutes
     monkeypatch.setattr(budgets, "SHARES", (0.5,))
+    monkeypatch.setattr(catalog, "DEMO_VOLUME", small_ct)  # resampling the torso takes long
+    monkeypatch.setattr(calibration, "PATCHES_PER_VOLUME", 2)
+    monkeypatch.setattr(allocation_making, "PLAIN", 1)  # networks that are made to find an agreement
+    monkeypatch.setattr(allocation_making, "FITTED", 1)
     monkeypatch.setattr(measured, "measure", lambda *_: LAYER_SECONDS)  # a computer is measured by a test of its own
     install_tasks(*TASKS, **SMALL)
     monkeypatch.chdir(tmp_path)

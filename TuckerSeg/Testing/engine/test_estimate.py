@@ -239,7 +239,7 @@ COARSE = ((3.0, 0, 0, 0), (0, 3.0, 0, 0), (0, 0, 3.0, 0), (0, 0, 0, 1))
 
 @pytest.mark.parametrize(
     ("device", "rank", "shape", "affine"),
-    [("openvino:cpu", 1.0, (200, 512, 512), STRAIGHT), ("torch:cpu", 0.5, (224, 107, 143), COARSE)],
+    [("openvino:cpu", 1.0, (120, 512, 512), STRAIGHT), ("torch:cpu", 0.5, (112, 107, 110), COARSE)],
     ids=["the volume takes most", "the network takes most"],
 )
 def test_the_peak_memory_of_the_built_in_model_is_foretold(
@@ -286,7 +286,7 @@ def test_the_memory_of_a_calibration_is_foretold(make_model_folder):
 
 
 def test_a_plan_counts_the_calibration_only_where_one_is_due(make_model_folder, hand_over, measurements):
-    model, volume = load_model(make_model_folder(patch_shape=(64, 64, 64))), image_of(hand_over())
+    model, volume = load_model(make_model_folder(patch_shape=(48, 48, 48))), image_of(hand_over())
     estimator, geometry = Estimator(model, measurements), volume.geometry
 
     def told(job):

@@ -232,7 +232,7 @@ def test_nnunets_command_runs_it(make_model_folder, oblique_ct, assert_equal_lab
     environment = {**os.environ, "PYTHONPATH": str(LIBRARY_FOLDER), "nnUNet_results": str(tmp_path / "results")}
     code = "from nnunetv2.inference.predict_from_raw_data import predict_entry_point; predict_entry_point()"
     options = ["-d", "Dataset123_Small", "-c", "3d_fullres", "-f", "0", "-device", "cpu", "--disable_tta"]
-    processes = ["-npp", "1", "-nps", "1"]
+    processes = ["-npp", "0", "-nps", "0"]  # all in this one
     places = ["-i", str(images), "-o", str(tmp_path / "labels")]
     # The command itself needs no more than this; -c keeps the test independent of where scripts are installed.
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import zipfile
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from TuckerSegLib import catalog
+from TuckerSegLib.download import fetching
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 PART = catalog.task("total_fastest").parts[0]
@@ -72,12 +74,12 @@ def test_the_list_says_what_a_task_is_and_what_it_takes(tuckerseg):
     assert "135 MB to download" in text and "license key of TotalSegmentator needed" in text
 
 
-def test_offline_the_message_has_the_address_and_the_folder(tuckerseg, own_models, monkeypatch):
+def test_offline_the_message_has_the_address_and_the_folder(tuckerseg, run_here, own_models, monkeypatch):
     monkeypatch.setenv("TUCKERSEG_DOWNLOAD_URL", "http://127.0.0.1:9")
     done = tuckerseg("inspect", "--model", "tissue_types", check=1)
     assert "needs a license key" in done.stderr
-    done = tuckerseg("models", "download", "total_fastest", "--json", check=1)
-    error = json.loads(done.stdout.splitlines()[-1])
+    monkeypatch.setattr(fetching, "Patience", functools.partial(fetching.Patience, first_s=0.01))
+    error = json.loads(run_here("models", "download", "total_fastest", "--json", code=1).splitlines()[-1])
     assert error["event"] == "error" and PART.url in error["message"] and str(own_models) in error["message"]
     assert tuckerseg("models", "download", "nothing", check=1).stderr.count("not a task that can be downloaded") == 1
 

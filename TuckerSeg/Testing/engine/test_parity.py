@@ -138,14 +138,13 @@ def test_a_compressed_predictor_of_nnunet_gives_our_labels(
 
 
 def test_the_demonstration_network_gives_the_labels_of_nnunet_on_a_real_ct(
-    demo_folder, shared_data, nnunet_predictor, nnunet_labels, assert_equal_labels, tmp_path
+    coarse_demo, shared_data, nnunet_predictor, nnunet_labels, assert_equal_labels, tmp_path
 ):
     whole = nibabel.load(shared_data / "data" / "example_ct.nii.gz")
-    ct = tmp_path / "middle.nii.gz"  # two patches of it are enough
+    ct = tmp_path / "middle.nii.gz"  # a few patches of it are enough
     nibabel.save(whole.slicer[:, 25:75, 30:90], ct)
-    results = demo_folder / "nnUNetTrainer__nnUNetPlans__3d_fullres"
-    found = segment(str(ct), load_model("demo"), EXACT).labels
-    predictor = nnunet_predictor(results)
+    found = segment(str(ct), load_model(coarse_demo), EXACT).labels
+    predictor = nnunet_predictor(coarse_demo)
     predictor.network = Remembered(predictor.network)
     assert_equal_labels(found, nnunet_labels(predictor, [ct], torch.float16), share=0.999)
     assert_equal_labels(found, nnunet_labels(predictor, [ct]))

@@ -134,11 +134,11 @@ def test_only_ct_is_looked_at(by_value):
     assert segment(ct, by_value(normalization="ZScoreNormalization"), EXACT).statistics.patches_skipped == 0
 
 
-def test_air_around_a_real_ct_changes_its_labels_less_where_it_is_skipped(shared_data, demo_folder):
+def test_air_around_a_real_ct_changes_its_labels_less_where_it_is_skipped(shared_data, coarse_demo):
     """A grid over the body lies nearly where that of the CT without the air does; one over all of it lies elsewhere."""
     bare, border = read_image(shared_data / "data" / "cip_chest_64.nii.gz"), 15
     wide = image_from_array(np.pad(bare.array[0], border, constant_values=-1024), affine=bare.geometry.matrix)
-    ready = prepare(load_model(str(demo_folder)))
+    ready = prepare(load_model(coarse_demo))
     alone = segment(bare, ready)
     whole, spared = (segment(wide, ready, InferenceSpec(skip_empty=skip)) for skip in (False, True))
     assert alone.statistics.patches_skipped == 0
