@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,10 +19,8 @@ from TuckerSegLib.models.shipped_calibration import read_shipped_calibration, wr
 @pytest.fixture
 def built_in(make_model_folder, small_image, own_folder, monkeypatch):
     """A model that counts as built in, calibrated before it shipped on another volume than ``small_image``."""
-    folder = make_model_folder(patch_shape=(16, 16, 16))
-    model = load_model(folder)
+    model = load_model(make_model_folder(patch_shape=(16, 16, 16)))
     monkeypatch.setattr(shipped_calibration, "PATH", own_folder / "calibration.safetensors")
-    monkeypatch.setattr(catalog, "known_models", lambda: (SimpleNamespace(path=folder),))
     assert stored_calibration(model, Cache()) is None
     torso = calibrate_model(model, None, threads=1)
     write_shipped_calibration(model, torso, shipped_calibration.PATH)

@@ -153,10 +153,13 @@ def calibration_patches(model: SegmentationModel, volume: Image, count: int, see
     return [padded(crop, sizes)[None].clone() for crop in crops]
 
 
-def crop_shape(model: SegmentationModel) -> tuple[int, int, int]:
-    """Shape (Z, Y, X) of a model's crops, in voxels: near CROP_VOXELS along each axis, divisible by its strides.
+def crop_shape(model: SegmentationModel, voxels: int | None = None) -> tuple[int, int, int]:
+    """Shape (Z, Y, X) of a model's crops: divisible by its strides, and near a number of voxels along each axis.
 
     A network that takes patches of one shape alone gets those.
+
+    Args:
+        voxels: That number; None takes CROP_VOXELS.
     """
     from ..compression.trace import trace
 
@@ -168,7 +171,7 @@ def crop_shape(model: SegmentationModel) -> tuple[int, int, int]:
     sizes = []
     for axis, patch in enumerate(plans.patch_shape):
         stride = patch // min(shape[axis] for shape in shapes)
-        sizes.append(min(patch, max(2 * stride, stride * int(CROP_VOXELS / stride + 0.5))))
+        sizes.append(min(patch, max(2 * stride, stride * int((voxels or CROP_VOXELS) / stride + 0.5))))
     return tuple(sizes)
 
 
@@ -183,7 +186,7 @@ def stored_calibration(model: SegmentationModel, cache: Cache) -> ModelCalibrati
     key = _key(model)
     path = cache.find("calibrations", key)
     if path is None:
-        return shipped_calibration(model, cache)
+        return shipped_calibration(model)
     try:
         tensors, document = tensor_file.read_tensors(path, entry_name("calibrations", key))
         folds = {
@@ -198,7 +201,7 @@ def stored_calibration(model: SegmentationModel, cache: Cache) -> ModelCalibrati
     except (ModelFileError, KeyError, ValueError, TypeError) as error:
         cache.discard("calibrations", key)
         warnings.warn(f"The stored calibration could not be used and is made again: {error}", stacklevel=2)
-        return shipped_calibration(model, cache)
+        return shipped_calibration(model)
 
 
 def _check(calibration: ModelCalibration, tensors: dict[str, torch.Tensor]) -> None:
@@ -240,7 +243,7 @@ def calibration_stamp(model: SegmentationModel, cache: Cache) -> str | None:
     from .shipped_calibration import shipped_stamp
 
     path = cache.find("calibrations", _key(model))
-    return tensor_file.checksum_of(path) if path else shipped_stamp(model, cache)
+    return tensor_file.checksum_of(path) if path else shipped_stamp(model)
 
 
 def _key(model: SegmentationModel) -> str:

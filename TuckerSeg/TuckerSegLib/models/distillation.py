@@ -22,6 +22,7 @@ from .calibration import calibration_patches, crop_shape, has_built_in_volumes, 
 from .model import SegmentationModel, require_pair, uses_features
 
 BUILT_IN_SHARE = 0.4  # of the crops
+CROP_VOXELS = 64  # along an axis: half the time of a step of 80, for nearly the same gain
 HELD_BACK_CROPS = 3
 HELD_BACK_SEED = 7  # other crops than those of calibration
 
@@ -62,7 +63,7 @@ def repair_model(
     if not volumes:
         raise SpecError("A repair needs at least one volume.")
     training, validation = (volumes[:-1], volumes[-1]) if len(volumes) > 1 else (volumes, volumes[0])
-    examples = examples_of(original, training)
+    examples = examples_of(original, training, CROP_VOXELS)
     held_back = calibration_patches(original, validation, HELD_BACK_CROPS, seed=HELD_BACK_SEED)
     state = key_of(model=compressed.key, original=original.key, volumes=[volume_id(volume) for volume in volumes])
     weights, records = {}, {}
@@ -98,15 +99,15 @@ def planned_repair(
     return compressed.planned(CompressionRecipe("repair", spec, ()), original=original.key)
 
 
-def examples_of(model: SegmentationModel, volumes: Sequence[Image]) -> Examples:
-    """Crops of volumes, and of the synthetic torso where the model uses it."""
+def examples_of(model: SegmentationModel, volumes: Sequence[Image], crop_voxels: int | None = None) -> Examples:
+    """Crops of volumes, and of the synthetic torso where the model uses it; ``crop_voxels`` as for ``crop_shape``."""
     convention = model.plans.resampling_convention
     shares = [1 / len(volumes)] * len(volumes)
     if has_built_in_volumes(model):
         volumes = [*volumes, read_image(catalog.DEMO_VOLUME)]
         shares.append(BUILT_IN_SHARE / (1 - BUILT_IN_SHARE))
     prepared = [preprocess(volume, model.plans, convention).data for volume in volumes]
-    return Examples(prepared, shares, crop_shape(model))
+    return Examples(prepared, shares, crop_shape(model, crop_voxels))
 
 
 def split_network(model: SegmentationModel, fold: str, stored: bool = False) -> SplitNetwork:

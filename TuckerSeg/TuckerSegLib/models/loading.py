@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,7 +105,7 @@ def _loaded(
     # The stamp of a zip is that of all checkpoints in it: which of them are meant is remembered with it.
     members = [] if os.path.isdir(folder.container) else [file.at for file in folder.files()]
     sha256 = cache.sha256_of_files(_stamped_files(folder), folder.sha256, members)
-    key = key_of(engine=ENGINE_VERSION, source=sha256, folds=folder.folds, recipes=[])
+    key = _key_of_files(sha256, folder.folds)
     source = (sha256, folder.folds)
     model = stored_model(cache, key, lambda stored: (stored.source_sha256, stored.folds) == source, read)
     if model is None:
@@ -113,8 +114,22 @@ def _loaded(
             raise ModelFolderError(f"{path} was changed while it was read. Try again.")
         store_model(cache, key, model)
     plans = with_documents(model.plans, folder.read_json("plans.json"), folder.read_json("dataset.json"))
-    weights = Weights(model.weights, f"files {key}")
+    weights = Weights(model.weights, identity_of_files(sha256, folder.folds))
     return replace(model, name=_name(folder, plans), plans=plans, weights=weights)
+
+
+def identity_of_files(sha256: str, folds: Sequence[str]) -> str:
+    """The identity of weights that were read from nnU-Net's files: no file can claim it.
+
+    Args:
+        sha256: Digest of the files.
+        folds: That were read.
+    """
+    return f"files {_key_of_files(sha256, folds)}"
+
+
+def _key_of_files(sha256: str, folds: Sequence[str]) -> str:
+    return key_of(engine=ENGINE_VERSION, source=sha256, folds=folds, recipes=[])
 
 
 def files_stamp(path: str | Path, folds: tuple[str, ...] | None = None, checkpoint: str | None = None) -> str:

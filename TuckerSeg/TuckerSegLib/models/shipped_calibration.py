@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from .. import catalog, tensor_file
-from ..cache import Cache
-from ..errors import ModelFileError, TuckerSegError
+from ..errors import ModelFileError
 from .calibration import ModelCalibration
+from .loading import identity_of_files
 from .model import SegmentationModel
 
 PATH = catalog.RESOURCES / "Models" / "calibration.safetensors"
 
 
-def shipped_calibration(model: SegmentationModel, cache: Cache) -> ModelCalibration | None:
+def shipped_calibration(model: SegmentationModel) -> ModelCalibration | None:
     """The calibration of a built-in model; None for any other, also one that only claims to be made of its files.
 
     A damaged one counts as none: the model is calibrated on the volume at hand, as others are.
     """
-    return _calibration(PATH) if _belongs(model, cache) else None
+    return _calibration(PATH) if _belongs(model) else None
 
 
-def shipped_stamp(model: SegmentationModel, cache: Cache) -> str | None:
+def shipped_stamp(model: SegmentationModel) -> str | None:
     """Checksum of the calibration that :func:`shipped_calibration` gives."""
-    return tensor_file.checksum_of(PATH) if _belongs(model, cache) else None
+    return tensor_file.checksum_of(PATH) if _belongs(model) else None
 
 
 def write_shipped_calibration(model: SegmentationModel, calibration: ModelCalibration, path: Path = PATH) -> None:
@@ -85,21 +85,11 @@ def _source(path: Path) -> tuple[str, tuple[str, ...]] | None:
         return None
 
 
-def _belongs(model: SegmentationModel, cache: Cache) -> bool:
-    """Whether a model is the very one that was calibrated before the program shipped."""
+def _belongs(model: SegmentationModel) -> bool:
+    """Whether a model was read from the very files that were calibrated before the program shipped.
+
+    What a file claims to be made of does not count: the identity of its weights is another.
+    """
     if model.recipes or (model.source_sha256, tuple(model.folds)) != _source(PATH):
         return False
-    return model.key in _built_in_keys(cache)
-
-
-def _built_in_keys(cache: Cache) -> list[str]:
-    """Keys of the built-in models, worked out anew: what a file claims to be made of does not count."""
-    from .loading import load_facts
-
-    keys = []
-    for built_in in catalog.known_models():
-        try:
-            keys.append(load_facts(built_in.path, cache=cache).key)
-        except TuckerSegError:  # a damaged installation
-            continue
-    return keys
+    return model.weights.identity == identity_of_files(model.source_sha256, model.folds)

@@ -26,6 +26,8 @@ def distill(options: argparse.Namespace) -> None:
         check_every=options.check_every,
         seed=options.seed,
         precision=repair_precision(options.precision, options.device),
+        voxels=32768,
+        optimizer="adam",
     )
     original = model_of(options)
     volumes = [read_image(path, modality=original.plans.modalities) for path in options.ct]

@@ -34,8 +34,8 @@ class RepairSettings:
     VERSION: ClassVar[int] = 1
 
     steps: int = 300
-    learning_rate: float = 4e-4
-    voxels: int = 32768
+    learning_rate: float = 1e-3
+    voxels: int = 8192
     check_every: int = 25
     seed: int = 0
     precision: str = "fp32"
@@ -47,7 +47,7 @@ class RepairSettings:
             if getattr(self, name) < 1:
                 raise SpecError(f"{name} should be at least 1; found {getattr(self, name)}.")
         if not 0 < self.learning_rate < 1:
-            raise SpecError(f"The learning rate should lie in (0, 1), as 4e-4; found {self.learning_rate}.")
+            raise SpecError(f"The learning rate should lie in (0, 1), as 1e-3; found {self.learning_rate}.")
         if not 0 <= self.averaging < 1:
             raise SpecError(f"The averaging should lie in [0, 1), as 0.98; found {self.averaging}.")
         if self.precision not in PRECISIONS:
