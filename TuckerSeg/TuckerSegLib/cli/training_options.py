@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from argparse import ArgumentParser
+from typing import Any
 
 from ..errors import SpecError
 from ..training.distillation.settings import RepairSettings
@@ -16,6 +17,10 @@ from .option_groups import add_compression, add_training_place
 SAURON = "sauron"  # what --method takes here, beside the methods that compress before the training
 FRESH_LEARNING_RATE = 2e-3  # of a narrower network with fresh weights
 SAURON_LEARNING_RATE = 1e-3  # of its own schedule
+TOKENS = "tokens"  # of --method, which is trained as TokenSparse (arXiv:2303.06522) trains a transformer
+TOKENS_LEARNING_RATE = 1.72e-2  # of batches of 256
+TOKENS_TRAINING = {"weight_decay": 0.05, "second_beta": 0.95, "layer_decay": 0.75, "drop_path": 0.1}
+TOKENS_WARM_UP = 0.1  # of the epochs
 _LADDER = ("highest_threshold", "rises", "patience", "dice_loss", "compensate", "round_loss")
 _OF_SAURON = ("schedule", "regularization", *_LADDER)
 _OF_START = ("from_scratch", "plans", "configuration")
@@ -99,7 +104,8 @@ def finetune_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--learning-rate",
         type=real,
-        help=f"(default: {defaults.learning_rate:g}; with --schedule polynomial {SAURON_LEARNING_RATE:g})",
+        help=f"(default: {defaults.learning_rate:g}; with --schedule polynomial {SAURON_LEARNING_RATE:g}; "
+        f"with --method {TOKENS} {TOKENS_LEARNING_RATE:g} times the batch size / 256 at its highest)",
     )
     parser.add_argument(
         "--patch",
@@ -138,7 +144,23 @@ def finetune_options(parser: ArgumentParser) -> None:
     add_training_place(parser)
     add_model(parser, default="demo", of_several=False)  # its --configuration is of --plans
     add_compression(parser)
+    _add_transformers(parser)
     _add_sauron(parser)
+
+
+def _add_transformers(parser: ArgumentParser) -> None:
+    """Options of a training of transformers; None where they are not given."""
+    group = parser.add_argument_group(
+        f"of transformers, whose defaults with --method {TOKENS} are those of TokenSparse"
+    )
+    for name, kind, words, default in (
+        ("layer_decay", real, "share of the next block's learning rate that a block has", 0.75),
+        ("weight_decay", real, "of AdamW", 0.05),
+        ("drop_path", real, "how often what the last block adds is left out", 0.1),
+        ("warm_up", whole, "epochs in which the learning rate rises", "a tenth"),
+    ):
+        help_words = f"{words} (default with --method {TOKENS}: {default})"
+        group.add_argument("--" + name.replace("_", "-"), type=kind, help=help_words)
 
 
 def _add_sauron(parser: ArgumentParser) -> None:
@@ -183,8 +205,13 @@ def _add_sauron(parser: ArgumentParser) -> None:
 
 def training_settings(options: argparse.Namespace) -> FineTuningSettings:
     """How the options want a network trained."""
-    schedule = _schedule(options)
-    rate = SAURON_LEARNING_RATE if schedule == "polynomial" else FineTuningSettings.learning_rate
+    rate = SAURON_LEARNING_RATE if _schedule(options) == "polynomial" else FineTuningSettings.learning_rate
+    own: dict[str, Any] = {}
+    if any(step.partition(":")[0] == TOKENS for step in (options.method or "").split(",")):
+        rate = TOKENS_LEARNING_RATE * options.batch_size / 256
+        own = {**TOKENS_TRAINING, "schedule": "cosine", "warm_up": round(TOKENS_WARM_UP * options.epochs)}
+    typed = {name: getattr(options, name) for name in ("layer_decay", "weight_decay", "drop_path", "warm_up")}
+    own |= {name: value for name, value in typed.items() if value is not None}
     return FineTuningSettings(
         epochs=options.epochs,
         iterations=options.iterations,
@@ -196,6 +223,7 @@ def training_settings(options: argparse.Namespace) -> FineTuningSettings:
         validation_iterations=options.validation_iterations,
         patch_shape=None if options.patch is None else tuple(options.patch),
         precision=options.trained_precision,
+        **own,
     )
 
 

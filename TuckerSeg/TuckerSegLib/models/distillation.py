@@ -16,10 +16,12 @@ from ..preprocessing.preprocess import preprocess
 from ..records.compression import CompressionRecipe
 from ..records.serialization import to_json
 from ..training.distillation.examples import Examples
-from ..training.distillation.loop import SplitNetwork, repair_network
+from ..training.distillation.loop import repair_network
 from ..training.distillation.settings import RepairRecord, RepairSettings
+from ..training.distillation.split_network import SplitNetwork
 from .calibration import calibration_patches, crop_shape, has_built_in_volumes, volume_id
 from .model import SegmentationModel, require_pair, uses_features
+from .training_form import for_training, learns_alone
 
 BUILT_IN_SHARE = 0.4  # of the crops
 CROP_VOXELS = 64  # along an axis: half the time of a step of 80, for nearly the same gain
@@ -42,6 +44,8 @@ def repair_model(
 
     With several volumes the last one is held back to measure on; crops of a single one overlap with what is trained on.
     A model of CTs learns from the built-in synthetic torso too, so that it stays good on other volumes than these.
+    Where tokens leave, what learns which and completes the sequence is added (``for_training``); it learns alone where
+    nothing else has been changed.
 
     Args:
         compressed: Made of ``original``.
@@ -60,6 +64,7 @@ def repair_model(
         Cancelled: The monitor said so.
     """
     require_pair(compressed, original)
+    compressed = for_training(compressed)
     if not volumes:
         raise SpecError("A repair needs at least one volume.")
     training, validation = (volumes[:-1], volumes[-1]) if len(volumes) > 1 else (volumes, volumes[0])
@@ -78,6 +83,7 @@ def repair_model(
                 device=device,
                 state_file=state_folder and state_folder / safe_name(f"repair-{state}-{fold}.safetensors"),
                 monitor=monitor,
+                drawing_alone=learns_alone(compressed),
             )
             weights |= {name: value for name, value in compressed.weights.items() if name.startswith(f"{fold}/")}
             parameters = dict(repaired_fold.network.named_parameters())
@@ -96,7 +102,7 @@ def planned_repair(
         compressed, original, volumes, settings: As for :func:`repair_model`.
     """
     spec = {**to_json(settings), "volumes": [volume_id(volume) for volume in volumes]}
-    return compressed.planned(CompressionRecipe("repair", spec, ()), original=original.key)
+    return for_training(compressed).planned(CompressionRecipe("repair", spec, ()), original=original.key)
 
 
 def examples_of(model: SegmentationModel, volumes: Sequence[Image], crop_voxels: int | None = None) -> Examples:

@@ -19,6 +19,7 @@ from ..training.finetuning.preparation import held_back, prepare_dataset
 from ..training.finetuning.settings import FineTuningRecord, FineTuningSettings
 from ..training.tensor_states import sha256_of, tensors_of
 from .model import SegmentationModel
+from .training_form import for_training
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def finetune_model(
             "network is trained with nnU-Net itself.",
             shell="Compressed it is by --rank 0.5, for example.",
         )
-    monitor = monitor or Monitor()
+    compressed, monitor = for_training(compressed), monitor or Monitor()
     plans = replace(compressed.plans, mirror_axes=())
     weights: dict[str, torch.Tensor] = {}
     records: dict[str, FineTuningRecord] = {}

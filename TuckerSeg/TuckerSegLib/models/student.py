@@ -18,8 +18,9 @@ from ..monitor import Monitor
 from ..nnunet.narrower import narrower_plans
 from ..records.compression import CompressionRecipe
 from ..records.serialization import to_json
-from ..training.distillation.loop import SplitNetwork, repair_network
+from ..training.distillation.loop import repair_network
 from ..training.distillation.settings import RepairRecord, RepairSettings
+from ..training.distillation.split_network import SplitNetwork
 from ..training.tensor_states import sha256_of
 from .calibration import calibration_patches, volume_id
 from .distillation import HELD_BACK_CROPS, HELD_BACK_SEED, examples_of, split_network

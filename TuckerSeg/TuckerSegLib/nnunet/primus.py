@@ -105,13 +105,16 @@ class AllTokens(nn.Module):
         registers: Leading tokens that stand for no cell.
         depth: Number of blocks.
         grid: Cells (Z, Y, X).
+        width: Channels of a token.
+        heads: Of the blocks' attention.
     """
 
     runs_blocks = True
 
-    def __init__(self, cell: Sequence[int], registers: int, depth: int, grid: Sequence[int]):
+    def __init__(self, cell: Sequence[int], registers: int, depth: int, grid: Sequence[int], width: int, heads: int):
         super().__init__()
-        self.cell, self.registers, self.depth, self.grid = tuple(cell), registers, depth, tuple(grid)
+        self.cell, self.registers, self.depth = tuple(cell), registers, depth
+        self.grid, self.width, self.heads = tuple(grid), width, heads
 
     def forward(
         self,
@@ -154,7 +157,7 @@ class Encoder(nn.Module):
         self.register_buffer("rotation", turns, persistent=False)
         self.blocks = nn.ModuleList(Block(width, heads, hidden, registers, scale, normalize) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.passage = AllTokens(cell, registers, depth, grid)
+        self.passage = AllTokens(cell, registers, depth, grid, width, heads)
 
     def forward(self, tokens: Tensor, patches: Tensor) -> Tensor:
         """Tokens (B, N, C) of patches (B, I, Z, Y, X), leading ones without a cell included, to tokens."""

@@ -106,7 +106,7 @@ class Encoder(nn.Module):
         self.positions = nn.Parameter(torch.randn(1, CLASS_TOKENS + math.prod(grid), width) * POSITION_SCALE)
         self.blocks = nn.ModuleList(VitBlock(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=EPSILON)
-        self.passage: nn.Module = AllTokens(cell, CLASS_TOKENS, depth, grid)
+        self.passage: nn.Module = AllTokens(cell, CLASS_TOKENS, depth, grid, width, heads)
         self.levels = tuple(min(depth - 1, int(depth * share)) for share in LEVELS)
 
     def forward(self, patches: Tensor) -> list[Tensor]:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from .assembly import Assembly
 from .scorer import Scorer, top_places
 
+OUTSIDE = 1e3  # by which scores of tokens that go before all others are less: more than scores differ by
+
 
 class LearnedPassage(nn.Module):
     """Some tokens through all blocks, the others through the first; all are assembled to one sequence in the end.
@@ -104,7 +106,7 @@ class LearnedPassage(nn.Module):
         inside = None
         if first is not None:
             inside = ~first.gather(1, rows[:, self.registers :] - self.registers)
-            scores = torch.where(inside, scores, scores - 1e6)  # all outside before any inside
+            scores = torch.where(inside, scores, scores - OUTSIDE)
         number = self._number(scores.shape[1], inside)
         kept, left, mask = top_places(scores, number, self.training)
         if mask is not None:  # ones, by which the scores learn

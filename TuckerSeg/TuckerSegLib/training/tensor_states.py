@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelFileError
+from ..nnunet.weights import stored_tensors
 from ..printable import excerpt
 
 
@@ -33,11 +34,23 @@ def reporting_damage_of(path: Path) -> Iterator[None]:
         ) from error
 
 
-def trainable(network: nn.Module) -> nn.Module:
-    """The network, in place with gradients for its parameters; whole numbers have none and stay as they are."""
-    for parameter in network.parameters():
+def trainable(network: nn.Module, drawing_alone: bool = False) -> nn.Module:
+    """The network, in place with gradients for its parameters; whole numbers have none and stay as they are.
+
+    Args:
+        network: Changed in place.
+        drawing_alone: Whether only the modules of :func:`drawing` learn.
+    """
+    learning = nn.ModuleList(drawing(network)) if drawing_alone else network
+    network.requires_grad_(False)
+    for parameter in learning.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     return network
+
+
+def drawing(network: nn.Module) -> list[nn.Module]:
+    """Modules that learn by drawing at random while they train, as those that choose tokens do."""
+    return [module for module in network.modules() if getattr(module, "learns_by_drawing", False)]
 
 
 def parameter_groups(network: nn.Module, learning_rate: float) -> list[dict[str, Any]]:
@@ -61,19 +74,18 @@ def parameter_groups(network: nn.Module, learning_rate: float) -> list[dict[str,
 
 
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:
-    """Copies on the CPU of all parameters and buffers of a network by name, aliases once."""
-    tensors = [*network.named_parameters(), *network.named_buffers()]
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors}
+    """Copies on the CPU of all parameters and buffers of a network that files have, by name, aliases once."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in stored_tensors(network).items()}
 
 
 @torch.no_grad()
 def put_tensors(network: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Overwrite all parameters and buffers of a network, in place, by tensors of the same names.
+    """Overwrite what :func:`tensors_of` gives of a network, in place, by tensors of the same names.
 
     Raises:
         KeyError, RuntimeError: One is missing, or of another shape.
     """
-    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+    for name, tensor in stored_tensors(network).items():
         tensor.copy_(tensors[name])
 
 

@@ -14,6 +14,7 @@ _HOME = {
     "add_options": "options",
     "apply": "method",
     "describe": "spec",
+    "for_training": "method",
     "layer_words": "details",
     "plan": "method",
     "prepare": "material",

@@ -13,11 +13,12 @@ from .spec import Spec
 
 @dataclass(frozen=True)
 class TokenDetails:
-    """After which blocks tokens are left out, how many, and what counts as air; as in ``Spec``."""
+    """After which blocks tokens are left out, how many, what counts as air, and whether it is learned; as ``Spec``."""
 
     keep_ratio: float
     blocks: tuple[int, ...]
     air: float | None = None
+    learned: bool = False
 
     @classmethod
     def from_change(cls, change: LayerChange) -> TokenDetails | None:
@@ -30,21 +31,25 @@ class TokenDetails:
         if details == {}:
             return None
         try:
-            if not isinstance(details, dict) or set(details) != {"keep_ratio", "blocks", "air"}:
+            names = {"keep_ratio", "blocks", "air"}
+            if not isinstance(details, dict) or set(details) - {"learned"} != names:
                 raise SpecError("the names are others")
-            spec = Spec(details["keep_ratio"], details["blocks"], agreement=0, air=details["air"])
+            spec = Spec(agreement=0, **details)
             if spec.blocks is None:
                 raise SpecError("no blocks are named")
         except SpecError as error:
             raise ModelFileError(
-                f"{excerpt(change.path)}: details of a token sparsification are keep_ratio, blocks and air, or "
-                f"nothing; found {excerpt(repr(details))} ({error})."
+                f"{excerpt(change.path)}: details of a token sparsification are keep_ratio, blocks and air, with "
+                f"learned or without, or nothing; found {excerpt(repr(details))} ({error})."
             ) from error
-        return cls(spec.keep_ratio, spec.blocks, spec.air)
+        return cls(spec.keep_ratio, spec.blocks, spec.air, spec.learned)
 
     def to_json(self) -> dict[str, Any]:
         """These details in JSON types, for ``LayerChange.details``."""
-        return {**asdict(self), "blocks": list(self.blocks)}
+        details = {**asdict(self), "blocks": list(self.blocks)}
+        if not self.learned:
+            del details["learned"]
+        return details
 
 
 def layer_words(change: LayerChange) -> str:

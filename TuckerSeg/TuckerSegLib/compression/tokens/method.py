@@ -1,14 +1,15 @@
 """Token sparsification: of a patch's tokens, those that matter little leave a transformer's blocks early.
 
 After TokenSparse (Zhou et al., IPMI 2023, arXiv:2303.06522), which learns which tokens go and how the others fill their
-places. Here nothing is learned: tokens outside the body go first, then those that a block changed least, and each is
-decoded from the embedding that it had when it went. ``plan`` decides and touches nothing; that the labels stay is tried
-by ``prepare`` (material.py).
+places. Here nothing need be learned: tokens outside the body go first, then those that a block changed least, and each
+is decoded from the embedding that it had when it went. A training adds what learns (learned.py). ``plan`` decides and
+touches nothing; that the labels stay is tried by ``prepare`` (material.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -59,14 +60,15 @@ def plan(
         reason = "all tokens are kept" if agreed is None else f"agreement of {agreed:.3f} with fewer tokens"
         costs = dict.fromkeys(places, Cost(0, 0)) | before
         return tuple(_change(path, modules[path], cost, cost, reason) for path, cost in costs.items())
-    kept = Spec(ratio, spec.blocks, agreement=0, air=spec.air)
+    kept = Spec(ratio, spec.blocks, agreement=0, air=spec.air, learned=spec.learned)
     sparse = structure_of(network)
     put_passages(sparse, kept)
     after = count(sparse, patch_shape, input_channels).layers
-    changes = [
-        _change(path, each, Cost(0, 0), Cost(0, 0), None, TokenDetails(ratio, kept.blocks_of(each.depth), spec.air))
-        for path, each in places.items()
-    ]
+    changes = []
+    for path, each in places.items():
+        own = sum((cost for layer, cost in after.items() if layer.startswith(f"{path}.")), after.get(path, Cost(0, 0)))
+        details = TokenDetails(ratio, kept.blocks_of(each.depth), spec.air, spec.learned)
+        changes.append(_change(path, each, Cost(0, 0), own, None, details))
     for path, cost in before.items():
         reason = "it gets all tokens" if after[path] == cost else None
         changes.append(_change(path, modules[path], cost, after[path], reason))
@@ -95,9 +97,26 @@ def apply(network: nn.Module, changes: Iterable[LayerChange], material: Material
             continue
         if not getattr(module, "runs_blocks", False):
             raise SpecError(f"{shown(change.path)}: no tokens pass blocks here")
-        spec = Spec(details.keep_ratio, details.blocks, agreement=0, air=details.air)
+        spec = Spec(details.keep_ratio, details.blocks, agreement=0, air=details.air, learned=details.learned)
         replacements[module] = sparse_passage(module, spec)
     replace_modules(network, replacements)
+
+
+def for_training(
+    network: nn.Module, spec: Spec, changes: Sequence[LayerChange], patch_shape: Sequence[int], input_channels: int
+) -> tuple[Spec, tuple[LayerChange, ...]]:
+    """What was done to a network, with layers that learn which tokens go and how the sequence is completed.
+
+    Args:
+        network: As it was before, on the meta device.
+        spec, changes: Of what was done.
+        patch_shape, input_channels: For the costs.
+    """
+    details = next(filter(None, map(TokenDetails.from_change, changes)), None)
+    if details is None or details.learned:
+        return spec, tuple(changes)
+    done = Spec(details.keep_ratio, details.blocks, agreement=0, air=details.air, learned=True)
+    return replace(spec, learned=True), plan(network, done, patch_shape, input_channels)
 
 
 def _change(

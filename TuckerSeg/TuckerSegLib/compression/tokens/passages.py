@@ -6,6 +6,7 @@ from torch import nn
 
 from ...errors import SpecError
 from ..layers import replace_modules
+from .learned import CorrectedPassage
 from .passage import SparsePassage
 from .spec import Spec
 
@@ -34,15 +35,17 @@ def put_passages(network: nn.Module, spec: Spec) -> None:
 def fix_numbers(network: nn.Module) -> None:
     """Let every patch keep the same number of tokens, as programs do that want fixed shapes; in place."""
     for module in network.modules():
-        if isinstance(module, SparsePassage):
+        if isinstance(module, (SparsePassage, CorrectedPassage)):
             module.fixed = True
 
 
-def sparse_passage(old: nn.Module, spec: Spec) -> SparsePassage:
+def sparse_passage(old: nn.Module, spec: Spec) -> nn.Module:
     """The passage of a spec in place of an old one.
 
     Raises:
-        SpecError: The spec names a block that is not there.
+        SpecError: The spec names a block that is not there, or tokens have no channels for what is to be learned.
     """
+    if spec.learned:
+        return CorrectedPassage(old, spec.keep_ratio, spec.blocks_of(old.depth), spec.air).train(old.training)
     passage = SparsePassage(old.cell, old.registers, old.depth, spec.keep_ratio, spec.blocks_of(old.depth), spec.air)
     return passage.train(old.training)

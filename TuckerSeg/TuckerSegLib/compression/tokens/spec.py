@@ -10,6 +10,7 @@ from typing import ClassVar
 from ...errors import SpecError
 from ...printable import shown
 from ...records.compression import LayerChange
+from ...records.serialization import unsaid
 
 MOST_BLOCKS = 128
 LEAST_RATIO = 0.01
@@ -31,6 +32,8 @@ class Spec:
         volumes: Identifiers of these volumes; None where they are not known yet.
         air: Value of the network's first input channel up to which a voxel is air: tokens outside the body go first,
             and their number counts per patch. None: nothing is known of air.
+        learned: Whether layers that learn correct which tokens go and complete the sequence. They do nothing before
+            they have been trained.
 
     Example:
         >>> Spec.at(0.5)
@@ -44,6 +47,7 @@ class Spec:
     agreement: float = AGREEMENT
     volumes: tuple[str, ...] | None = None
     air: float | None = None
+    learned: bool = unsaid(False)
     needs_calibration: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -60,6 +64,8 @@ class Spec:
             raise SpecError(f"volumes must be identifiers of volumes, not {shown(self.volumes)}")
         if self.air is not None and not (_is_number(self.air) and math.isfinite(self.air)):
             raise SpecError(f"air must be a number or None, not {shown(self.air)}")
+        if not isinstance(self.learned, bool):
+            raise SpecError(f"learned must be true or false, not {shown(self.learned)}")
 
     @classmethod
     def at(cls, strength: float) -> Spec:
@@ -116,7 +122,8 @@ def describe(spec: Spec, changes: Sequence[LayerChange]) -> str:
     if details is None:
         return "all tokens kept"
     numbers = ", ".join(str(number + 1) for number in details["blocks"])
-    return f"{details['keep_ratio']:.2f} of the tokens kept after each of the blocks {numbers}"
+    words = f"{details['keep_ratio']:.2f} of the tokens kept after each of the blocks {numbers}"
+    return f"{words}, by what was learned" if details.get("learned") else words
 
 
 def _is_number(value: object) -> bool:

@@ -5,7 +5,6 @@ Crops are drawn by step number and seed, so an interrupted repair goes on exactl
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import time
@@ -15,19 +14,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...errors import ModelFileError, SpecError
 from ...evaluation.dice import mean_dice
-from ...linear_head import Head
 from ...monitor import Monitor
 from ...records.serialization import from_json, to_json
 from ...tensor_file import read_tensors, write_tensors
 from ..device import training_device
 from ..orthogonal_momentum import BETAS, OrthogonalMomentum
 from ..tensor_states import (
+    drawing,
     moments_of,
     parameter_groups,
     put_moments,
@@ -40,6 +38,7 @@ from ..tensor_states import (
 from .averaging import AveragedWeights
 from .loss import balanced_voxels, candidate_voxels, distillation_loss
 from .settings import RepairRecord, RepairSettings
+from .split_network import LAYOUT, SplitNetwork, labels_of
 from .stage_ends import StageEnds, stage_loss
 
 STAGE = "repair"
@@ -47,30 +46,8 @@ KIND = "repair"
 WARM_UP = 0.05  # share of the steps until the learning rate is at its highest
 MATCHING = 0.5  # share of the steps in which the stages are matched, too
 STAGE_WEIGHT = 1.0  # of their loss in the first step; it falls to zero
-LAYOUT = torch.channels_last_3d  # gradients of half precision take two thirds of the time so, on a CPU
 
 DrawCrop = Callable[[torch.Generator], Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class SplitNetwork:
-    """A network in two parts: all but its head, and its head, which is linear.
-
-    Attributes:
-        network: From (1, C, Z, Y, X) to features (1, F, Z, Y, X), or to logits.
-        head: Makes logits of the features; None where the network gives logits.
-    """
-
-    network: nn.Module
-    head: Head | None = None
-
-    def logits(self, features: Tensor) -> Tensor:
-        """Logits (L, N) of what the network gives in N voxels, (F, N)."""
-        return features if self.head is None else self.head(features)
-
-    def to(self, device: torch.device) -> SplitNetwork:
-        """A copy of both parts on a device; this one stays as it is."""
-        return SplitNetwork(_copied(self.network, device), None if self.head is None else self.head.to(device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +69,7 @@ def repair_network(
     device: str = "cpu",
     monitor: Monitor | None = None,
     widths_differ: bool = False,
+    drawing_alone: bool = False,
 ) -> Repaired:
     """Train a compressed network to give its original's outputs. No labels are involved.
 
@@ -109,6 +87,7 @@ def repair_network(
         device: See ``training_device``. The networks given stay where they are.
         monitor: Hears of the stage ``repair`` and its progress, and is asked before every step whether to stop.
         widths_differ: See ``stage_loss``.
+        drawing_alone: See ``trainable``.
 
     Raises:
         BackendError: There is no such device.
@@ -118,7 +97,7 @@ def repair_network(
         Cancelled: The monitor said so.
     """
     monitor = (monitor or Monitor()).begin(STAGE)
-    run = _RepairRun(compressed, original, draw_crop, held_back, settings, device, widths_differ)
+    run = _RepairRun(compressed, original, draw_crop, held_back, settings, device, widths_differ, drawing_alone)
     run.begin(state_file)
     started, first = time.perf_counter(), run.record.steps_done
     while run.record.steps_done < settings.steps:
@@ -148,18 +127,19 @@ class _RepairRun:
         settings: RepairSettings,
         device: str,
         widths_differ: bool,
+        drawing_alone: bool,
     ):
         device = training_device(device)
         self._draw, self._settings, self._device = draw_crop, settings, device
         self._stage_loss = partial(stage_loss, widths_differ=widths_differ)
         self._original, self._compressed = original.to(device), compressed.to(device)
-        self._network = trainable(self._compressed.network)
+        self._network = trainable(self._compressed.network, drawing_alone)
         self._names = [name for name, _ in self._network.named_parameters()]
         self._optimizer = _optimizer_of(self._network, settings)
         self._averaged = AveragedWeights(self._network, settings.averaging)
         with torch.no_grad():
             moved = [crop.to(device, memory_format=LAYOUT) for crop in held_back]
-            self._held_back = [(crop, _labels(self._original, crop)) for crop in moved]
+            self._held_back = [(crop, labels_of(self._original, crop)) for crop in moved]
 
     def begin(self, state_file: Path | None) -> None:
         """Go on from the state file where it is there, else measure the start."""
@@ -185,13 +165,25 @@ class _RepairRun:
             drawn = balanced_voxels(expected, settings.voxels, generator)
             expected, voxels = expected[:, drawn], candidates[drawn]
         self._optimizer.zero_grad(set_to_none=True)
-        features, stages = self._run(self._network, crop, stage_weight > 0)
+        features, stages = self._run_drawing(number, crop, stage_weight > 0)
         loss = distillation_loss(self._compressed.logits(features[:, voxels].float()), expected)
         total = loss + stage_weight * self._stage_loss(stages, original_stages) if stage_weight > 0 else loss
         total.backward()
         self._optimizer.step()
         self._averaged.add(self._network, number)
         return float(loss.detach())
+
+    def _run_drawing(self, number: int, crop: Tensor, stages: bool) -> tuple[Tensor, list[Tensor]]:
+        """As :meth:`_run` of the network that learns; what draws at random does so by the step's number."""
+        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
+            torch.manual_seed(self._settings.seed * 1_000_003 + number)
+            for module in drawing(self._network):
+                module.train()
+            try:
+                return self._run(self._network, crop, stages)
+            finally:
+                for module in drawing(self._network):
+                    module.eval()
 
     def _run(self, network: nn.Module, crop: Tensor, stages: bool) -> tuple[Tensor, list[Tensor]]:
         """Features (F, N) of a crop, and what the stages gave on the way, if that is asked for."""
@@ -276,7 +268,7 @@ class _RepairRun:
     @torch.no_grad()
     def _agreement(self) -> float:
         """Mean Dice with the original on the held-back crops."""
-        scores = [mean_dice(_labels(self._compressed, crop), labels) for crop, labels in self._held_back]
+        scores = [mean_dice(labels_of(self._compressed, crop), labels) for crop, labels in self._held_back]
         defined = [score for score in scores if not math.isnan(score)]  # NaN where neither shows a structure
         return sum(defined) / len(defined) if defined else 0.0
 
@@ -284,18 +276,6 @@ class _RepairRun:
 def _optimizer_of(network: nn.Module, settings: RepairSettings) -> torch.optim.Optimizer:
     groups = parameter_groups(network, settings.learning_rate)
     return OrthogonalMomentum(groups) if settings.optimizer == "muon" else torch.optim.Adam(groups, betas=BETAS)
-
-
-def _copied(network: nn.Module, device: torch.device) -> nn.Module:
-    """A copy of a network on a device, in the memory layout that is fast there."""
-    return copy.deepcopy(network).to(device, memory_format=LAYOUT)
-
-
-def _labels(network: SplitNetwork, crop: Tensor) -> np.ndarray:
-    """Labels (Z, Y, X) that a network gives to a crop (1, C, Z, Y, X)."""
-    features = network.network(crop)[0]
-    labels = network.logits(features.flatten(1)).argmax(dim=0)
-    return labels.reshape(features.shape[1:]).cpu().numpy()
 
 
 def _schedule(step: int, steps: int) -> float:

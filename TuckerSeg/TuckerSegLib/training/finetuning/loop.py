@@ -25,7 +25,6 @@ from ...nnunet.reading import quiet_import
 from ..device import training_device
 from ..tensor_states import (
     moments_of,
-    parameter_groups,
     put_moments,
     put_tensors,
     reporting_damage_of,
@@ -39,6 +38,7 @@ from .patches import Batch, PatchSampler, batches
 from .preparation import TrainingSet
 from .settings import FineTuningRecord, FineTuningSettings
 from .state import TrainingState, read_state, write_state
+from .transformer_training import StochasticDepth, optimizer_of
 from .validation import mean_patch_dice
 
 GRADIENT_NORM = 12.0  # as nnU-Net
@@ -122,7 +122,8 @@ class _FineTuningRun:
         self._ignore_label = dataset.ignore_label
         self._network = trainable(copy.deepcopy(network).to(device))
         self._names = [name for name, _ in self._network.named_parameters()]
-        self._optimizer = torch.optim.AdamW(parameter_groups(self._network, settings.learning_rate))
+        self._optimizer = optimizer_of(self._network, settings)
+        self._depth = StochasticDepth(self._network, settings.drop_path)
         self._scaler = loss_scaler(device)
         self._loss = segmentation_loss(settings, dataset.ignore_label)
         training, validation = dataset.split(settings.validation_fraction, settings.seed)
@@ -185,6 +186,7 @@ class _FineTuningRun:
     def best_network(self) -> nn.Module:
         """The network with the best weights, on the CPU."""
         put_tensors(self._network, self._best)
+        self._depth.close()
         return self._network.to("cpu").requires_grad_(False).eval()
 
     def _mean_loss(self, epoch: int) -> float:
@@ -194,6 +196,9 @@ class _FineTuningRun:
         losses = 0.0
         self._network.train()
         for done, batch in enumerate(self._batches(partial(self._training.batch, epoch), settings.iterations), 1):
+            for group in self._optimizer.param_groups:
+                share = settings.rate_share(done_before + done - 1)
+                group["lr"] = settings.learning_rate * group["factor"] * share
             losses = losses + self._step(batch)
             left = total - done_before - done
             remaining_s = (time.perf_counter() - started) / done * left

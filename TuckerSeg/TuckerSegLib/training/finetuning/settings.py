@@ -6,6 +6,7 @@ Source of the defaults: Tucker-CNN's fine-tuning script (50 epochs of 250 iterat
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from ...errors import SpecError
 from ...records.serialization import unsaid
 
 PRECISIONS = ("nnunet", "bf16")
+SCHEDULES = ("constant", "cosine")
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class FineTuningSettings:
     Attributes:
         epochs: Epochs; after each the network is validated and the state written.
         iterations: Training batches per epoch.
-        learning_rate: Of AdamW, constant.
+        learning_rate: Of AdamW, at its highest.
         batch_size: Patches per batch.
         validation_fraction: Share of the cases that is held back, in (0, 1); at least one case.
         validation_iterations: Batches of held-back patches per validation, the same ones every time.
@@ -31,6 +33,11 @@ class FineTuningSettings:
         patch_shape: (Z, Y, X) of the patches; None: the model's own.
         precision: Of the passes; weights and optimizer are always fp32. ``nnunet``: as nnU-Net trains, fp32 on a
             processor, mixed with fp16 on a GPU; ``bf16``: mixed with bf16.
+        schedule: ``constant``, or ``cosine``: the learning rate falls to zero along half a cosine.
+        warm_up: Epochs in which it rises from zero.
+        weight_decay, second_beta: Of AdamW.
+        layer_decay: Share of the next block's learning rate that a transformer's block has; None: all learn alike.
+        drop_path: Share of the steps in which what a transformer's last block adds is left out; less of those before.
 
     Raises:
         SpecError: A value is out of its range.
@@ -48,6 +55,12 @@ class FineTuningSettings:
     seed: int = 0
     patch_shape: tuple[int, int, int] | None = unsaid(None)
     precision: str = unsaid("nnunet")
+    schedule: str = unsaid("constant")
+    warm_up: int = unsaid(0)
+    weight_decay: float = unsaid(0.01)
+    second_beta: float = unsaid(0.999)
+    layer_decay: float | None = unsaid(None)
+    drop_path: float = unsaid(0.0)
 
     def __post_init__(self) -> None:
         counts = {
@@ -69,6 +82,28 @@ class FineTuningSettings:
             raise SpecError(f"Patches should have at least 1 voxel along each axis; found {self.patch_shape}.")
         if self.precision not in PRECISIONS:
             raise SpecError(f"The precision should be one of {', '.join(PRECISIONS)}; found '{self.precision}'.")
+        self._check_schedule()
+
+    def _check_schedule(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise SpecError(f"The schedule should be one of {', '.join(SCHEDULES)}; found '{self.schedule}'.")
+        if not 0 <= self.warm_up < self.epochs:
+            raise SpecError(
+                f"The warm-up should take fewer epochs than the {self.epochs} of the training; found {self.warm_up}."
+            )
+        for name in ("weight_decay", "second_beta", "drop_path"):
+            if not 0 <= getattr(self, name) < 1:
+                raise SpecError(f"The {name.replace('_', ' ')} should lie in [0, 1); found {getattr(self, name)}.")
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise SpecError(f"The layer decay should lie in (0, 1], as 0.75; found {self.layer_decay}.")
+
+    def rate_share(self, step: int) -> float:
+        """Share of the highest learning rate at a step of all, counted from 0."""
+        warm_up, steps = self.warm_up * self.iterations, self.epochs * self.iterations
+        if step < warm_up:
+            return (step + 1) / warm_up
+        done = (step - warm_up) / (steps - warm_up)
+        return 0.5 * (1 + math.cos(math.pi * done)) if self.schedule == "cosine" else 1.0
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,11 @@ def _differences(stored: FineTuningRecord, planned: FineTuningRecord) -> list[st
     """In words, how settings (but for the number of epochs) and cases of a stored run differ from the planned ones."""
     same_epochs = replace(stored.settings, epochs=planned.settings.epochs)
     then, now = to_json(same_epochs), to_json(planned.settings)
-    differences = [f"{name}: expected {now[name]}, found {then[name]}" for name in now if now[name] != then[name]]
+    differences = [
+        f"{name}: expected {getattr(planned.settings, name)}, found {getattr(stored.settings, name)}"
+        for name in {**now, **then}  # some are left out where they have their defaults
+        if now.get(name) != then.get(name)
+    ]
     if (stored.training_cases, stored.validation_cases) != (planned.training_cases, planned.validation_cases):
         differences.append("cases: expected those of the dataset given now, found others")
     return differences
