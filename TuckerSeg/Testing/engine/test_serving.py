@@ -440,12 +440,20 @@ def test_the_command_line_gives_the_same_files_over_a_server(small_server, small
     run_here("segment", small_ct, tmp_path / "x.nii.gz", *options[2:], "--model", "other", *there, code=1)
     run_here("segment", small_ct, tmp_path / "x.nii.gz", *options, *there[:2], code=1)
     run_here("segment", small_ct, tmp_path / "x.nii.gz", *options, *there[2:], code=1)
-    run_here("segment", tmp_path, tmp_path / "folder", *options, *there, code=1)
     assert not (tmp_path / "x.nii.gz").exists()
+    (tmp_path / "cts").mkdir()
+    small_ct.rename(tmp_path / "cts" / "one.nii.gz")
+    (tmp_path / "cts" / "damaged.nii.gz").write_bytes(b"no image")
+    cohort = ("segment", tmp_path / "cts", tmp_path / "folder", *options, *there)
+    run_here(*cohort, code=1)  # for the damaged one
+    np.testing.assert_array_equal(np.asarray(nibabel.load(tmp_path / "folder" / "one.nii.gz").dataobj), here)
+    (tmp_path / "cts" / "damaged.nii.gz").unlink()
+    assert "1 were before" in run_here(*cohort)
+    run_here(*cohort, "--cluster", "local", code=1)
 
 
 def test_an_application_sees_no_difference_between_a_worker_and_a_server(
-    small_server, hand_over, start_worker, tmp_path, own_folder
+    small_server, hand_over, start_worker, tmp_path, own_folder, small_ct
 ):
     inference = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
     asked = {"job": job("small", inference=inference), "volume": hand_over((24, 30, 28)).document}
@@ -460,7 +468,14 @@ def test_an_application_sees_no_difference_between_a_worker_and_a_server(
     np.testing.assert_array_equal(np.load(far["labels"]["path"]), np.load(here["labels"]["path"]))
     assert far["statistics"]["volume"] == here["statistics"]["volume"] == "noise"
     assert far["statistics"]["structures"] == here["statistics"]["structures"]
-    assert "does not do 'list_images'" in relay.ask("list_images", folder=str(tmp_path))["message"]
+    (image,) = relay.ask("list_images", folder=str(small_ct.parent))["images"]
+    assert image == {"path": str(small_ct), "name": "ct"}
+    output = tmp_path / "labels.nii.gz"
+    done = relay.ask("segment_file", job=asked["job"], image=image["path"], output=str(output))
+    assert done["statistics"]["structures"] and nibabel.load(output).shape == nibabel.load(small_ct).shape
+    missing = relay.ask("segment_file", job=asked["job"], image="/nowhere.nii.gz", output=str(output))
+    assert missing["kind"] == "ImageError"
+    assert "should be" in relay.ask("list_images", folder=7)["message"]
     small_server.stop()
     assert "cannot be reached" in relay.ask("devices")["message"]
     relay.process.stdin.close()

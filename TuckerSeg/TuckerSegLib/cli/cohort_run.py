@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cohort.case_record import FAILED, CaseRecord, records_in
 from ..cohort.cases import Case, cases_of
@@ -19,11 +19,15 @@ from ..errors import OutputError, SpecError, TuckerSegError
 from ..jobs.warm_runs import Runs
 from ..models.modality import modalities_of
 from ..models.resolved_job import resolve
+from ..monitor import Monitor
 from ..outputs import TYPES
 from ..records.job import Job
 from .jobs_from_options import job_of, output_types_of
 from .output import say, show_json
 from .terminal import JsonReporter, TerminalReporter
+
+if TYPE_CHECKING:
+    from ..serving.remote_run import RemoteRuns
 
 Listener = Callable[[dict[str, Any]], None]
 SHOWN_FAILURES = 10
@@ -51,7 +55,7 @@ def segment_cohort(options: argparse.Namespace) -> None:
     reporter = JsonReporter() if options.json else TerminalReporter()
     try:
         monitor = None if options.dry_run else options.monitor.through(reporter)
-        plan = plan_cohort(cases, job, options.output, types, options.split, monitor=monitor, again=options.again)
+        plan = _plan(cases, job, types, options, monitor)
         if options.dry_run:
             _tell_plan(plan, options.json)
             return
@@ -66,10 +70,27 @@ def _run(plan: CohortPlan, options: argparse.Namespace, reporter: Listener) -> l
     monitor = options.monitor.through(reporter)
     settings = _cluster_of(options)
     if settings is None:
-        return run_cohort(plan, monitor)
+        return run_cohort(plan, monitor, runs=_server_of(options))
     from ..cohort.dask_run import run_on_cluster
 
     return run_on_cluster(plan, settings, monitor, options.retries)
+
+
+def _plan(
+    cases: list[Case], job: Job, types: tuple[str, ...], options: argparse.Namespace, monitor: Monitor | None
+) -> CohortPlan:
+    return plan_cohort(
+        cases, job, options.output, types, options.split, monitor=monitor, again=options.again, server=options.server
+    )
+
+
+def _server_of(options: argparse.Namespace) -> RemoteRuns | None:
+    """What runs jobs on the server that is named; None: none is."""
+    if options.server is None:
+        return None
+    from .server_options import runs_on_server
+
+    return runs_on_server(options)
 
 
 def _cluster_of(options: argparse.Namespace) -> ClusterSettings | None:
@@ -84,6 +105,8 @@ def _cluster_of(options: argparse.Namespace) -> ClusterSettings | None:
             if getattr(options, name) is not None:
                 raise SpecError(f"--{name.replace('_', '-')} is for workers: say --cluster local, for example.")
         return None
+    if options.server is not None:
+        raise SpecError("--cluster and --server are two places to compute at: name one.")
     settings = ClusterSettings(options.cluster, options.workers, options.threads, options.memory_limit)
     settings.require_packages()
     return settings
@@ -97,16 +120,16 @@ def _watch(options: argparse.Namespace, job: Job, types: tuple[str, ...]) -> Non
     reporter = JsonReporter() if options.json else TerminalReporter()
     monitor = options.monitor.through(reporter)
 
-    with contextlib.closing(Runs()) as runs, contextlib.closing(reporter):
+    with contextlib.closing(_server_of(options) or Runs()) as runs, contextlib.closing(reporter):
 
         def do(cases: list[Case]) -> None:
             if options.all_series:
                 cases = with_all_series(cases, modality)
-            plan = plan_cohort(cases, job, options.output, types, options.split, monitor=monitor, again=options.again)
+            plan = _plan(cases, job, types, options, monitor)
             with _table_at_the_end(plan):
                 run_cohort(plan, monitor, runs=runs)
 
-        plan_cohort([], job, options.output, types, options.split, monitor=monitor)  # what is wrong is told at once
+        _plan([], job, types, options, monitor)  # what is wrong is told at once
         settled = SettledCases(options.images, options.settle, leave_out=options.output)
         monitor.log(f"{options.images} is watched. Ctrl-C ends it.")
         watch(settled, options.images, do, monitor)

@@ -55,6 +55,7 @@ def plan_cohort(
     cache: Cache | None = None,
     monitor: Monitor | None = None,
     again: bool = False,
+    server: str | None = None,
 ) -> CohortPlan:
     """Find out what is to be done; looks at the records that are there.
 
@@ -67,6 +68,7 @@ def plan_cohort(
         monitor: Hears of the download of networks that are missing; None: nothing is downloaded, and where the model is
             not on this computer, nothing counts as done.
         again: Do what is done and whole, too.
+        server: Address of the server that computes; None: this computer, or a cluster.
 
     Raises:
         OutputError: The files cannot be written there, or are images of the cohort.
@@ -77,7 +79,9 @@ def plan_cohort(
     others = tuple(map(_whole_path, job.ensemble))
     rules = job.postprocessing and _whole_path(job.postprocessing)
     job = replace(job, model=_whole_path(job.model), ensemble=others, previous_stage=previous, postprocessing=rules)
-    if monitor is not None:
+    if server is not None:
+        key = settings_key(job, tuple(types), split, cache, server)
+    elif monitor is not None:
         bring_all_networks(resolve(job), monitor)
         key = settings_key(job, tuple(types), split, cache)
     else:

@@ -27,7 +27,8 @@ def run_cohort(
         monitor: Hears ``case`` events (see :class:`CohortProgress`) beside those of the runs, and is asked whether to
             stop.
         cache: None takes the user's.
-        runs: What keeps models ready beyond this cohort; None: they are closed at its end.
+        runs: What keeps models ready beyond this cohort, or a server that computes; None: this computer does, and they
+            are closed at its end.
 
     Returns:
         Records of all cases, in their order.

@@ -17,13 +17,15 @@ from ..records.job import InferenceSpec, Job
 from ..records.serialization import to_json
 
 
-def settings_key(job: Job, types: tuple[str, ...], split: bool, cache: Cache) -> str:
+def settings_key(job: Job, types: tuple[str, ...], split: bool, cache: Cache, server: str | None = None) -> str:
     """The key; it changes with everything that changes labels or files, and with nothing else.
 
     Args:
         job: Model and settings; images and outputs do not count, nor does how many threads there are.
         types, split: See ``CasePlan``.
         cache: Where the model's facts are kept.
+        server: Address of the server that computes: of its models, which it alone can read, the names count. None: this
+            computer.
 
     Raises:
         TuckerSegError: The model cannot be read.
@@ -34,6 +36,8 @@ def settings_key(job: Job, types: tuple[str, ...], split: bool, cache: Cache) ->
     neutral = replace(job, model="model", ensemble=(), previous_stage=None, postprocessing=None, inference=inference)
     settings = to_json(replace(neutral, images=(), output=None, outputs=(), series=None, timepoint=None))
     resolved = resolve(job)
+    if server is not None:
+        return key_of(settings=settings, models=[server, job.model], types=list(types), split=split, engine=__version__)
     models: list[Any] = [_model_keys(resolved, cache)]
     if resolved.roi_search is not None:
         models.append(_model_keys(resolved.roi_search.fast, cache))

@@ -5,7 +5,7 @@ from .boxes import Box, box_around, cropped, filled_box
 from .checks import is_constant
 from .geometry import Geometry, oriented
 from .labels import LARGEST_LABEL, Segment, label_type, segment_volumes_ml, voxel_counts
-from .listing import image_names, images_in
+from .listing import image_names, images_in, listed_images
 from .reading import read_image
 from .volume import Image
 from .writing import check_output, check_space, write_labels
@@ -24,6 +24,7 @@ __all__ = [
     "image_from_array",
     "image_names",
     "images_in",
+    "listed_images",
     "is_constant",
     "label_type",
     "oriented",

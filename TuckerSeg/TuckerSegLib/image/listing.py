@@ -51,6 +51,12 @@ def images_in(folder: str | os.PathLike) -> list[Path]:
     return images
 
 
+def listed_images(folder: str | os.PathLike) -> list[dict[str, str]]:
+    """The images of a folder as JSON: ``path``, and a ``name`` that a result may have; errors as of `images_in`."""
+    images = images_in(folder)
+    return [{"path": str(path), "name": name} for path, name in zip(images, image_names(images))]
+
+
 def image_names(images: list[Path]) -> list[str]:
     """A name for each image, without its ending; that of the whole file where two would have the same."""
     names = [_without_ending(path) for path in images]

@@ -22,6 +22,8 @@ from ..records.server_address import Address
 from ..worker.process import protocol_streams
 from ..worker.requests import RequestError, lines_of, read_request
 from .connection import ServerConnection, declared
+from .file_requests import OF_FILES, FileRequests
+from .remote_run import RemoteRuns
 from .wire import read_token
 
 Event = dict[str, Any]
@@ -50,6 +52,7 @@ class Relay:
         self._input, self._output = protocol_streams()
         self._connection: ServerConnection | None = None
         self._open: dict[int, OpenRequest] = {}
+        self._files = FileRequests(lambda: RemoteRuns(address, self._token()), self._tell, self._fail)
         self._lock, self._writing = threading.Lock(), threading.Lock()
 
     def run(self) -> None:
@@ -74,8 +77,11 @@ class Relay:
         kind = request["request"]
         number = request["target"] if kind == "cancel" else request["id"]
         try:
+            if kind in OF_FILES:
+                self._files.begin(request)
+                return
             if kind == "cancel":
-                if number in self._open:
+                if not self._files.cancel(number) and number in self._open:
                     self._connected().request(0, "cancel", target=number)
                 return
             open_request, fields = _for_server(request)
@@ -85,11 +91,13 @@ class Relay:
         except Exception as error:  # whatever a request has for fields, the next one is served
             self._fail(number, error)
 
+    def _token(self) -> bytes | None:
+        return read_token(self._token_file) if self._token_file else None
+
     def _connected(self) -> ServerConnection:
         with self._lock:
             if self._connection is None:
-                token = read_token(self._token_file) if self._token_file else None
-                self._connection = ServerConnection(self._address, token)
+                self._connection = ServerConnection(self._address, self._token())
                 threading.Thread(target=self._listen, args=(self._connection,), daemon=True).start()
             return self._connection
 

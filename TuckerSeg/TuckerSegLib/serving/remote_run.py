@@ -1,16 +1,17 @@
-"""One image through a server: read here, computed there, written here."""
+"""Images through a server: read here, computed there, written here."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from .. import image
-from ..errors import ImageError, ServerError, TuckerSegError
+from ..errors import ImageError, OutOfMemoryError, ServerError, TuckerSegError
 from ..jobs.run import check_files, read_volume
-from ..models.resolved_job import resolve
+from ..models.resolved_job import ResolvedJob, resolve
 from ..monitor import Monitor
 from ..outputs import write_outputs
 from ..outputs.extras import write_extras
@@ -23,14 +24,47 @@ from ..segmentation.segment import SegmentationResult
 from .connection import ServerConnection, declared
 from .wire import VOXEL_TYPES
 
-NUMBER = 1  # of the only request
+NUMBER = 1  # of the only request of a connection
+OF_AN_IMAGE = {each.__name__: each for each in (ImageError, OutOfMemoryError)}  # another one may do well
 
 
-def run_on_server(address: Address, token: bytes | None, job: Job, monitor: Monitor) -> SegmentationResult:
+class RemoteRuns:
+    """Runs jobs on a server; what stays ready between them stays there. Takes the place of ``jobs.warm_runs.Runs``.
+
+    Args:
+        address: Of the server.
+        token: Of the server; None: none.
+    """
+
+    def __init__(self, address: Address, token: bytes | None):
+        self._address, self._token = address, token
+
+    def segment_file(self, resolved: ResolvedJob, monitor: Monitor) -> SegmentationResult:
+        """A job from file to file; see :func:`run_on_server`."""
+        return self.run(resolved.job, monitor)
+
+    def run(
+        self, job: Job, monitor: Monitor, on_connection: Callable[[ServerConnection], None] | None = None
+    ) -> SegmentationResult:
+        """The same; ``on_connection`` is given the connection, which ends the run when it is closed."""
+        return run_on_server(self._address, self._token, job, monitor, on_connection)
+
+    def close(self) -> None:
+        """Nothing is held here."""
+
+
+def run_on_server(
+    address: Address,
+    token: bytes | None,
+    job: Job,
+    monitor: Monitor,
+    on_connection: Callable[[ServerConnection], None] | None = None,
+) -> SegmentationResult:
     """Do a job on a server; its images and outputs are files here, its model is one of the server's by name.
 
     Args:
         monitor: Hears of the events; a run that is interrupted here is ended there, as its connection is closed.
+        on_connection: Is given the connection; whoever closes it ends the run.
 
     Raises:
         ServerError: The server cannot be reached, refuses, or has an error of its own.
@@ -40,6 +74,8 @@ def run_on_server(address: Address, token: bytes | None, job: Job, monitor: Moni
     resolved = resolve(job)
     connection = ServerConnection(address, token)  # before the image is read, which may take long
     try:
+        if on_connection is not None:
+            on_connection(connection)
         with monitor.stage("read"):
             volume = read_volume(resolved)
         if len(volume.array) != 1:
@@ -71,7 +107,7 @@ def _answer(connection: ServerConnection, job: Job, volume: image.Image, monitor
             monitor.tell("stage", stage="hand over")
         elif kind in FINAL_EVENTS or (kind == "error" and event["id"] is None):
             if kind != "result":
-                raise ServerError(f"{connection.address}: {_words(event)}")
+                raise OF_AN_IMAGE.get(event.get("kind"), ServerError)(f"{connection.address}: {_words(event)}")
             return event
         elif event["id"] == NUMBER:
             monitor.tell(kind, **{name: value for name, value in event.items() if name not in ("event", "id")})

@@ -83,9 +83,7 @@ class Handlers:
 
     def list_images(self, request: Request, monitor: Monitor) -> Fields:
         """The ``images`` in ``folder``: path, and a name that a result may have."""
-        images = image.images_in(request["folder"])
-        names = image.image_names(images)
-        return {"images": [{"path": str(path), "name": name} for path, name in zip(images, names)]}
+        return {"images": image.listed_images(request["folder"])}
 
     def segment_file(self, request: Request, monitor: Monitor) -> Fields:
         """Do ``job`` on the file or folder ``image``, as the command line does it: ``statistics``, and ``output``."""

@@ -31,8 +31,6 @@ def segment(options: argparse.Namespace) -> None:
     if options.token_file and not options.server:
         raise SpecError("--token-file belongs to --server.")
     if _is_cohort(options):
-        if options.server:
-            raise SpecError("--server takes one image at a time: name a file for the labels.")
         from ..cohort_run import segment_cohort
 
         segment_cohort(options)
@@ -64,12 +62,9 @@ def _run(options: argparse.Namespace, job: Job, monitor: Monitor) -> Segmentatio
     """The job here, or on the server that is named."""
     if not options.server:
         return run_job(job, monitor=monitor)
-    from ...records.server_address import address_of
-    from ...serving.remote_run import run_on_server
-    from ...serving.wire import read_token
+    from ..server_options import runs_on_server
 
-    token = read_token(options.token_file) if options.token_file else None
-    return run_on_server(address_of(options.server), token, job, monitor)
+    return runs_on_server(options).run(job, monitor)
 
 
 def _is_cohort(options: argparse.Namespace) -> bool:
