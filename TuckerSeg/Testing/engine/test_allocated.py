@@ -18,7 +18,7 @@ from TuckerSegLib.errors import SpecError
 from TuckerSegLib.layer_times import measured
 from TuckerSegLib.models import allocated, allocation_making
 from TuckerSegLib.models.agreement import HeldBackAgreement
-from TuckerSegLib.models.allocated import compress_by_allocation, known_answer
+from TuckerSegLib.models.allocated import compress_by_allocation, known_answer, linear_share
 from TuckerSegLib.models.allocation_making import least_share
 from TuckerSegLib.models.model_file import read_model_facts, read_model_file
 from TuckerSegLib.monitor import Monitor
@@ -65,6 +65,19 @@ def measured_once(monkeypatch):
 
 def compressed(model, volume, cache, calibrate="auto", **fields):
     return compress_by_allocation(model, Spec(**fields), PLAIN, calibrate, cache, Monitor(), lambda: volume)
+
+
+def test_what_lies_in_linear_layers_is_said_and_not_shared_out(original, volume, cache, tmp_path):
+    transformer = load_model(write_model_folder(tmp_path, patch_shape=(16, 16, 16), transformer="Primus"))
+    transformer = replace(transformer, plans=replace(transformer.plans, normalization=original.plans.normalization))
+    assert linear_share(original) == 0
+    structure = transformer.structure()
+    layers = count(structure, (16, 16, 16), 1).layers
+    outside = {path for path in layers if not isinstance(structure.get_submodule(path), torch.nn.modules.conv._ConvNd)}
+    macs = sum(layers[path].macs for path in outside)
+    assert 0 < linear_share(transformer) == pytest.approx(macs / transformer.cost.macs)
+    with pytest.warns(UserWarning, match=f"{linear_share(transformer):.0%} of this network's operations are in linear"):
+        compressed(transformer, volume, cache, share=0.5, budget="macs")
 
 
 def test_half_the_operations_are_left_by_steps_of_the_methods(original, volume, cache, tmp_path):

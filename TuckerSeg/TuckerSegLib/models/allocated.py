@@ -11,9 +11,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from torch import nn
+
 from .. import hardware
 from ..cache import Cache
 from ..compression.allocation import Spec
+from ..compression.cost import count
+from ..compression.layers import convolutions
 from ..errors import SpecError
 from ..image import Image
 from ..layer_times.measured import known_layer_times, layer_times
@@ -29,6 +33,11 @@ from .model import SegmentationModel, Weights, require_original
 from .model_file import Read, read_model_file, store_model, stored_model
 from .planning import with_calibration
 
+WORTH_A_WORD = 0.05  # of the operations
+LINEAR = (
+    "All means together weigh convolutions: {share:.0%} of this network's operations are in linear layers, which stay "
+    "as they are and are not part of what is shared out. Tucker compression alone makes linear layers smaller, too."
+)
 NO_GAIN = "Nothing saves {what} here without costing more than it is worth: the original network runs."
 Volume = Callable[[], Image]
 
@@ -93,6 +102,8 @@ def allocated(
     if not spec.shrinks:
         return model
     require_original(model)
+    if (share := linear_share(model)) >= WORTH_A_WORD:
+        warnings.warn(LINEAR.format(share=share), stacklevel=2)
     times, volumes = _times(spec, inference, cache, monitor), tuple(volumes)
     question = Question(model, with_calibration(spec, calibration.sha256), calibration, times, volumes)
     if answered := _cached(question, cache):
@@ -104,6 +115,16 @@ def allocated(
         return model
     Measurements(cache).add_answer_macs(asked_in_words(model, spec), answer.cost.macs)
     return _kept(question, answer, cache)
+
+
+def linear_share(model: SegmentationModel) -> float:
+    """Share of a model's multiply-accumulates that is not in convolutions but, say, in a transformer's blocks."""
+    structure = model.structure()
+    if not any(isinstance(module, nn.Linear) for module in structure.modules()):
+        return 0.0
+    counted = count(structure, model.plans.patch_shape, model.plans.input_channels)
+    inside = sum(counted.layers[path].macs for path in convolutions(structure) if path in counted.layers)
+    return 1 - inside / counted.total.macs
 
 
 def known_answer(
