@@ -214,14 +214,38 @@ def test_a_result_that_cannot_be_shown_leaves_no_new_segmentation(played, play, 
     check_next_run(played, play, until)
 
 
-def test_a_result_that_cannot_be_shown_leaves_the_segmentation_that_it_was_meant_for(played, play, until, monkeypatch):
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("TuckerSegLib.slicer_bridge.scene.segmentations", "_label_image"),
+        ("TuckerSegLib.slicer_bridge.client.segmentation_run", "remember_contents"),
+        ("TuckerSegLib.slicer_bridge.scene.statistics_nodes", "structure_columns"),
+    ],
+)
+def test_a_result_that_cannot_be_shown_leaves_the_segmentation_that_it_was_meant_for(
+    played, play, until, tmp_path, monkeypatch, place, name
+):
+    from TuckerSegLib.slicer_bridge.scene.contents import contents_of
+    from TuckerSegLib.slicer_bridge.scene.statistics_nodes import COST_ROLE, table_of
+
     run(played, until)
-    before = belongings(played)
+    node = played.context.parameters.outputSegmentation
+    identifier = node.GetSegmentation().GetNthSegmentID(0)
+    node.GetDisplayNode().SetSegmentOpacity3D(identifier, 0.25)
+    before, held, cells = belongings(played), contents_of(node), table_of(node, COST_ROLE).GetTable()
+    rows, first = cells.GetNumberOfRows(), cells.GetValue(0, 1).ToString()
+    labels = np.load(tmp_path / "played.npy")
+    np.save(tmp_path / "others.npy", np.flip(labels, 0) if (np.flip(labels, 0) != labels).any() else 1 - labels)
+    play.script(labels=str(tmp_path / "others.npy"))
     with monkeypatch.context() as patch:
-        patch.setattr("TuckerSegLib.slicer_bridge.scene.segmentations._label_image", no_memory)
+        patch.setattr(f"{place}.{name}", no_memory)
         run(played, until)
     assert "no memory is left" in played.ui.statusLabel.text
     check_unchanged(before, played, until)
+    assert contents_of(node) == held
+    assert node.GetDisplayNode().GetSegmentOpacity3D(identifier) == 0.25
+    assert (cells.GetNumberOfRows(), cells.GetValue(0, 1).ToString()) == (rows, first)
+    play.script()
     check_next_run(played, play, until)
 
 

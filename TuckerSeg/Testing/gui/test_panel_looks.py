@@ -148,6 +148,23 @@ def test_a_pressed_preset_is_seen(theme, module, slicer_app):
     assert contrast(*_two_main_colors(ui.balancedPresetButton)) >= LOWEST_CONTRAST_OF_TEXT
 
 
+def test_presets_follow_the_theme_when_it_changes_while_the_panel_is_open(theme, module, slicer_app):
+    from themes import use_theme
+
+    ui = module.panel.ui
+    module.panel.context.change(agreement=0.97)
+    resize(module, 400)
+    other = "light" if theme == "dark" else "dark"
+    use_theme(other)
+    module.panel.context.refresh()
+    slicer_app.processEvents()
+    for button in (ui.carefulPresetButton, ui.balancedPresetButton):
+        background, words = _two_main_colors(button)
+        assert contrast(background, words) >= LOWEST_CONTRAST_OF_TEXT
+    assert (max(_background(ui.carefulPresetButton)) < 128) == (other == "dark")
+    assert (max(_background(ui.balancedPresetButton)) < 128) == (other == "light")
+
+
 def _colors(button):
     image = button.grab().toImage()
     counts = {}

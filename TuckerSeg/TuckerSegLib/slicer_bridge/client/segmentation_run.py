@@ -18,6 +18,7 @@ from ...records.statistics import RunStatistics
 from ..scene.contents import contents_of, remember_contents
 from ..scene.losses import is_of_another_volume
 from ..scene.removal import remove_with_display
+from ..scene.restoring import FormerContents
 from ..scene.segmentations import FoundLabel, show_labels
 from ..scene.statistics_nodes import attach_statistics, remove_tables
 from ..scene.subject_hierarchy import place_beside
@@ -162,6 +163,7 @@ class SegmentationRun:
             return {"event": "result", "statistics": statistics, "segmentation_node": None}
         box = read_box(event["labels"], self._file.shape)
         labels = [FoundLabel(each.value, each.name) for each in statistics.structures]
+        former = FormerContents(self._segmentation_node) if in_scene(self._segmentation_node) else None
         node = self._target()
         try:
             show_labels(node, self._volume_node, box, labels, self._settings.standard_names)
@@ -171,6 +173,8 @@ class SegmentationRun:
             if node is not self._segmentation_node:
                 remove_tables(node)
                 remove_with_display(node)
+            elif former is not None:
+                former.restore()
             raise
         return {"event": "result", "statistics": statistics, "segmentation_node": node}
 

@@ -36,6 +36,7 @@ class ConsequencesSection:
         self._context, self._ui = context, context.ui
         self._question_asked: dict[str, Any] | None = None
         self.estimate: Estimate | None = None
+        self._theme: str | None = None  # color of the window that the presets were styled for
         self._titles = {name: self._button(name).text for name in PRESETS}
         for name, agreement in PRESETS.items():
             self._button(name).connect("clicked()", lambda value=agreement: self._on_preset(value))
@@ -46,6 +47,7 @@ class ConsequencesSection:
 
     def refresh(self) -> None:
         parameters = self._context.parameters
+        self._follow_theme()
         for name, agreement in PRESETS.items():
             whole = agreement > 0 or parameters.rankRatio >= 1
             self._button(name).checked = whole and abs(parameters.agreement - agreement) < 0.0005
@@ -74,6 +76,17 @@ class ConsequencesSection:
 
     def _button(self, name: str) -> qt.QPushButton:
         return getattr(self._ui, f"{name}PresetButton")
+
+    def _follow_theme(self) -> None:
+        """Style the presets anew where the theme has changed: a style sheet keeps the palette that it began with."""
+        first = self._button(next(iter(PRESETS)))
+        theme = first.parentWidget().palette.color(qt.QPalette.Window).name()
+        if theme != self._theme:
+            self._theme = theme
+            for name in PRESETS:
+                button = self._button(name)
+                style, button.styleSheet = button.styleSheet, ""
+                button.styleSheet = style
 
     def _on_preset(self, agreement: float) -> None:
         self._context.change(rankRatio=1.0, agreement=agreement)

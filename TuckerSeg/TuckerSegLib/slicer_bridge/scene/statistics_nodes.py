@@ -66,9 +66,14 @@ def structure_columns(statistics: RunStatistics) -> dict[str, list]:
 def remove_tables(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
     """Remove the tables of a segmentation that goes; a copy of it keeps those that both share."""
     for role in (COST_ROLE, STRUCTURES_ROLE):
-        table = table_of(segmentation_node, role)
-        if table is not None and not _is_shared(table, role, segmentation_node):
-            slicer.mrmlScene.RemoveNode(table)
+        remove_table(segmentation_node, role)
+
+
+def remove_table(segmentation_node: slicer.vtkMRMLSegmentationNode, role: str) -> None:
+    """Remove one of its tables, if it has that and no copy of the segmentation shares it."""
+    table = table_of(segmentation_node, role)
+    if table is not None and not _is_shared(table, role, segmentation_node):
+        slicer.mrmlScene.RemoveNode(table)
 
 
 def remove_lost_tables() -> None:
