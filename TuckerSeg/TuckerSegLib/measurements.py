@@ -80,6 +80,16 @@ class Measurements:
         """Store the MACs per patch of what a question to the allocator gave; see ``allocation_question``."""
         self._add("answer", question, "", macs_per_patch / 1e9)
 
+    def answer_shares(self, question: str) -> tuple[float, float] | None:
+        """Share of the original's time of what an earlier question gave, predicted and measured; None: not known."""
+        entries = self._entries("answer", question)
+        shares = [entries[detail][0] for detail in ("predicted", "measured") if detail in entries]
+        return tuple(shares) if len(shares) == 2 else None
+
+    def add_answer_shares(self, question: str, predicted: float, measured: float) -> None:
+        """Store the shares of the original's time that what a question gave was predicted and measured to take."""
+        self._add_all("answer", question, {"predicted": predicted, "measured": measured})
+
     def agreement(self, model_key: str) -> tuple[float, str] | None:
         """The newest measured agreement of a compressed model with its original.
 

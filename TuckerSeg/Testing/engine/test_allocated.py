@@ -10,19 +10,26 @@ import pytest
 import torch
 
 from Testing.small_models import write_model_folder
-from TuckerSegLib import InferenceSpec, image_from_array, load_model
+from TuckerSegLib import InferenceSpec, hardware, image_from_array, load_model
 from TuckerSegLib.cache import Cache
 from TuckerSegLib.compression.allocation import Spec
 from TuckerSegLib.compression.cost import count
+from TuckerSegLib.compression.methods import method
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.layer_times import measured
+from TuckerSegLib.measurements import Measurements
 from TuckerSegLib.models import allocated, allocation_making
 from TuckerSegLib.models.agreement import HeldBackAgreement
+from TuckerSegLib.models.agreement_search import least_share
 from TuckerSegLib.models.allocated import compress_by_allocation, known_answer, linear_share
-from TuckerSegLib.models.allocation_making import least_share
+from TuckerSegLib.models.allocation_making import ModelMaker
+from TuckerSegLib.models.allocation_question import asked_in_words
+from TuckerSegLib.models.model import accumulated_channels
 from TuckerSegLib.models.model_file import read_model_facts, read_model_file
+from TuckerSegLib.models.patch_timing import PatchTimer, Place, planned
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.job import Job, Step, at_strength
+from TuckerSegLib.records.layer_times import LayerTimes
 
 PLAIN = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
 SECONDS = {"kernel.gmacs": 0.1, "strided.gmacs": 0.1, "transposed.gmacs": 0.1, "pointwise.gmacs": 0.1}
@@ -60,6 +67,7 @@ def measured_once(monkeypatch):
         return SECONDS
 
     monkeypatch.setattr(measured, "measure", measure)
+    monkeypatch.setattr(ModelMaker, "_measured", ModelMaker._predicted)
     return measurements
 
 
@@ -149,17 +157,52 @@ def test_the_original_agrees_with_itself(original, volume):
 
 
 @pytest.mark.parametrize("least", [0.15, 0.3, 0.62, 0.9])
-def test_the_least_share_is_found_by_halves(least):
-    asked = []
+def test_the_least_share_that_keeps_an_agreement_is_found_in_few_looks(least):
+    looks = []
 
-    def is_good(share):
-        asked.append(share)
-        return share >= least
+    def agreement_of(share):
+        looks.append(share)
+        return 1 - 0.03 * (least / share) ** 4
 
-    share = least_share(is_good, (0.1, 1.0), 6)
-    assert least <= share <= least * 10 ** (1 / 2**6) * 1.001
-    assert len(asked) == 6
-    assert least_share(lambda _: False, (0.1, 0.5), 3) == 0.5
+    share = least_share(agreement_of, 0.97, (0.1, 1.0), 4)
+    assert least <= share <= least * 1.15
+    assert len(looks) <= 4
+    assert least_share(lambda _: 0.5, 0.9, (0.1, 0.5), 3) == 0.5
+    assert least_share(lambda _: 1.0, 0.9, (0.1, 0.5), 3) < 0.2
+
+
+def test_a_search_ends_where_a_network_spends_most_of_what_is_allowed():
+    looks = []
+    least_share(lambda share: looks.append(share) or 0.975, 0.97, (0.1, 1.0), 4)
+    assert len(looks) == 1
+
+
+def test_the_original_runs_where_what_was_chosen_is_measured_to_be_no_faster(
+    original, volume, cache, measured_once, monkeypatch
+):
+    monkeypatch.setattr(ModelMaker, "_measured", lambda self, steps: 1.0)
+    for asked in ({"share": 0.55}, {"agreement": 0.5}):
+        with pytest.warns(UserWarning, match="Nothing saves time here.*the original network runs"):
+            assert compressed(original, volume, cache, **asked) is original
+
+
+def test_the_measured_share_is_kept_with_the_answer(original, volume, cache, measured_once, monkeypatch):
+    monkeypatch.setattr(ModelMaker, "_measured", lambda self, steps: 1.02 * self._predicted(steps))
+    smaller = compressed(original, volume, cache, share=0.92)
+    predicted, share = Measurements(cache).answer_shares(asked_in_words(original, Spec(0.92)))
+    assert smaller.recipes
+    assert predicted <= 0.92
+    assert share == pytest.approx(1.02 * predicted)
+
+
+def test_a_network_is_timed_beside_its_original_without_its_weights(original):
+    place = Place(hardware.choose("torch:cpu", hardware.devices())[0], "fp32", 1)
+    timer = PatchTimer(original, place, LayerTimes("fp32", {"gathered.values": 1e6}), Monitor())
+    smaller = planned(original, (("prune", method("prune").Spec(0.5, policy="uniform")),))
+    assert not smaller.weights
+    assert timer.share(smaller) == pytest.approx(1, abs=0.01)  # nearly all of it is gathering, which stays
+    before, after = timer.seconds((original, smaller))
+    assert min(before, after) > 16**3 * accumulated_channels(original)
 
 
 def test_without_a_calibration_means_cannot_be_weighed(original, volume, cache):

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from ..cache import Cache
 from ..compression.policies import is_calibrated, policy_spec, with_improvements
 from ..evaluation.dice import dice_per_label, mean_dice
 from ..image import Image
+from ..measurements import Measurements
+from ..models.allocation_question import asked_in_words
 from ..models.calibration import ModelCalibration, calibrate_model
 from ..models.compress import compress
 from ..models.distillation import planned_repair, repair_model
@@ -24,7 +27,7 @@ from ..models.model import SegmentationModel
 from ..models.model_file import cached_model, store_model
 from ..models.refit import refit_model
 from ..monitor import Monitor
-from ..records.job import InferenceSpec
+from ..records.job import ALLOCATOR, InferenceSpec
 from ..segmentation.prepared_model import prepare
 from ..segmentation.segment import SegmentationResult, segment
 from ..training.distillation.settings import RepairSettings
@@ -46,6 +49,9 @@ class CurvePoint:
         dice: Mean Dice against a reference over its structures of at least 20 voxels; None where none was given.
         macs_per_patch, parameters: Of all folds.
         network_seconds, total_seconds: Of the run.
+        network_share: Of the original's ``network_seconds`` on this volume.
+        predicted_share, measured_share: Of the original's time of a patch, where all means together were asked for a
+            share of it or an agreement: by the times of layers, and as the choice was timed; else None.
     """
 
     volume: str
@@ -59,6 +65,9 @@ class CurvePoint:
     parameters: int
     network_seconds: float
     total_seconds: float
+    network_share: float = 1.0
+    predicted_share: float | None = None
+    measured_share: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,9 +127,20 @@ def measure_curve(
             smaller = _improved(
                 smaller, model, policy, volumes, calibration, cache, repair or RepairSettings(), monitor
             )
+            shares = _shares(model, smaller, spec, method, cache)
             for case, original, result in zip(cases, originals, _run_all(smaller, cases, inference, cache, monitor)):
                 calibrated = used is not None and case.volume.source in seen
-                yield _point(case, policy, factor, result, original, calibrated)
+                point = _point(case, policy, factor, result, original, calibrated)
+                yield replace(point, predicted_share=shares[0], measured_share=shares[1])
+
+
+def _shares(
+    model: SegmentationModel, smaller: SegmentationModel, spec: Any, method: str, cache: Cache
+) -> tuple[float | None, float | None]:
+    """Shares of the original's time of what the allocator chose, predicted and measured; None where it is not asked."""
+    if method != ALLOCATOR or not smaller.recipes:
+        return None, None
+    return Measurements(cache).answer_shares(asked_in_words(model, spec)) or (None, None)
 
 
 def _base(policy: str) -> str:
@@ -200,4 +220,5 @@ def _point(
         parameters=statistics.parameters,
         network_seconds=statistics.seconds["network"],
         total_seconds=statistics.seconds["total"],
+        network_share=statistics.seconds["network"] / original.statistics.seconds["network"],
     )

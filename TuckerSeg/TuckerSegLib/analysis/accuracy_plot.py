@@ -9,11 +9,17 @@ from pathlib import Path
 from ..files.atomic_writes import written_whole
 from .accuracy_curve import CurvePoint
 
+NOTES = (
+    "agreement: mean Dice against the original network, structures of 20 voxels or more",
+    "share: of the original's seconds in these runs; predicted by the times of layers; timed: of a patch, when chosen",
+)
+
 
 def as_text(points: Sequence[CurvePoint]) -> str:
     """The curve as text, a line per policy and factor, with the agreement on volumes calibrated on and on others."""
     title = (
-        f"{'policy':12}{'factor':>7}{'GMACs':>9}{'M param.':>10}{'network s':>11}{'calibrated on':>15}{'on_others':>8}"
+        f"{'policy':12}{'factor':>7}{'GMACs':>9}{'M param.':>10}{'network s':>11}{'share':>7}{'predicted':>10}"
+        f"{'timed':>7}{'calibrated on':>15}{'on others':>10}"
     )
     lines = [title]
     for (policy, factor), group in _grouped(points).items():
@@ -23,9 +29,16 @@ def as_text(points: Sequence[CurvePoint]) -> str:
         )
         lines.append(
             f"{policy:12}{factor:7.2f}{group[0].macs_per_patch / 1e9:9.2f}{group[0].parameters / 1e6:10.3f}"
-            f"{seconds:11.2f}{_number(on_calibrated):>15}{_number(on_others):>8}"
+            f"{seconds:11.2f}{_share(group):>7}{_share(group, 'predicted_share'):>10}"
+            f"{_share(group, 'measured_share'):>7}{_number(on_calibrated):>15}{_number(on_others):>10}"
         )
-    return "\n".join([*lines, "agreement: mean Dice against the original network, structures of 20 voxels or more"])
+    return "\n".join([*lines, *NOTES])
+
+
+def _share(points: Sequence[CurvePoint], name: str = "network_share") -> str:
+    """A share of the original's time, mean of the volumes; nothing where it is not known."""
+    shares = [share for point in points if (share := getattr(point, name)) is not None]
+    return f"{sum(shares) / len(shares):.2f}" if shares else ""
 
 
 def draw_curve(points: Sequence[CurvePoint], path: Path) -> None:

@@ -257,8 +257,11 @@ def benchmark_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--budgets",
         action="store_true",
-        help="instead: seconds of the full-size 3 mm network, predicted and measured, whole and at shares of its time",
+        help="instead: seconds of the full-size 3 mm network, predicted and measured, whole and at shares of its time; "
+        "rows that the folder has from a run before are kept",
     )
+    precisions, default = ("auto", "fp32", "bf16", "fp16"), "with --budgets; auto, the default: fp32, and the best here"
+    parser.add_argument("--precision", choices=precisions, default="auto", help=default)
     parser.add_argument("--out", default="bench-output", metavar="DIR", help="folder for results")
     parser.add_argument("--runs", type=whole, default=3, help="rounds; medians are shown")
     parser.add_argument(

@@ -22,6 +22,7 @@ from .trace import NORMS, Call, trace
 
 BLOCK = 16  # channels that are computed at once
 FEW_CHANNELS = 4  # up to so many input channels a layer reads voxels as they lie in memory, and is the network's first
+GATHERED = "gathered.values"  # beside the network, but of every patch
 WHOLE = "int8."  # before the terms of convolutions in whole numbers
 KINDS = ("first", "kernel", "strided", "pointwise", "transposed")
 
@@ -75,6 +76,11 @@ def norm_work(channels: int, voxels: int) -> dict[str, float]:
 def concatenation_work(channels: int, voxels: int) -> dict[str, float]:
     """The work of a concatenation: 10^6 values that are moved."""
     return {"concatenation.values": blocked(channels) * voxels / 1e6}
+
+
+def gathering_work(channels: int, voxels: int) -> dict[str, float]:
+    """The work of adding what a network gives for a patch to what overlapping patches gave: 10^6 values."""
+    return {GATHERED: channels * voxels / 1e6}
 
 
 def network_work(network: nn.Module, patch_shape: Sequence[int], input_channels: int | None = None) -> Work:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import importlib.metadata
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import hardware
-from ..compression.layer_work import network_work
+from ..compression.layer_work import GATHERED, gathering_work, network_work
 from ..measurements import Measurements
 from ..monitor import Monitor
 from ..records.layer_times import LayerTimes
+from ..sliding_window.accumulator import Accumulator
 from .fit import fitted_seconds
+from .stopwatch import fastest_seconds
 
 if TYPE_CHECKING:
     from .probes import Probe
 
-PROBES_VERSION = 2  # raise when probes come or go: what was measured by others lacks terms
-RUNS = 3  # of which the fastest counts: whatever else the computer does only adds
+PROBES_VERSION = 3  # raise when probes come or go: what was measured by others lacks terms
+RUNS = 3  # of which the fastest counts
+GATHERED_VOXELS, GATHERED_CHANNELS = 64, 32  # along an axis of the patches whose gathering is measured; and features
 
 
 def layer_times(
@@ -66,7 +67,26 @@ def measure(device: hardware.Device, precision: str, threads: int, monitor: Moni
         works.append(network_work(probe.network(), probe.patch_shape))
         seconds.append(seconds_of(probe, device, precision, threads))
         monitor.fraction(number / len(PROBES))
-    return fitted_seconds(works, seconds)
+    beside = {} if on_another_chip(device) else {GATHERED: gathering_seconds(precision, threads)}
+    return fitted_seconds(works, seconds) | beside
+
+
+def on_another_chip(device: hardware.Device) -> bool:
+    """Whether a device is none of the processor's, so that seconds of the processor say nothing of its work."""
+    return not device.id.endswith(":cpu")
+
+
+def gathering_seconds(precision: str, threads: int) -> float:
+    """Seconds in which the processor adds 10^6 features of a patch to those of patches that overlap it."""
+    import torch
+
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    size = GATHERED_VOXELS
+    features = torch.ones((size, size, size, GATHERED_CHANNELS), dtype=dtype).permute(3, 0, 1, 2)
+    accumulator = Accumulator((size,) * 3, (0, size // 2), (slice(0, size + size // 2), slice(0, size), slice(0, size)))
+    with hardware.torch_threads(threads):
+        seconds = fastest_seconds(lambda: accumulator.add((0, 0, 0), features), RUNS, threads)
+    return seconds / gathering_work(GATHERED_CHANNELS, size**3)[GATHERED]
 
 
 def seconds_of(probe: Probe, device: hardware.Device, precision: str, threads: int) -> float:
@@ -77,20 +97,9 @@ def seconds_of(probe: Probe, device: hardware.Device, precision: str, threads: i
     predictor = hardware.backend(device.backend).prepare(probe.network, device, spec)
     try:
         patch = torch.rand(1, 1, *probe.patch_shape)
-        return fastest_seconds(lambda: predictor(patch), RUNS)
+        return fastest_seconds(lambda: predictor(patch), RUNS, 0 if on_another_chip(device) else threads)
     finally:
         predictor.close()
-
-
-def fastest_seconds(run: Callable[[], object], runs: int) -> float:
-    """Wall seconds of the fastest of several runs, after one that does not count."""
-    run()
-    times = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - started)
-    return min(times)
 
 
 def setting_of(device: hardware.Device, precision: str, threads: int) -> str:

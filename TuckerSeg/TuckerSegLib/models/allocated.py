@@ -31,6 +31,7 @@ from .calibration import ModelCalibration
 from .compression_step import calibration_of, is_due, known_calibration
 from .model import SegmentationModel, Weights, require_original
 from .model_file import Read, read_model_file, store_model, stored_model
+from .patch_timing import Place
 from .planning import with_calibration
 
 WORTH_A_WORD = 0.05  # of the operations
@@ -105,7 +106,8 @@ def allocated(
     if (share := linear_share(model)) >= WORTH_A_WORD:
         warnings.warn(LINEAR.format(share=share), stacklevel=2)
     times, volumes = _times(spec, inference, cache, monitor), tuple(volumes)
-    question = Question(model, with_calibration(spec, calibration.sha256), calibration, times, volumes)
+    place = _place(inference) if spec.budget == "time" else None
+    question = Question(model, with_calibration(spec, calibration.sha256), calibration, times, volumes, place)
     if answered := _cached(question, cache):
         return answered
     maker = ModelMaker(question, cache, monitor)
@@ -114,6 +116,8 @@ def allocated(
         warnings.warn(NO_GAIN.format(what=spec.budget), stacklevel=2)
         return model
     Measurements(cache).add_answer_macs(asked_in_words(model, spec), answer.cost.macs)
+    if maker.choice is not None:
+        Measurements(cache).add_answer_shares(asked_in_words(model, spec), *maker.choice.shares)
     return _kept(question, answer, cache)
 
 
@@ -165,11 +169,10 @@ def _known_times(spec: Spec, inference: InferenceSpec, cache: Cache) -> LayerTim
     return known_layer_times(*_place(inference), Measurements(cache)) if spec.budget == "time" else None
 
 
-def _place(inference: InferenceSpec) -> tuple[hardware.Device, str, int]:
-    """Device, precision and threads of a run."""
+def _place(inference: InferenceSpec) -> Place:
     device, _ = hardware.choose(inference.device, hardware.devices())
     precision, _ = hardware.choose_precision(inference.precision, device)
-    return device, precision, inference.threads or hardware.default_threads()
+    return Place(device, precision, inference.threads or hardware.default_threads())
 
 
 def _cached(question: Question, cache: Cache, read: Read = read_model_file) -> SegmentationModel | None:

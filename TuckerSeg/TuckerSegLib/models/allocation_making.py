@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from .. import compression
 from ..cache import Cache
-from ..compression.allocation.steps import Allocation
+from ..compression.allocation.steps import LEAST_SAVED, Allocation
 from ..compression.pruning.sliced_moments import sliced_calibration
 from ..monitor import Monitor
 from .agreement import HeldBackAgreement
+from .agreement_search import least_share
 from .allocation_question import Question, allocation_of
-from .calibration import ModelCalibration, calibrate_model
+from .calibration import PATCHES_PER_VOLUME, ModelCalibration, calibrate_model
 from .compress import compress
 from .material import prepare_fold
 from .model import SegmentationModel
+from .patch_timing import PatchTimer, planned, predicted_seconds
 from .planning import with_calibration
 from .refit import refit_model
+from .timed_choice import NEAR, Choice, Steps, timed_choice
 
 LEAST_SHARE = 0.1  # of the original's cost, that an agreement is looked for from
-PLAIN, FITTED = 4, 2  # networks that are made to find an agreement; each halves the range of shares, in logarithms
+PLAIN, FITTED = 3, 2  # networks that are made to find an agreement at most, without a fit to the volumes and with it
+ROUGH_PATCHES = 1  # of each volume, that a network which is only looked at is calibrated on before its whole numbers
+TIMED_SHARE = (
+    0.5  # of the original's time, of the network that prices are corrected by where an agreement is looked for
+)
 TOLERANCE = 0.01  # of the original's cost: so much more than was asked for is not worth a word
 FIT_GAINS = 0.6  # share of the cost that a fit to the volumes lets a network do with, at the same agreement
 
@@ -33,19 +40,24 @@ class ModelMaker:
 
     def __init__(self, question: Question, cache: Cache, monitor: Monitor):
         self._question, self._cache, self._monitor = question, cache, monitor
+        self.choice: Choice | None = None  # the last that was timed
 
     def at_share(self, share: float) -> SegmentationModel:
         """The model that costs this share of the original; the original where nothing saves anything.
 
         Where so little cannot be had, the one that costs least, with a warning.
         """
-        allocation = self._allocation(share)
-        reached = allocation.cost / allocation.original_cost
-        if allocation.steps and reached > share + TOLERANCE:
+        if self._question.place is None:
+            allocation = self._allocation(share)
+            steps, reached, tolerance = allocation.steps, allocation.cost / allocation.original_cost, TOLERANCE
+        else:
+            self.choice = self.timed(share)
+            steps, reached, tolerance = self.choice.steps, self.choice.shares[1], TOLERANCE + NEAR * share
+        if steps and reached > share + tolerance:
             budget = self._question.spec.budget
             words = f"{share:.2f} of the original's {budget} cannot be had; {reached:.2f} is the least"
             warnings.warn(f"{words}, and costs much accuracy.", stacklevel=2)
-        return self._carried_out(allocation.steps, refit=True)
+        return self._carried_out(steps, refit=True)
 
     def keeping_agreement(self, target: float) -> SegmentationModel:
         """The cheapest model that was found to agree so well; the original where none does.
@@ -54,37 +66,73 @@ class ModelMaker:
         then models with it are looked at below.
         """
         model = self._question.model
+        corrections = {} if self._question.place is None else self.timed(TIMED_SHARE).corrections
         held_back = HeldBackAgreement(model, self._question.volumes, self._monitor)
-
-        def is_good(smaller: SegmentationModel) -> bool:
-            return smaller is not model and held_back.of(smaller) >= target
+        steps_at: dict[float, Steps] = {}
+        fitted: dict[float, SegmentationModel] = {}
 
         def made(share: float, refit: bool) -> SegmentationModel:
-            return self._carried_out(self._allocation(share).steps, refit)
+            if share not in steps_at:
+                steps_at[share] = self._allocation(share, corrections).steps
+            return self._carried_out(steps_at[share], refit, rough=not refit)
 
-        least = self._allocation(LEAST_SHARE)
+        def plain_agreement(share: float) -> float:
+            smaller = made(share, refit=False)
+            return 1.0 if smaller is model else held_back.of(smaller)
+
+        def fitted_agreement(share: float) -> float:
+            fitted[share] = made(share, refit=True)
+            return 1.0 if fitted[share] is model else held_back.of(fitted[share])
+
+        least = self._allocation(LEAST_SHARE, corrections)
         lowest = max(LEAST_SHARE, least.cost / least.original_cost)  # less cannot be had
         if not least.steps:
             return model
-        rough = least_share(lambda share: is_good(made(share, refit=False)), (lowest, 1.0), PLAIN)
-        fitted: dict[float, SegmentationModel] = {}
+        rough = least_share(plain_agreement, target, (lowest, 1.0), PLAIN)
+        share = least_share(fitted_agreement, target, (max(lowest, rough * FIT_GAINS), rough), FITTED)
+        if share >= 1 or not self._saves_time(steps_at.get(share, ())):
+            return model
+        if share in fitted or fitted_agreement(share) >= target:
+            return fitted[share]
+        plain = self._carried_out(steps_at[share], refit=False, rough=False)
+        return plain if held_back.of(plain) >= target else model
 
-        def is_good_fitted(share: float) -> bool:
-            fitted[share] = made(share, refit=True)
-            return is_good(fitted[share])
+    def _saves_time(self, steps: Steps) -> bool:
+        """Whether the network that steps leave was measured to be faster than the original, where time counts."""
+        if self._question.place is None or not steps:
+            return bool(steps)
+        self.choice = Choice(steps, self._predicted(steps), self._measured(steps))
+        return self.choice.measured <= 1 - LEAST_SAVED
 
-        share = least_share(is_good_fitted, (max(lowest, rough * FIT_GAINS), rough), FITTED)
-        if share < 1 and share not in fitted:
-            return fitted[share] if is_good_fitted(share) else made(share, refit=False)
-        return fitted.get(share, model)
+    def timed(self, share: float) -> Choice:
+        """The steps that keep a share of the original's time as it is measured here."""
+        return timed_choice(
+            share, lambda corrections: self._allocation(share, corrections), self._predicted, self._measured
+        )
 
-    def _allocation(self, share: float) -> Allocation:
+    def _measured(self, steps: Steps) -> float:
+        question = self._question
+        with self._monitor.stage("measure") as stage:
+            timer = PatchTimer(question.model, question.place, question.times, stage)
+            return timer.share(planned(question.model, steps))
+
+    def _predicted(self, steps: Steps) -> float:
+        model, times = self._question.model, self._question.times
+        return predicted_seconds(planned(model, steps), times) / predicted_seconds(model, times)
+
+    def _allocation(self, share: float, corrections: Mapping[str, float] = MappingProxyType({})) -> Allocation:
         question = replace(self._question, spec=self._question.spec.with_strength(share))
         with self._monitor.stage("compress") as stage:
-            return allocation_of(question, self._cache, stage)
+            return allocation_of(question, self._cache, stage, corrections)
 
-    def _carried_out(self, steps: Sequence[tuple[str, Any]], refit: bool) -> SegmentationModel:
-        """The model after all steps, Tucker's layers fitted behind what the steps before have left."""
+    def _carried_out(self, steps: Steps, refit: bool, rough: bool = False) -> SegmentationModel:
+        """The model after all steps, Tucker's layers fitted behind what the steps before have left.
+
+        Args:
+            steps: Method and ``Spec`` of each.
+            refit: Whether they are fitted; that is what takes long.
+            rough: Calibrate on fewer patches where whole numbers follow: near enough to be looked at.
+        """
         model, calibration, volumes = self._question.model, self._question.calibration, self._question.volumes
         for method, spec in steps:
             before = model
@@ -96,13 +144,20 @@ class ModelMaker:
                 with self._monitor.stage("refit") as stage:
                     model = refit_model(model, before, volumes, calibration, self._cache, monitor=stage)
             if (method, spec) != steps[-1]:
-                calibration = self._calibration_after(before, model, method, spec, calibration)
+                patches = ROUGH_PATCHES if rough else PATCHES_PER_VOLUME
+                calibration = self._calibration_after(before, model, (method, spec), calibration, patches)
         return model
 
     def _calibration_after(
-        self, before: SegmentationModel, model: SegmentationModel, method: str, spec: Any, calibration: ModelCalibration
+        self,
+        before: SegmentationModel,
+        model: SegmentationModel,
+        step: tuple[str, Any],
+        calibration: ModelCalibration,
+        patches: int,
     ) -> ModelCalibration:
-        """The calibration of a model after a step: that of the kept channels, else a new one."""
+        """The calibration of a model after a step: that of the kept channels, else a new one on so many patches."""
+        method, spec = step
         if method == "prune":
             spec = with_calibration(spec, calibration.sha256)
             folds = {}
@@ -113,19 +168,4 @@ class ModelMaker:
             return replace(calibration, folds=folds)
         with self._monitor.stage("calibrate") as stage:
             volume = self._question.volumes[0] if self._question.volumes else None
-            return calibrate_model(model, volume, monitor=stage)
-
-
-def least_share(is_good: Callable[[float], bool], between: tuple[float, float], looks: int) -> float:
-    """The least share of the cost that is good, by bisection of the shares' logarithm.
-
-    Args:
-        is_good: Whether a share will do; shares above one that does are taken to do, too.
-        between: A share that is too small, and one that is known to do.
-        looks: How often to ask.
-    """
-    low, high = between
-    for _ in range(looks):
-        share = math.sqrt(low * high)
-        low, high = (low, share) if is_good(share) else (share, high)
-    return high
+            return calibrate_model(model, volume, monitor=stage, patches_per_volume=patches)

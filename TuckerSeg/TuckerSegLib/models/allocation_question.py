@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ..cache import Cache, key_of
 from ..compression.allocation import Spec, allocate_steps, material_spec
@@ -14,8 +16,9 @@ from ..records.serialization import to_json
 from .calibration import ModelCalibration, volume_id
 from .material import prepare_folds
 from .model import SegmentationModel
+from .patch_timing import Place
 
-VERSION = 1  # raise when the same question has another answer
+VERSION = 2  # raise when the same question has another answer
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Question:
         calibration: By which errors are told.
         times: Of layers on the device; None where time is not counted.
         volumes: That layers are fitted to and agreement is measured on.
+        place: Where the network will run; None where time is not counted, or not to be measured.
     """
 
     model: SegmentationModel
@@ -35,6 +39,7 @@ class Question:
     calibration: ModelCalibration
     times: LayerTimes | None
     volumes: tuple[Image, ...]
+    place: Place | None = None
 
     @property
     def key(self) -> str:
@@ -53,8 +58,16 @@ def asked_in_words(model: SegmentationModel, spec: Spec) -> str:
     return f"{model.key} {spec.budget} {spec.agreement or spec.share} {','.join(spec.means or ())}"
 
 
-def allocation_of(question: Question, cache: Cache, monitor: Monitor) -> Allocation:
+def allocation_of(
+    question: Question, cache: Cache, monitor: Monitor, corrections: Mapping[str, float] = MappingProxyType({})
+) -> Allocation:
     """The steps that a question's share of the cost is best spent on.
+
+    Args:
+        question: Its agreement does not count.
+        cache: Keeps what the methods know of the model.
+        monitor: Hears what fraction is done.
+        corrections: Of the prices of means, see ``compression.allocation.problem.Problem``.
 
     Raises:
         SpecError: There are no means.
@@ -69,8 +82,8 @@ def allocation_of(question: Question, cache: Cache, monitor: Monitor) -> Allocat
         asked_by = material_spec(name, question.calibration.sha256)
         share = monitor.share(number, len(means))
         materials[name] = prepare_folds(model, asked_by, name, cache, question.calibration, share)
-    plans = model.plans
-    return allocate_steps(model.structure(), spec, plans.patch_shape, plans.input_channels, materials, question.times)
+    patch = (model.plans.patch_shape, model.plans.input_channels)
+    return allocate_steps(model.structure(), spec, *patch, materials, question.times, corrections)
 
 
 def has_ranges(calibration: ModelCalibration) -> bool:

@@ -76,6 +76,7 @@ def calibrate_model(
     earlier: ModelCalibration | None = None,
     threads: int | None = None,
     monitor: Monitor | None = None,
+    patches_per_volume: int = PATCHES_PER_VOLUME,
 ) -> ModelCalibration:
     """Run a few patches of a volume through a model and keep the moments of its convolutions. Needs no labels.
 
@@ -87,6 +88,7 @@ def calibrate_model(
         earlier: A calibration of the same model whose patches count on; without one, the built-in volumes count too.
         threads: Of the processor; None leaves a core free where there are more than two.
         monitor: Hears what fraction is done, and is asked after each patch whether to stop.
+        patches_per_volume: How many are run; fewer do for a rough look.
 
     Raises:
         SpecError: There is no volume.
@@ -105,7 +107,7 @@ def calibrate_model(
     volumes += [volume] if volume is not None and volume_id(volume) not in map(volume_id, volumes) else []
     if not volumes:
         raise SpecError(f"{model.name}: a calibration needs a volume; found none.")
-    patches = [patch for each in volumes for patch in calibration_patches(model, each, PATCHES_PER_VOLUME)]
+    patches = [patch for each in volumes for patch in calibration_patches(model, each, patches_per_volume)]
     calibrations: dict[str, Calibration] = {}
     monitor = monitor or Monitor()
     with hardware.torch_threads(threads or hardware.default_threads()), hardware.freed_memory_kept():

@@ -48,7 +48,8 @@ def explore(options: argparse.Namespace) -> None:
     points = []
     for point in curve:
         points.append(point)
-        tell(f"{point.volume}: {point.policy} {point.factor:.2f}, agreement {point.agreement:.3f}")
+        words = f"{point.network_seconds:.2f} s, {point.network_share:.2f} of the original's"
+        tell(f"{point.volume}: {point.policy} {point.factor:.2f}, agreement {point.agreement:.3f}, network {words}")
         write_text(folder / "curve.csv", as_csv(points, CurvePoint))  # what was measured stays, whatever comes
     _finish(folder, "curve", points, as_text(points), draw_curve)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from torch import nn
@@ -42,6 +43,7 @@ def problem_of(
     evidence: Evidence,
     pricing: Pricing,
     rank_multiple: int = 8,
+    corrections: Mapping[str, float] = MappingProxyType({}),
 ) -> Problem:
     """Read a network's choices and prices; touches neither weights nor network.
 
@@ -52,6 +54,7 @@ def problem_of(
         evidence: Errors of the means that there are.
         pricing: Of the budget.
         rank_multiple: Ranks that are tried are multiples of it.
+        corrections: See ``Problem``.
 
     Raises:
         SpecError: The network cannot take such a patch.
@@ -64,7 +67,7 @@ def problem_of(
     layers = {
         path: _layer(path, conv, calls[path], graph, forward_pass, evidence, pricing, rank_multiple)
         for path, conv in convs.items()
-        if not (pricing.spares_heads and path in forward_pass.heads and conv.in_channels < conv.out_channels)
+        if not _is_spared(path, conv, forward_pass, pricing)
     }
     behind_groups = {norm.path for group in graph.groups.values() for norm in group.norms}
     fixed = sum(
@@ -72,7 +75,16 @@ def problem_of(
         for call in forward_pass.calls
         if isinstance(network.get_submodule(call.path), NORMS) and call.path not in behind_groups
     )
-    return Problem(layers, groups, pricing, fixed)
+    for head in forward_pass.heads:
+        conv = network.get_submodule(head)
+        channels = min(conv.in_channels, conv.out_channels)
+        fixed += float(pricing.gathering(channels, math.prod(calls[head].output_shape[2:])))
+    return Problem(layers, groups, pricing, fixed, corrections)
+
+
+def _is_spared(path: str, conv: nn.Module, forward_pass: Trace, pricing: Pricing) -> bool:
+    """Whether a layer is a head that is not run with each patch."""
+    return pricing.spares_heads and path in forward_pass.heads and conv.in_channels < conv.out_channels
 
 
 def _group(

@@ -8,7 +8,14 @@ import numpy as np
 
 from ...errors import SpecError
 from ...records.layer_times import LayerTimes
-from ..layer_work import WHOLE, concatenation_work, convolution_work, norm_work, whole_work
+from ..layer_work import (
+    WHOLE,
+    concatenation_work,
+    convolution_work,
+    gathering_work,
+    norm_work,
+    whole_work,
+)
 
 Number = float | np.ndarray  # one number of channels, or an array of them: prices are then arrays, too
 
@@ -46,6 +53,9 @@ class Pricing(Protocol):
     def concatenation(self, channels: Number, voxels: int) -> Number:
         """Of putting channels side by side."""
 
+    def gathering(self, channels: Number, voxels: int) -> Number:
+        """Of adding a patch's outcome to that of others."""
+
 
 class TimePricing:
     """Seconds on one device.
@@ -82,6 +92,10 @@ class TimePricing:
         """See :class:`Pricing`."""
         return self._times.of(concatenation_work(channels, voxels))
 
+    def gathering(self, channels, voxels):
+        """See :class:`Pricing`."""
+        return self._times.of(gathering_work(channels, voxels))
+
 
 class CountPricing:
     """Multiply-accumulates, parameters, or bytes of the weights: as ``cost.count`` counts them.
@@ -117,6 +131,10 @@ class CountPricing:
 
     def concatenation(self, channels, voxels):
         """Moves values, and has none."""
+        return 0 * channels
+
+    def gathering(self, channels, voxels):
+        """Has no weights, and multiplies none of them."""
         return 0 * channels
 
 

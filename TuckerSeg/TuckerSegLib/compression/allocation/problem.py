@@ -94,12 +94,15 @@ class Problem:
         groups: Path of the convolution that makes the channels to their group.
         pricing: Of the budget.
         fixed_cost: Of all that nothing can be done about.
+        corrections: Means (``tucker``, ``prune``, ``int8``) to what the prices of layers that it changes are multiplied
+            with, since measurements of whole networks say so; those that are not named are priced right.
     """
 
     layers: Mapping[str, Layer]
     groups: Mapping[str, Group]
     pricing: Pricing
     fixed_cost: float = 0.0
+    corrections: Mapping[str, float] = field(default_factory=dict)
     _forms: dict[tuple[str, int, int], list[Form]] = field(default_factory=dict)
 
     def everything(self) -> Kept:
@@ -135,7 +138,7 @@ class Problem:
         outputs = layer.outputs if layer.target is None else kept[layer.target]
         key = (path, inputs, outputs)
         if key not in self._forms:
-            self._forms[key] = _forms(layer, inputs, outputs, self.pricing)
+            self._forms[key] = _forms(layer, inputs, outputs, self.pricing, self.corrections)
         return self._forms[key]
 
     @functools.cached_property
@@ -162,15 +165,25 @@ class Problem:
                 path: dataclasses.replace(group, sizes=group.sizes[-1:], errors=group.errors[-1:])
                 for path, group in groups.items()
             }
-        return Problem(layers, groups, self.pricing, self.fixed_cost)
+        return Problem(layers, groups, self.pricing, self.fixed_cost, self.corrections)
+
+    def means_of(self, path: str, kept: Kept, form: Form) -> tuple[str, ...]:
+        """The means that change a layer, in the order of their steps."""
+        layer = self.layers[path]
+        groups = [each for each in (*layer.sources, layer.target) if each is not None]
+        pruned = any(kept[group] < self.groups[group].sizes[-1] for group in groups)
+        used = {"prune": pruned, "tucker": form.ranks is not None, "int8": form.eight_bits}
+        return tuple(means for means, does in used.items() if does)
 
 
-def _forms(layer: Layer, inputs: int, outputs: int, pricing: Pricing) -> list[Form]:
+def _forms(layer: Layer, inputs: int, outputs: int, pricing: Pricing, corrections: Mapping[str, float]) -> list[Form]:
     beside = float(pricing.bias(outputs)) if layer.has_bias else 0.0
     if layer.parts > 1:
         beside += float(pricing.concatenation(inputs, layer.voxels[0]))
     size = (layer.kind, inputs, outputs, layer.taps, layer.voxels)
     dense = Form(None, False, float(pricing.convolution(*size)) + beside, 0.0)
+    pruned = corrections.get("prune", 1.0) if (inputs, outputs) != (layer.inputs, layer.outputs) else 1.0
+    dense = dataclasses.replace(dense, cost=dense.cost * pruned)
     others = []
     if layer.eight_bits_error is not None:
         cost = float(pricing.convolution(*size, eight_bits=True)) + beside
@@ -180,11 +193,22 @@ def _forms(layer: Layer, inputs: int, outputs: int, pricing: Pricing) -> list[Fo
         if layer.eight_bits_error is not None:
             others += _decomposed(layer, inputs, outputs, pricing, (beside, dense.cost), eight_bits=True)
     best, forms = np.inf, []
+    others = [_corrected(form, pruned, corrections) for form in others]
     for form in sorted(others, key=lambda each: (each.cost, each.error)):
         if form.error < best and form.cost < dense.cost:
             best = form.error
             forms.append(form)
     return [dense, *forms]
+
+
+def _corrected(form: Form, pruned: float, corrections: Mapping[str, float]) -> Form:
+    """A form that is not dense, at the price that measurements of whole networks ask for."""
+    factor = pruned
+    if form.ranks is not None:
+        factor *= corrections.get("tucker", 1.0)
+    if form.eight_bits:
+        factor *= corrections.get("int8", 1.0)
+    return dataclasses.replace(form, cost=form.cost * factor) if factor != 1 else form
 
 
 def _decomposed(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -33,12 +34,14 @@ class Allocation:
         original_cost, cost: Of the network before and after, in the budget's unit: seconds, multiply-accumulates,
             parameters or bytes.
         error: Sum of the errors, as a share of the logits' energy.
+        parts: Of the cost, that of the layers that each means changes; a layer that several change counts for each.
     """
 
     steps: tuple[tuple[str, Any], ...]
     original_cost: float
     cost: float
     error: float
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 def available_means(spec: Spec, times: LayerTimes | None) -> tuple[str, ...]:
@@ -69,6 +72,7 @@ def allocate_steps(
     input_channels: int | None,
     materials: Mapping[str, Sequence[Any]],
     times: LayerTimes | None = None,
+    corrections: Mapping[str, float] = MappingProxyType({}),
 ) -> Allocation:
     """Choose the steps that cost the least error within a spec's share of the network's cost.
 
@@ -79,6 +83,7 @@ def allocate_steps(
         input_channels: C; None takes the input channels of the network's first convolution.
         materials: Means to what its method's ``prepare`` gave for each fold, by :func:`material_spec`.
         times: Of layers on the device that will run the network; for a budget of time.
+        corrections: Of prices, see ``problem.Problem``.
 
     Raises:
         SpecError: The network cannot take such a patch, there are no means, or time is not known.
@@ -88,12 +93,26 @@ def allocate_steps(
     multiple = RANK_MULTIPLES.get(spec.budget, USUAL_MULTIPLE)
     evidence = _evidence(materials)
     pricing = pricing_of(spec.budget, times)
-    problem = problem_of(network, patch_shape, input_channels, evidence, pricing, multiple)
+    problem = problem_of(network, patch_shape, input_channels, evidence, pricing, multiple, corrections)
+    return allocate_within(problem, spec.share)
+
+
+def allocate_within(problem: Problem, share: float) -> Allocation:
+    """The steps that cost the least error within a share of the original's cost."""
     original = problem.original_cost()
-    solution = solve(problem, spec.share * original)
-    if spec.share >= 1 or solution.cost > (1 - LEAST_SAVED) * original:
+    solution = solve(problem, share * original)
+    if share >= 1 or solution.cost > (1 - LEAST_SAVED) * original:
         return Allocation((), original, original, 0.0)
-    return Allocation(steps_of(problem, solution), original, solution.cost, solution.error)
+    parts = _parts(problem, solution)
+    return Allocation(steps_of(problem, solution), original, solution.cost, solution.error, parts)
+
+
+def _parts(problem: Problem, solution: Solution) -> dict[str, float]:
+    parts: dict[str, float] = {}
+    for path, form in solution.forms.items():
+        for means in problem.means_of(path, solution.kept, form):
+            parts[means] = parts.get(means, 0.0) + form.cost
+    return parts
 
 
 def _evidence(materials: Mapping[str, Sequence[Any]]) -> Evidence:
