@@ -1,26 +1,20 @@
-"""Tasks of several networks, run as one: labels, memory, which networks run, what is told, and what goes wrong."""
+"""Tasks of several networks, run as one: labels, which networks run, what is told, and what goes wrong."""
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import shutil
-import time
-import weakref
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from TuckerSegLib import Cache, InferenceSpec, Job, as_table, load_model, load_task, run_job, segment
+from TuckerSegLib import InferenceSpec, Job, as_table, load_model, load_task, run_job, segment
 from TuckerSegLib.catalog import structures
 from TuckerSegLib.catalog.entries import task as catalog_task
-from TuckerSegLib.errors import Cancelled, DownloadError, ModelFolderError, SpecError
-from TuckerSegLib.hardware import torch_cpu
+from TuckerSegLib.errors import DownloadError, ModelFolderError, SpecError
 from TuckerSegLib.jobs.warm_runs import Runs
 from TuckerSegLib.models import calibration as calibrating
-from TuckerSegLib.models import task as segmentation_task
 from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.postprocessing.small_blobs import remove_small_blobs
@@ -28,7 +22,6 @@ from TuckerSegLib.preprocessing import shared_resampling
 from TuckerSegLib.records.job import steps_at
 from TuckerSegLib.records.serialization import from_json, to_json
 from TuckerSegLib.records.statistics import RunStatistics
-from TuckerSegLib.segmentation import prepared_task
 
 TOTAL = catalog_task("total")
 NAMES = dict(TOTAL.structures)
@@ -96,21 +89,6 @@ def test_a_network_of_another_spacing_gets_the_volume_resampled_again(small_imag
     np.testing.assert_array_equal(result.labels, by_hand(small_image, lambda part: load_model(other / part.dataset)))
 
 
-@pytest.mark.parametrize("rank_ratio", [1.0, 0.5])
-def test_what_is_compiled_already_runs_without_its_weights_being_read(small_ct, monkeypatch, rank_ratio):
-    inference = InferenceSpec(device="openvino:cpu", precision="fp32", threads=1)
-    job = Job((str(small_ct),), model="total", inference=inference, calibrate="none", steps=steps_at(rank_ratio))
-    # As of the published networks, of which none has more classes than features; a head would be read.
-    monkeypatch.setattr("TuckerSegLib.models.model.accumulated_channels", lambda model: model.plans.logit_channels)
-    first = run_job(job)
-    monkeypatch.setattr(segmentation_task, "load_model", lambda *_: pytest.fail("weights were read"))
-    again = run_job(job)
-    np.testing.assert_array_equal(again.labels, first.labels)
-    assert len(np.unique(again.labels)) > 5
-    assert again.statistics.compression == first.statistics.compression
-    assert again.statistics.notes == first.statistics.notes
-
-
 def test_compressed_networks_are_calibrated_each_on_the_same_volume(small_ct, networks, monkeypatch):
     monkeypatch.setattr(calibrating, "has_built_in_volumes", lambda model: False)  # resampling the torso takes long
     settings = {"steps": steps_at(0.5)}
@@ -133,32 +111,6 @@ def test_compressed_networks_are_calibrated_each_on_the_same_volume(small_ct, ne
     np.testing.assert_array_equal(result.labels, merged)
     assert "calibrated" in result.statistics.compression
     assert result.statistics.parameters < result.statistics.original_parameters
-
-
-@pytest.fixture
-def prepared(monkeypatch):
-    """Networks that were prepared, as weak references, and how many others lived at each time."""
-    networks, alive = [], []
-    whole = torch_cpu.prepare
-
-    def prepare(load_network, device, spec):
-        gc.collect()
-        alive.append(sum(reference() is not None for reference in networks))
-        predictor = whole(load_network, device, spec)
-        networks.append(weakref.ref(predictor._network))
-        return predictor
-
-    monkeypatch.setattr(torch_cpu, "prepare", prepare)
-    return networks, alive
-
-
-@pytest.mark.parametrize("rank_ratio", [1.0, 0.5])
-def test_one_network_is_alive_at_a_time_and_none_is_left(small_ct, prepared, rank_ratio):
-    networks, alive = prepared
-    run_job(Job((str(small_ct),), model="total", inference=PROCESSOR, calibrate="none", steps=steps_at(rank_ratio)))
-    assert alive == [0] * 5
-    gc.collect()
-    assert not any(reference() for reference in networks)
 
 
 def test_only_networks_that_know_a_wanted_structure_are_run_and_only_those_are_needed(
@@ -270,21 +222,6 @@ def test_small_blobs_are_removed_where_that_is_asked_for_and_told(small_image):
         replace(PROCESSOR, remove_blobs_mm3=-1.0)
 
 
-def test_cancelling_between_networks_ends_the_run_and_frees_everything(small_ct, prepared, tmp_path):
-    networks, _ = prepared
-    output, events = tmp_path / "labels.nii.gz", []
-    with pytest.raises(Cancelled):
-        run_job(
-            Job((str(small_ct),), str(output), "total", inference=PROCESSOR),
-            events.append,
-            cancelled=lambda: any(event.get("part") == 2 for event in events),
-        )
-    gc.collect()
-    assert len(networks) == 1
-    assert networks[0]() is None
-    assert not output.exists()
-
-
 def test_the_bar_grows_over_all_networks_and_ends_at_one(small_ct):
     events = []
     run_job(Job((str(small_ct),), model="total", inference=PROCESSOR), events.append)
@@ -311,22 +248,3 @@ def test_statistics_are_those_of_all_networks_together_and_of_each(small_image, 
     table = as_table(statistics)
     assert all(f"Part         {name}: " in table for name in PARTS)
     assert from_json(RunStatistics, to_json(statistics)) == statistics
-
-
-def test_the_next_network_is_read_while_one_runs(small_image):
-    read = []
-    task = load_task("total")
-    parts = [replace(part, facts=lambda part=part: read.append(part.name) or part.facts()) for part in task.parts]
-    watching = replace(task, parts=tuple(parts))
-    with contextlib.closing(prepared_task.prepare_task(watching, PROCESSOR, Cache(), Monitor())) as ready:
-        for number, part in enumerate(ready):
-            expected = PARTS[: number + 2]
-            wait_until(lambda expected=expected: read == expected)
-            assert read == expected
-            assert part.name == PARTS[number]
-
-
-def wait_until(true) -> None:
-    ends_at = time.monotonic() + 120
-    while not true() and time.monotonic() < ends_at:
-        time.sleep(0.01)

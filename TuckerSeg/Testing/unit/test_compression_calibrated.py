@@ -1,4 +1,4 @@
-"""Calibrated compression: moments, the factors that minimize their norm, and ranks spread by it."""
+"""Calibrated compression: the factors that minimize the norm of the moments, and ranks spread by it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from Testing.unit.calibrated_blocks import PATCH, Block, logit_error
 from TuckerSegLib.compression.calibration import Calibration, LayerMoments, calibrate
-from TuckerSegLib.compression.sampling import neighborhoods, sample_positions
 from TuckerSegLib.compression.tucker.basis import decompose
 from TuckerSegLib.compression.tucker.calibrated_basis import CalibratedBasis
 from TuckerSegLib.compression.tucker.details import TuckerDetails
@@ -19,20 +19,9 @@ from TuckerSegLib.compression.tucker.material import Material, prepare
 from TuckerSegLib.compression.tucker.method import Spec, apply, plan
 from TuckerSegLib.compression.tucker.rank_allocation import RankChoice, allocate, rank_steps, total_cost, total_error
 from TuckerSegLib.compression.tucker.whitening import WhitenedLayer
-from TuckerSegLib.errors import ModelFileError, SpecError
+from TuckerSegLib.errors import SpecError
 
 pytestmark = pytest.mark.slow
-
-PATCH = (16, 16, 16)
-
-
-class Block(nn.Sequential):
-    def __init__(self, inputs: int, outputs: int, stride: int = 1):
-        super().__init__(
-            nn.Conv3d(inputs, outputs, 3, stride, padding=1),
-            nn.InstanceNorm3d(outputs, affine=True),
-            nn.LeakyReLU(0.01),
-        )
 
 
 @pytest.fixture
@@ -59,118 +48,6 @@ def compressed(network, spec, basis, evidence):
     changes = plan(network, spec, PATCH, materials=[Material(evidence, lambda: basis)])
     apply(smaller, changes, basis)
     return smaller, changes
-
-
-def logit_error(first: nn.Module, second: nn.Module, patches) -> float:
-    """Mean squared difference of centered logits, relative to their energy."""
-    difference = energy = 0.0
-    for patch in patches:
-        expected, found = first(patch), second(patch)
-        expected, found = (each - each.mean(dim=1, keepdim=True) for each in (expected, found))
-        difference += float((found - expected).square().sum())
-        energy += float(expected.square().sum())
-    return difference / energy
-
-
-@pytest.mark.parametrize(
-    "conv",
-    [
-        nn.Conv3d(3, 4, 3, padding=1),
-        nn.Conv3d(3, 4, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
-        nn.Conv3d(3, 4, 3, stride=2, dilation=2, padding=2),
-        nn.Conv3d(3, 4, 3, padding="same", dilation=2),
-    ],
-    ids=str,
-)
-def test_a_convolution_is_its_weight_times_its_neighborhoods(conv):
-    values = torch.randn(1, 3, 7, 8, 9)
-    expected = conv(values)
-    positions = sample_positions(conv, values, 50, torch.Generator().manual_seed(0))
-    found = neighborhoods(conv, values, positions) @ conv.weight.flatten(1).T + conv.bias
-    torch.testing.assert_close(found, expected.flatten(2)[0][:, positions].T)
-
-
-def test_sampled_positions_are_all_where_there_are_few():
-    conv, values = nn.Conv3d(1, 1, 3), torch.randn(1, 1, 5, 5, 5)
-    assert sample_positions(conv, values, 100, torch.Generator()).tolist() == list(range(27))
-
-
-def test_the_predicted_error_of_a_small_change_is_what_the_logits_show(network, patches, calibration):
-    """First order: the Gauss-Newton norm against the change itself, for one layer at a time."""
-    generator = torch.Generator().manual_seed(11)
-    basis = CalibratedBasis.from_network(network, calibration)
-    for path in ("1.0", "2.0", "3", "4.0"):
-        changed = copy.deepcopy(network)
-        weight = changed.get_submodule(path).weight
-        weight = weight.transpose(0, 1) if path == "3" else weight
-        ratios = []
-        for _ in range(4):  # random changes: what they do varies, their mean is foretold
-            original = basis.weights[path]
-            moved = original + 1e-3 * original.std() * torch.randn(original.shape, generator=generator)
-            weight.copy_(moved)
-            foretold = basis.layer(path).error_of(moved) / calibration.logit_energy
-            ratios.append(logit_error(network, changed, patches) / foretold)
-        assert 0.3 < sum(ratios) / len(ratios) < 3, path
-
-
-def test_the_logit_energy_is_that_of_the_logits(network, patches, calibration):
-    energies = []
-    for patch in patches:
-        logits = network(patch)
-        energies.append(float((logits - logits.mean(dim=1, keepdim=True)).square().sum()))
-    assert calibration.logit_energy == pytest.approx(sum(energies) / len(energies), rel=1e-4)
-
-
-def test_a_network_without_a_head_is_calibrated_on_its_outputs(patches):
-    torch.manual_seed(1)
-    network = nn.Sequential(Block(1, 8), Block(8, 8)).eval().requires_grad_(False)
-    found = calibrate(network, patches)
-    assert found.logit_energy > 0
-    assert set(found.layers) == {"0.0", "1.0"}
-
-
-def test_calibrating_leaves_the_network_as_it_is(network, patches):
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    output = network(patches[0])
-    calibrate(network, patches)
-    assert torch.equal(network(patches[0]), output)
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
-
-
-def test_the_same_patches_give_the_same_calibration_and_others_another(network, patches, calibration):
-    assert calibrate(network, patches).sha256 == calibration.sha256
-    assert calibrate(network, patches[:2]).sha256 != calibration.sha256
-    assert calibrate(network, patches, seed=1).sha256 != calibration.sha256
-
-
-def test_merged_calibrations_are_those_of_all_patches(network, patches):
-    first, rest = calibrate(network, patches[:1]), calibrate(network, patches[1:])
-    merged = first.merged(rest)
-    assert merged.patches == 3
-    for path, moments in merged.layers.items():
-        expected = first.layers[path].inputs / 3 + rest.layers[path].inputs * 2 / 3
-        torch.testing.assert_close(moments.inputs, expected)
-    other = Calibration({"else": first.layers["1.0"]}, 1.0, 1)
-    with pytest.raises(SpecError, match="different networks"):
-        first.merged(other)
-
-
-def test_a_calibration_survives_a_file(calibration):
-    tensors = calibration.to_tensors()
-    assert Calibration.from_tensors(tensors).sha256 == calibration.sha256
-    del tensors["1.0/inputs"]
-    with pytest.raises(ModelFileError, match="1.0/inputs"):
-        Calibration.from_tensors(tensors)
-
-
-def test_patches_that_tell_nothing_are_refused(network, patches):
-    with pytest.raises(SpecError, match="at least one patch"):
-        calibrate(network, [])
-    network[-1].weight.zero_()
-    network[-1].bias.zero_()
-    with pytest.raises(SpecError, match="same output everywhere"):
-        calibrate(network, patches)
 
 
 def test_the_whitened_error_is_never_above_that_of_plain_truncation(network, calibration):

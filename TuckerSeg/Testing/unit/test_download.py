@@ -1,30 +1,21 @@
-"""Downloads against a real server: whole, cut, changed, refused, cancelled, on a full disk, over TLS and proxies."""
+"""Downloads from a real server: whole, cut, changed, cancelled, on a full disk."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import random
 import shutil
 import signal
-import socket
-import ssl
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from Testing.unit.downloads import CONTENT, QUICK, SHA256, names
 from TuckerSegLib.download import Patience, WrongChecksum, fetch, part_file
 from TuckerSegLib.errors import Cancelled, DownloadError
 from TuckerSegLib.monitor import Monitor
-
-CONTENT = random.Random(0).randbytes(3_000_000)
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-QUICK = Patience(attempts=3, first_s=0.01, longest_s=0.02)
 
 
 @pytest.fixture
@@ -42,10 +33,6 @@ def get(server, tmp_path):
         return fetch(server.url + path, tmp_path / "model.zip", sha256, monitor, patience=QUICK, **arguments)
 
     return run
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_file_comes_whole_and_is_counted(server, get, tmp_path):
@@ -218,38 +205,6 @@ def test_pauses_double_and_a_server_that_stays_busy_is_left(server, tmp_path, mo
     assert all(0.5 * 2**n <= seconds <= 2**n for n, seconds in enumerate(waited))
 
 
-def test_a_file_that_is_not_there_is_an_error_at_once(server, get, tmp_path):
-    with pytest.raises(DownloadError, match=r"/none\.zip: the server answered with HTTP status 404"):
-        get(path="/none.zip")
-    assert len(server.requests) == 1
-    assert names(tmp_path) == []
-
-
-def test_a_computer_that_is_off_is_said_to_be(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    with pytest.raises(DownloadError, match=r"127\.0\.0\.1 cannot be reached \(Connection refused\)"):
-        fetch(f"http://127.0.0.1:{port}/model.zip", tmp_path / "model.zip", patience=QUICK)
-    assert names(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    "url", ["http://example.org/model.zip", "ftp://127.0.0.1/model.zip", "file:///etc/passwd", "https:///model.zip"]
-)
-def test_only_https_is_asked(url, tmp_path):
-    with pytest.raises(DownloadError, match="https:// addresses only"):
-        fetch(url, tmp_path / "model.zip", patience=QUICK)
-
-
-def test_redirections_are_followed_with_the_range_but_not_to_plain_http(server, get):
-    server.redirections = {"/moved.zip": f"{server.url}/model.zip", "/away.zip": "http://example.org/model.zip"}
-    server.cuts = [1_000_000]
-    assert get(path="/moved.zip").path.read_bytes() == CONTENT
-    assert server.requests[-1][0] == "/model.zip" and server.requests[-1][1]["Range"] == "bytes=1000000-"
-    with pytest.raises(DownloadError, match="https:// addresses only"):
-        get(path="/away.zip")
-
-
 def test_room_is_asked_for_before_anything_is_written(get, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**7, 10**7 - 4000, 4_000_000))
     assert get().path.read_bytes() == CONTENT
@@ -281,61 +236,3 @@ def test_a_disk_that_fills_up_is_an_error_and_what_came_is_kept(server, small_di
 def test_a_small_disk_is_seen_before_the_download(server, small_disk):
     with pytest.raises(DownloadError, match="3 MB are needed on this disk, 1 MB are free"):
         fetch(server.url + "/model.zip", small_disk / "model.zip", SHA256, patience=QUICK)
-
-
-def test_certificates_are_verified_and_one_can_be_added(certificate, tmp_path, monkeypatch):
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(CONTENT)))
-            self.end_headers()
-            self.wfile.write(CONTENT)
-
-        def log_message(self, *arguments):
-            pass
-
-    key, file = certificate
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    try:
-        url = f"https://127.0.0.1:{server.server_port}/model.zip"
-        with pytest.raises(
-            DownloadError, match="certificate cannot be verified .self-signed certificate.*SSL_CERT_FILE"
-        ):
-            fetch(url, tmp_path / "model.zip", SHA256, patience=QUICK)
-        monkeypatch.setenv("SSL_CERT_FILE", str(file))
-        assert fetch(url, tmp_path / "model.zip", SHA256, patience=QUICK).path.read_bytes() == CONTENT
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def test_the_proxy_of_the_environment_is_asked_but_not_for_this_computer(server, get, tmp_path, monkeypatch):
-    asked = []
-
-    class Proxy(BaseHTTPRequestHandler):
-        def do_CONNECT(self):
-            asked.append(self.path)
-            self.send_error(502)
-
-        def log_message(self, *arguments):
-            pass
-
-    proxy = HTTPServer(("127.0.0.1", 0), Proxy)
-    threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    try:
-        for name in ("http_proxy", "https_proxy"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.server_port}")
-        for name in ("no_proxy", "NO_PROXY"):
-            monkeypatch.delenv(name, raising=False)
-        with pytest.raises(DownloadError, match="models.example cannot be reached .*502"):
-            fetch("https://models.example/model.zip", tmp_path / "other.zip", patience=QUICK)
-        assert asked == ["models.example:443"] * 3
-        assert get().path.read_bytes() == CONTENT
-        assert len(asked) == 3
-    finally:
-        proxy.shutdown()
-        proxy.server_close()

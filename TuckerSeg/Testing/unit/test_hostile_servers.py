@@ -6,56 +6,15 @@ import contextlib
 import gzip
 import itertools
 import json
-import random
-import re
-import socket
 import ssl
-import threading
 
 import pytest
 
-from TuckerSegLib.download import Patience, fetch
-from TuckerSegLib.errors import Cancelled, DownloadError
+from Testing.unit.lying_server import CONTENT, HALF, QUICK, Server, head, ranged
+from TuckerSegLib.download import fetch
+from TuckerSegLib.errors import DownloadError
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.printable import one_line
-
-CONTENT = random.Random(0).randbytes(600_000)
-HALF = len(CONTENT) // 2
-QUICK = Patience(attempts=3, first_s=0.001, longest_s=0.002)
-
-
-class Server:
-    """Answers with raw bytes. ``answer`` takes the first byte that is asked for, None where no range is."""
-
-    def __init__(self, context=None):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        if context:
-            self.listener = context.wrap_socket(self.listener, server_side=True)
-        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.listener.getsockname()[1]}"
-        self.answer = lambda start: []
-        self.ranges: list[int | None] = []
-        self.sent = 0
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._one, args=(connection,), daemon=True).start()
-
-    def _one(self, connection):
-        with connection, contextlib.suppress(OSError):
-            request = b""
-            while b"\r\n\r\n" not in request:
-                request += connection.recv(4096)
-            match = re.search(rb"Range: bytes=(\d+)-", request)
-            start = int(match[1]) if match else None
-            self.ranges.append(start)
-            for piece in self.answer(start):
-                connection.sendall(piece)
-                self.sent += len(piece)
 
 
 @pytest.fixture
@@ -73,15 +32,6 @@ def get(server, tmp_path):
         return fetch(server.url + "/model.zip", tmp_path / "model.zip", sha256, monitor, patience=patience, **arguments)
 
     return run
-
-
-def head(status="200 OK", **headers):
-    lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
-    return ("\r\n".join([*lines, "Connection: close"]) + "\r\n\r\n").encode("latin-1")
-
-
-def ranged(start, total=600_000, **headers):
-    return head("206 Partial Content", Content_Range=f"bytes {start}-{total - 1}/{total}", **headers)
 
 
 def left_in(folder):
@@ -203,88 +153,6 @@ def test_a_file_that_is_shorter_than_it_says_is_left_and_kept(server, get, tmp_p
         get()
     assert len(server.ranges) == 3
     assert (tmp_path / "model.zip.part").stat().st_size == len(CONTENT)
-
-
-def test_a_byte_at_a_time_is_no_progress(server, get):
-    def one_byte(start):
-        start = start or 0
-        return [ranged(start), CONTENT[start : start + 1]]
-
-    server.answer = one_byte
-    with pytest.raises(DownloadError, match="the connection ended early"):
-        get()
-    assert len(server.ranges) == 3
-
-
-def test_requests_are_counted_however_much_each_brings(server, get):
-    server.answer = lambda start: [ranged(start or 0), CONTENT[start or 0 :][:70_000]]
-    with pytest.raises(DownloadError, match="the connection ended early"):
-        get(patience=Patience(3, 0.001, 0.002, attempts_in_all=5))
-    assert server.ranges == [None, 70_000, 140_000, 210_000, 280_000]
-
-
-class Clock:
-    """Seconds that pass whenever somebody looks."""
-
-    def __init__(self, step_s):
-        self.now, self.step_s = 0.0, step_s
-
-    def __call__(self):
-        self.now += self.step_s
-        return self.now
-
-
-def drip(first):
-    return lambda start: itertools.chain([first], itertools.repeat(b"P"))
-
-
-@pytest.mark.parametrize(
-    "first", [head(), head(Transfer_Encoding="chunked"), b"HTTP/1.1 2", head(Content_Length=len(CONTENT))]
-)
-def test_a_server_that_drips_is_left(server, get, first):
-    server.answer = drip(first)
-    with pytest.raises(DownloadError, match=r"sends too slowly, \d+ bytes in \d+ s, where at least 1000 per second"):
-        get(patience=Patience(3, 0.001, 0.002, clock=Clock(60.0)))
-    assert len(server.ranges) == 1
-
-
-def test_what_came_from_a_server_that_is_too_slow_is_gone_on_from(server, get):
-    rest = (CONTENT[place : place + 1] for place in range(HALF, len(CONTENT)))
-    server.answer = half_then_drip = lambda start: itertools.chain(
-        [head(Content_Length=len(CONTENT), ETag='"x"'), CONTENT[:HALF]], rest
-    )
-    with pytest.raises(DownloadError, match="sends too slowly"):
-        get(patience=Patience(3, 0.001, 0.002, clock=Clock(2.0)))
-    server.answer = lambda start: half_then_drip(None) if start is None else [ranged(start), CONTENT[start:]]
-    fetched = get()
-    assert fetched.resumed and fetched.path.read_bytes() == CONTENT
-
-
-def test_a_server_that_drips_its_head_can_be_cancelled(server, get):
-    server.answer = drip(b"HTTP/1.1 200 ")
-    with pytest.raises(Cancelled):
-        get(patience=Patience(3, 0.001, 0.002, clock=Clock(2.0)), cancelled=lambda: True)
-
-
-def test_a_server_that_says_nothing_is_left(server, get, monkeypatch):
-    monkeypatch.setattr("TuckerSegLib.download.fetching.TIMEOUT_S", 0.02)
-    release = threading.Event()
-    server.answer = lambda start: [b""] if release.wait(10) else []
-    try:
-        with pytest.raises(DownloadError, match="cannot be reached .*timed out"):
-            get()
-    finally:
-        release.set()
-
-
-@pytest.mark.parametrize("asked", ["\xb2", "99999999999", "9" * 5000, "-1", "soon"])
-def test_no_pause_is_longer_than_patience_lasts(server, get, monkeypatch, asked):
-    waited = []
-    monkeypatch.setattr("TuckerSegLib.download.fetching._wait", lambda seconds, cancelled: waited.append(seconds))
-    server.answer = lambda start: [head("503 Busy", Retry_After=asked, Content_Length=0)]
-    with pytest.raises(DownloadError, match="HTTP status 503"):
-        get()
-    assert len(waited) == 2 and max(waited) <= QUICK.longest_s
 
 
 REDIRECTIONS = {

@@ -3,74 +3,28 @@
 from __future__ import annotations
 
 import copy
-import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from Testing.unit.prunable_networks import PATCH, keep, made, patches_of
 from TuckerSegLib.compression.calibration import calibrate
 from TuckerSegLib.compression.channel_graph import channel_graph
 from TuckerSegLib.compression.cost import count
 from TuckerSegLib.compression.logit_distance import distance
 from TuckerSegLib.compression.pruning.allocation import spread
-from TuckerSegLib.compression.pruning.evidence import PruningEvidence
-from TuckerSegLib.compression.pruning.material import Material, prepare
+from TuckerSegLib.compression.pruning.material import prepare
 from TuckerSegLib.compression.pruning.merging import clusters_of
 from TuckerSegLib.compression.pruning.method import apply, plan
 from TuckerSegLib.compression.pruning.moments import positive_root
 from TuckerSegLib.compression.pruning.slicing import Cut, slice_network
-from TuckerSegLib.compression.pruning.spec import Spec, describe
+from TuckerSegLib.compression.pruning.spec import Spec
 from TuckerSegLib.compression.tucker.calibrated_basis import CalibratedBasis
-from TuckerSegLib.errors import ModelFileError, SpecError
-from TuckerSegLib.records.serialization import from_json, to_json
+from TuckerSegLib.errors import SpecError
 
-PATCH = (12, 12, 12)
 GROUPS = ("stem.0", "down.0", "inner.0", "up", "last.0")
-
-
-class Block(nn.Sequential):
-    def __init__(self, inputs, outputs, stride=1, norm=nn.InstanceNorm3d):
-        conv = nn.Conv3d(inputs, outputs, 3, stride, padding=1)
-        super().__init__(conv, norm(outputs, affine=True), nn.LeakyReLU(0.01, inplace=True))
-
-
-class SmallUNet(nn.Module):
-    """One skip, one transposed convolution, one layer held under two names."""
-
-    def __init__(self, norm=nn.InstanceNorm3d):
-        super().__init__()
-        self.stem, self.down = Block(1, 8, norm=norm), Block(8, 12, 2, norm=norm)
-        self.inner, self.up = Block(12, 16, norm=norm), nn.ConvTranspose3d(16, 8, 2, 2)
-        self.last, self.head = Block(16, 8, norm=norm), nn.Conv3d(8, 6, 1)
-        self.alias = self.inner
-
-    def forward(self, patches):
-        skip = self.stem(patches)
-        deep = self.up(self.alias(self.down(skip)))
-        return self.head(self.last(torch.cat((deep, skip), 1)))
-
-
-def made(norm=nn.InstanceNorm3d):
-    torch.manual_seed(3)
-    network = SmallUNet(norm).eval().requires_grad_(False)
-    for module in network.modules():
-        if isinstance(module, norm):
-            module.weight.copy_(torch.rand(module.num_features) + 0.2)
-            module.bias.copy_(0.3 * torch.randn(module.num_features))
-    return network
-
-
-def patches_of(count):
-    generator = torch.Generator().manual_seed(5)
-    rough = [torch.randn(1, 1, 4, 4, 4, generator=generator) for _ in range(count)]
-    return [nn.functional.interpolate(each, size=PATCH, mode="trilinear") for each in rough]
-
-
-def keep(facts, make, read):
-    return read(make())
 
 
 @pytest.fixture(scope="module")
@@ -259,111 +213,3 @@ def test_a_dearer_exchange_is_taken_where_it_saves_more_per_error():
     assert spread(steps, errors, lambda kept: kept["a"] + kept["b"], 12) == {"a": 8, "b": 4}
     assert spread(steps, errors, lambda kept: 10 * kept["a"] + kept["b"], 60) == {"a": 4, "b": 8}
     assert spread(steps, errors, lambda kept: kept["a"] + kept["b"], 1) == {"a": 4, "b": 4}
-
-
-def test_evidence_survives_its_tensors_and_damaged_evidence_is_refused(material):
-    tensors = material.evidence.to_tensors()
-    again = PruningEvidence.from_tensors(tensors)
-    assert all((again.orders[path] == order).all() for path, order in material.evidence.orders.items())
-    doubled = again.plus(again)
-    assert all((doubled.errors[path] == 2 * row).all() for path, row in again.errors.items())
-    with pytest.raises(ValueError, match="does not fit"):
-        PruningEvidence.from_tensors({**tensors, "up/order": torch.zeros(8, dtype=torch.long)})
-    with pytest.raises(KeyError):
-        PruningEvidence.from_tensors({name: each for name, each in tensors.items() if name != "up/order"})
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [
-        {"keep_ratio": 0},
-        {"keep_ratio": 1.5},
-        {"keep_ratio": float("nan")},
-        {"keep_ratio": True},
-        {"policy": "magic"},
-        {"budget": "time"},
-        {"calibration": 7},
-        {"multiple": 0},
-        {"minimum": 2.5},
-        {"channels": ["up"]},
-        {"channels": {"up": 0}},
-        {"channels": {"up": True}},
-        {"agreement": 1.5},
-        {"agreement": "all"},
-        {"volumes": [5]},
-    ],
-)
-def test_a_setting_out_of_range_is_named(setting):
-    with pytest.raises(SpecError, match=next(iter(setting))):
-        Spec(**setting)
-
-
-def test_a_specification_survives_json_and_says_what_it_means():
-    spec = Spec(0.5, channels={"up": 4})
-    assert from_json(Spec, json.loads(json.dumps(to_json(spec)))) == spec
-    assert spec.with_strength(0.7) == Spec(0.7)
-    assert [Spec(0.7).rounded(size) for size in (4, 8, 16, 32, 320)] == [4, 8, 8, 24, 224]
-    assert Spec().steps(20) == [20, 16, 8] and Spec().steps(4) == [4]
-    assert not Spec(0.5).bound().needs_weights
-    assert Spec(1.0).keeps_network and not Spec(0.9).keeps_network and not Spec(1.0, channels={"up": 4}).keeps_network
-
-
-@pytest.mark.parametrize(
-    ("channels", "words"),
-    [({"head": 3}, "output of the network"), ({"nowhere": 3}, "no such convolution"), ({"up": 9}, "8 channels")],
-)
-def test_a_layer_that_cannot_be_pruned_so_is_told(network, channels, words):
-    with pytest.raises(SpecError, match=words):
-        plan(network, Spec(channels=channels), PATCH)
-
-
-@pytest.mark.parametrize(
-    ("details", "error"),
-    [
-        ({"kept": 0}, ModelFileError),
-        ({"kept": True}, ModelFileError),
-        ({"kept": "4"}, ModelFileError),
-        ({"kept": 4.0}, ModelFileError),
-        ({"kept": 4, "of": 8}, ModelFileError),
-        ({"ranks": [4, 4]}, ModelFileError),
-        ({"kept": 8}, SpecError),
-        ({"kept": 10**12}, SpecError),
-    ],
-)
-def test_details_that_are_not_a_prunings_change_nothing(network, details, error):
-    changes = plan(network, Spec(channels={"up": 4}), PATCH)
-    changed = [replace(each, details=details) if each.path == "up" else each for each in changes]
-    copied = copy.deepcopy(network)
-    with pytest.raises(error, match="up"):
-        apply(copied, changed)
-    assert copied.up.out_channels == 8
-
-
-def test_changes_of_another_network_or_of_what_is_not_pruned_are_refused(network, material):
-    changes = plan(network, Spec(channels={"up": 4}), PATCH)
-    of_up = next(change for change in changes if change.path == "up")
-    wrong = [
-        [replace(of_up, shape=(16, 9, 2, 2, 2))],
-        [replace(of_up, path="down.9")],
-        [replace(of_up, kind="Conv3d")],
-        [replace(each, details={"kept": 2}) for each in changes if each.path == "head"],
-        [replace(each, details={"kept": 2}) for each in changes if each.path == "stem.1"],
-    ]
-    for each in wrong:
-        with pytest.raises(SpecError):
-            apply(copy.deepcopy(network), each)
-    with pytest.raises(ModelFileError, match="once"):
-        apply(copy.deepcopy(network), [of_up, of_up])
-    other = Material(PruningEvidence({}, {}), material.moments)
-    with pytest.raises(SpecError, match="another network"):
-        apply(copy.deepcopy(network), changes, other)
-
-
-def test_what_was_done_is_told(network):
-    changes = plan(network, Spec(0.5, "uniform", multiple=4, minimum=4), PATCH)
-    assert (
-        describe(Spec(0.5, "uniform"), changes)
-        == "pruned to 0.50 of the channels, uniform, by weights alone, 5 of 6 layers"
-    )
-    assert describe(Spec(0.5, calibration="ab"), changes).startswith("pruned to 0.50 of the channels, calibrated, 5 of")
-    assert describe(Spec(channels={"up": 4}, calibration="ab"), changes[:1]).startswith("pruned, as told, ")

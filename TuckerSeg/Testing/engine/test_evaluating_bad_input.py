@@ -1,0 +1,111 @@
+"""``tuckerseg evaluate`` on files that are wrong or mean harm: one sentence, terminals and tables left alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from TuckerSegLib.catalog.structures import title_of
+from TuckerSegLib.cli.main import main
+from TuckerSegLib.image import Geometry, Segment, write_labels
+
+SPACING_MM = (4.0, 2.0, 1.0)  # (Z, Y, X)
+GRAY = (0.5, 0.5, 0.5)
+
+
+@pytest.fixture
+def evaluate(monkeypatch, capsys):
+    """A function that runs the command in this process; returns exit code, standard output and standard error."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+
+    def run(*arguments) -> tuple[int, str, str]:
+        code = main(["evaluate", *map(str, arguments)])
+        return code, *capsys.readouterr()
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def boxes(**corners: int) -> np.ndarray:
+    """Cubes of 4 voxels of the labels ``v1``, ``v2``, ... from a corner on along all axes; (16, 16, 16)."""
+    labels = np.zeros((16, 16, 16), np.uint8)
+    for name, corner in corners.items():
+        labels[corner : corner + 4, corner : corner + 4, corner : corner + 4] = int(name[1:])
+    return labels
+
+
+def save(path: Path, labels: np.ndarray, names: dict[int, str] | None = None, spacing_mm=SPACING_MM) -> Path:
+    """Write labels (Z, Y, X) as the path's extension says; a .seg.nrrd with names."""
+    path.parent.mkdir(exist_ok=True)
+    segments = [Segment(value, title_of(name), GRAY) for value, name in (names or {}).items()]
+    write_labels(path, labels, Geometry(labels.shape, np.diag([*spacing_mm[::-1], 1.0])), segments)
+    return path
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_wrong_input_ends_with_one_message_that_says_what_to_do(evaluate, tmp_path):
+    labels = save(tmp_path / "labels.nii", boxes(v1=0))
+    finer = save(tmp_path / "finer.nii", boxes(v1=0), spacing_mm=(2, 2, 1))
+    image = tmp_path / "image.nii"
+    nibabel.save(nibabel.Nifti1Image(np.full((16, 16, 16), -1000, np.int16), np.eye(4)), image)
+    for arguments, words in (
+        ((tmp_path / "no.nii", labels), "there is no such file or folder. Check the path."),
+        ((labels, tmp_path), "Two label files or two folders of them are compared; found "),
+        ((image, labels), "Is it an image instead of a label map?"),
+        (
+            (finer, labels),
+            "found 16x16x16 voxels of 1 x 2 x 2 mm from (0.0, 0.0, 0.0) and 16x16x16 voxels of 1 x 2 x 4",
+        ),
+        ((labels, labels, "--labels", "lungs"), "'lungs' names no labels; expected a task as total"),
+        ((tmp_path / "no.nii", labels, "--tolerance-mm", -1), "The tolerance is 0 mm or more; found -1."),
+        ((labels, labels, "--minimum-voxels", -1), "The smallest number of voxels is 0 or more; found -1."),
+        ((labels, labels, "--out", tmp_path / "found.txt"), "the name of a table ends in .csv."),
+        ((labels, labels, "--out", tmp_path / "none" / "found.csv"), "cannot be written in "),
+    ):
+        code, out, err = evaluate(*arguments)
+        assert (code, out) == (1, "")
+        assert err.startswith("tuckerseg: ")
+        assert words in err
+        assert err.count("\n") == 1
+    code, out, _ = evaluate(finer, labels, "--json")
+    assert (code, json.loads(out)["event"]) == (1, "error")
+
+
+EVIL = {1: "=cmd|' /C calc'!A0", 2: "-2+3", 3: "liver\x1b[2J\nWritten: nothing"}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_names_do_nothing_to_a_terminal_or_a_spreadsheet(evaluate, tmp_path, as_json):
+    labels = {"labels": {"background": 0, **{name: value for value, name in EVIL.items()}}}
+    (tmp_path / "dataset.json").write_text(json.dumps(labels))
+    file = save(tmp_path / "\x1b[31mcase.nii.gz", boxes(v1=0, v2=5, v3=10))
+    table = tmp_path / "out.csv"
+    code, out, err = evaluate(file, file, "--out", table, *(["--json"] if as_json else []))
+    assert code == 0, err
+    assert "\x1b" not in out + err
+    if as_json:
+        assert {score["name"] for score in json.loads(out)["scores"]} == set(EVIL.values())
+    else:
+        assert r"liver\x1b[2J\nWritten: nothing" in out
+    assert [row["name"] for row in rows_of(table)] == [f"'{EVIL[1]}", f"'{EVIL[2]}", EVIL[3]]
+    assert {row["dice"] for row in rows_of(table)} == {"1"}
+
+
+def test_of_a_file_that_nests_without_end_one_sentence_is_told(evaluate, tmp_path):
+    (tmp_path / "dataset.json").write_text("[" * 100_000)
+    file = save(tmp_path / "case.nii.gz", boxes(v1=0))
+    code, out, err = evaluate(file, file)
+    assert (code, out) == (1, "")
+    assert "nested deeper than" in err and err.count("\n") == 1

@@ -1,0 +1,94 @@
+"""The memory of a run and of a calibration is foretold."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from Testing.engine.estimated_jobs import by_default, image_of
+from Testing.engine.running_worker import LIBRARY_FOLDER
+from TuckerSegLib import (
+    Cache,
+    calibrate_model,
+    load_model,
+)
+from TuckerSegLib.estimation.network import Estimator
+from TuckerSegLib.measurements import Measurements
+from TuckerSegLib.models.calibration import store_calibration
+from TuckerSegLib.records.estimate import Estimate
+from TuckerSegLib.records.serialization import from_json, to_json
+
+
+@pytest.fixture
+def measurements():
+    return Measurements(Cache())
+
+
+STRAIGHT = ((0.8, 0, 0, 0), (0, 0.8, 0, 0), (0, 0, 1.5, 0), (0, 0, 0, 1))
+COARSE = ((3.0, 0, 0, 0), (0, 3.0, 0, 0), (0, 0, 3.0, 0), (0, 0, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("device", "rank", "shape", "affine"),
+    [("openvino:cpu", 1.0, (120, 512, 512), STRAIGHT), ("torch:cpu", 0.5, (112, 107, 110), COARSE)],
+    ids=["the volume takes most", "the network takes most"],
+)
+def test_the_peak_memory_of_the_built_in_model_is_foretold(
+    start_worker, hand_over, job_for, tmp_path, device, rank, shape, affine
+):
+    """A fresh process each, for a peak is of a process's whole life."""
+    volume, worker = hand_over(shape, affine), start_worker(cold=True)
+    job = job_for("demo", rank, device=device, step_fraction=1.0)
+    place = {"shape": shape, "affine": affine}
+    told = from_json(Estimate, worker.ask("estimate", job=job, **place, measure=False)["estimate"])
+    answer = worker.ask(
+        "segment", job=job, volume=volume.document, labels=str(tmp_path / "labels.npy"), structures=None
+    )
+    taken = answer["statistics"]["peak_memory_bytes"]
+    assert 0.7 < told.peak_memory_bytes / taken < 1.33
+    assert told.fits == (told.peak_memory_bytes <= told.free_memory_bytes)
+    assert from_json(Estimate, to_json(told)) == told
+
+
+CALIBRATED = """
+import sys
+from TuckerSegLib import calibrate_model, hardware, image_from_array, load_model
+from TuckerSegLib.estimation.memory import calibration_bytes, predicted_calibration_peak_bytes
+from TuckerSegLib.models import calibration
+import numpy as np
+calibration.has_built_in_volumes, calibration.PATCHES_PER_VOLUME = lambda model: False, 1
+calibration.CROP_VOXELS = 112
+model, noise = load_model(sys.argv[1]), np.random.default_rng(0).normal(size=(112, 112, 112))
+volume = image_from_array(noise.astype(np.float32), spacing_mm=(3, 3, 3))
+passes = calibration_bytes(model)
+calibrate_model(model, volume)
+print(passes, predicted_calibration_peak_bytes(model, volume.geometry, passes), hardware.peak_memory_bytes())
+"""
+
+
+def test_the_memory_of_a_calibration_is_foretold(make_model_folder):
+    """In a process of its own, for a peak is of a process's whole life."""
+    command = [sys.executable, "-c", CALIBRATED, make_model_folder(patch_shape=(112, 112, 112))]
+    done = subprocess.run(command, cwd=LIBRARY_FOLDER, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    passes, told, taken = map(int, done.stdout.split())
+    assert passes > 0.4 * told  # else nothing was foretold but a process
+    assert 0.7 < told / taken < 1.33
+
+
+def test_a_plan_counts_the_calibration_only_where_one_is_due(make_model_folder, hand_over, measurements):
+    model, volume = load_model(make_model_folder(patch_shape=(48, 48, 48))), image_of(hand_over())
+    estimator, geometry = Estimator(model, measurements), volume.geometry
+
+    def told(job):
+        return estimator.estimate(geometry, job).peak_memory_bytes
+
+    due = by_default(0.5)
+    without = replace(due, job=replace(due.job, calibrate="none"))
+    assert told(due) > told(without) == told(by_default(1.0))
+    store_calibration(model, calibrate_model(model, volume), Cache())
+    assert told(due) == told(without)
+    assert told(replace(due, job=replace(due.job, calibrate="volume"))) > told(due)
