@@ -1,114 +1,153 @@
-"""Train a small transformer on what the built-in network says of the built-in torso, and see how few tokens it needs.
+"""How few tokens a transformer needs without any training, and how much faster it is then.
 
-Run by hand on a quiet machine: ``python tools/try_tokens.py --minutes 30``. It prints, for several shares of kept
-tokens, the agreement with all of them, and how much faster the patches are. What it trains knows one synthetic volume:
-its numbers say how the method works, nothing of patients.
+Run by hand on a quiet machine, on CTs that the network was not trained on: ``python tools/try_tokens.py --model
+primus/primus.tuckerseg --ct A.nii.gz B.nii.gz``. Patches are those of a sliding window over whole CTs, air included,
+but for those that hold nothing else. The network and all its sparse forms see each patch one after the other, so that
+what disturbs the machine disturbs all alike; seconds are those of the processor. ``tools/train_primus.py`` trains such
+a network.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import itertools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "TuckerSeg"))
 
-from TuckerSegLib import catalog, load_model, read_image
+from TuckerSegLib import compress, load_model, read_image
 from TuckerSegLib.compression import tokens
-from TuckerSegLib.compression.cost import count
 from TuckerSegLib.compression.label_agreement import agreement_of_labels
+from TuckerSegLib.compression.tokens.passages import fix_numbers
+from TuckerSegLib.models.model import SegmentationModel
 from TuckerSegLib.models.patches import with_air
-from TuckerSegLib.nnunet.network import build_network
-from TuckerSegLib.nnunet.plans import Architecture
 from TuckerSegLib.preprocessing.preprocess import preprocess
+from TuckerSegLib.sliding_window.grid import padding, patch_origins
 
-SIDE = 64  # of a patch
-PRIMUS = "dynamic_network_architectures.architectures.primus.Primus"
-SIZES = {"embed_dim": 96, "eva_depth": 8, "eva_numheads": 4, "patch_embed_size": [8] * 3, "input_shape": [SIDE] * 3}
-RATE, WARM_UP = 1.5e-3, 30
-SHARES = (0.9, 0.75, 0.5, 0.25)
+VARIANTS = ("0.95", "0.9", "0.75", "0.5", "0.9:0,2,4", "0.75:0,2,4", "0.75:3,5")
+Run = Callable[[Tensor], Tensor]
 
 
 def main() -> None:
-    """Train, then compare."""
+    """Run all forms on all patches, and tell."""
+    options = parsed()
+    torch.set_num_threads(options.threads)
+    dense = load_model(options.model)
+    models = {"all": dense} | {variant: sparse(dense, variant) for variant in options.variants}
+    runs = {("torch", name): on_torch(model, options.bf16) for name, model in models.items()}
+    if not options.no_openvino:
+        runs |= {("openvino", name): on_openvino(model, options) for name, model in models.items()}
+    labels: dict[tuple[str, str], list[Tensor]] = {key: [] for key in runs}
+    seconds, patches = dict.fromkeys(runs, 0.0), 0
+    for path in options.ct:
+        volume = preprocess(read_image(path), dense.plans, dense.plans.resampling_convention)
+        patches += run_all(runs, torch.as_tensor(volume.data), dense, options.step, labels, seconds)
+    print(
+        f"{patches} patches of {len(options.ct)} CTs, {options.threads} thread(s), {'bf16' if options.bf16 else 'fp32'}"
+    )
+    print(f"{'share:blocks':>14}{'MACs':>8}{'agreement':>11}{'torch':>8}{'agreement':>11}{'OpenVINO':>10}{'best':>8}")
+    backends = sorted({backend for backend, _ in runs}, reverse=True)
+    for name, model in models.items():
+        cells = [f"{dense.cost.macs / model.cost.macs:7.2f}x"]
+        for backend in backends:
+            cells.append(f"{agreement_of_labels(labels[backend, name], labels[backend, 'all']):11.3f}")
+            cells.append(f"{seconds[backend, 'all'] / seconds[backend, name]:8.2f}x")
+        fastest = [min(seconds[backend, each] for backend in backends) for each in ("all", name)]
+        print(f"{name:>14}{''.join(cells)}{fastest[0] / fastest[1]:8.2f}x")
+    print(
+        "seconds a patch, all tokens: " + ", ".join(f"{each} {seconds[each, 'all'] / patches:.3f}" for each in backends)
+    )
+
+
+def parsed() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=30.0, help="of training (default: %(default)s)")
-    options = parser.parse_args()
-    teacher = load_model("demo")
-    volume = preprocess(read_image(catalog.DEMO_VOLUME), teacher.plans, teacher.plans.resampling_convention)
-    image = torch.as_tensor(volume.data)
-    labels = labels_of(teacher.network("0"), image, teacher.plans.patch_shape[0])
-    torch.manual_seed(0)
-    settings = {**SIZES, "init_values": 0.1, "scale_attn_inner": True}
-    network = build_network(Architecture(PRIMUS, settings, ()), 1, teacher.plans.logit_channels)
-    steps = train(network, image, labels, options.minutes * 60)
-    patches = [image[None, :, z, y, x].contiguous() for z, y, x in boxes(image.shape[1:], SIDE)]
-    expected = torch.cat([labels[box].flatten() for box in boxes(image.shape[1:], SIDE)])
-    dense, dense_s = run(network, patches)
-    print(f"{steps} steps; agreement with the teacher {agreement_of_labels([dense], [expected]):.3f}")
-    print(f"{'share':>6}{'agreement':>11}{'MACs':>8}{'seconds':>9}")
-    for share in SHARES:
-        spec = with_air(teacher, tokens.Spec(share, agreement=0))
-        sparse = copy.deepcopy(network)
-        tokens.apply(sparse, tokens.plan(sparse, spec, (SIDE,) * 3))
-        found, sparse_s = run(sparse, patches)
-        macs = count(network, (SIDE,) * 3).total.macs / count(sparse, (SIDE,) * 3).total.macs
-        print(f"{share:6.2f}{agreement_of_labels([found], [dense]):11.3f}{macs:7.2f}x{dense_s / sparse_s:8.2f}x")
+    parser.add_argument("--model", required=True, help="a transformer: a .tuckerseg file or a folder of nnU-Net's")
+    parser.add_argument("--ct", nargs="+", required=True, help="CTs")
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        default=VARIANTS,
+        metavar="SHARE[:BLOCK,...]",
+        help="shares of kept tokens, and after which blocks, counted from 0 (default: %(default)s)",
+    )
+    parser.add_argument("--step", type=float, default=0.5, help="of the sliding window (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="(default: %(default)s)")
+    parser.add_argument("--bf16", action="store_true", help="in place of fp32")
+    parser.add_argument("--no-openvino", action="store_true", help="PyTorch alone")
+    return parser.parse_args()
 
 
-def boxes(shape: torch.Size, side: int) -> Iterator[tuple[slice, ...]]:
-    """Boxes that cover a volume (Z, Y, X), no smaller than a patch along each axis."""
-    starts = [sorted({min(start, size - side) for start in range(0, size, side)}) for size in shape]
-    for corner in itertools.product(*starts):
-        yield tuple(slice(start, start + side) for start in corner)
+def sparse(dense: SegmentationModel, variant: str) -> SegmentationModel:
+    """The model that leaves out tokens as a variant says, untried."""
+    share, _, blocks = variant.partition(":")
+    after = tuple(int(block) for block in blocks.split(",")) if blocks else None
+    return compress(dense, with_air(dense, tokens.Spec(float(share), after, agreement=0)), "tokens")
 
 
-@torch.inference_mode()
-def labels_of(network: nn.Module, image: Tensor, side: int) -> Tensor:
-    """Labels (Z, Y, X) that a network gives to an image (1, Z, Y, X), patch by patch."""
-    labels = torch.zeros(image.shape[1:], dtype=torch.long)
-    for box in boxes(image.shape[1:], side):
-        labels[box] = network(image[(slice(None), *box)][None].contiguous())[0].argmax(dim=0)
-    return labels
+def on_torch(model: SegmentationModel, bf16: bool) -> Run:
+    """From a patch (1, C, Z, Y, X) to logits by PyTorch."""
+    network = model.network(model.folds[0])
+
+    def run(patch: Tensor) -> Tensor:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return network(patch)
+
+    return run
 
 
-def train(network: nn.Module, image: Tensor, labels: Tensor, seconds: float) -> int:
-    """Learn labels (Z, Y, X) of an image (1, Z, Y, X) for some seconds, in place; the number of steps."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01)
-    generator, begin, steps = torch.Generator().manual_seed(0), time.monotonic(), 0
-    network.train()
-    while (share := (time.monotonic() - begin) / seconds) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1, (steps + 1) / WARM_UP) * (1 - share) ** 0.9
-        corner = [int(torch.randint(0, size - SIDE + 1, (), generator=generator)) for size in labels.shape]
-        box = tuple(slice(start, start + SIDE) for start in corner)
-        patch = image[(slice(None), *box)][None] + 0.05 * torch.randn(1, 1, SIDE, SIDE, SIDE, generator=generator)
-        loss = nn.functional.cross_entropy(network(patch), labels[box][None])
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        steps += 1
-        if steps % 100 == 0:
-            print(f"step {steps}: loss {loss.item():.3f}", flush=True)
-    network.eval()
-    return steps
+def on_openvino(model: SegmentationModel, options: argparse.Namespace) -> Run:
+    """From a patch (1, C, Z, Y, X) to logits by OpenVINO, with a fixed number of tokens."""
+    import openvino
+
+    from TuckerSegLib.hardware.openvino_convert import to_model
+
+    network: nn.Module = model.network(model.folds[0])
+    fix_numbers(network)
+    plans, precision = model.plans, "bf16" if options.bf16 else "f32"
+    shape = (1, plans.input_channels, *plans.patch_shape)
+    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": options.threads}
+    converted = to_model(network, shape, "f32", lambda _: None, channels_last=False)
+    compiled = openvino.Core().compile_model(converted, "CPU", settings)
+    return lambda patch: torch.from_numpy(np.asarray(compiled(patch.numpy())[0], dtype=np.float32))
 
 
-@torch.inference_mode()
-def run(network: nn.Module, patches: list[Tensor]) -> tuple[Tensor, float]:
-    """Labels of patches, in a row, and seconds of processor time for all of them."""
-    network(patches[0])
-    begin = time.process_time()
-    labels = torch.cat([network(patch)[0].argmax(dim=0).flatten() for patch in patches])
-    return labels, time.process_time() - begin
+def run_all(
+    runs: dict[tuple[str, str], Run],
+    image: Tensor,
+    model: SegmentationModel,
+    step: float,
+    labels: dict[tuple[str, str], list[Tensor]],
+    seconds: dict[tuple[str, str], float],
+) -> int:
+    """Run all forms on the patches of an image (C, Z, Y, X); their labels and seconds are added, patches counted."""
+    shape, air = model.plans.patch_shape, with_air(model, tokens.Spec(0.5, agreement=0)).air
+    behind = [amount for pair in reversed(padding(image.shape[1:], shape)) for amount in pair]
+    image = nn.functional.pad(image, behind, value=float(image.min()))
+    sums = {key: torch.zeros(model.plans.logit_channels, *image.shape[1:], dtype=torch.float16) for key in runs}
+    count = 0
+    for origin in patch_origins(image.shape[1:], shape, step):
+        box = (slice(None), *(slice(start, start + side) for start, side in zip(origin, shape)))
+        patch = image[box][None].contiguous()
+        if air is not None and not bool((patch > air).any()):
+            continue
+        for key, run in runs.items():
+            if not count:
+                run(patch)  # a first run is slower
+            begin = time.process_time()
+            logits = run(patch)
+            seconds[key] += time.process_time() - begin
+            sums[key][box] += logits[0].float().softmax(dim=0).half()
+        count += 1
+    for key, probabilities in sums.items():
+        labels[key].append(probabilities.float().argmax(dim=0))
+    return count
 
 
 if __name__ == "__main__":
