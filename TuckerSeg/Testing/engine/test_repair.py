@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -17,8 +18,8 @@ from TuckerSegLib.models.distillation import repair_model
 from TuckerSegLib.models.model_file import read_model_file
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.training.distillation.averaging import AveragedWeights
-from TuckerSegLib.training.distillation.loss import balanced_voxels, distillation_loss
-from TuckerSegLib.training.distillation.settings import RepairSettings
+from TuckerSegLib.training.distillation.loss import CANDIDATES, balanced_voxels, candidate_voxels, distillation_loss
+from TuckerSegLib.training.distillation.settings import OPTIMIZERS, RepairSettings
 from TuckerSegLib.training.distillation.stage_ends import StageEnds, stage_loss
 
 SETTINGS = RepairSettings(steps=12, check_every=4, voxels=2000, learning_rate=2e-3)
@@ -116,6 +117,21 @@ def test_small_structures_are_drawn_as_often_as_their_rarity_asks():
     counts = torch.bincount(logits[:, drawn].argmax(dim=0), minlength=3).double()
     expected = torch.tensor([9000.0, 900, 100]).sqrt().double()
     torch.testing.assert_close(counts / counts.sum(), expected / expected.sum(), atol=0.01, rtol=0)
+
+
+def test_the_original_labels_a_sample_of_a_large_crop_and_all_of_a_small_one():
+    generator = torch.Generator().manual_seed(0)
+    large = candidate_voxels(10_000, 100, generator)
+    assert len(large) == CANDIDATES * 100 and int(large.min()) >= 0 and int(large.max()) < 10_000
+    assert torch.equal(candidate_voxels(500, 100, generator), torch.arange(500))
+
+
+def test_an_unknown_optimizer_is_refused_and_both_known_ones_learn(models, volume):
+    with pytest.raises(SpecError, match="muon, adam; found 'sgd'"):
+        RepairSettings(optimizer="sgd")
+    found = [repaired(models, volume, replace(SETTINGS, optimizer=each))[0] for each in OPTIMIZERS]
+    weights = [next(iter(model.weights.values())) for model in (models[1], *found)]
+    assert not any(torch.equal(first, second) for first, second in itertools.combinations(weights, 2))
 
 
 def test_the_loss_is_zero_for_equal_logits_and_blind_to_constants():
