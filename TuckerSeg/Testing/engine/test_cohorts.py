@@ -208,6 +208,18 @@ def test_the_time_left_is_that_of_the_images_left(tmp_path):
     ]  # fmt: skip
 
 
+def test_images_that_fail_at_once_say_nothing_of_the_time_left(tmp_path):
+    from TuckerSegLib.cohort.case_run import CasePlan
+    from TuckerSegLib.records.job import Job
+
+    plans = tuple(CasePlan(Case(name, ("x",)), Job(()), str(tmp_path), ("nifti",), False, "") for name in "abc")
+    records = [CaseRecord(*state, "", ("x",), None, (), "", ()) for state in (("a", "failed"), ("b", "done"))]
+    times, events = iter([0.0, 10.0]), []
+    plan = CohortPlan(plans, {}, str(tmp_path))
+    cohort_run.CohortProgress(plan, events.append, clock=lambda: next(times)).collected(iter(records))
+    assert [event["remaining_s"] for event in events] == [None, 10.0]
+
+
 def test_parquet_says_what_the_csv_says(cohort, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow, of the cohort extra")
     (write_cts(tmp_path / "cts", 1) / "bad.nii.gz").write_bytes(b"")

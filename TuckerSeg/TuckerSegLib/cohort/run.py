@@ -80,6 +80,7 @@ class CohortProgress:
         self._plan, self._on_event, self._at_once, self._clock = plan, on_event, at_once, clock
         self._total = len(plan.plans)
         self._ended = 0
+        self._done_here = 0
         self._started = clock()
         self._name = ""
 
@@ -92,6 +93,7 @@ class CohortProgress:
         for record in records:
             of_name[record.name] = record
             self._ended += 1
+            self._done_here += record.state == DONE  # what failed took no time that could be told of others
             self._tell(record, record.state, record.name)
         return [of_name[plan.case.name] for plan in self._plan.plans if plan.case.name in of_name]
 
@@ -104,11 +106,10 @@ class CohortProgress:
         self._on_event({**event, "case": self._name, "case_number": self._ended + 1, "case_count": self._total})
 
     def _tell(self, record: CaseRecord, state: str, name: str) -> None:
-        done_here = self._ended - len(self._plan.standing)
         left = self._total - self._ended
         remaining_s = None
-        if done_here > 0 and state != SKIPPED:
-            remaining_s = (self._clock() - self._started) / done_here * left
+        if self._done_here and state != SKIPPED:
+            remaining_s = (self._clock() - self._started) / self._done_here * left
         structures = len(record.statistics.structures) if record.statistics else None
         self._on_event(
             {
