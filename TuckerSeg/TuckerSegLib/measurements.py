@@ -11,6 +11,7 @@ import re
 import threading
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,19 @@ class Measurements:
     def add_answer_shares(self, question: str, predicted: float, measured: float) -> None:
         """Store the shares of the original's time that what a question gave was predicted and measured to take."""
         self._add_all("answer", question, {"predicted": predicted, "measured": measured})
+
+    def corrections(self, question: str) -> dict[str, float] | None:
+        """What prices of means of compression were found to be off by, see ``models.timed_choice``; None: not known."""
+        entries = self._entries("answer", question)
+        if "corrected" not in entries:
+            return None
+        return {detail.split()[1]: factor for detail, (factor, _) in entries.items() if detail.startswith("means ")}
+
+    def add_corrections(self, question: str, factors: Mapping[str, float]) -> None:
+        """Store what prices of means are off by, none where all are right."""
+        self._add_all(
+            "answer", question, {"corrected": 1.0} | {f"means {name}": each for name, each in factors.items()}
+        )
 
     def agreement(self, model_key: str) -> tuple[float, str] | None:
         """The newest measured agreement of a compressed model with its original.

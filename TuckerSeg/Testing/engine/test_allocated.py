@@ -17,13 +17,13 @@ from TuckerSegLib.compression.cost import count
 from TuckerSegLib.compression.methods import method
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.layer_times import measured
-from TuckerSegLib.measurements import Measurements
 from TuckerSegLib.models import allocated, allocation_making
 from TuckerSegLib.models.agreement import HeldBackAgreement
 from TuckerSegLib.models.agreement_search import least_share
-from TuckerSegLib.models.allocated import compress_by_allocation, known_answer, linear_share
+from TuckerSegLib.models.allocated import compress_by_allocation, known_answer, known_shares, linear_share
 from TuckerSegLib.models.allocation_making import ModelMaker
-from TuckerSegLib.models.allocation_question import asked_in_words
+from TuckerSegLib.models.allocation_question import Question
+from TuckerSegLib.models.calibration import stored_calibration
 from TuckerSegLib.models.model import accumulated_channels
 from TuckerSegLib.models.model_file import read_model_facts, read_model_file
 from TuckerSegLib.models.patch_timing import PatchTimer, Place, planned
@@ -189,10 +189,32 @@ def test_the_original_runs_where_what_was_chosen_is_measured_to_be_no_faster(
 def test_the_measured_share_is_kept_with_the_answer(original, volume, cache, measured_once, monkeypatch):
     monkeypatch.setattr(ModelMaker, "_measured", lambda self, steps: 1.02 * self._predicted(steps))
     smaller = compressed(original, volume, cache, share=0.92)
-    predicted, share = Measurements(cache).answer_shares(asked_in_words(original, Spec(0.92)))
+    predicted, share = known_shares(original, Spec(0.92), PLAIN, cache)
     assert smaller.recipes
     assert predicted <= 0.92
     assert share == pytest.approx(1.02 * predicted)
+    assert known_shares(original, Spec(0.92), replace(PLAIN, threads=2), cache) is None
+    assert known_shares(original, Spec(0.92, "macs"), PLAIN, cache) is None
+
+
+def test_prices_are_corrected_once_for_all_agreements(original, volume, cache, measured_once, monkeypatch):
+    timed = []
+
+    def share_of(self, steps):
+        timed.append(steps)
+        return 1.5 * self._predicted(steps)
+
+    monkeypatch.setattr(ModelMaker, "_measured", share_of)
+    place = Place(hardware.choose("torch:cpu", hardware.devices())[0], "fp32", 3)
+    times = LayerTimes("fp32", SECONDS)
+    calibration = stored_calibration(original, cache)
+    question = Question(original, Spec(agreement=0.9, calibration=calibration.sha256), calibration, times, (), place)
+    first = ModelMaker(question, cache, Monitor())._corrections()
+    asked = len(timed)
+    assert asked
+    assert max(first.values()) > 1
+    assert ModelMaker(question, cache, Monitor())._corrections() == pytest.approx(first)
+    assert len(timed) == asked
 
 
 def test_a_network_is_timed_beside_its_original_without_its_weights(original):

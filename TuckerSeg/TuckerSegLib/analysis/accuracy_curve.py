@@ -18,8 +18,7 @@ from ..cache import Cache
 from ..compression.policies import is_calibrated, policy_spec, with_improvements
 from ..evaluation.dice import dice_per_label, mean_dice
 from ..image import Image
-from ..measurements import Measurements
-from ..models.allocation_question import asked_in_words
+from ..models.allocated import known_shares
 from ..models.calibration import ModelCalibration, calibrate_model
 from ..models.compress import compress
 from ..models.distillation import planned_repair, repair_model
@@ -127,7 +126,7 @@ def measure_curve(
             smaller = _improved(
                 smaller, model, policy, volumes, calibration, cache, repair or RepairSettings(), monitor
             )
-            shares = _shares(model, smaller, spec, method, cache)
+            shares = _shares(model, smaller, (method, spec), inference, cache)
             for case, original, result in zip(cases, originals, _run_all(smaller, cases, inference, cache, monitor)):
                 calibrated = used is not None and case.volume.source in seen
                 point = _point(case, policy, factor, result, original, calibrated)
@@ -135,12 +134,13 @@ def measure_curve(
 
 
 def _shares(
-    model: SegmentationModel, smaller: SegmentationModel, spec: Any, method: str, cache: Cache
+    model: SegmentationModel, smaller: SegmentationModel, step: tuple[str, Any], inference: InferenceSpec, cache: Cache
 ) -> tuple[float | None, float | None]:
     """Shares of the original's time of what the allocator chose, predicted and measured; None where it is not asked."""
+    method, spec = step
     if method != ALLOCATOR or not smaller.recipes:
         return None, None
-    return Measurements(cache).answer_shares(asked_in_words(model, spec)) or (None, None)
+    return known_shares(model, spec, inference, cache) or (None, None)
 
 
 def _base(policy: str) -> str:

@@ -117,8 +117,31 @@ def allocated(
         return model
     Measurements(cache).add_answer_macs(asked_in_words(model, spec), answer.cost.macs)
     if maker.choice is not None:
-        Measurements(cache).add_answer_shares(asked_in_words(model, spec), *maker.choice.shares)
+        Measurements(cache).add_answer_shares(_asked_at(model, spec, place), *maker.choice.shares)
     return _kept(question, answer, cache)
+
+
+def known_shares(
+    model: SegmentationModel, spec: Spec, inference: InferenceSpec, cache: Cache
+) -> tuple[float, float] | None:
+    """Share of the original's time of the last network that was chosen for what is asked, predicted and measured.
+
+    Args:
+        model: The original, with its weights or without.
+        spec: What is asked; its calibration does not count.
+        inference: Device, precision and threads count.
+        cache: Of the measurements.
+
+    Returns:
+        None where time is not counted, or nothing was chosen yet.
+    """
+    if spec.budget != "time":
+        return None
+    return Measurements(cache).answer_shares(_asked_at(model, spec, _place(inference)))
+
+
+def _asked_at(model: SegmentationModel, spec: Spec, place: Place) -> str:
+    return f"{asked_in_words(model, spec)} {place.words}"
 
 
 def linear_share(model: SegmentationModel) -> float:

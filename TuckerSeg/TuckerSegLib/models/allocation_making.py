@@ -12,11 +12,19 @@ from .. import compression
 from ..cache import Cache
 from ..compression.allocation.steps import LEAST_SAVED, Allocation
 from ..compression.pruning.sliced_moments import sliced_calibration
+from ..measurements import Measurements
 from ..monitor import Monitor
 from .agreement import HeldBackAgreement
 from .agreement_search import least_share
-from .allocation_question import Question, allocation_of
-from .calibration import PATCHES_PER_VOLUME, ModelCalibration, calibrate_model
+from .allocation_question import Question, allocation_of, asked_in_words
+from .calibration import (
+    PATCHES_PER_VOLUME,
+    ModelCalibration,
+    calibrate_model,
+    store_calibration,
+    stored_calibration,
+    volume_id,
+)
 from .compress import compress
 from .material import prepare_fold
 from .model import SegmentationModel
@@ -66,7 +74,7 @@ class ModelMaker:
         then models with it are looked at below.
         """
         model = self._question.model
-        corrections = {} if self._question.place is None else self.timed(TIMED_SHARE).corrections
+        corrections = self._corrections()
         held_back = HeldBackAgreement(model, self._question.volumes, self._monitor)
         steps_at: dict[float, Steps] = {}
         fitted: dict[float, SegmentationModel] = {}
@@ -96,6 +104,18 @@ class ModelMaker:
             return fitted[share]
         plain = self._carried_out(steps_at[share], refit=False, rough=False)
         return plain if held_back.of(plain) >= target else model
+
+    def _corrections(self) -> Mapping[str, float]:
+        """What the prices of the means were off by when a network was last timed here; else one is timed now."""
+        question, kept = self._question, Measurements(self._cache)
+        if question.place is None:
+            return {}
+        key = f"{asked_in_words(question.model, question.spec.with_strength(TIMED_SHARE))} {question.place.words}"
+        corrections = kept.corrections(key)
+        if corrections is None:
+            corrections = self.timed(TIMED_SHARE).corrections
+            kept.add_corrections(key, corrections)
+        return corrections
 
     def _saves_time(self, steps: Steps) -> bool:
         """Whether the network that steps leave was measured to be faster than the original, where time counts."""
@@ -166,6 +186,11 @@ class ModelMaker:
                 kept = {path: list(material.evidence.kept(path, count)) for path, count in spec.channels.items()}
                 folds[fold] = sliced_calibration(moments, before.structure(), kept).rounded()
             return replace(calibration, folds=folds)
+        volume = self._question.volumes[0] if self._question.volumes else None
+        variant = f"{patches} {volume and volume_id(volume)}"
+        if known := stored_calibration(model, self._cache, variant):
+            return known
         with self._monitor.stage("calibrate") as stage:
-            volume = self._question.volumes[0] if self._question.volumes else None
-            return calibrate_model(model, volume, monitor=stage, patches_per_volume=patches)
+            made = calibrate_model(model, volume, monitor=stage, patches_per_volume=patches)
+        store_calibration(model, made, self._cache, variant)
+        return made

@@ -177,15 +177,20 @@ def crop_shape(model: SegmentationModel, voxels: int | None = None) -> tuple[int
     return tuple(sizes)
 
 
-def stored_calibration(model: SegmentationModel, cache: Cache) -> ModelCalibration | None:
+def stored_calibration(model: SegmentationModel, cache: Cache, variant: str = "") -> ModelCalibration | None:
     """The calibration that the cache keeps for a model, else the one that comes with it; None where there is none.
 
     One that is damaged is discarded with a warning, and counts as none.
+
+    Args:
+        model: With its weights or without.
+        cache: Where it is looked for.
+        variant: Of the same model's, what tells it from the one that its compressions go by.
     """
     from ..compression.calibration import Calibration
     from .shipped_calibration import shipped_calibration
 
-    key = _key(model)
+    key = _key(model, variant)
     path = cache.find("calibrations", key)
     if path is None:
         return shipped_calibration(model)
@@ -217,13 +222,14 @@ def _check(calibration: ModelCalibration, tensors: dict[str, torch.Tensor]) -> N
         raise ModelFileError("it should name its volumes, and an identifier of each")
 
 
-def store_calibration(model: SegmentationModel, calibration: ModelCalibration, cache: Cache) -> bool:
+def store_calibration(model: SegmentationModel, calibration: ModelCalibration, cache: Cache, variant: str = "") -> bool:
     """Keep a calibration in the cache under its model's key, in place of a former one.
 
     Args:
         model: That was calibrated.
         calibration: Of all its folds.
         cache: Where; one that cannot be written keeps nothing, which is no error.
+        variant: As for :func:`stored_calibration`.
 
     Returns:
         Whether it was kept.
@@ -234,7 +240,7 @@ def store_calibration(model: SegmentationModel, calibration: ModelCalibration, c
         for name, tensor in each.to_tensors().items()
     }
     names = {"volumes": list(calibration.volumes), "volume_ids": list(calibration.volume_ids)}
-    document, key = {"of": model.name, **names}, _key(model)
+    document, key = {"of": model.name, **names}, _key(model, variant)
     entry = entry_name("calibrations", key)
     stored = cache.store("calibrations", key, lambda path: tensor_file.write_tensors(path, tensors, document, entry))
     return stored is not None
@@ -248,5 +254,5 @@ def calibration_stamp(model: SegmentationModel, cache: Cache) -> str | None:
     return tensor_file.checksum_of(path) if path else shipped_stamp(model)
 
 
-def _key(model: SegmentationModel) -> str:
-    return key_of(source=model.key, kind="calibration")
+def _key(model: SegmentationModel, variant: str = "") -> str:
+    return key_of(source=model.key, kind=f"calibration {variant}".strip())

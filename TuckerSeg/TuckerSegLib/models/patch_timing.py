@@ -39,6 +39,11 @@ class Place(NamedTuple):
     precision: str
     threads: int
 
+    @property
+    def words(self) -> str:
+        """All that decides what a network takes there."""
+        return f"{self.device.id} {self.device.name} {self.precision} {self.threads}"
+
 
 def planned(model: SegmentationModel, steps: Sequence[tuple[str, Any]]) -> SegmentationModel:
     """The facts of a model after steps that name what they do to each layer; nothing is computed."""

@@ -9,13 +9,14 @@ from dataclasses import replace
 from ... import compression
 from ...cache import Cache
 from ...compression.profiler_macs import profiler_macs
+from ...models.allocated import known_shares
 from ...models.job_compression import planned_steps
 from ...models.model import SegmentationModel
 from ...models.planning import plan_compression
 from ...models.resolved_job import resolve
 from ...nnunet.network_classes import TRANSFORMERS
 from ...records.compression import CompressionRecipe, Cost
-from ...records.job import DEFAULT_METHOD
+from ...records.job import ALLOCATOR, DEFAULT_METHOD
 from ...records.serialization import to_json
 from ..jobs_from_options import compression_job, model_of, steps_of
 from ..output import say, show_json
@@ -49,6 +50,11 @@ def inspect(options: argparse.Namespace) -> None:
     after, patch_shape = before - saved, model.plans.patch_shape
     say(f"Convolutions: {before.macs / 1e9:.3f} -> {after.macs / 1e9:.3f} GMACs for one patch of {patch_shape}")
     say(f"              {before.parameters / 1e6:.6f} -> {after.parameters / 1e6:.6f} million parameters")
+    for method, spec in resolved.steps:
+        if method == ALLOCATOR and (shares := known_shares(model, spec, resolved.inference, Cache())):
+            target = f"the agreement {spec.agreement:g}" if spec.agreement is not None else f"{spec.share:.2f}"
+            words = "predicted {:.2f}, measured {:.2f}".format(*shares)
+            say(f"Time of a patch, of the original's: asked {target}, {words}")
     if model.plans.architecture.class_name in TRANSFORMERS:
         say(_as_profiled(model, recipes))
 
