@@ -59,7 +59,7 @@ def add_after_networks(parser: argparse.ArgumentParser) -> None:
         "--postprocessing",
         metavar="FILE|TASK",
         help="clean the labels: nnU-Net's postprocessing.pkl or .json, which is not run; body or vertebrae_pp, as "
-        "TotalSegmentator does for these tasks; or none (default: body for the task body)",
+        "TotalSegmentator does for these tasks; or none (default: what the task has)",
     )
     parser.add_argument(
         "--save-probabilities",
