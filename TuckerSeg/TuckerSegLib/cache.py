@@ -95,6 +95,10 @@ class Cache:
     def path(self, kind: str, key: str) -> Path:
         """Where an entry lies, or would.
 
+        Args:
+            kind: What it is: ``models``, ``bases``, ``calibrations`` or ``compiled``.
+            key: 32 hexadecimal digits that cover all that decides its content.
+
         Raises:
             SpecError: The key is not one of :func:`key_of`.
         """
@@ -103,7 +107,15 @@ class Cache:
         return self.folder / kind / f"{key}{KINDS[kind]}"
 
     def find(self, kind: str, key: str) -> Path | None:
-        """Path of an entry, marked as used now; None where there is none."""
+        """Path of an entry, marked as used now; None where there is none.
+
+        Args:
+            kind: What it is: ``models``, ``bases``, ``calibrations`` or ``compiled``.
+            key: 32 hexadecimal digits that cover all that decides its content.
+
+        Raises:
+            SpecError: The key is not one.
+        """
         path = self.path(kind, key)
         if not os.path.exists(path):
             return None
@@ -112,11 +124,19 @@ class Cache:
         return path
 
     def store(self, kind: str, key: str, write: Callable[[Path], None]) -> Path | None:
-        """Let ``write(path)`` make a file beside its place, then move it there and keep the limit.
+        """Let a function make a file beside its place, then move it there and keep the limit.
+
+        Args:
+            kind: What it is: ``models``, ``bases``, ``calibrations`` or ``compiled``.
+            key: 32 hexadecimal digits that cover all that decides its content.
+            write: Is given a path, and writes the file there.
 
         Returns:
             The entry, or None where the cache cannot be written (full disk, read-only folder): a run goes on
             without its cache.
+
+        Raises:
+            SpecError: The key is not one.
         """
         path = self.path(kind, key)
         try:
@@ -153,7 +173,15 @@ class Cache:
         return self.find("compiled", key) or self.path("compiled", key)
 
     def discard(self, kind: str, key: str) -> None:
-        """Remove an entry, if it is there."""
+        """Remove an entry, if it is there.
+
+        Args:
+            kind: What it is: ``models``, ``bases``, ``calibrations`` or ``compiled``.
+            key: 32 hexadecimal digits that cover all that decides its content.
+
+        Raises:
+            SpecError: The key is not one.
+        """
         _remove(self.path(kind, key))
 
     def entries(self) -> list[CacheEntry]:

@@ -62,11 +62,23 @@ class Monitor:
         self.tell("log", message=message)
 
     def part(self, number: int, count: int, name: str) -> None:
-        """Tell that one of several networks, counted from 0, has its turn."""
+        """Tell that one of several networks has its turn.
+
+        Args:
+            number: Of the network, counted from 0.
+            count: How many networks there are.
+            name: Of the network, as people know it.
+        """
         self.tell("part", number=number, count=count, name=name)
 
     def progress(self, done: float, total: float | None, **more: Any) -> None:
-        """Tell how much of the stage is done, and of how much; see :meth:`stage`."""
+        """Tell how much of the stage is done, and of how much; see :meth:`stage`.
+
+        Args:
+            done: Work that is done, in units of the stage's own: patches, bytes, steps.
+            total: All of its work in the same unit; None where that is not known.
+            more: Other fields of the event, fit for JSON.
+        """
         self.tell("progress", stage=self._stage, done=done, total=total, **more)
 
     def fraction(self, done: float) -> None:
@@ -116,7 +128,12 @@ class Monitor:
         return stage_monitor
 
     def add(self, stage: str, seconds: float) -> None:
-        """Count seconds that somebody else took the time of."""
+        """Count seconds that somebody else took the time of.
+
+        Args:
+            stage: To which they are added.
+            seconds: That it took.
+        """
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
     def with_total(self) -> dict[str, float]:
@@ -144,9 +161,13 @@ class Monitor:
     # Parts of the work, with seconds and notes of their own; the wish to stop is the same
 
     def share(self, number: int, count: int) -> Monitor:
-        """For one of several pieces of about the same length, counted from 0: what is done of it counts as its share.
+        """A monitor for one of several pieces of about the same length: what is done of it counts as its share.
 
         Events that have a ``fraction`` and perhaps ``remaining_s`` then tell of all pieces together.
+
+        Args:
+            number: Of the piece, counted from 0.
+            count: How many pieces there are.
         """
         started = time.perf_counter()
 

@@ -118,7 +118,7 @@ def test_agreement_is_remembered_of_whole_volumes_only(compare):
 def test_a_cancelled_comparison_keeps_the_rows_that_have_come(
     start_worker, hand_over, make_model_folder, job_for, tmp_path
 ):
-    worker, volume = start_worker(), hand_over((100, 100, 100))
+    worker, volume = start_worker(), hand_over((72, 72, 72))
     job = job_for(make_model_folder(), step_fraction=0.25)
     request = {"volume": volume.document, "rank_ratios": RANKS, "center": None, "box_mm": None}
     number = worker.send("compare", job=job, folder=str(tmp_path), **request)
@@ -126,4 +126,4 @@ def test_a_cancelled_comparison_keeps_the_rows_that_have_come(
     worker.until(number, "progress")
     worker.send("cancel", target=number)
     assert worker.answer(number)["event"] == "cancelled"
-    assert on_grid(from_json(ComparisonRow, row).labels, (100, 100, 100)).any()
+    assert on_grid(from_json(ComparisonRow, row).labels, (72, 72, 72)).any()

@@ -156,7 +156,12 @@ class Spec:
         return self.rounded(max(self.minimum_rank, rank), channels)
 
     def rounded(self, rank: int, channels: int) -> int:
-        """A rank rounded to the nearest multiple of rank_multiple, at least one multiple and at most all channels."""
+        """A rank rounded to the nearest multiple of rank_multiple, at least one multiple and at most all channels.
+
+        Args:
+            rank: As it was computed, 1 or more.
+            channels: Of the mode; a rank of as many decomposes nothing.
+        """
         if rank >= channels:
             return channels
         nearest = math.floor(rank / self.rank_multiple + 0.5) * self.rank_multiple
