@@ -74,6 +74,12 @@ def output_shape(
 
     All conventions round half to even; no axis becomes empty.
 
+    Args:
+        shape: Voxels along the axes that are resampled.
+        spacing: Voxel size before, in mm.
+        new_spacing: Voxel size after, in mm.
+        convention: ``nnunet``, ``torch`` or ``aligned``.
+
     Raises:
         SpecError: An unknown convention, a spacing that is not positive, or more voxels than any volume has.
     """
@@ -93,10 +99,11 @@ def output_shape(
 def separate_axis(spacing: Sequence[float], new_spacing: Sequence[float], force: bool | None = None) -> int | None:
     """The axis that nnU-Net resamples on its own, because voxels are far longer along it; None where there is none.
 
-    Spacings are in mm, before and after resampling, in the same order of axes.
-
-    ``force`` is nnU-Net's ``force_separate_z``: None decides from the first of the two spacings whose longest side
-    is more than three times its shortest, False never, True whenever one axis is the longest.
+    Args:
+        spacing: Voxel size before resampling, in mm.
+        new_spacing: Voxel size after, in mm, in the same order of axes.
+        force: nnU-Net's ``force_separate_z``: None decides from the first of the two spacings whose longest side is
+            more than three times its shortest, False never, True whenever one axis is the longest.
     """
     for candidate in {None: (spacing, new_spacing), True: (spacing,), False: ()}[force]:
         if force or max(candidate) / min(candidate) > ANISOTROPY_THRESHOLD:

@@ -48,7 +48,15 @@ def on_common_grid(predictions: Sequence[LabelMap], references: Sequence[LabelMa
 
 
 def on_grid(labels: LabelMap, grid: Geometry) -> LabelMap:
-    """A segmentation that was cut out of a grid, on that grid; any other label map as it is."""
+    """A segmentation that was cut out of a grid, on that grid; any other label map as it is.
+
+    Args:
+        labels: As they were read.
+        grid: The grid of what they are compared with.
+
+    Raises:
+        ImageError: There is not the memory for labels on the whole grid.
+    """
     offset = _whole_voxels(labels.geometry, grid)
     if offset is None or not is_segmentation(labels.source) or labels.geometry.same_grid(grid):
         return labels

@@ -98,7 +98,13 @@ def dice_per_label(labels: np.ndarray, reference: np.ndarray) -> dict[int, float
 
 
 def mean_dice(labels: np.ndarray, reference: np.ndarray, minimum_voxels: int = MINIMUM_VOXELS) -> float:
-    """Mean Dice over structures of at least ``minimum_voxels`` voxels in the reference; nan where there are none."""
+    """Mean Dice over structures of at least ``minimum_voxels`` voxels in the reference; nan where there are none.
+
+    Args:
+        labels: (Z, Y, X), whole numbers; 0 is background and does not count.
+        reference: Of the same shape; its structures are those that count.
+        minimum_voxels: Smaller structures of the reference are left out.
+    """
     counts = overlap(labels, reference)
     counted = [dice for value, dice in counts.dice().items() if counts.reference[value] >= minimum_voxels]
     return float(np.mean(counted)) if counted else float("nan")

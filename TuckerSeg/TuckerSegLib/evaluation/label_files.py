@@ -130,6 +130,10 @@ def match_values(prediction: LabelMap, reference: LabelMap) -> tuple[np.ndarray,
 
     Structures are matched by name, whatever the case and the order of words; by value where one map has no names.
 
+    Args:
+        prediction: The label map whose values are changed.
+        reference: The label map whose values are kept.
+
     Returns:
         The prediction's labels with these values, (Z, Y, X), and the names of both maps by value.
 
@@ -158,6 +162,10 @@ def match_values(prediction: LabelMap, reference: LabelMap) -> tuple[np.ndarray,
 
 def pair_files(prediction: Path, reference: Path) -> tuple[list[FilePair], list[Path]]:
     """Pair two label files, or the files of two folders that have the same name without its extension.
+
+    Args:
+        prediction: Path of a label file or of a folder of them.
+        reference: Path of the other file, or of the other folder.
 
     Returns:
         Cases in the order of their names, and the label files of either folder that have no partner.

@@ -31,7 +31,12 @@ def box_around(geometry: Geometry, center_mm: Sequence[float], size_mm: Sequence
 
 
 def cropped(volume: Image, box: Box) -> Image:
-    """A view of the part of an image in a box, with the grid of that part."""
+    """A view of the part of an image in a box, with the grid of that part.
+
+    Args:
+        volume: Its array is (C, Z, Y, X).
+        box: Slices of voxels along (Z, Y, X), within the image.
+    """
     array = volume.array[(slice(None), *box)]
     shift = np.eye(4)
     shift[:3, 3] = [part.start for part in box][::-1]

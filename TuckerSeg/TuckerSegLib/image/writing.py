@@ -129,6 +129,11 @@ def check_output(path: str | os.PathLike) -> None:
 def check_space(path: str | os.PathLike, geometry: Geometry, bytes_per_voxel: int = 1) -> None:
     """Find out whether a label file of a grid is likely to fit on its disk.
 
+    Args:
+        path: Of the file; its ending says whether it is compressed.
+        geometry: The labels' grid.
+        bytes_per_voxel: Of the type of the labels.
+
     Raises:
         OutputError: There is less space than the file may need.
     """

@@ -247,7 +247,12 @@ def store_calibration(model: SegmentationModel, calibration: ModelCalibration, c
 
 
 def calibration_stamp(model: SegmentationModel, cache: Cache) -> str | None:
-    """Checksum of the calibration that :func:`stored_calibration` gives, read off its file; None for none."""
+    """Checksum of the calibration that :func:`stored_calibration` gives, read off its file; None for none.
+
+    Args:
+        model: The network that is or was calibrated.
+        cache: Where its calibration may lie.
+    """
     from .shipped_calibration import shipped_stamp
 
     path = cache.find("calibrations", _key(model))

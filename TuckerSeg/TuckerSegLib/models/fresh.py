@@ -22,6 +22,10 @@ FOLD = "0"
 def fresh_model(plans: ModelPlans, seed: int) -> SegmentationModel:
     """A model of one fold whose network has random weights, always the same ones for plans and a seed.
 
+    Args:
+        plans: Of one configuration: they say which network it is.
+        seed: A whole number that decides on the weights.
+
     Raises:
         SpecError: Its network cannot take its own patch.
         UnsupportedModelError, ModelFolderError: Its network cannot be built.

@@ -245,7 +245,15 @@ def require_original(model: SegmentationModel) -> None:
 
 
 def require_pair(compressed: SegmentationModel, original: SegmentationModel) -> None:
-    """Raise SpecError unless a compressed model was made of the other one, which may be compressed in fewer steps."""
+    """Find out whether a compressed model was made of another one, which may be compressed in fewer steps.
+
+    Args:
+        compressed: With at least one recipe.
+        original: The model whose labels count as right.
+
+    Raises:
+        SpecError: It was not, or it is not compressed.
+    """
     if not compressed.recipes:
         raise SpecError(
             f"{compressed.name} is not compressed: there is nothing to gain. Compress it first.",
@@ -258,7 +266,12 @@ def require_pair(compressed: SegmentationModel, original: SegmentationModel) -> 
 
 
 def weights_of(network: torch.nn.Module, fold: str) -> dict[str, torch.Tensor]:
-    """Parameters and buffers of a network as a model holds them, ``fold/name`` to tensor; aliases once."""
+    """Parameters and buffers of a network as a model holds them, ``fold/name`` to tensor; aliases once.
+
+    Args:
+        network: Of one fold; its tensors are not copied.
+        fold: Name of the fold, as ``0``.
+    """
     return {f"{fold}/{name}": tensor.detach() for name, tensor in stored_tensors(network).items()}
 
 

@@ -165,5 +165,11 @@ def stored_model(
 
 
 def store_model(cache: Cache, key: str, model: SegmentationModel) -> None:
-    """Keep a model with its weights in the cache, under a key."""
+    """Keep a model with its weights in the cache; where that cannot be written, nothing is kept.
+
+    Args:
+        cache: Keeps it among its ``models``.
+        key: 32 hexadecimal digits under which it is found again, see ``cache.key_of``.
+        model: With all of its weights.
+    """
     cache.store("models", key, lambda path: model.save(path, entry_name("models", key)))

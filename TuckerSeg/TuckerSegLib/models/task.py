@@ -246,7 +246,12 @@ def known_by(cache: Cache) -> Load:
 
 
 def single_task(model: SegmentationModel, resolved: ResolvedJob = UNCOMPRESSED) -> SegmentationTask:
-    """A model as a task of one network; ``resolved`` says how it is compressed."""
+    """A model as a task of one network.
+
+    Args:
+        model: With its weights; it is not loaded again.
+        resolved: The job, which says how it is compressed.
+    """
     names = {label.value: label.name for label in model.plans.labels}
     return SegmentationTask(model.name, (TaskPart(model.name, lambda: model, lambda: model),), names, resolved)
 

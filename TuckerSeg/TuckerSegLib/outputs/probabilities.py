@@ -45,6 +45,10 @@ def probability_paths(job: Job) -> tuple[Path, Path] | None:
 def write_probabilities(result: SegmentationResult, job: Job) -> None:
     """Write the probabilities of a run that kept them, and nnU-Net's documents where they are not there yet.
 
+    Args:
+        result: With probabilities, (classes, Z, Y, X).
+        job: Its output names the labels, beside which they are written.
+
     Raises:
         OutputError: They cannot be written.
     """

@@ -63,6 +63,10 @@ def check_outputs(job: Job) -> None:
 def write_outputs(result: SegmentationResult, resolved: ResolvedJob) -> None:
     """Write all files of a job; each appears when it is whole.
 
+    Args:
+        result: Labels and statistics of the run.
+        resolved: The job; it names the files and their types.
+
     Raises:
         OutputError: One cannot be written.
         ImageError: The DICOM slices that a file refers to cannot be read any more.

@@ -82,7 +82,12 @@ class PreparedTask:
 
 
 def prepared_single(prepared_model: PreparedModel, task: SegmentationTask) -> PreparedTask:
-    """A task of one network from its prepared model, which stays open when the task is closed."""
+    """A task of one network from its prepared model, which stays open when the task is closed.
+
+    Args:
+        prepared_model: On its device; its owner closes it.
+        task: Of one network, that of the model.
+    """
     return PreparedTask(task, iter([PreparedPart(task.parts[0].name, prepared_model, task.parts[0].values)]))
 
 

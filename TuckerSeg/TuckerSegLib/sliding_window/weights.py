@@ -16,7 +16,11 @@ SIGMA_FRACTION = 1 / 8  # of the patch, as nnU-Net
 
 
 def patch_weights(kind: str, patch_shape: Sequence[int]) -> torch.Tensor:
-    """Weights of a patch's voxels: ``gaussian``, see :func:`gaussian_weights`, or ``flat``, which are all 1.
+    """Weights of a patch's voxels, by which overlapping patches are summed.
+
+    Args:
+        kind: ``gaussian``, see :func:`gaussian_weights`, or ``flat``, which are all 1.
+        patch_shape: (Z, Y, X), in voxels.
 
     Returns:
         float32, (Z, Y, X), on the CPU. The tensor may be shared: do not write into it.

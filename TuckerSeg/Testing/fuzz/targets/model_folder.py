@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from laws import check_model, check_run
 from samples import Samples
 
-SHORT = 30
+SHORT = 16
 UNDAMAGED = tuple((way, (), (), (), ()) for way in ("run", "load", "facts", "import"))
 EXAMPLES: tuple = ()
 
