@@ -83,6 +83,32 @@ def test_the_command_writes_table_document_and_picture(tuckerseg, make_model_fol
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_finished_model_is_a_row_of_its_own(tuckerseg, make_model_folder, volumes, tmp_path):
+    folder, out, small = make_model_folder(patch_shape=PATCH), tmp_path / "out", tmp_path / "small.tuckerseg"
+    model, other = load_model(folder), make_model_folder("Dataset002_Learned", patch_shape=PATCH, seed=1)
+    smaller = compress(model, policy_spec("paper", 0.5)[1])
+    smaller.save(small)
+    place = ("--device", "torch:cpu", "--precision", "fp32", "--threads", "1")
+    options = ("--model", folder, "--models", small, other, "--out", out)
+    text = tuckerseg("explore", volumes[0], *options, *place).stdout
+    rows = list(csv.DictReader((out / "curve.csv").open()))
+    assert [row["policy"] for row in rows] == ["original", "small", str(other)]
+    assert [int(row["model_bytes"]) for row in rows] == [model.weight_bytes, small.stat().st_size, model.weight_bytes]
+    volume = read_image(volumes[0])
+    original, *found = (segment(volume, each, SETTINGS).labels for each in (model, smaller, load_model(other)))
+    expected = [mean_dice(labels, original) for labels in found]
+    assert [float(row["agreement"]) for row in rows[1:]] == pytest.approx(expected, rel=1e-4)
+    assert float(rows[1]["factor"]) == pytest.approx(smaller.cost.macs / model.cost.macs, rel=1e-4)
+    assert f"{small.stat().st_size / 1e6:.3f}" in text
+
+
+def test_a_finished_model_with_other_labels_is_refused(tuckerseg, make_model_folder, volumes, tmp_path):
+    others = make_model_folder("Dataset002_Other", patch_shape=PATCH, labels={"background": 0, "stone": 1})
+    options = ("--model", make_model_folder(patch_shape=PATCH), "--models", others, "--out", tmp_path / "out")
+    done = tuckerseg("explore", volumes[0], *options, "--device", "torch:cpu", check=1)
+    assert "label 1 is 'structure_1'; found 'stone'" in done.stderr
+
+
 def test_a_line_goes_from_few_operations_to_many_in_whatever_order_they_were_measured(tmp_path):
     points = [CurvePoint("ct", False, "auto", f, f, "", None, int(f * 1e9), 1, 1.0, 1.0) for f in (0.3, 0.5, 0.7)]
     for name, order in (("sorted", [0, 1, 2]), ("shuffled", [1, 0, 2])):

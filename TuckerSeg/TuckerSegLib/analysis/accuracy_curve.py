@@ -7,7 +7,7 @@ that calibration never saw are different questions; every row says which it answ
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 
 from ..cache import Cache
 from ..compression.policies import is_calibrated, policy_spec, with_improvements
+from ..errors import SpecError
 from ..evaluation.dice import dice_per_label, mean_dice
 from ..image import Image
 from ..models.allocated import known_shares
@@ -26,6 +27,7 @@ from ..models.model import SegmentationModel
 from ..models.model_file import cached_model, store_model
 from ..models.refit import refit_model
 from ..monitor import Monitor
+from ..printable import shown
 from ..records.job import ALLOCATOR, InferenceSpec
 from ..segmentation.prepared_model import prepare
 from ..segmentation.segment import SegmentationResult, segment
@@ -41,7 +43,8 @@ class CurvePoint:
     Attributes:
         volume: Its file's name.
         calibrated: Whether this policy was calibrated on this very volume.
-        policy, factor: How the network was compressed; ``original`` and 1 for the original.
+        policy, factor: How the network was compressed; ``original`` and 1 for the original. Of a finished model its
+            name and its share of the original's multiply-accumulates.
         agreement: Mean Dice against the original network over its structures of at least 20 voxels; nan where it
             found none.
         worst: The structures that agree least, ``name dice``, the worst first.
@@ -51,6 +54,7 @@ class CurvePoint:
         network_share: Of the original's ``network_seconds`` on this volume.
         predicted_share, measured_share: Of the original's time of a patch, where all means together were asked for a
             share of it or an agreement: by the times of layers, and as the choice was timed; else None.
+        model_bytes: Of the weights as they are held; of a finished model that is a file, of the file.
     """
 
     volume: str
@@ -67,6 +71,22 @@ class CurvePoint:
     network_share: float = 1.0
     predicted_share: float | None = None
     measured_share: float | None = None
+    model_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class FinishedModel:
+    """A model that was made before, as by a distillation or a fine-tuning.
+
+    Attributes:
+        name: For people.
+        load: Gives it with its weights.
+        file_bytes: Size of its file; None where it is none.
+    """
+
+    name: str
+    load: Callable[[], SegmentationModel]
+    file_bytes: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +112,7 @@ def measure_curve(
     calibrate_on: Sequence[Image] = (),
     repair: RepairSettings | None = None,
     monitor: Monitor | None = None,
+    finished: Sequence[FinishedModel] = (),
 ) -> Iterator[CurvePoint]:
     """Run the original and every compressed network on every volume; points come when they are done.
 
@@ -105,15 +126,17 @@ def measure_curve(
             repair; none takes the first case.
         repair: How a policy with ``+repair`` trains; None takes the defaults.
         monitor: Asked within and between runs whether to stop; hears nothing.
+        finished: Models that are compared as they are, after the policies.
 
     Raises:
-        SpecError: A policy or factor that there is not.
+        SpecError: A policy or factor that there is not, or a finished model with other labels.
     """
     monitor = (monitor or Monitor()).quiet()
     for policy in policies:
         with_improvements(policy)
     originals = list(_run_all(model, cases, inference, cache, monitor))
-    yield from (_point(case, "original", 1.0, result, result, False) for case, result in zip(cases, originals))
+    for case, result in zip(cases, originals):
+        yield _point(case, "original", 1.0, result, result, False, model.weight_bytes)
     volumes, repair = list(calibrate_on) or [cases[0].volume], repair or RepairSettings()
     seen = {volume.source for volume in volumes}
     calibrates = any(is_calibrated(_base(policy)) for policy in policies)
@@ -129,8 +152,14 @@ def measure_curve(
             shares = _shares(model, smaller, (method, spec), inference, cache)
             for case, original, result in zip(cases, originals, _run_all(smaller, cases, inference, cache, monitor)):
                 calibrated = used is not None and case.volume.source in seen
-                point = _point(case, policy, factor, result, original, calibrated)
+                point = _point(case, policy, factor, result, original, calibrated, smaller.weight_bytes)
                 yield replace(point, predicted_share=shares[0], measured_share=shares[1])
+    for each in finished:
+        other = each.load()
+        _require_labels(other, model, each.name)
+        share, size = other.cost.macs / model.cost.macs, each.file_bytes or other.weight_bytes
+        for case, original, result in zip(cases, originals, _run_all(other, cases, inference, cache, monitor)):
+            yield _point(case, each.name, share, result, original, False, size)
 
 
 def _shares(
@@ -141,6 +170,17 @@ def _shares(
     if method != ALLOCATOR or not smaller.recipes:
         return None, None
     return known_shares(model, spec, inference, cache) or (None, None)
+
+
+def _require_labels(other: SegmentationModel, model: SegmentationModel, name: str) -> None:
+    """Raise SpecError where two models mean other structures by the same numbers."""
+    own, theirs = ({label.value: label.name for label in each.plans.labels} for each in (model, other))
+    if own != theirs:
+        value = min(value for value in own.keys() | theirs.keys() if own.get(value) != theirs.get(value))
+        raise SpecError(
+            f"{name}: a model with the labels of {model.name} is expected, whose label {value} is "
+            f"{shown(own.get(value))}; found {shown(theirs.get(value))}. Leave it out."
+        )
 
 
 def _base(policy: str) -> str:
@@ -203,7 +243,13 @@ def _repaired(
 
 
 def _point(
-    case: Case, policy: str, factor: float, result: SegmentationResult, original: SegmentationResult, calibrated: bool
+    case: Case,
+    policy: str,
+    factor: float,
+    result: SegmentationResult,
+    original: SegmentationResult,
+    calibrated: bool,
+    model_bytes: int,
 ) -> CurvePoint:
     dice = sorted((score, value) for value, score in dice_per_label(result.labels, original.labels).items())
     worst = ", ".join(f"{result.label_names[value]} {score:.2f}" for score, value in dice[:WORST] if score < 1)
@@ -221,4 +267,5 @@ def _point(
         network_seconds=statistics.seconds["network"],
         total_seconds=statistics.seconds["total"],
         network_share=statistics.seconds["network"] / original.statistics.seconds["network"],
+        model_bytes=model_bytes,
     )

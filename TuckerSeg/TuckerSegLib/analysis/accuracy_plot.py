@@ -17,8 +17,9 @@ NOTES = (
 
 def as_text(points: Sequence[CurvePoint]) -> str:
     """The curve as text, a line per policy and factor, with the agreement on volumes calibrated on and on others."""
+    width = max(12, *(len(point.policy) + 2 for point in points)) if points else 12
     title = (
-        f"{'policy':12}{'factor':>7}{'GMACs':>9}{'M param.':>10}{'network s':>11}{'share':>7}{'predicted':>10}"
+        f"{'policy':{width}}{'factor':>7}{'GMACs':>9}{'M param.':>10}{'MB':>9}{'network s':>11}{'share':>7}{'predicted':>10}"
         f"{'timed':>7}{'calibrated on':>15}{'on others':>10}"
     )
     lines = [title]
@@ -28,8 +29,8 @@ def as_text(points: Sequence[CurvePoint]) -> str:
             _mean(point.agreement for point in group if point.calibrated is calibrated) for calibrated in (True, False)
         )
         lines.append(
-            f"{policy:12}{factor:7.2f}{group[0].macs_per_patch / 1e9:9.2f}{group[0].parameters / 1e6:10.3f}"
-            f"{seconds:11.2f}{_share(group):>7}{_share(group, 'predicted_share'):>10}"
+            f"{policy:{width}}{factor:7.2f}{group[0].macs_per_patch / 1e9:9.2f}{group[0].parameters / 1e6:10.3f}"
+            f"{group[0].model_bytes / 1e6:9.3f}{seconds:11.2f}{_share(group):>7}{_share(group, 'predicted_share'):>10}"
             f"{_share(group, 'measured_share'):>7}{_number(on_calibrated):>15}{_number(on_others):>10}"
         )
     return "\n".join([*lines, *NOTES])

@@ -179,13 +179,19 @@ def add_strengths(parser: argparse.ArgumentParser) -> None:
 
 
 def add_factors_and_policies(parser: argparse.ArgumentParser) -> None:
-    """Several strengths of several compressions."""
+    """Several strengths of several compressions, and models that need none."""
     parser.add_argument("--factors", default="0.7,0.5,0.3", help="strengths below 1 (default: %(default)s)")
     parser.add_argument(
         "--policies",
-        default="paper,auto",
         help=f"of {', '.join(policies())}; each may be followed by +repair (many minutes per factor), calibrated ones "
-        "by +refit (a minute) or +refit+repair (default: %(default)s)",
+        "by +refit (a minute) or +refit+repair (default: paper,auto; with --models none)",
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=(),
+        metavar="MODEL",
+        help="finished models, as of a distillation, a fine-tuning or a compression, as rows of their own",
     )
 
 

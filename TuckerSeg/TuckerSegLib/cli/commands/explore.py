@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...analysis.accuracy_curve import Case, CurvePoint, measure_curve
+from ...analysis.accuracy_curve import Case, CurvePoint, FinishedModel, measure_curve
 from ...analysis.accuracy_plot import as_text, draw_curve
 from ...analysis.step_plot import draw_steps, steps_as_text
 from ...cache import Cache
 from ...image import read_image
+from ...model_zoo import locate
+from ...models.loading import load_model
 from ...models.model import SegmentationModel
 from ...records.serialization import to_json
 from ...segmentation.prepared_model import prepare
@@ -22,6 +25,8 @@ from ...text_files import as_csv, make_folder, write_text
 from ...training.distillation.settings import RepairSettings
 from ..jobs_from_options import cases_of, inference_of, model_of, numbers_of, repair_precision, strengths_of
 from ..output import say, tell
+
+DEFAULT_POLICIES = "paper,auto"
 
 
 def explore(options: argparse.Namespace) -> None:
@@ -40,11 +45,14 @@ def explore(options: argparse.Namespace) -> None:
         _explore_steps(options, model, cases)
         return
     factors, inference = strengths_of(options.factors), inference_of(options)
-    policies = [name.strip() for name in options.policies.split(",")]
+    finished = [_finished(path) for path in options.models]
+    policies = options.policies or ("" if finished else DEFAULT_POLICIES)
+    policies = [name.strip() for name in policies.split(",")] if policies else []
     calibrate_on = [read_image(path, modality=model.plans.modalities) for path in options.calibrate_on]
     repair = RepairSettings(options.repair_steps, precision=repair_precision())
     folder = make_folder(Path(options.out))
-    curve = measure_curve(model, cases, factors, policies, inference, Cache(), calibrate_on, repair, options.monitor)
+    monitor = options.monitor
+    curve = measure_curve(model, cases, factors, policies, inference, Cache(), calibrate_on, repair, monitor, finished)
     points = []
     for point in curve:
         points.append(point)
@@ -52,6 +60,13 @@ def explore(options: argparse.Namespace) -> None:
         tell(f"{point.volume}: {point.policy} {point.factor:.2f}, agreement {point.agreement:.3f}, network {words}")
         write_text(folder / "curve.csv", as_csv(points, CurvePoint))  # what was measured stays, whatever comes
     _finish(folder, "curve", points, as_text(points), draw_curve)
+
+
+def _finished(name: str) -> FinishedModel:
+    """A finished model by its path or name; it is loaded when its turn comes."""
+    path, _ = locate(name)
+    size = path.stat().st_size if path.suffix == ".tuckerseg" and os.path.isfile(path) else None
+    return FinishedModel(path.stem if size else name, lambda: load_model(name), size)
 
 
 def _explore_steps(options: argparse.Namespace, model: SegmentationModel, cases: Sequence[Case]) -> None:
