@@ -56,27 +56,33 @@ def test_the_peak_memory_of_the_built_in_model_is_foretold(
 CALIBRATED = """
 import sys
 from TuckerSegLib import calibrate_model, hardware, image_from_array, load_model
-from TuckerSegLib.estimation.memory import calibration_bytes, predicted_calibration_peak_bytes
+from TuckerSegLib.estimation.memory import calibration_bytes
 from TuckerSegLib.models import calibration
+from TuckerSegLib.models.fresh import fresh_model
+from TuckerSegLib.nnunet.narrower import narrower_plans
 import numpy as np
-calibration.has_built_in_volumes, calibration.PATCHES_PER_VOLUME = lambda model: False, 1
-calibration.CROP_VOXELS = 112
-model, noise = load_model(sys.argv[1]), np.random.default_rng(0).normal(size=(112, 112, 112))
+calibration.has_built_in_volumes = lambda model: False
+model, noise = load_model(sys.argv[1]), np.random.default_rng(0).normal(size=(80, 80, 80))
 volume = image_from_array(noise.astype(np.float32), spacing_mm=(3, 3, 3))
-passes = calibration_bytes(model)
-calibrate_model(model, volume)
-print(passes, predicted_calibration_peak_bytes(model, volume.geometry, passes), hardware.peak_memory_bytes())
+for base in (4, 8):
+    narrow = fresh_model(narrower_plans(model.plans, base), 0)
+    passes = calibration_bytes(narrow)
+    hardware.forget_peak_memory()
+    before = hardware.held_memory_bytes()
+    calibrate_model(narrow, volume)
+    print(passes, hardware.peak_memory_bytes() - before)
 """
 
 
-def test_the_memory_of_a_calibration_is_foretold(make_model_folder):
-    """In a process of its own, for a peak is of a process's whole life."""
-    command = [sys.executable, "-c", CALIBRATED, make_model_folder(patch_shape=(112, 112, 112))]
+@pytest.mark.skipif(sys.platform != "linux", reason="a peak cannot be forgotten there")
+def test_the_memory_of_a_calibration_is_foretold_of_narrow_networks_too(make_model_folder):
+    """In a process of its own, whose memory is nobody else's."""
+    command = [sys.executable, "-c", CALIBRATED, make_model_folder(patch_shape=(80, 80, 80))]
     done = subprocess.run(command, cwd=LIBRARY_FOLDER, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
-    passes, told, taken = map(int, done.stdout.split())
-    assert passes > 0.4 * told  # else nothing was foretold but a process
-    assert 0.7 < told / taken < 1.33
+    for line in done.stdout.splitlines():  # the process itself is more than these networks
+        told, taken = map(int, line.split())
+        assert 0.65 < told / taken < 1.5, done.stdout
 
 
 def test_a_plan_counts_the_calibration_only_where_one_is_due(make_model_folder, hand_over, measurements):

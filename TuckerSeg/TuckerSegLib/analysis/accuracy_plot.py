@@ -19,8 +19,8 @@ def as_text(points: Sequence[CurvePoint]) -> str:
     """The curve as text, a line per policy and factor, with the agreement on volumes calibrated on and on others."""
     width = max(12, *(len(point.policy) + 2 for point in points)) if points else 12
     title = (
-        f"{'policy':{width}}{'factor':>7}{'GMACs':>9}{'M param.':>10}{'MB':>9}{'network s':>11}{'share':>7}{'predicted':>10}"
-        f"{'timed':>7}{'calibrated on':>15}{'on others':>10}"
+        f"{'policy':{width}}{'factor':>7}{'GMACs':>9}{'M param.':>10}{'MB':>9}{'network s':>11}{'share':>7}"
+        f"{'predicted':>10}{'timed':>7}{'calibrated on':>15}{'on others':>10}"
     )
     lines = [title]
     for (policy, factor), group in _grouped(points).items():
