@@ -39,6 +39,13 @@ def model(make_model_folder) -> Path:
     return make_model_folder(patch_shape=(16, 16, 16))
 
 
+def test_what_the_program_warns_of_is_told_in_words_and_not_as_a_place_in_its_source(tuckerseg, model, tmp_path):
+    options = ("--model", model, "--rank", 0.5, "--calibrate", "none")
+    told = tuckerseg("compress", tmp_path / "small.tuckerseg", *options).stderr
+    assert "Warning: The compression goes by the weights alone" in told
+    assert ".py" not in told and "UserWarning" not in told
+
+
 def test_segment_writes_labels_on_the_input_grid_and_statistics(tuckerseg, ct, model, tmp_path):
     output, stats = tmp_path / "labels.nii.gz", tmp_path / "stats.json"
     words = command("segment", ct, output, "--model", model, "--rank", 0.5, "--stats", stats)

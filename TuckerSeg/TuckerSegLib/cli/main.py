@@ -15,15 +15,20 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from ..errors import Cancelled, OutputError, TuckerSegError, words_for_shell
 from ..files.full_disk import with_full_disk_named
 from ..monitor import Monitor
+from ..printable import one_line
 from .output import give_up_output, show_json, tell, visible_output
 from .parser import build_parser
 
+PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
+_usual_format = warnings.formatwarning
 # Of a task's networks; a plan downloads nothing.
 BRING_WHAT_THEY_NEED = (
     "bodyparts",
@@ -44,11 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     quick_end = _QuickEnd()
     if arguments is None:
         atexit.register(quick_end)  # before anything else does, so that it is called last
+        warnings.formatwarning = _warning_in_words
     with visible_output():
         code = _run(arguments)
     give_up_output()
     quick_end.code = code
     return code
+
+
+def _warning_in_words(
+    message: Warning | str, category: type[Warning], filename: str, number: int, line: str | None = None
+) -> str:
+    """What this program warns of, as a line for its user; what others warn of, as Python shows it."""
+    if category is UserWarning and PACKAGE_FOLDER in Path(filename).parents:
+        return f"Warning: {one_line(str(message))}\n"
+    return _usual_format(message, category, filename, number, line)
 
 
 class _QuickEnd:
