@@ -107,7 +107,7 @@ def measure_budgets(
 
         def row(words: str, steps: Sequence[tuple[str, Any]], share: float | None = None) -> BudgetRow:
             smaller = planned(model, steps)
-            original_s, seconds = timer.seconds((model, smaller))  # noqa: B023
+            original_s, seconds = timer.seconds(smaller)  # noqa: B023
             predicted_s = predicted_seconds(smaller, times)  # noqa: B023
             return BudgetRow(words, precision, share, smaller.cost.macs / 1e9, predicted_s, seconds, original_s)  # noqa: B023
 
@@ -124,8 +124,9 @@ def measure_budgets(
                 continue
             calibration = calibration or calibrate_model(model, None, threads=threads, monitor=monitor)
             spec = Spec(share, means=means, calibration=calibration.sha256)
-            maker = ModelMaker(Question(model, spec, calibration, times, (), place), cache, monitor)
+            maker = ModelMaker(Question(model, spec, calibration, times, (), place), cache, monitor, timer)
             yield row(words, maker.timed(share).steps, share)
+        timer.close()
 
 
 def _budgets() -> Iterator[tuple[float, str, list[str] | None]]:

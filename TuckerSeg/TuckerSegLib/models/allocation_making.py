@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -36,18 +37,24 @@ from .timed_choice import NEAR, Choice, Steps, timed_choice
 LEAST_SHARE = 0.1  # of the original's cost, that an agreement is looked for from
 PLAIN, FITTED = 3, 2  # networks that are made to find an agreement at most, without a fit to the volumes and with it
 ROUGH_PATCHES = 1  # of each volume, that a network which is only looked at is calibrated on before its whole numbers
-TIMED_SHARE = (
-    0.5  # of the original's time, of the network that prices are corrected by where an agreement is looked for
-)
+TIMED_SHARE = 0.5  # of the original's time: of the network by which prices are corrected before a search
 TOLERANCE = 0.01  # of the original's cost: so much more than was asked for is not worth a word
 FIT_GAINS = 0.6  # share of the cost that a fit to the volumes lets a network do with, at the same agreement
 
 
 class ModelMaker:
-    """Makes the compressed models of one question."""
+    """Makes the compressed models of one question.
 
-    def __init__(self, question: Question, cache: Cache, monitor: Monitor):
+    Args:
+        question: What is asked.
+        cache: Keeps what is made.
+        monitor: Times the stages, and is asked within them whether to stop.
+        timer: Of the question's model at its place, of whoever asks more than one; None takes one of its own.
+    """
+
+    def __init__(self, question: Question, cache: Cache, monitor: Monitor, timer: PatchTimer | None = None):
         self._question, self._cache, self._monitor = question, cache, monitor
+        self._timer = timer
         self.choice: Choice | None = None  # the last that was timed
 
     def at_share(self, share: float) -> SegmentationModel:
@@ -121,20 +128,34 @@ class ModelMaker:
         """Whether the network that steps leave was measured to be faster than the original, where time counts."""
         if self._question.place is None or not steps:
             return bool(steps)
-        self.choice = Choice(steps, self._predicted(steps), self._measured(steps))
+        with self._own_timer_closed():
+            self.choice = Choice(steps, self._predicted(steps), self._measured(steps))
         return self.choice.measured <= 1 - LEAST_SAVED
 
     def timed(self, share: float) -> Choice:
         """The steps that keep a share of the original's time as it is measured here."""
-        return timed_choice(
-            share, lambda corrections: self._allocation(share, corrections), self._predicted, self._measured
-        )
+        with self._own_timer_closed():
+            return timed_choice(
+                share, lambda corrections: self._allocation(share, corrections), self._predicted, self._measured
+            )
+
+    @contextlib.contextmanager
+    def _own_timer_closed(self) -> Iterator[None]:
+        """Afterwards no network is on the device but of a timer that others gave: memory is for what follows."""
+        given = self._timer
+        try:
+            yield
+        finally:
+            if given is None and self._timer is not None:
+                self._timer.close()
+                self._timer = None
 
     def _measured(self, steps: Steps) -> float:
         question = self._question
-        with self._monitor.stage("measure") as stage:
-            timer = PatchTimer(question.model, question.place, question.times, stage)
-            return timer.share(planned(question.model, steps))
+        if self._timer is None:
+            self._timer = PatchTimer(question.model, question.place, question.times, self._monitor)
+        with self._monitor.stage("measure"):
+            return self._timer.share(planned(question.model, steps))
 
     def _predicted(self, steps: Steps) -> float:
         model, times = self._question.model, self._question.times

@@ -22,7 +22,7 @@ from .planning import plan_compression
 if TYPE_CHECKING:
     from torch import nn
 
-ROUNDS = 3  # of which the fastest counts
+ROUNDS = 2  # of which the fastest counts
 STANDARD_DEVIATION = 0.02  # of the random weights: small, so that nothing overflows
 
 
@@ -63,6 +63,8 @@ def predicted_seconds(model: SegmentationModel, times: LayerTimes) -> float:
 class PatchTimer:
     """Measures what models take of their original's seconds, a patch at a time, one fold of them.
 
+    The original stays on the device until the timer is closed, and what was measured is not measured again.
+
     Args:
         original: Any model.
         place: Where both run.
@@ -72,6 +74,14 @@ class PatchTimer:
 
     def __init__(self, original: SegmentationModel, place: Place, times: LayerTimes, monitor: Monitor):
         self._original, self._place, self._times, self._monitor = original, place, times, monitor
+        self._measured: dict[str, tuple[float, float]] = {}
+        self._open = contextlib.ExitStack()
+        self._original_predictor: hardware.PatchPredictor | None = None
+
+    def close(self) -> None:
+        """Give the original's memory back; a later measurement takes it again."""
+        self._original_predictor = None
+        self._open.close()
 
     def share(self, model: SegmentationModel) -> float:
         """Seconds of a patch of a model, relative to the original's.
@@ -83,22 +93,29 @@ class PatchTimer:
             BackendError: The device cannot run it.
             Cancelled: The monitor said so.
         """
-        before, after = self.seconds((self._original, model))
+        before, after = self.seconds(model)
         return after / before
 
-    def seconds(self, models: Sequence[SegmentationModel]) -> list[float]:
-        """Seconds of a patch of several models, measured in turns; arguments and errors as :meth:`share`."""
+    def seconds(self, model: SegmentationModel) -> tuple[float, float]:
+        """Seconds of a patch of the original and of a model, measured in turns; arguments as for :meth:`share`."""
+        if model.key not in self._measured:
+            self._measured[model.key] = self._in_turns(model)
+        return self._measured[model.key]
+
+    def _in_turns(self, model: SegmentationModel) -> tuple[float, float]:
         import torch
 
         self._monitor.check()
         place, plans = self._place, self._original.plans
         patch = torch.rand(1, plans.input_channels, *plans.patch_shape)
         threads = 0 if on_another_chip(place.device) else place.threads
-        with contextlib.ExitStack() as open_ones:
-            predictors = [open_ones.enter_context(_on_device(model, place)) for model in models]
-            runs = [lambda predictor=predictor: predictor(patch) for predictor in predictors]
-            measured = alternated_seconds(runs, ROUNDS, threads)
-        return [seconds + self._times.of(_gathering(model)) for seconds, model in zip(measured, models)]
+        if self._original_predictor is None:
+            self._original_predictor = self._open.enter_context(_on_device(self._original, place))
+        original = self._original_predictor
+        with _on_device(model, place) as predictor:
+            before, after = alternated_seconds((lambda: original(patch), lambda: predictor(patch)), ROUNDS, threads)
+        before += self._times.of(_gathering(self._original))
+        return before, after + self._times.of(_gathering(model))
 
 
 @contextlib.contextmanager
