@@ -47,6 +47,16 @@ def test_what_works_on_one_network_says_so(run_here, packed):
     assert facts.cost == whole.cost and not facts.has_weights and whole.has_weights
 
 
+def test_ratios_of_a_pack_are_those_of_its_networks_and_of_all_together(run_here, packed):
+    printed = run_here("ratios", packed, "--runs", 0).splitlines()
+    rows = [line.split()[-3:] for line in printed if line.partition(": all ")[1] and "all else" not in line]
+    assert len(rows) == len(read_pack(packed).parts)
+    name, weights, memory, disk = printed[-1].split()
+    assert (name, int(weights)) == ("all", sum(int(row[0]) for row in rows))
+    assert float(disk) == pytest.approx(4 * int(weights) / packed.stat().st_size, abs=1e-3)
+    assert min(float(row[1]) for row in rows) <= float(memory) <= max(float(row[1]) for row in rows)
+
+
 def test_what_a_pack_says_of_itself_is_checked(packed):
     tensors, document = tensor_file.read_tensors(packed)
 

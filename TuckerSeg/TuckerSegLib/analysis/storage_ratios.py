@@ -70,6 +70,20 @@ def storage_ratios(model: SegmentationModel, file_bytes: int | None = None, runs
     return [*rows, _row(model, ALL, sum(sizes.values()), memory, disk if file_bytes is None else file_bytes, seconds)]
 
 
+def together(name: str, totals: Sequence[StorageRatio], file_bytes: int) -> StorageRatio:
+    """The ratios of several networks together, which are timed one by one alone.
+
+    Args:
+        name: Of them all.
+        totals: Each network's row of ``all``.
+        file_bytes: Size of the file that holds them.
+    """
+    weights, original, memory = (
+        sum(getattr(each, field) for each in totals) for field in ("weights", "original_bytes", "memory_bytes")
+    )
+    return StorageRatio(name, ALL, weights, original, memory, file_bytes, original / memory, original / file_bytes)
+
+
 def _row(
     model: SegmentationModel, path: str, size: int, memory: int, disk: int, seconds: dict[str, tuple[float, float]]
 ) -> StorageRatio:
