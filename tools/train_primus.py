@@ -1,10 +1,11 @@
 """Train a small Primus on what the built-in network says of CTs: a transformer to try token sparsification on.
 
 Run by hand: ``python tools/train_primus.py --data FOLDER_OF_CTS --folder primus --minutes 60``, and again with
-``--resume`` after a break. The last CTs of ``--data`` are held back; how far both kinds agree with the teacher is
-printed. The network is written to ``FOLDER/primus.tuckerseg``, an ordinary model; its labels are the 24 most voluminous
-kinds of structures (all ribs are one), so that left and right may be mirrored. It knows no more than its teacher, which
-was trained on synthetic CTs: it tells how methods work, nothing of patients.
+``--resume`` after a break. Minutes are those of the processor: on a busy machine it takes longer, and learns no less.
+The last CTs of ``--data`` are held back; how far both kinds agree with the teacher is printed. The network is written
+to ``FOLDER/primus.tuckerseg``, an ordinary model. Its labels are the 24 most voluminous kinds of structures (all ribs
+are one), so that left and right may be mirrored. It knows no more than its teacher, which was trained on synthetic CTs:
+it tells how methods work, nothing of patients.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from TuckerSegLib import catalog, load_model, read_image
 from TuckerSegLib.compression.label_agreement import agreement_of_labels
 from TuckerSegLib.models.fresh import FOLD, fresh_model
 from TuckerSegLib.models.model import SegmentationModel, weights_of
-from TuckerSegLib.nnunet.plans import Architecture, Label
+from TuckerSegLib.nnunet.plans import Architecture, Label, ModelPlans
 from TuckerSegLib.preprocessing.preprocess import preprocess
 from TuckerSegLib.training.tensor_states import moments_of, put_moments, put_tensors, tensors_of
 
@@ -88,7 +89,7 @@ def ct_files(place: Path) -> list[Path]:
     return sorted(place.glob("*.nii.gz")) if place.is_dir() else [place]
 
 
-def plans_of(teacher: SegmentationModel, names: list[str], options: argparse.Namespace):
+def plans_of(teacher: SegmentationModel, names: list[str], options: argparse.Namespace) -> ModelPlans:
     """The teacher's plans for a small Primus and its own labels."""
     sizes = {"embed_dim": options.width, "eva_depth": options.depth, "eva_numheads": options.heads}
     settings = {"patch_embed_size": [8] * 3, "input_shape": list(PATCH), "init_values": 0.1, "scale_attn_inner": True}
