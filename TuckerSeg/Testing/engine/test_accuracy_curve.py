@@ -17,6 +17,7 @@ from TuckerSegLib.analysis.accuracy_plot import draw_curve
 from TuckerSegLib.compression.policies import policy_spec
 from TuckerSegLib.errors import SpecError
 from TuckerSegLib.evaluation.dice import mean_dice
+from TuckerSegLib.models.allocation_making import ModelMaker
 from TuckerSegLib.models.calibration import calibrate_model, stored_calibration
 from TuckerSegLib.models.compress import compress
 from TuckerSegLib.models.refit import refit_model
@@ -144,9 +145,11 @@ def test_an_exploration_that_was_stopped_does_not_repair_anew(make_model_folder,
 def test_all_means_together_are_a_policy_with_the_fit_in_it(make_model_folder, volumes, monkeypatch):
     times = {"kernel.gmacs": 0.1, "strided.gmacs": 0.1, "transposed.gmacs": 0.1, "pointwise.gmacs": 0.1}
     monkeypatch.setattr("TuckerSegLib.layer_times.measured.measure", lambda *_: times)
+    monkeypatch.setattr(ModelMaker, "_measured", ModelMaker._predicted)
     model, cases = load_model(make_model_folder(patch_shape=PATCH)), [Case(read_image(volumes[0]))]
     original, point = measure_curve(model, cases, [0.95], ["joint"], SETTINGS, Cache())
     assert (point.policy, point.calibrated) == ("joint", True)
     assert point.macs_per_patch < original.macs_per_patch
+    assert point.predicted_share == point.measured_share <= 0.95
     with pytest.raises(SpecError, match="A refit is part of joint"):
         list(measure_curve(model, cases, [0.95], ["joint+refit"], SETTINGS, Cache()))
