@@ -193,7 +193,7 @@ def stored_calibration(model: SegmentationModel, cache: Cache, variant: str = ""
     key = _key(model, variant)
     path = cache.find("calibrations", key)
     if path is None:
-        return shipped_calibration(model)
+        return None if variant else shipped_calibration(model)
     try:
         tensors, document = tensor_file.read_tensors(path, entry_name("calibrations", key))
         folds = {
@@ -208,7 +208,7 @@ def stored_calibration(model: SegmentationModel, cache: Cache, variant: str = ""
     except (ModelFileError, KeyError, ValueError, TypeError) as error:
         cache.discard("calibrations", key)
         warnings.warn(f"The stored calibration could not be used and is made again: {error}", stacklevel=2)
-        return shipped_calibration(model)
+        return None if variant else shipped_calibration(model)
 
 
 def _check(calibration: ModelCalibration, tensors: dict[str, torch.Tensor]) -> None:
