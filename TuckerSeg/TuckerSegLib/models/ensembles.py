@@ -7,8 +7,6 @@ first stage segments the whole image, and its labels are further input channels 
 from __future__ import annotations
 
 import functools
-import os
-from pathlib import Path
 
 from ..cache import Cache
 from ..errors import ModelFolderError, SpecError
@@ -86,15 +84,11 @@ def _stage_before(place: str, model: SegmentationModel) -> str:
         ModelFolderError: It is not there.
     """
     path, folds = locate(place)
-    own, previous = f"__{model.plans.configuration}", model.plans.previous_stage
+    previous = model.plans.previous_stage
     expected = None
     if path.suffix != ".tuckerseg":
-        root = find_model_folder(path, folds).root
-        root = Path(os.path.abspath(root)) if isinstance(root, Path) else root  # else a place in a zip
-        expected = root.parent / (root.name.removesuffix(own) + f"__{previous}")
-        plans = expected / "plans.json"
-        there = os.path.isfile(plans) if isinstance(plans, Path) else plans.is_file()
-        if root.name.endswith(own) and there:
+        expected, there = find_model_folder(path, folds).sibling(model.plans.configuration, previous)
+        if there:
             return str(expected)
     where = f"in {expected}" if expected else "in a folder beside it"
     raise ModelFolderError(

@@ -67,6 +67,22 @@ class ModelFolder:
             raise ModelFolderError(f"{where} should have at most {MOST_JSON_BYTES / 1e6:.0f} MB; it has more.")
         return parse_object(content, where, ModelFolderError)
 
+    def sibling(self, own: str, other: str) -> tuple[Path | zipfile.Path, bool]:
+        """Where nnU-Net puts another configuration of the same trainer and plans: in the folder beside this one.
+
+        Args:
+            own: Name of this configuration, by which the folder's name ends.
+            other: Name of the other one.
+
+        Returns:
+            Its folder, or place in the zip, and whether there is a model that this one's name leads to.
+        """
+        root = Path(os.path.abspath(self.root)) if isinstance(self.root, Path) else self.root
+        beside = root.parent / (root.name.removesuffix(f"__{own}") + f"__{other}")
+        plans = beside / "plans.json"  # the other's name is from a file: it may be one that no system takes
+        is_there = os.path.isfile(plans) if isinstance(plans, Path) else plans.is_file()
+        return beside, is_there and root.name.endswith(f"__{own}")
+
     def checkpoint_file(self, fold: str) -> Path | zipfile.Path:
         """The checkpoint of a fold; not read."""
         return self.root / f"fold_{fold}" / self.checkpoint
