@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import signal
 import subprocess
@@ -13,14 +12,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from TuckerSegLib.catalog.structures import title_of
+from Testing.engine.evaluated_labels import SPACING_MM, boxes, rows_of, save
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.evaluation.label_files import read_label_map
 from TuckerSegLib.evaluation.surface_distance import nsd_per_label
-from TuckerSegLib.image import Geometry, Segment, write_labels
+from TuckerSegLib.image import write_labels
 
-SPACING_MM = (4.0, 2.0, 1.0)  # (Z, Y, X)
-GRAY = (0.5, 0.5, 0.5)
 NAMES = {1: "spleen", 2: "kidney_right", 5: "liver"}
 DATASET = {"labels": {"background": 0, **{name: value for value, name in NAMES.items()}}}
 
@@ -38,27 +35,6 @@ def evaluate(monkeypatch, capsys):
     yield run
     for number, handler in handlers.items():
         signal.signal(number, handler)
-
-
-def boxes(**corners: int) -> np.ndarray:
-    """Cubes of 4 voxels of the labels ``v1``, ``v2``, ... from a corner on along all axes; (16, 16, 16)."""
-    labels = np.zeros((16, 16, 16), np.uint8)
-    for name, corner in corners.items():
-        labels[corner : corner + 4, corner : corner + 4, corner : corner + 4] = int(name[1:])
-    return labels
-
-
-def save(path: Path, labels: np.ndarray, names: dict[int, str] | None = None, spacing_mm=SPACING_MM) -> Path:
-    """Write labels (Z, Y, X) as the path's extension says; a .seg.nrrd with names."""
-    path.parent.mkdir(exist_ok=True)
-    segments = [Segment(value, title_of(name), GRAY) for value, name in (names or {}).items()]
-    write_labels(path, labels, Geometry(labels.shape, np.diag([*spacing_mm[::-1], 1.0])), segments)
-    return path
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture
