@@ -3,9 +3,9 @@
 Run by hand: ``python tools/train_primus.py --data FOLDER_OF_CTS --folder primus --minutes 60``, and again with
 ``--resume`` after a break. Minutes are those of the processor: on a busy machine it takes longer, and learns no less.
 The last CTs of ``--data`` are held back; how far both kinds agree with the teacher is printed. The network is written
-to ``FOLDER/primus.tuckerseg``, an ordinary model. Its labels are the 24 most voluminous kinds of structures (all ribs
-are one), so that left and right may be mirrored. It knows no more than its teacher, which was trained on synthetic CTs:
-it tells how methods work, nothing of patients.
+to ``FOLDER/primus.tuckerseg``, an ordinary model. Its labels are a few large kinds of structures (all vertebrae are
+one), so that left and right may be mirrored and an hour of one processor core is enough. It knows no more than its
+teacher, which was trained on synthetic CTs: it tells how methods work, nothing of patients.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import random
 import re
 import sys
 import time
@@ -32,13 +33,15 @@ from TuckerSegLib.models.fresh import FOLD, fresh_model
 from TuckerSegLib.models.model import SegmentationModel, weights_of
 from TuckerSegLib.nnunet.plans import Architecture, Label, ModelPlans
 from TuckerSegLib.preprocessing.preprocess import preprocess
+from TuckerSegLib.training.orthogonal_momentum import OrthogonalMomentum, has_directions
 from TuckerSegLib.training.tensor_states import moments_of, put_moments, put_tensors, tensors_of
 
 PATCH = (64, 96, 96)
 PRIMUS = "dynamic_network_architectures.architectures.primus.Primus"
-KINDS = 24
+KINDS = ("lung", "heart", "liver", "spleen", "kidney", "vertebrae", "autochthon", "hip")
 SIDES_AND_NUMBERS = re.compile(r"_(left|right|upper|middle|lower|lobe|[CTLS]?\d+)(?=_|$)")
 RATE, WARM_UP, WEIGHT_DECAY, DROP_PATH = 1e-3, 50, 0.05, 0.1
+ZOOM = 0.2  # by how much a patch is smaller or larger than what it was drawn from, along each axis
 SAVE_EVERY_S = 60.0
 
 Box = tuple[slice, slice, slice]
@@ -50,16 +53,18 @@ def main() -> None:
     options = parsed()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    random.seed(0)
     options.folder.mkdir(parents=True, exist_ok=True)
     paths = [path for folder in options.data for path in ct_files(folder)]
     teacher = load_model("demo")
     volumes = [labelled(teacher, path, options.folder) for path in (catalog.DEMO_VOLUME, *paths)]
     seen = volumes[: len(volumes) - options.held_back]
-    names, table = kinds_of([label.name for label in teacher.plans.labels], [labels for _, labels in seen])
+    table = kinds_of([label.name for label in teacher.plans.labels])
     volumes = [(image, table[labels.long()]) for image, labels in volumes]
-    model = fresh_model(plans_of(teacher, names, options), 0)
+    seen = volumes[: len(seen)]
+    model = fresh_model(plans_of(teacher, options), 0)
     network = model.network(FOLD).requires_grad_(True)
-    train(network, volumes[: len(seen)], options)
+    train(network, seen, options)
     network.eval().requires_grad_(False)
     model = replace(model, name="small Primus", weights=weights_of(network, FOLD))
     model.save(options.folder / "primus.tuckerseg")
@@ -77,7 +82,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=60.0, help="of the processor, in all (default: %(default)s)")
     parser.add_argument("--held-back", type=int, default=2, help="CTs that are measured on (default: %(default)s)")
     parser.add_argument("--width", type=int, default=192, help="channels of a token (default: %(default)s)")
-    parser.add_argument("--depth", type=int, default=8, help="blocks (default: %(default)s)")
+    parser.add_argument("--depth", type=int, default=12, help="blocks (default: %(default)s)")
     parser.add_argument("--heads", type=int, default=4, help="of attention (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="(default: %(default)s)")
     parser.add_argument("--resume", action="store_true", help="go on from the state in the folder")
@@ -89,7 +94,7 @@ def ct_files(place: Path) -> list[Path]:
     return sorted(place.glob("*.nii.gz")) if place.is_dir() else [place]
 
 
-def plans_of(teacher: SegmentationModel, names: list[str], options: argparse.Namespace) -> ModelPlans:
+def plans_of(teacher: SegmentationModel, options: argparse.Namespace) -> ModelPlans:
     """The teacher's plans for a small Primus and its own labels."""
     sizes = {"embed_dim": options.width, "eva_depth": options.depth, "eva_numheads": options.heads}
     settings = {"patch_embed_size": [8] * 3, "input_shape": list(PATCH), "init_values": 0.1, "scale_attn_inner": True}
@@ -97,20 +102,17 @@ def plans_of(teacher: SegmentationModel, names: list[str], options: argparse.Nam
         teacher.plans,
         dataset_name="Dataset900_SmallPrimus",
         patch_shape=PATCH,
-        labels=tuple(Label(value, name) for value, name in enumerate(names, start=1)),
-        logit_channels=len(names) + 1,
+        labels=tuple(Label(value, name) for value, name in enumerate(KINDS, start=1)),
+        logit_channels=len(KINDS) + 1,
         architecture=Architecture(PRIMUS, {**sizes, **settings, "drop_path_rate": DROP_PATH}, ()),
         documents=None,
     )
 
 
-def kinds_of(names: list[str], maps: list[Tensor]) -> tuple[list[str], Tensor]:
-    """The most voluminous kinds of structures, and the table from the teacher's labels to theirs."""
+def kinds_of(names: list[str]) -> Tensor:
+    """The table from the teacher's labels, whose names are given, to the kinds."""
     kinds = [SIDES_AND_NUMBERS.sub("", name) for name in names]
-    sizes = sum(torch.bincount(labels.flatten().long(), minlength=len(names) + 1) for labels in maps)[1:].tolist()
-    volumes = {kind: sum(size for each, size in zip(kinds, sizes) if each == kind) for kind in kinds}
-    kept = sorted(volumes, key=volumes.get, reverse=True)[:KINDS]
-    return kept, torch.tensor([0] + [kept.index(kind) + 1 if kind in kept else 0 for kind in kinds])
+    return torch.tensor([0] + [KINDS.index(kind) + 1 if kind in KINDS else 0 for kind in kinds])
 
 
 def labelled(teacher: SegmentationModel, path: Path, folder: Path) -> Volume:
@@ -178,7 +180,7 @@ def train(network: nn.Module, volumes: list[Volume], options: argparse.Namespace
     """Learn the labels of volumes, in place, until the minutes are over; from a state on where one is asked for."""
     state_file, seconds = options.folder / "state.safetensors", options.minutes * 60
     names = [name for name, _ in network.named_parameters()]
-    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98))
+    optimizer = OrthogonalMomentum(network.parameters(), RATE)
     steps, before = 0, 0.0
     if options.resume and state_file.is_file():
         steps, before = load_state(state_file, network, optimizer, names)
@@ -188,13 +190,19 @@ def train(network: nn.Module, volumes: list[Volume], options: argparse.Namespace
     losses: list[float] = []
     weights = torch.tensor([float(labels.numel()) for _, labels in volumes])
     while (elapsed := before + (time.process_time() - begin) / options.threads) < seconds:
+        rate = RATE * min(1, (steps + 1) / WARM_UP) * (1 - elapsed / seconds) ** 0.9
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1, (steps + 1) / WARM_UP) * (1 - elapsed / seconds) ** 0.9
+            group["lr"] = rate
         patch, labels = drawn(*volumes[int(torch.multinomial(weights, 1))])
-        loss = loss_of(network(patch), labels)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(patch)
+        loss = loss_of(logits, labels)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        with torch.no_grad():
+            for parameter in filter(has_directions, network.parameters()):
+                parameter.mul_(1 - rate * WEIGHT_DECAY)
         optimizer.step()
         steps, losses = steps + 1, [*losses[-49:], loss.item()]
         if time.monotonic() - saved > SAVE_EVERY_S:
@@ -207,13 +215,15 @@ def train(network: nn.Module, volumes: list[Volume], options: argparse.Namespace
 
 
 def drawn(image: Tensor, labels: Tensor) -> Volume:
-    """A patch (1, 1, Z, Y, X) and its labels: at random, mirrored, brighter or darker, noisy."""
-    corner = [int(torch.randint(0, size - side + 1, ())) for size, side in zip(labels.shape, PATCH)]
-    box = tuple(slice(start, start + side) for start, side in zip(corner, PATCH))
-    patch, labels = image[(slice(None), *box)][None], labels[box]
-    if torch.rand(()) < 0.5:
+    """A patch (1, 1, Z, Y, X) and its labels: from anywhere, zoomed, mirrored, brighter or darker, noisy."""
+    sides = [min(size, round(side * (1 + ZOOM * (2 * random.random() - 1)))) for size, side in zip(labels.shape, PATCH)]
+    corner = [random.randint(0, size - side) for size, side in zip(labels.shape, sides)]
+    box = tuple(slice(start, start + side) for start, side in zip(corner, sides))
+    patch = nn.functional.interpolate(image[(slice(None), *box)][None], PATCH, mode="trilinear")
+    labels = nn.functional.interpolate(labels[box][None, None].float(), PATCH, mode="nearest")[0, 0].long()
+    if random.random() < 0.5:
         patch, labels = patch.flip(-1), labels.flip(-1)
-    patch = patch * (0.9 + 0.2 * torch.rand(())) + 0.1 * torch.randn(()) + 0.05 * torch.randn(patch.shape)
+    patch = patch * (0.9 + 0.2 * random.random()) + random.gauss(0, 0.1) + 0.05 * torch.randn(patch.shape)
     return patch.contiguous(), labels.contiguous()
 
 
