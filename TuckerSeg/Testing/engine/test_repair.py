@@ -123,7 +123,7 @@ def test_the_original_labels_a_sample_of_a_large_crop_and_all_of_a_small_one():
     generator = torch.Generator().manual_seed(0)
     large = candidate_voxels(10_000, 100, generator)
     assert len(large) == CANDIDATES * 100 and int(large.min()) >= 0 and int(large.max()) < 10_000
-    assert torch.equal(candidate_voxels(500, 100, generator), torch.arange(500))
+    assert torch.equal(candidate_voxels(CANDIDATES * 100, 100, generator), torch.arange(CANDIDATES * 100))
 
 
 def test_an_unknown_optimizer_is_refused_and_both_known_ones_learn(models, volume):

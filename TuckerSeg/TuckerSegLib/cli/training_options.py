@@ -38,6 +38,12 @@ def repair_options(parser: ArgumentParser) -> None:
     defaults = RepairSettings
     parser.add_argument("--steps", type=whole, default=defaults.steps, help="about 1 s each (default: %(default)s)")
     parser.add_argument("--learning-rate", type=real, default=defaults.learning_rate, help="(default: %(default)s)")
+    parser.add_argument(
+        "--check-every",
+        type=whole,
+        default=defaults.check_every,
+        help="steps between two measurements (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=whole, default=defaults.seed, help="of crops and voxels (default: %(default)s)")
     add_training_place(parser)
     parser.add_argument(

@@ -18,7 +18,13 @@ def repair(options: argparse.Namespace) -> None:
     """``tuckerseg repair OUT --ct CT... --rank R``."""
     output = model_output(options.output)
     precision = repair_precision(options.precision, options.device)
-    settings = RepairSettings(options.steps, options.learning_rate, seed=options.seed, precision=precision)
+    settings = RepairSettings(
+        options.steps,
+        options.learning_rate,
+        check_every=options.check_every,
+        seed=options.seed,
+        precision=precision,
+    )
     original = model_of(options)
     volumes = [read_image(path, modality=original.plans.modalities) for path in options.ct]
     smaller = compressed(options, original, lambda: volumes[0])

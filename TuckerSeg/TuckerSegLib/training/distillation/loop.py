@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,7 +39,7 @@ from ..tensor_states import (
 from .averaging import AveragedWeights
 from .loss import balanced_voxels, candidate_voxels, distillation_loss
 from .settings import RepairRecord, RepairSettings
-from .split_network import LAYOUT, SplitNetwork, labels_of
+from .split_network import LAYOUT, SplitNetwork, labels_of, picked
 from .stage_ends import StageEnds, stage_loss
 
 STAGE = "repair"
@@ -139,7 +140,7 @@ class _RepairRun:
         self._averaged = AveragedWeights(self._network, settings.averaging)
         with torch.no_grad():
             moved = [crop.to(device, memory_format=LAYOUT) for crop in held_back]
-            self._held_back = [(crop, labels_of(self._original, crop)) for crop in moved]
+            self._held_back = [(crop, self._labels(self._original, crop)) for crop in moved]
 
     def begin(self, state_file: Path | None) -> None:
         """Go on from the state file where it is there, else measure the start."""
@@ -161,12 +162,12 @@ class _RepairRun:
         with torch.no_grad():
             original_features, original_stages = self._run(self._original.network, crop, stage_weight > 0)
             candidates = candidate_voxels(original_features.shape[1], settings.voxels, generator).to(self._device)
-            expected = self._original.logits(original_features[:, candidates].float())
+            expected = self._original.logits(picked(original_features, candidates).float())
             drawn = balanced_voxels(expected, settings.voxels, generator)
             expected, voxels = expected[:, drawn], candidates[drawn]
         self._optimizer.zero_grad(set_to_none=True)
         features, stages = self._run_drawing(number, crop, stage_weight > 0)
-        loss = distillation_loss(self._compressed.logits(features[:, voxels].float()), expected)
+        loss = distillation_loss(self._compressed.logits(picked(features, voxels).float()), expected)
         total = loss + stage_weight * self._stage_loss(stages, original_stages) if stage_weight > 0 else loss
         total.backward()
         self._optimizer.step()
@@ -257,6 +258,10 @@ class _RepairRun:
     def _precision(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._settings.precision == "bf16")
 
+    def _labels(self, network: SplitNetwork, crop: Tensor) -> np.ndarray:
+        with self._precision():
+            return labels_of(network, crop)
+
     def _averaged_agreement(self) -> float:
         """The agreement of the averaged weights; the network goes on with its own."""
         weights = tensors_of(self._network)
@@ -268,7 +273,7 @@ class _RepairRun:
     @torch.no_grad()
     def _agreement(self) -> float:
         """Mean Dice with the original on the held-back crops."""
-        scores = [mean_dice(labels_of(self._compressed, crop), labels) for crop, labels in self._held_back]
+        scores = [mean_dice(self._labels(self._compressed, crop), labels) for crop, labels in self._held_back]
         defined = [score for score in scores if not math.isnan(score)]  # NaN where neither shows a structure
         return sum(defined) / len(defined) if defined else 0.0
 

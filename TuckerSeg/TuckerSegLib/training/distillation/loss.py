@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .split_network import highest
+
 RARE = 0.5  # exponent: a structure's voxels are drawn with weight 1 / size ** RARE
 LEAST_VOXELS = 20  # a smaller structure counts as one of this size
 LOGIT_WEIGHT = 1.0
-CANDIDATES = 8  # voxels that the original labels, per voxel that is drawn: all logits of a crop cost half a pass
+CANDIDATES = 4  # voxels that the original labels, per voxel that is drawn: all logits of a crop cost half a pass
 
 
 def candidate_voxels(count: int, drawn: int, generator: torch.Generator) -> Tensor:
@@ -37,7 +39,7 @@ def balanced_voxels(logits: Tensor, count: int, generator: torch.Generator) -> T
     Returns:
         Indices (count,) of the N voxels, drawn with replacement; on the device of the logits.
     """
-    labels = logits.argmax(dim=0).cpu()
+    labels = highest(logits).cpu()
     sizes = torch.bincount(labels, minlength=logits.shape[0]).clamp(min=LEAST_VOXELS).float()
     return torch.multinomial(sizes.pow(-RARE)[labels], count, replacement=True, generator=generator).to(logits.device)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...linear_head import Head
+from .single_image_norms import put_single_image_norms
 
 LAYOUT = torch.channels_last_3d  # gradients of half precision take two thirds of the time so, on a CPU
 
@@ -37,11 +38,22 @@ class SplitNetwork:
 
 def _copied(network: nn.Module, device: torch.device) -> nn.Module:
     """A copy of a network on a device, in the memory layout that is fast there."""
-    return copy.deepcopy(network).to(device, memory_format=LAYOUT)
+    copied = copy.deepcopy(network).to(device, memory_format=LAYOUT)
+    return put_single_image_norms(copied) if device.type == "cpu" else copied
 
 
 def labels_of(network: SplitNetwork, crop: Tensor) -> np.ndarray:
     """Labels (Z, Y, X) that a network gives to a crop (1, C, Z, Y, X)."""
     features = network.network(crop)[0]
-    labels = network.logits(features.flatten(1)).argmax(dim=0)
+    labels = highest(network.logits(features.flatten(1).float()))
     return labels.reshape(features.shape[1:]).cpu().numpy()
+
+
+def highest(logits: Tensor) -> Tensor:
+    """The label (N,) of the highest logit of (L, N)."""
+    return logits.T.contiguous().argmax(dim=1)  # along memory, which takes a third of the time on a CPU
+
+
+def picked(features: Tensor, voxels: Tensor) -> Tensor:
+    """Features (F, M) of some voxels, by their indices (M,), of all (F, N); their gradients are summed faster so."""
+    return features.T.index_select(0, voxels).T

@@ -60,8 +60,9 @@ def stage_loss(outputs: Sequence[Tensor], expected: Sequence[Tensor], widths_dif
             own, other = _energy(own.float()), _energy(other.float())
         if own.shape == other.shape:
             other = other.float()
-            variance = other.var(dim=(2, 3, 4), correction=0).mean()
-            errors.append((own.float() - other).square().mean() / variance.clamp(min=1e-12))
+            centered = other - other.mean(dim=(2, 3, 4), keepdim=True)  # var() takes five times as long
+            error = nn.functional.mse_loss(own.float(), other)
+            errors.append(error / centered.square().mean().clamp(min=1e-12))
     return torch.stack(errors).mean() if errors else torch.zeros(())
 
 
