@@ -152,6 +152,25 @@ def test_an_agreement_that_no_network_keeps_leaves_the_original(original, volume
         assert compressed(original, volume, cache, agreement=0.95, budget="macs") is original
 
 
+def test_a_network_that_looked_better_than_it_is_gives_way_to_a_dearer_one(original, volume, cache, monkeypatch):
+    rough_ones, carried_out = [], ModelMaker._carried_out
+
+    def noting(self, steps, refit, rough=False):
+        model = carried_out(self, steps, refit, rough)
+        if rough:
+            rough_ones.append(model)
+        return model
+
+    def of(self, model):
+        looks_good = any(model is each for each in rough_ones)
+        return 0.99 if looks_good or model.cost.macs > 0.3 * original.cost.macs else 0.9
+
+    monkeypatch.setattr(ModelMaker, "_carried_out", noting)
+    monkeypatch.setattr(HeldBackAgreement, "of", of)
+    smaller = compressed(original, volume, cache, agreement=0.95, budget="macs")
+    assert 0.3 * original.cost.macs < smaller.cost.macs < original.cost.macs
+
+
 def test_the_original_agrees_with_itself(original, volume):
     assert HeldBackAgreement(original, [volume], Monitor()).of(original) == 1
 

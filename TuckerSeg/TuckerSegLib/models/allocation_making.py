@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -35,6 +36,7 @@ from .refit import refit_model
 from .timed_choice import NEAR, Choice, Steps, timed_choice
 
 LEAST_SHARE = 0.1  # of the original's cost, that an agreement is looked for from
+CHECKED = 3  # networks that are made whole to be measured against the agreement, the last as dear as the original
 PLAIN, FITTED = 3, 2  # networks that are made to find an agreement at most, without a fit to the volumes and with it
 ROUGH_PATCHES = 1  # of each volume, that a network which is only looked at is calibrated on before its whole numbers
 TIMED_SHARE = 0.5  # of the original's time: of the network by which prices are corrected before a search
@@ -86,17 +88,17 @@ class ModelMaker:
         steps_at: dict[float, Steps] = {}
         fitted: dict[float, SegmentationModel] = {}
 
-        def made(share: float, refit: bool) -> SegmentationModel:
+        def steps_of(share: float) -> Steps:
             if share not in steps_at:
                 steps_at[share] = self._allocation(share, corrections).steps
-            return self._carried_out(steps_at[share], refit, rough=not refit)
+            return steps_at[share]
 
         def plain_agreement(share: float) -> float:
-            smaller = made(share, refit=False)
+            smaller = self._carried_out(steps_of(share), refit=False, rough=True)
             return 1.0 if smaller is model else held_back.of(smaller)
 
         def fitted_agreement(share: float) -> float:
-            fitted[share] = made(share, refit=True)
+            fitted[share] = self._carried_out(steps_of(share), refit=True)
             return 1.0 if fitted[share] is model else held_back.of(fitted[share])
 
         least = self._allocation(LEAST_SHARE, corrections)
@@ -105,12 +107,17 @@ class ModelMaker:
             return model
         rough = least_share(plain_agreement, target, (lowest, 1.0), PLAIN)
         share = least_share(fitted_agreement, target, (max(lowest, rough * FIT_GAINS), rough), FITTED)
-        if share >= 1 or not self._saves_time(steps_at.get(share, ())):
-            return model
-        if share in fitted or fitted_agreement(share) >= target:
-            return fitted[share]
-        plain = self._carried_out(steps_at[share], refit=False, rough=False)
-        return plain if held_back.of(plain) >= target else model
+        for _ in range(CHECKED):
+            if share >= 1 or not self._saves_time(steps_of(share)):
+                return model
+            if share in fitted or fitted_agreement(share) >= target:
+                return fitted[share]
+            if _has_fit(steps_of(share)):
+                plain = self._carried_out(steps_of(share), refit=False)
+                if held_back.of(plain) >= target:
+                    return plain
+            share = math.sqrt(share)  # a network that was looked at roughly promised too much
+        return model
 
     def _corrections(self) -> Mapping[str, float]:
         """What the prices of the means were off by when a network was last timed here; else one is timed now."""
@@ -181,7 +188,7 @@ class ModelMaker:
                 model = compress(model, spec, method, self._cache, stage, calibration)
             if model is before:
                 continue
-            if refit and hasattr(compression.method(method), "refit_network"):
+            if refit and _has_fit([(method, spec)]):
                 with self._monitor.stage("refit") as stage:
                     model = refit_model(model, before, volumes, calibration, self._cache, monitor=stage)
             if (method, spec) != steps[-1]:
@@ -215,3 +222,8 @@ class ModelMaker:
             made = calibrate_model(model, volume, monitor=stage, patches_per_volume=patches)
         store_calibration(model, made, self._cache, variant)
         return made
+
+
+def _has_fit(steps: Steps) -> bool:
+    """Whether any of the steps has layers that can be fitted to volumes."""
+    return any(hasattr(compression.method(method), "refit_network") for method, _ in steps)
