@@ -86,7 +86,7 @@ def test_an_interrupted_repair_goes_on_as_if_it_had_not_been(models, volume, tmp
     resumed, again = repaired(models, volume, state_folder=tmp_path)
     assert again == records
     assert all(torch.equal(value, resumed.weights[name]) for name, value in whole.weights.items())
-    with pytest.raises(ModelFileError, match="Give the same settings"):
+    with pytest.raises(ModelFileError, match="seed: expected 1, found 0. Give the same as then"):
         repaired(models, volume, replace(SETTINGS, seed=1), state_folder=tmp_path)
 
 

@@ -6,25 +6,23 @@ Crops are drawn by step number and seed, so an interrupted repair goes on exactl
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...errors import ModelFileError, SpecError
+from ...errors import SpecError
 from ...evaluation.dice import mean_dice
 from ...monitor import Monitor
-from ...records.serialization import from_json, to_json
-from ...tensor_file import read_tensors, write_tensors
+from ...records.serialization import to_json
 from ..device import training_device
 from ..orthogonal_momentum import BETAS, OrthogonalMomentum
+from ..state_files import read_training, unequal_fields, write_training
 from ..tensor_states import (
     drawing,
     moments_of,
@@ -44,6 +42,7 @@ from .stage_ends import StageEnds, stage_loss
 
 STAGE = "repair"
 KIND = "repair"
+GROUPS = ("weights", "averaged", "best", "moments")
 WARM_UP = 0.05  # share of the steps until the learning rate is at its highest
 MATCHING = 0.5  # share of the steps in which the stages are matched, too
 STAGE_WEIGHT = 1.0  # of their loss in the first step; it falls to zero
@@ -146,10 +145,18 @@ class _RepairRun:
         """Go on from the state file where it is there, else measure the start."""
         self._start = tensors_of(self._network)
         self._best = self._start
-        if state_file is not None and os.path.exists(state_file):
-            self._read(state_file)
-        else:
+        stored = state_file and read_training(
+            state_file, KIND, sha256_of(self._start), RepairRecord, GROUPS, self._differences
+        )
+        if not stored:
             self.record = RepairRecord(self._settings, (self._agreement(),))
+            return
+        self.record, self._best = stored.record, stored.groups["best"]
+        with reporting_damage_of(state_file):
+            put_tensors(self._network, self._best)  # a look at them: they are needed only in the end
+            put_tensors(self._network, stored.groups["weights"])
+            put_moments(self._optimizer, self._names, stored.groups["moments"])
+            self._averaged.put(stored.groups["averaged"])
 
     def step(self, number: int) -> float:
         """One step of the optimizer, by its number; its loss."""
@@ -217,43 +224,21 @@ class _RepairRun:
 
     def write(self, path: Path) -> None:
         """Write the state file."""
-        tensor_groups = {
+        groups = {
             "weights": tensors_of(self._network),
             "averaged": self._averaged.tensors(),
             "best": self._best,
             "moments": moments_of(self._optimizer, self._names),
         }
-        tensors = {f"{group}/{name}": each for group, own in tensor_groups.items() for name, each in own.items()}
-        document = {"kind": KIND, "start_sha256": sha256_of(self._start), "record": to_json(self.record)}
-        write_tensors(path, tensors, document)
+        write_training(path, KIND, sha256_of(self._start), self.record, groups)
 
     def best_network(self) -> nn.Module:
         """The network with the best weights, on the CPU."""
         put_tensors(self._network, self._best)
         return self._network.requires_grad_(False).eval().to("cpu", memory_format=torch.contiguous_format)
 
-    def _read(self, path: Path) -> None:
-        tensors, document = read_tensors(path)
-        with reporting_damage_of(path):
-            self._restore(path, tensors, document)
-
-    def _restore(self, path: Path, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
-        if document.get("kind") != KIND or document["start_sha256"] != sha256_of(self._start):
-            raise ModelFileError(f"{path} is not the state of this repair. Name another file, or remove it.")
-        record = from_json(RepairRecord, document["record"])
-        if record.settings != self._settings:
-            raise ModelFileError(
-                f"{path}: begun with {record.settings}, asked for {self._settings}. Give the same settings as then, "
-                "name another file, or remove this one to begin anew."
-            )
-        groups: dict[str, dict[str, Tensor]] = {"weights": {}, "averaged": {}, "best": {}, "moments": {}}
-        for name, tensor in tensors.items():
-            group, _, leaf = name.partition("/")
-            groups[group][leaf] = tensor
-        put_tensors(self._network, groups["weights"])
-        put_moments(self._optimizer, self._names, groups["moments"])
-        self._averaged.put(groups["averaged"])
-        self.record, self._best = record, groups["best"]
+    def _differences(self, stored: RepairRecord) -> list[str]:
+        return unequal_fields(to_json(self._settings), to_json(stored.settings))
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._settings.precision == "bf16")

@@ -6,16 +6,15 @@ numbers. Structures are not in it either: how many channels a layer has left is 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ...errors import ModelFileError
-from ...records.serialization import from_json, to_json
-from ...tensor_file import read_tensors, write_tensors
+from ...records.serialization import to_json
+from ..state_files import read_training, unequal_fields, write_training
 from ..tensor_states import reporting_damage_of
 from .settings import PruningRecord
 
@@ -53,16 +52,9 @@ def write_state(path: Path, state: PruningState) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    tensors = {f"{group}/{name}": tensor for group in GROUPS for name, tensor in getattr(state, group).items()}
-    document = {
-        "kind": KIND,
-        "start_sha256": state.start_sha256,
-        "record": to_json(state.record),
-        "batches": state.batches,
-        "loss_sum": state.loss_sum,
-        "loss_scale": state.loss_scale,
-    }
-    write_tensors(path, tensors, document)
+    groups = {group: getattr(state, group) for group in GROUPS}
+    own = {"batches": state.batches, "loss_sum": state.loss_sum, "loss_scale": state.loss_scale}
+    write_training(path, KIND, state.start_sha256, state.record, groups, **own)
 
 
 def read_state(path: Path, start_sha256: str, planned: PruningRecord) -> PruningState | None:
@@ -80,38 +72,16 @@ def read_state(path: Path, start_sha256: str, planned: PruningRecord) -> Pruning
     Raises:
         ModelFileError: Damaged, or of another run.
     """
-    if not os.path.exists(path):
+    stored = read_training(path, KIND, start_sha256, PruningRecord, GROUPS, partial(_differences, planned=planned))
+    if stored is None:
         return None
-    tensors, document = read_tensors(path)
+    document, record = stored.document, replace(stored.record, settings=planned.settings)
     with reporting_damage_of(path):
-        if document.get("kind") != KIND:
-            raise ModelFileError(
-                f"{path} is not the state of a pruning while training. Name another file, or remove it."
-            )
-        record = from_json(PruningRecord, document["record"])
-        differences = _differences(record, planned)
-        if document["start_sha256"] != start_sha256:
-            differences.append("network: expected the one given now, found another's state")
-        if differences:
-            raise ModelFileError(
-                f"{path} is the state of another pruning while training. {'; '.join(differences)}. Give the same as "
-                "then, name another file, or remove this one to begin anew."
-            )
-        groups: dict[str, dict[str, Tensor]] = {group: {} for group in GROUPS}
-        for name, tensor in tensors.items():
-            group, _, leaf = name.partition("/")
-            groups[group][leaf] = tensor
         batches, loss_sum = int(document["batches"]), float(document["loss_sum"])
         if not 0 <= batches < planned.settings.training.iterations:
             raise ValueError(f"{batches} batches of {planned.settings.training.iterations}")
-        return PruningState(
-            start_sha256,
-            replace(record, settings=planned.settings),
-            batches,
-            loss_sum,
-            **groups,
-            loss_scale=document["loss_scale"],
-        )
+        loss_scale = document["loss_scale"]
+        return PruningState(start_sha256, record, batches, loss_sum, **stored.groups, loss_scale=loss_scale)
 
 
 def _differences(stored: PruningRecord, planned: PruningRecord) -> list[str]:
@@ -119,8 +89,7 @@ def _differences(stored: PruningRecord, planned: PruningRecord) -> list[str]:
     own, other = planned.settings, stored.settings
     if own.schedule == "constant":
         other = replace(other, training=replace(other.training, epochs=own.training.epochs))
-    now, then = _flat(to_json(own)), _flat(to_json(other))
-    differences = [f"{name}: expected {now[name]}, found {then[name]}" for name in now if now[name] != then[name]]
+    differences = unequal_fields(_flat(to_json(own)), _flat(to_json(other)))
     if stored.epochs_done > own.training.epochs:
         differences.append(f"epochs: expected up to {own.training.epochs}, found {stored.epochs_done} done")
     if (stored.training_cases, stored.validation_cases) != (planned.training_cases, planned.validation_cases):
