@@ -60,6 +60,7 @@ def test_the_defaults_are_the_papers():
         {"seed": -1},
         {"patch_shape": (16, 0, 16)},
         {"precision": "fp8"},
+        {"optimizer": "sgd"},
     ],
 )
 def test_a_setting_out_of_range_is_refused_with_what_was_found(wrong):
@@ -67,8 +68,8 @@ def test_a_setting_out_of_range_is_refused_with_what_was_found(wrong):
         FineTuningSettings(**wrong)
 
 
-def test_settings_that_leave_patch_and_precision_alone_are_written_as_before():
-    assert not {"patch_shape", "precision"} & to_json(FineTuningSettings()).keys()
+def test_settings_that_leave_patch_precision_and_optimizer_alone_are_written_as_before():
+    assert not {"patch_shape", "precision", "optimizer"} & to_json(FineTuningSettings()).keys()
     told = FineTuningSettings(patch_shape=(8, 8, 16), precision="bf16")
     assert from_json(FineTuningSettings, json.loads(json.dumps(to_json(told)))) == told
 

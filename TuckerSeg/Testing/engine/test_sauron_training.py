@@ -26,7 +26,7 @@ from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.tensor_file import read_tensors, write_tensors
 from TuckerSegLib.training.finetuning.dataset import read_raw_dataset
 from TuckerSegLib.training.finetuning.settings import FineTuningSettings
-from TuckerSegLib.training.pruning import loop, thresholds
+from TuckerSegLib.training.pruning import loop
 from TuckerSegLib.training.pruning.loop import prune_while_training
 from TuckerSegLib.training.pruning.settings import SauronSettings
 
@@ -53,10 +53,9 @@ def signals():
 
 
 @pytest.fixture
-def greedy(monkeypatch):
+def greedy():
     """Thresholds are high from the first epoch on: training needs many before they have risen."""
-    monkeypatch.setattr(thresholds, "LOWEST", 0.7)
-    return replace(QUICK, highest_threshold=0.9)
+    return replace(QUICK, lowest_threshold=0.7, highest_threshold=0.9)
 
 
 def test_channels_go_while_the_network_learns(shapes_model, shapes_set, greedy):
@@ -101,6 +100,14 @@ def test_a_round_that_may_cost_nothing_leaves_what_is_needed(shapes_model, shape
     dear = prune_while_training(network, plans, shapes_set, replace(few, round_loss=0.0)).record.epochs[-1]
     assert free.total_channels < dear.total_channels
     assert all(free.channels[path] <= kept for path, kept in dear.channels.items())
+
+
+def test_no_channels_go_while_the_network_settles(shapes_model, shapes_set, greedy):
+    muon = replace(greedy, settling=2, training=replace(TRAINING, optimizer="muon", learning_rate=1e-3))
+    record = prune_while_training(shapes_model.network("0"), shapes_model.plans, shapes_set, muon).record
+    start, first, *settled = [epoch.channels for epoch in record.epochs]
+    assert sum(first.values()) < sum(start.values())
+    assert settled == [first, first]
 
 
 def test_smaller_patches_in_bf16_are_what_the_network_gets_and_its_weights_stay_whole(shapes_model, shapes_set):
@@ -178,11 +185,12 @@ def run(capsys):
 
 
 def test_the_command_writes_a_model_that_runs_exports_and_is_compressed_further(
-    run, make_model_folder, make_shapes_dataset, shapes, greedy, nnunet_predictor, tmp_path
+    run, make_model_folder, make_shapes_dataset, shapes, nnunet_predictor, tmp_path
 ):
     folder = make_model_folder(labels=LABELS, patch_shape=(16, 16, 16), mirror_axes=(0, 1, 2))
-    raw, output, loss = make_shapes_dataset(), tmp_path / "pruned.tuckerseg", ("--highest-threshold", 0.9)
-    command = ("finetune", output, "--dataset", raw, "--model", folder, "--method", "sauron", *loss, *OPTIONS)
+    raw, output = make_shapes_dataset(), tmp_path / "pruned.tuckerseg"
+    ladder = ("--lowest-threshold", 0.7, "--highest-threshold", 0.9)
+    command = ("finetune", output, "--dataset", raw, "--model", folder, "--method", "sauron", *ladder, *OPTIONS)
     code, printed, told = run(*command, "--resume", "--from-scratch")
     assert code == 0, told
     assert "channels, validation Dice" in printed and "Epoch 2 of 2" in told
@@ -249,6 +257,8 @@ def test_a_network_is_built_from_the_plans_of_a_dataset(run, make_model_folder, 
         (("--method", "sauron", "--plans", "plans.json"), "expected --from-scratch beside it"),
         (("--method", "sauron", "--configuration", "2d"), "expected --plans beside it"),
         (("--method", "sauron", "--patience", 1), "at least 2 epochs; found 1"),
+        (("--settling", 2), "--settling goes with --method sauron"),
+        (("--method", "sauron", "--optimizer", "muon", "--settling", 50), "the 50 of the training should settle"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(run, tmp_path, options, words):

@@ -51,6 +51,7 @@ def test_the_defaults_are_saurons():
     assert (settings.patience, settings.hardly_any) == (5, 0.02)
     assert [threshold(risen, 15, 0.3) for risen in (0, 15, 99)] == pytest.approx([0.001, 0.3, 0.3])
     assert threshold(1, 15, 0.3) - threshold(0, 15, 0.3) == pytest.approx(0.299 / 15)
+    assert [threshold(risen, 2, 0.3, 0.1) for risen in (0, 1, 2)] == pytest.approx([0.1, 0.2, 0.3])
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,8 @@ def test_the_defaults_are_saurons():
         {"hardly_any": 2.0},
         {"dice_loss": -1.0},
         {"round_loss": 1.25},
+        {"settling": 50},
+        {"lowest_threshold": 0.4},
     ],
 )
 def test_a_setting_out_of_range_is_refused_with_what_was_found(wrong):
@@ -197,9 +200,10 @@ def test_moments_follow_channels_through_transposed_convolutions_and_concatenati
     assert found["last.weight/exp_avg"].flatten().tolist() == [1, 2]
 
 
-def test_an_optimizer_goes_on_with_cut_moments():
+@pytest.mark.parametrize(("optimizer", "count"), [("adam", "step"), ("muon", "count")])
+def test_an_optimizer_goes_on_with_cut_moments(optimizer, count):
     network = nn.Sequential(nn.Conv3d(1, 3, 1), nn.Conv3d(3, 1, 1))
-    settings = SauronSettings(schedule="polynomial")
+    settings = SauronSettings(FineTuningSettings(optimizer=optimizer), "polynomial")
     optimizer = optimizer_of(network, settings)
     network(torch.rand(1, 1, 2, 2, 2)).sum().backward()
     optimizer.step()
@@ -210,8 +214,21 @@ def test_an_optimizer_goes_on_with_cut_moments():
     put_moments(smaller, names, after)
     network(torch.rand(1, 1, 2, 2, 2)).sum().backward()
     smaller.step()
-    steps = [value for name, value in moments_of(smaller, names).items() if name.endswith("/step")]
+    steps = [value for name, value in moments_of(smaller, names).items() if name.endswith(f"/{count}")]
     assert steps and all(step == 2 for step in steps)
+
+
+def test_momentum_that_is_made_orthogonal_is_cut_with_the_channels():
+    network = nn.Sequential(nn.Conv3d(8, 12, 1, bias=False), nn.Conv3d(12, 8, 1, bias=False))
+    settings = SauronSettings(FineTuningSettings(optimizer="muon"))
+    optimizer, names = optimizer_of(network, settings), ["0.weight", "1.weight"]
+    network(torch.rand(1, 8, 2, 2, 2)).sum().backward()
+    optimizer.step()
+    before = moments_of(optimizer, names)
+    assert set(before) == {"0.weight/momentum", "1.weight/momentum"}
+    after = cut(network, channel_graph(network), {"0": list(range(2, 12))}, before)
+    assert torch.equal(after["0.weight/momentum"], before["0.weight/momentum"][2:])
+    assert torch.equal(after["1.weight/momentum"], before["1.weight/momentum"][:, 2:])
 
 
 def test_the_learning_rate_falls_as_saurons_or_stays():
@@ -256,6 +273,12 @@ def test_the_history_has_a_row_per_epoch_and_layer():
     ]
 
 
+def test_the_history_tells_the_lowest_threshold_that_layers_begin_with():
+    start = PruningEpoch(None, 1.0, 0.5, {"first": 2, "up": 2}, {"first": 0, "up": 1}, {"first": 0, "up": 0})
+    rows = history_csv(Skipping(), record(start, lowest_threshold=0.1, rises=2), (4, 4, 4), 1).splitlines()
+    assert rows[1:] == ["0,first,1,2,0.1", "0,up,2,2,0.2"]
+
+
 def test_a_state_is_read_as_it_was_written_and_one_of_other_settings_is_refused(tmp_path):
     path, done = tmp_path / "run.state", record(epoch(0.5, 8))
     state = PruningState("0", done, 3, 1.5, {"a": torch.zeros(2)}, {"a": torch.ones(1)}, {}, {})
@@ -265,6 +288,12 @@ def test_a_state_is_read_as_it_was_written_and_one_of_other_settings_is_refused(
     assert again.kept_weights["a"].tolist() == [1]
     longer = replace(done, settings=replace(done.settings, training=FineTuningSettings(epochs=60)))
     assert read_state(path, "0", longer).record.settings.training.epochs == 60
+    settled = replace(done, settings=replace(done.settings, settling=2))
+    write_state(path, replace(state, record=settled))
+    longer = replace(settled, settings=replace(settled.settings, training=FineTuningSettings(epochs=60)))
+    with pytest.raises(ModelFileError, match="epochs: expected 60, found 50"):
+        read_state(path, "0", longer)
+    write_state(path, state)
     for other, words in (
         (record(patience=9), "patience: expected 9, found 5"),
         (record(schedule="polynomial"), "schedule: expected polynomial, found constant"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import SpecError
 from ..training.distillation.settings import RepairSettings
-from ..training.finetuning.settings import PRECISIONS, FineTuningSettings
+from ..training.finetuning.settings import OPTIMIZERS, PRECISIONS, FineTuningSettings
 from ..training.pruning.settings import SCHEDULES, SauronSettings
 from ..typed_numbers import real, whole
 from .model_options import add_checkpoint, add_model
@@ -21,8 +21,9 @@ TOKENS = "tokens"  # of --method, which is trained as TokenSparse (arXiv:2303.06
 TOKENS_LEARNING_RATE = 1.72e-2  # of batches of 256
 TOKENS_TRAINING = {"weight_decay": 0.05, "second_beta": 0.95, "layer_decay": 0.75, "drop_path": 0.1}
 TOKENS_WARM_UP = 0.1  # of the epochs
-_LADDER = ("highest_threshold", "rises", "patience", "dice_loss", "compensate", "round_loss")
-_OF_SAURON = ("schedule", "regularization", *_LADDER)
+_LADDER = ("lowest_threshold", "highest_threshold", "rises", "patience", "settling", "dice_loss")
+_ROUNDS = ("compensate", "round_loss")
+_OF_SAURON = ("schedule", "regularization", *_LADDER, *_ROUNDS)
 _OF_START = ("from_scratch", "plans", "configuration")
 
 
@@ -114,6 +115,12 @@ def finetune_options(parser: ArgumentParser) -> None:
         f"with --method {TOKENS} {TOKENS_LEARNING_RATE:g} times the batch size / 256 at its highest)",
     )
     parser.add_argument(
+        "--optimizer",
+        choices=OPTIMIZERS,
+        default=defaults.optimizer,
+        help="muon: momentum, made orthogonal, which makes up for a compression sooner (default: %(default)s)",
+    )
+    parser.add_argument(
         "--patch",
         type=whole,
         nargs=3,
@@ -188,9 +195,11 @@ def _add_sauron(parser: ArgumentParser) -> None:
     )
     for name, kind, words in (
         ("regularization", real, "weight of the regularizer in the loss; 0: none"),
+        ("lowest_threshold", real, "that every layer begins with; a trained network need not wait for it to rise"),
         ("highest_threshold", real, "of the distances below which channels go"),
-        ("rises", whole, "steps from the lowest threshold, 0.001, to the highest"),
+        ("rises", whole, "steps from the lowest threshold to the highest"),
         ("patience", whole, "epochs between two rises of a layer's threshold"),
+        ("settling", whole, "epochs at the end in which no channels go"),
         ("dice_loss", real, "validation Dice that the smaller network that is kept may lack of the best"),
     ):
         option = "--" + name.replace("_", "-")
@@ -229,6 +238,7 @@ def training_settings(options: argparse.Namespace) -> FineTuningSettings:
         validation_iterations=options.validation_iterations,
         patch_shape=None if options.patch is None else tuple(options.patch),
         precision=options.trained_precision,
+        optimizer=options.optimizer,
         **own,
     )
 

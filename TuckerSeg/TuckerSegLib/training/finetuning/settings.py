@@ -15,6 +15,7 @@ from ...records.serialization import unsaid
 
 PRECISIONS = ("nnunet", "bf16")
 SCHEDULES = ("constant", "cosine")
+OPTIMIZERS = ("adam", "muon")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class FineTuningSettings:
         schedule: ``constant``, or ``cosine``: the learning rate falls to zero along half a cosine.
         warm_up: Epochs in which it rises from zero.
         weight_decay, second_beta: Of AdamW.
+        optimizer: ``adam``: AdamW, or Adam where a pruning while training falls as Sauron's; ``muon``:
+            ``training.orthogonal_momentum``, without weight decay.
         layer_decay: Share of the next block's learning rate that a transformer's block has; None: all learn alike.
         drop_path: Share of the steps in which what a transformer's last block adds is left out; less of those before.
 
@@ -61,6 +64,7 @@ class FineTuningSettings:
     second_beta: float = unsaid(0.999)
     layer_decay: float | None = unsaid(None)
     drop_path: float = unsaid(0.0)
+    optimizer: str = unsaid("adam")
 
     def __post_init__(self) -> None:
         counts = {
@@ -82,6 +86,8 @@ class FineTuningSettings:
             raise SpecError(f"Patches should have at least 1 voxel along each axis; found {self.patch_shape}.")
         if self.precision not in PRECISIONS:
             raise SpecError(f"The precision should be one of {', '.join(PRECISIONS)}; found '{self.precision}'.")
+        if self.optimizer not in OPTIMIZERS:
+            raise SpecError(f"The optimizer should be one of {', '.join(OPTIMIZERS)}; found '{self.optimizer}'.")
         self._check_schedule()
 
     def _check_schedule(self) -> None:

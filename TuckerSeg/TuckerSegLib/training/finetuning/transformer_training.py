@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..orthogonal_momentum import OrthogonalMomentum
 from ..tensor_states import parameter_groups
 from .settings import FineTuningSettings
 
@@ -21,12 +22,14 @@ _TOKENS = {"register_tokens", "mask_token", "pos_embed", "class_token", "positio
 _BRANCHES = (("attn", "mlp"), ("proj", "fc2"))  # what a block adds to its tokens, by the names that blocks have
 
 
-def optimizer_of(network: nn.Module, settings: FineTuningSettings) -> torch.optim.AdamW:
-    """AdamW over the parameters of a network in their order; every group's ``factor`` scales its learning rate."""
+def optimizer_of(network: nn.Module, settings: FineTuningSettings) -> torch.optim.Optimizer:
+    """The optimizer of a network's parameters in their order; every group's ``factor`` scales its learning rate."""
     if settings.layer_decay is None:
         groups = parameter_groups(network, settings.learning_rate)
     else:
         groups = transformer_groups(network, settings.learning_rate, settings.layer_decay, settings.weight_decay)
+    if settings.optimizer == "muon":
+        return OrthogonalMomentum(groups)
     return torch.optim.AdamW(groups, betas=(0.9, settings.second_beta), weight_decay=settings.weight_decay)
 
 

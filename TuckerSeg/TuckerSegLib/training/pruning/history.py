@@ -30,6 +30,6 @@ def history_csv(network: nn.Module, record: PruningRecord, patch_shape: Sequence
         cut = Cut(graph, {path: range(kept) for path, kept in epoch.channels.items()})
         for path, kept in epoch.channels.items():
             inputs = len(cut.inputs(path, network.get_submodule(path).in_channels))
-            limit = threshold(epoch.risen[path], settings.rises, settings.highest_threshold)
+            limit = threshold(epoch.risen[path], settings.rises, settings.highest_threshold, settings.lowest_threshold)
             rows.append((number, path, inputs, kept, limit))
     return csv_text(rows)

@@ -123,12 +123,8 @@ class _Run:
         self._scaler = loss_scaler(device)
         training, validation = dataset.split(settings.training.validation_fraction, settings.training.seed)
         self._cases = tuple(tuple(case.identifier for case in cases) for cases in (training, validation))
-        sampler = partial(
-            PatchSampler,
-            patch_shape=plans.patch_shape,
-            batch_size=settings.training.batch_size,
-            seed=settings.training.seed,
-        )
+        shape, size = plans.patch_shape, settings.training.batch_size
+        sampler = partial(PatchSampler, patch_shape=shape, batch_size=size, seed=settings.training.seed)
         self._training, self._compared = sampler(training, augmentation=Augmentation(plans)), sampler(training)
         self._validation = sampler(validation)
         self._loss = segmentation_loss(settings.training, dataset.ignore_label)
@@ -270,9 +266,12 @@ class _Run:
     def _pruned(self, epoch: int, before: PruningEpoch) -> dict[str, int]:
         """Take the channels out that are near a random one of their layer; how many every layer has left."""
         settings, precision, groups = self._settings, self._settings.training.precision, self._graph.groups
+        if epoch > settings.training.epochs - settings.settling:
+            return dict(before.channels)
         random = torch.Generator().manual_seed(settings.training.seed * 100_003 + epoch)
         references = {path: int(torch.randint(group.channels, (), generator=random)) for path, group in groups.items()}
-        limits = {path: threshold(before.risen[path], settings.rises, settings.highest_threshold) for path in groups}
+        ladder = settings.rises, settings.highest_threshold, settings.lowest_threshold
+        limits = {path: threshold(before.risen[path], *ladder) for path in groups}
         batches = list(self._batches(lambda number: self._compared.batch(epoch, number), COMPARED_BATCHES))
         images, made_up = [images.to(self._device) for images, _ in batches], None
         with autocast_of(self._device, precision):

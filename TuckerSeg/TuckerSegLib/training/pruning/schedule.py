@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..orthogonal_momentum import OrthogonalMomentum
 from ..tensor_states import parameter_groups
 from .settings import SauronSettings
 
@@ -12,8 +13,10 @@ WEIGHT_DECAY, POWER = 1e-5, 0.9  # of the schedule ``polynomial``
 
 
 def optimizer_of(network: nn.Module, settings: SauronSettings) -> torch.optim.Optimizer:
-    """A new optimizer for all parameters of a network, as the schedule wants it."""
+    """A new optimizer for all parameters of a network, as the settings want it."""
     groups = parameter_groups(network, settings.training.learning_rate)
+    if settings.training.optimizer == "muon":
+        return OrthogonalMomentum(groups)
     if settings.schedule == "constant":
         return torch.optim.AdamW(groups)
     return torch.optim.Adam(groups, weight_decay=WEIGHT_DECAY)

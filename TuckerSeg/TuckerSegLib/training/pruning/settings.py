@@ -15,6 +15,7 @@ from ...records.serialization import unsaid
 from ..finetuning.settings import FineTuningSettings
 
 SCHEDULES = ("constant", "polynomial")
+LOWEST_THRESHOLD = 0.001
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class SauronSettings:
         schedule: ``constant``: AdamW with a constant learning rate, as a fine-tuning; ``polynomial``: Adam with a
             weight decay of 1e-5, its learning rate falling by (1 - done) ** 0.9 from epoch to epoch, as Sauron.
         regularization: Weight of the regularizer in the loss (Sauron's lambda); 0 leaves it out.
-        highest_threshold: Of the distances (tau_max); the lowest is 0.001.
+        highest_threshold: Of the distances (tau_max).
         rises: Equal steps from the lowest to the highest threshold (kappa).
         patience: Epochs for which a layer's threshold stays, and over which losses are compared (rho).
         hardly_any: Share of a layer's channels (mu): where fewer went in an epoch, its threshold may rise.
@@ -34,6 +35,9 @@ class SauronSettings:
             prediction; the paper's do not.
         round_loss: What the channels of one epoch may cost, in Dice on patches of the training cases; layers with which
             it would be more keep theirs. None: whatever, as in the paper.
+        lowest_threshold: That every layer begins with; a network that is trained already needs not wait for it to rise.
+        settling: Epochs at the end in which no channels go, so that what is left makes up for the last of them; the
+            paper has none.
         dice_loss: By how much the validation Dice of the network that is kept may lie below the best of all epochs.
 
     Raises:
@@ -52,6 +56,8 @@ class SauronSettings:
     dice_loss: float = 0.01
     compensate: bool = unsaid(False)
     round_loss: float | None = unsaid(None)
+    settling: int = unsaid(0)
+    lowest_threshold: float = unsaid(LOWEST_THRESHOLD)
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -60,10 +66,19 @@ class SauronSettings:
             raise SpecError(f"The regularization should lie in [0, 100], as 0.5; found {self.regularization}.")
         if not 0.001 <= self.highest_threshold <= 1:
             raise SpecError(f"The highest threshold should lie in [0.001, 1]; found {self.highest_threshold}.")
+        if not 0 <= self.lowest_threshold <= self.highest_threshold:
+            raise SpecError(
+                f"The lowest threshold should lie in [0, {self.highest_threshold:g}], the highest; found "
+                f"{self.lowest_threshold}."
+            )
         if self.rises < 1:
             raise SpecError(f"The number of rises should be at least 1; found {self.rises}.")
         if self.patience < 2:  # the losses of a single epoch leave no room between the least and the greatest
             raise SpecError(f"The patience should be at least 2 epochs; found {self.patience}.")
+        if not 0 <= self.settling < self.training.epochs:
+            raise SpecError(
+                f"Fewer epochs than the {self.training.epochs} of the training should settle; found {self.settling}."
+            )
         for name in ("hardly_any", "dice_loss", "round_loss"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
                 raise SpecError(f"{name} should lie in [0, 1]; found {getattr(self, name)}.")

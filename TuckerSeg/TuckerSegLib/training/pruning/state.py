@@ -63,8 +63,8 @@ def read_state(path: Path, start_sha256: str, planned: PruningRecord) -> Pruning
     Args:
         path: Of the file.
         start_sha256: Of the weights that this run begins with.
-        planned: Settings and cases of this run. Under a constant learning rate the number of epochs may differ, to go
-            further.
+        planned: Settings and cases of this run. Under a constant learning rate, and where no epochs settle, the number
+            of epochs may differ, to go further.
 
     Returns:
         The state, its record with this run's settings; None where there is no file.
@@ -87,7 +87,7 @@ def read_state(path: Path, start_sha256: str, planned: PruningRecord) -> Pruning
 def _differences(stored: PruningRecord, planned: PruningRecord) -> list[str]:
     """In words, how settings and cases of a stored run differ from the planned ones."""
     own, other = planned.settings, stored.settings
-    if own.schedule == "constant":
+    if own.schedule == "constant" and not own.settling:  # else it says which epochs are how
         other = replace(other, training=replace(other.training, epochs=own.training.epochs))
     differences = unequal_fields(_flat(to_json(own)), _flat(to_json(other)))
     if stored.epochs_done > own.training.epochs:

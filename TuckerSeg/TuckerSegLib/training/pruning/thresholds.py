@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .settings import PruningEpoch, SauronSettings
-
-LOWEST = 0.001
+from .settings import LOWEST_THRESHOLD, PruningEpoch, SauronSettings
 
 
-def threshold(risen: int, rises: int, highest: float) -> float:
-    """The threshold after a number of rises of all that there are, from 0.001 to the highest in equal steps."""
-    return LOWEST + (highest - LOWEST) * min(risen, rises) / rises
+def threshold(risen: int, rises: int, highest: float, lowest: float = LOWEST_THRESHOLD) -> float:
+    """The threshold after a number of rises of all that there are, from the lowest to the highest in equal steps."""
+    return lowest + (highest - lowest) * min(risen, rises) / rises
 
 
 def may_rise(
