@@ -1,11 +1,11 @@
 """Compare networks that a training has left with Tucker compression and pruning alone, at equal multiply-accumulates.
 
-Takes files as ``tuckerseg finetune --method sauron`` and ``tuckerseg distill`` write them. Beside each there is the
-original, compressed by Tucker or pruned until it costs as much; with ``--shares`` the files are compressed by Tucker,
-too, beside Tucker alone at the same cost. Compressions are calibrated on the built-in torso and the first CT. Of every
-network it prints the agreement with the original on each CT; with ``--dataset`` the Dice on the cases that a training
-of that dataset held back, always on the same patches; with ``--runs`` the seconds of the first CT, the networks taking
-turns::
+Takes files as ``tuckerseg finetune --method sauron`` and ``tuckerseg distill`` write them. Beside each that costs less
+than the original there is that one, compressed by Tucker or pruned until it costs as much; with ``--shares`` the files
+are compressed by Tucker, too, beside Tucker alone at the same cost. Compressions are calibrated on the built-in torso
+and the first CT. Of every network it prints the agreement with the original on each CT; with ``--dataset`` the Dice on
+the cases that a training of that dataset held back, always on the same patches; with ``--runs`` the seconds of the
+first CT, the networks taking turns::
 
     python tools/compare_networks.py pruned.tuckerseg --ct seen.nii.gz unseen.nii.gz --dataset Dataset901_Crops
 """
@@ -80,7 +80,7 @@ def compared(options: argparse.Namespace, original: SegmentationModel, image: Im
     files = [(Path(path).stem, load_model(path)) for path in options.files]
     for name, model in files:
         yield name, model
-        for means in ("tucker", "prune"):
+        for means in ("tucker", "prune") if model.cost.macs < original.cost.macs else ():
             yield f"{means} alone, as dear as {name}", at_macs(original, means, model.cost.macs, known)
     shares = [float(share) for share in options.shares.split(",") if share]
     calibrations = {name: calibrated(model, image) for name, model in files} if shares else {}

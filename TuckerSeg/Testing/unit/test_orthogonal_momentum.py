@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
+from TuckerSegLib.training.finetuning.settings import FineTuningSettings
+from TuckerSegLib.training.finetuning.transformer_training import optimizer_of as finetuning_optimizer_of
 from TuckerSegLib.training.orthogonal_momentum import SCALE, OrthogonalMomentum, has_directions
+from TuckerSegLib.training.pruning.schedule import optimizer_of as pruning_optimizer_of
+from TuckerSegLib.training.pruning.settings import SauronSettings
 from TuckerSegLib.training.tensor_states import moments_of, put_moments
 
 RATE = 1e-2
@@ -63,3 +69,16 @@ def test_its_moments_go_through_a_state():
         stepped(network, optimizer, 9)
     for own, other in zip(*(network.parameters() for network in networks)):
         assert torch.equal(own, other)
+
+
+def test_a_fine_tuning_takes_it_where_asked():
+    settings = FineTuningSettings(learning_rate=RATE, optimizer="muon", layer_decay=0.5)
+    optimizers = [
+        finetuning_optimizer_of(nn.Linear(16, 16), settings),
+        pruning_optimizer_of(nn.Linear(16, 16), SauronSettings(settings, "polynomial")),
+    ]
+    for optimizer in optimizers:
+        assert isinstance(optimizer, OrthogonalMomentum)
+        assert {group["lr"] for group in optimizer.param_groups} == {RATE}
+    usual = finetuning_optimizer_of(nn.Linear(16, 16), replace(settings, optimizer="adam"))
+    assert isinstance(usual, torch.optim.AdamW)

@@ -118,7 +118,7 @@ def finetune_options(parser: ArgumentParser) -> None:
         "--optimizer",
         choices=OPTIMIZERS,
         default=defaults.optimizer,
-        help="muon: momentum, made orthogonal, which makes up for a compression sooner (default: %(default)s)",
+        help="muon: momentum, made orthogonal, as a repair has it; its steps take longer (default: %(default)s)",
     )
     parser.add_argument(
         "--patch",
