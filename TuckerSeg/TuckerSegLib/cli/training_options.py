@@ -46,6 +46,15 @@ def repair_options(parser: ArgumentParser) -> None:
         help="steps between two measurements (default: %(default)s)",
     )
     parser.add_argument("--seed", type=whole, default=defaults.seed, help="of crops and voxels (default: %(default)s)")
+    parser.add_argument(
+        "--progressive",
+        nargs="+",
+        type=real,
+        default=[],
+        metavar="RANK",
+        help="ranks before the one that is asked for, as 0.7 0.5 with --rank 0.3: each is repaired with all steps, and "
+        "the next one decomposes what was learned",
+    )
     add_training_place(parser)
     parser.add_argument(
         "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the device is faster so"

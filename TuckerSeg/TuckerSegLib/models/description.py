@@ -27,4 +27,6 @@ def _training(name: str, spec: dict[str, Any]) -> str:
     """The words for a step that changes weights alone: fine-tuning, repair, refit."""
     if "epochs" in spec and "dataset" in spec:
         return f"fine-tuning of {spec['epochs']} epochs on {spec['dataset']}"
-    return f"{name} of {spec['steps']} steps" if "steps" in spec else name
+    words = f"{name} of {spec['steps']} steps" if "steps" in spec else name
+    stages = spec.get("stages")
+    return f"{words} after one at each of {len(stages)} higher ranks" if isinstance(stages, list) else words
