@@ -28,8 +28,8 @@ def dense_form(model: SegmentationModel, original: SegmentationModel) -> Segment
     require_pair(model, original)
     changing = [recipe for recipe in model.recipes[len(original.recipes) :] if recipe.changes]
     if [recipe.method for recipe in changing] != ["tucker"]:
-        found = ", ".join(recipe.method for recipe in changing) or "none"
-        raise SpecError(f"{model.name}: layers of the method tucker alone can be multiplied out; found {found}.")
+        methods = ", ".join(recipe.method for recipe in changing) or "none"
+        raise SpecError(f"{model.name}: layers of the method tucker alone can be multiplied out; found {methods}.")
     weights = {name: tensor for name, tensor in model.weights.items() if name in original.weights}
     for fold in model.folds:
         weights |= _multiplied_out(model, original, fold, changing[0])

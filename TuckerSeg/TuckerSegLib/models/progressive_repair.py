@@ -111,8 +111,8 @@ def _require_falling(resolved: ResolvedJob, higher: Sequence[float]) -> None:
     """Raise SpecError where stages cannot be made of a compression and the ranks before its own."""
     methods = [method for method, _ in resolved.steps]
     if methods != [METHOD]:
-        found = ",".join(methods) or "none"
-        raise SpecError(f"A repair in stages goes with the method {METHOD} alone, as tucker:0.3; found {found}.")
+        words = ",".join(methods) or "none"
+        raise SpecError(f"A repair in stages goes with the method {METHOD} alone, as tucker:0.3; found {words}.")
     spec = resolved.steps[0][1]
     if spec.rank_mode not in MODES:
         raise SpecError(f"A repair in stages goes with ranks that follow a rank ratio; found {spec.rank_mode}.")

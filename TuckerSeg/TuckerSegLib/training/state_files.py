@@ -85,12 +85,12 @@ def read_training(
         if document.get("kind") != kind:
             raise ModelFileError(f"{path} is not the state of a {kind}. Name another file, or remove this one.")
         record = from_json(record_type, document["record"])
-        found = differences(record)
+        unequal = differences(record)
         if document["start_sha256"] != start_sha256:
-            found.append("network: expected the one given now, found another's state")
-        if found:
+            unequal.append("network: expected the one given now, found another's state")
+        if unequal:
             raise ModelFileError(
-                f"{path} is the state of another {kind}. {'; '.join(found)}. Give the same as then, name another file, "
+                f"{path} is the state of another {kind}. {'; '.join(unequal)}. Give the same as then, name another file, "
                 "or remove this one to begin anew."
             )
         named: dict[str, dict[str, Tensor]] = {group: {} for group in groups}
