@@ -90,8 +90,8 @@ def read_training(
             unequal.append("network: expected the one given now, found another's state")
         if unequal:
             raise ModelFileError(
-                f"{path} is the state of another {kind}. {'; '.join(unequal)}. Give the same as then, name another file, "
-                "or remove this one to begin anew."
+                f"{path} is the state of another {kind}. {'; '.join(unequal)}. Give the same as then, name another "
+                "file, or remove this one to begin anew."
             )
         named: dict[str, dict[str, Tensor]] = {group: {} for group in groups}
         for name, tensor in tensors.items():
