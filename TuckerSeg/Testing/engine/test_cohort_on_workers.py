@@ -166,6 +166,22 @@ def test_the_first_image_calibrates_the_model_for_all(in_process, job, tmp_path,
     assert max(map(len, seen)) == 2, "the others do not wait for each other"
 
 
+def test_images_wait_for_a_worker_that_is_free_and_not_for_a_certain_one(in_process, job, tmp_path, monkeypatch):
+    cts, scheduler, held = write_cts(tmp_path / "cts", 12), in_process.cluster.scheduler, []
+
+    def watched(plan, runs, monitor):
+        for _ in range(1000):
+            if len(scheduler.tasks) + len(held) >= 12:  # all are there
+                break
+            time.sleep(0.01)
+        held.append(max(len(worker.processing) for worker in scheduler.workers.values()))
+        return failure(plan, ImageError("not looked at"))
+
+    monkeypatch.setattr(dask_run, "run_case", watched)
+    run_on_cluster(planned(cts, job, tmp_path / "out"), ClusterSettings(threads=1), Monitor())
+    assert len(held) == 12 and max(held) <= 2
+
+
 def test_each_worker_keeps_its_model_ready(in_process, job, tmp_path, monkeypatch):
     cts, made = write_cts(tmp_path / "cts", 5), []
     monkeypatch.setattr(dask_run, "Runs", lambda: made.append(1) or Runs())
@@ -187,10 +203,13 @@ def test_the_command_line_runs_a_cohort_on_workers(in_process, run_here, job, tm
     run_here(*words, "--cluster", "local", "--retries", -1, code=1)
 
 
-def test_workers_have_the_memory_that_was_said(forked_workers):
+def test_workers_have_the_memory_that_was_said_and_are_set_up_for_long_tasks(forked_workers):
     with cluster.connected(ClusterSettings(workers=1, threads=1, memory_limit="1GB")) as client:
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         assert [(worker["memory_limit"], worker["nthreads"]) for worker in workers] == [(10**9, 1)]
+        (told,) = client.run(lambda: [dask.config.get(name) for name in cluster.LONG_TASKS]).values()
+        assert told == list(cluster.LONG_TASKS.values())
+    assert dask.config.get("distributed.worker.profile.enabled"), "others keep what they had"
 
 
 def test_an_image_that_ends_its_workers_is_a_failure_with_that_reason():

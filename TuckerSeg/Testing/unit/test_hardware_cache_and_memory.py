@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -216,3 +217,38 @@ def test_freed_memory_is_kept_until_the_last_holder_gives_up(monkeypatch):
     assert calls == ["trim"]
     memory.return_freed_memory()
     assert (memory._M_MMAP_MAX, 65536) in calls
+    calls.clear()
+    memory.keep_freed_memory()
+    calls.clear()
+    memory.use_usual_thresholds()
+    assert calls == [], "somebody keeps freed memory"
+
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from TuckerSegLib.hardware import memory
+{first}
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        np.ones(4 << 20, np.uint8)  # a thousand pages
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(memory._glibc() is None, reason="needs glibc")
+@pytest.mark.parametrize(
+    "first", ["memory.use_usual_thresholds()", "memory.keep_freed_memory(); memory.return_freed_memory()"]
+)
+def test_tensors_use_freed_memory_again_though_dask_would_return_it(first):
+    told = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536"}  # as Dask tells its workers
+
+    def faults(first):
+        command = [sys.executable, "-c", FAULTS.format(first=first)]
+        run = subprocess.run(command, env=told, cwd=LIBRARY_FOLDER, capture_output=True, encoding="utf-8", check=True)
+        return int(run.stdout)
+
+    assert faults(first) < 1000 < faults("")

@@ -25,6 +25,14 @@ LONGEST_WAIT_S = 30.0  # for a scheduler to answer
 MOST_WORKERS = 10_000
 USUAL_SLURM_MEMORY = "16GB"
 DASHBOARD = "127.0.0.1:0"  # for this computer alone, on a port that is free
+# Dask is set up for tasks of milliseconds, where ours take seconds. By default each process looks at its threads a
+# hundred times a second, for the dashboard's profile, and fifty times at its event loops: on two cores, a thirtieth of
+# both. And each worker gets a task beside the one that it works on, which in the end another would have begun earlier.
+LONG_TASKS = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500 ms",
+    "distributed.scheduler.worker-saturation": 1.0,
+}
 
 
 @dataclass(frozen=True)
@@ -89,17 +97,19 @@ def connected(settings: ClusterSettings) -> Iterator[distributed.Client]:
         BackendError: There is no such cluster, or it cannot be begun.
     """
     settings.require_packages()
+    import dask
     import distributed
 
     if settings.place == LOCAL:
-        cluster = distributed.LocalCluster(
-            n_workers=settings.local_workers,
-            threads_per_worker=1,  # one image at a time; its own threads are another thing
-            processes=True,
-            memory_limit=_bytes(settings.memory_limit) or "auto",
-            dashboard_address=DASHBOARD,
-            silence_logs=logging.CRITICAL,  # what concerns an image is told with it
-        )
+        with dask.config.set(LONG_TASKS):  # workers that are begun anew have it, too
+            cluster = distributed.LocalCluster(
+                n_workers=settings.local_workers,
+                threads_per_worker=1,  # one image at a time; its own threads are another thing
+                processes=True,
+                memory_limit=_bytes(settings.memory_limit) or "auto",
+                dashboard_address=DASHBOARD,
+                silence_logs=logging.CRITICAL,  # what concerns an image is told with it
+            )
     elif settings.place == SLURM:
         cluster = _slurm(settings)
     else:

@@ -16,6 +16,7 @@ from typing import Any
 
 import distributed
 
+from .. import hardware
 from ..errors import BackendError, OutOfMemoryError, SpecError
 from ..jobs.warm_runs import Runs
 from ..models.resolved_job import resolve
@@ -38,6 +39,7 @@ class WarmModels(distributed.WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         """Called by Dask where a worker begins."""
+        hardware.use_usual_thresholds()
         self.runs: Runs | None = None
         self.lock = threading.Lock()  # one image at a time, however many threads the worker has
 
@@ -145,11 +147,14 @@ def _outcomes(
 ) -> Iterator[tuple[CasePlan, Attempt]]:
     """What becomes of each image, as it comes; nothing is left to be done where somebody leaves early."""
     plan_of = {}
+    # Of one group, so that Dask holds them back until a worker is free; else it deals them all out at once, and in the
+    # end a worker waits until it has taken some from another.
+    group = f"images-{attempt}-{time.monotonic_ns():x}"
     for number, plan in enumerate(plans):
         future = client.submit(
             do_case,
             plan,
-            key=f"{plan.case.name}-{attempt}-{id(plan_of):x}-{time.monotonic_ns():x}",
+            key=(group, plan.case.name),
             pure=False,
             priority=-number,  # in their order
             **_elsewhere(client, failed_on[plan.case.name]),

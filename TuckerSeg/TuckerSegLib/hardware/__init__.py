@@ -31,6 +31,7 @@ _HOME = {
     "torch_threads": "threads",
     "freed_memory_kept": "memory",
     "trim_memory": "memory",
+    "use_usual_thresholds": "memory",
     "peak_memory_bytes": "memory",
     "forget_peak_memory": "memory",
     "held_memory_bytes": "memory",
