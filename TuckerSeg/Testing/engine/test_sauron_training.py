@@ -102,12 +102,17 @@ def test_a_round_that_may_cost_nothing_leaves_what_is_needed(shapes_model, shape
     assert all(free.channels[path] <= kept for path, kept in dear.channels.items())
 
 
-def test_no_channels_go_while_the_network_settles(shapes_model, shapes_set, greedy):
+def test_no_channels_go_and_no_maps_are_drawn_together_while_the_network_settles(
+    shapes_model, shapes_set, greedy, monkeypatch
+):
+    regularized = []
+    monkeypatch.setattr(loop, "regularizer", lambda maps: regularized.append(maps) or torch.zeros(()))
     muon = replace(greedy, settling=2, training=replace(TRAINING, optimizer="muon", learning_rate=1e-3))
     record = prune_while_training(shapes_model.network("0"), shapes_model.plans, shapes_set, muon).record
     start, first, *settled = [epoch.channels for epoch in record.epochs]
     assert sum(first.values()) < sum(start.values())
     assert settled == [first, first]
+    assert len(regularized) == TRAINING.iterations
 
 
 def test_smaller_patches_in_bf16_are_what_the_network_gets_and_its_weights_stay_whole(shapes_model, shapes_set):

@@ -11,6 +11,7 @@ from torch import nn
 from TuckerSegLib.compression.channel_graph import channel_graph
 from TuckerSegLib.records.serialization import from_json, to_json
 from TuckerSegLib.training.pruning.cutting import cut
+from TuckerSegLib.training.pruning.likeness import distances
 from TuckerSegLib.training.pruning.rounds import affordable, alike, reader_moments
 from TuckerSegLib.training.pruning.settings import SauronSettings
 
@@ -33,7 +34,7 @@ def images():
 def test_a_layer_that_loses_no_channel_is_not_told(network, images):
     graph = channel_graph(network)
     found = alike(network, graph, images, {"0": 0, "2": 1}, {"0": 0.01, "2": 1e-6})
-    assert found == {"0": [0, 2, 3]}  # scaled to 0..1 the second is the first
+    assert found == {"0": [[0, 2, 3]]}  # scaled to 0..1 the second is the first
 
 
 @pytest.mark.parametrize("compensated", [False, True])
@@ -67,11 +68,22 @@ def test_layers_keep_what_would_cost_too_much_and_those_that_lose_most_come_firs
         return 0.9 - 0.1 * (4 - tried[0].out_channels) - 0.03 * (4 - tried[2].out_channels)
 
     kept = {"0": [0, 1, 2], "2": [1, 3]}
-    assert affordable(network, graph, kept, None, dice, 0.07) == {"2": [1, 3]}
+    tries = {path: [places] for path, places in kept.items()}
+    assert affordable(network, graph, tries, None, dice, 0.07) == {"2": [1, 3]}
     assert asked == [(4, 4), (4, 2), (3, 2)]  # together with what was chosen before
-    assert affordable(network, graph, kept, None, dice, 0.17) == kept
-    assert affordable(network, graph, kept, None, dice, 0.0) == {}
+    assert affordable(network, graph, tries, None, dice, 0.17) == kept
+    assert affordable(network, graph, tries, None, dice, 0.0) == {}
     assert network[0].out_channels == network[2].out_channels == 4
+    halved = {"0": [[0], [0, 2, 3]], "2": [[1, 3], [1, 2, 3]]}
+    assert affordable(network, graph, halved, None, dice, 0.13) == {"0": [0, 2, 3], "2": [1, 2, 3]}
+
+
+def test_every_try_of_a_layer_asks_for_half_as_many_of_the_nearest_channels(network, images):
+    references, limits = {"0": 0, "2": 1}, {"0": 1.1, "2": 1e-6}
+    first, second = alike(network, channel_graph(network), images, references, limits, tries=3)["0"]
+    far = distances(network, channel_graph(network), images, references)["0"]
+    assert first == [0] and len(second) == 3  # three that are near, one, none
+    assert set(range(4)) - set(second) == {min((1, 2, 3), key=far.tolist().__getitem__)}
 
 
 def test_settings_that_leave_rounds_alone_are_written_as_before():

@@ -19,7 +19,7 @@ from TuckerSegLib.training.pruning.likeness import GroupMaps, distances, regular
 from TuckerSegLib.training.pruning.schedule import optimizer_of, set_learning_rate
 from TuckerSegLib.training.pruning.settings import PruningEpoch, PruningRecord, SauronSettings
 from TuckerSegLib.training.pruning.state import PruningState, read_state, write_state
-from TuckerSegLib.training.pruning.thresholds import may_rise, risen_after, threshold
+from TuckerSegLib.training.pruning.thresholds import may_rise, risen_after
 from TuckerSegLib.training.tensor_states import moments_of, put_moments
 
 
@@ -49,9 +49,10 @@ def test_the_defaults_are_saurons():
     settings = SauronSettings()
     assert (settings.regularization, settings.highest_threshold, settings.rises) == (0.5, 0.3, 15)
     assert (settings.patience, settings.hardly_any) == (5, 0.02)
-    assert [threshold(risen, 15, 0.3) for risen in (0, 15, 99)] == pytest.approx([0.001, 0.3, 0.3])
-    assert threshold(1, 15, 0.3) - threshold(0, 15, 0.3) == pytest.approx(0.299 / 15)
-    assert [threshold(risen, 2, 0.3, 0.1) for risen in (0, 1, 2)] == pytest.approx([0.1, 0.2, 0.3])
+    assert [settings.threshold(risen) for risen in (0, 15, 99)] == pytest.approx([0.001, 0.3, 0.3])
+    assert settings.threshold(1) - settings.threshold(0) == pytest.approx(0.299 / 15)
+    high = SauronSettings(lowest_threshold=0.1, rises=2)
+    assert [high.threshold(risen) for risen in (0, 1, 2)] == pytest.approx([0.1, 0.2, 0.3])
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,7 @@ def test_the_defaults_are_saurons():
         {"dice_loss": -1.0},
         {"round_loss": 1.25},
         {"settling": 50},
+        {"round_tries": 0},
         {"lowest_threshold": 0.4},
     ],
 )

@@ -22,7 +22,7 @@ TOKENS_LEARNING_RATE = 1.72e-2  # of batches of 256
 TOKENS_TRAINING = {"weight_decay": 0.05, "second_beta": 0.95, "layer_decay": 0.75, "drop_path": 0.1}
 TOKENS_WARM_UP = 0.1  # of the epochs
 _LADDER = ("lowest_threshold", "highest_threshold", "rises", "patience", "settling", "dice_loss")
-_ROUNDS = ("compensate", "round_loss")
+_ROUNDS = ("compensate", "round_loss", "round_tries")
 _OF_SAURON = ("schedule", "regularization", *_LADDER, *_ROUNDS)
 _OF_START = ("from_scratch", "plans", "configuration")
 
@@ -208,7 +208,12 @@ def _add_sauron(parser: ArgumentParser) -> None:
         ("highest_threshold", real, "of the distances below which channels go"),
         ("rises", whole, "steps from the lowest threshold to the highest"),
         ("patience", whole, "epochs between two rises of a layer's threshold"),
-        ("settling", whole, "epochs at the end in which no channels go"),
+        (
+            "round_tries",
+            whole,
+            "with --round-loss: proposals per layer, all that are alike, the nearer half and so on",
+        ),
+        ("settling", whole, "epochs at the end without regularizer, in which no channels go"),
         ("dice_loss", real, "validation Dice that the smaller network that is kept may lack of the best"),
     ):
         option = "--" + name.replace("_", "-")

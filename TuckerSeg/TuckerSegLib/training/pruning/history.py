@@ -10,7 +10,6 @@ from ...compression.channel_graph import channel_graph
 from ...compression.pruning.slicing import Cut
 from ...text_files import csv_text
 from .settings import PruningRecord
-from .thresholds import threshold
 
 COLUMNS = ("epoch", "layer", "input_channels", "output_channels", "threshold")
 
@@ -30,6 +29,6 @@ def history_csv(network: nn.Module, record: PruningRecord, patch_shape: Sequence
         cut = Cut(graph, {path: range(kept) for path, kept in epoch.channels.items()})
         for path, kept in epoch.channels.items():
             inputs = len(cut.inputs(path, network.get_submodule(path).in_channels))
-            limit = threshold(epoch.risen[path], settings.rises, settings.highest_threshold, settings.lowest_threshold)
+            limit = settings.threshold(epoch.risen[path])
             rows.append((number, path, inputs, kept, limit))
     return csv_text(rows)

@@ -45,7 +45,7 @@ from .rounds import affordable, alike, reader_moments
 from .schedule import optimizer_of, set_learning_rate
 from .settings import PruningEpoch, PruningRecord, SauronSettings
 from .state import PruningState, read_state, write_state
-from .thresholds import risen_after, threshold
+from .thresholds import risen_after
 
 STAGE = "fine-tune"
 SAVED_EVERY_S = 120.0  # within an epoch
@@ -228,7 +228,8 @@ class _Run:
         set_learning_rate(self._optimizer, self._settings, epoch)
         first, total = self._batches_done, settings.epochs * settings.iterations
         self._network.train()
-        maps = GroupMaps(self._network, self._graph) if self._settings.regularization else None
+        regularized = self._settings.regularization and not self._settings.settles(epoch)
+        maps = GroupMaps(self._network, self._graph) if regularized else None
         left = settings.iterations - first
         try:
             for batch in self._batches(lambda number: self._training.batch(epoch, first + number), left):
@@ -266,22 +267,22 @@ class _Run:
     def _pruned(self, epoch: int, before: PruningEpoch) -> dict[str, int]:
         """Take the channels out that are near a random one of their layer; how many every layer has left."""
         settings, precision, groups = self._settings, self._settings.training.precision, self._graph.groups
-        if epoch > settings.training.epochs - settings.settling:
+        if settings.settles(epoch):
             return dict(before.channels)
         random = torch.Generator().manual_seed(settings.training.seed * 100_003 + epoch)
         references = {path: int(torch.randint(group.channels, (), generator=random)) for path, group in groups.items()}
-        ladder = settings.rises, settings.highest_threshold, settings.lowest_threshold
-        limits = {path: threshold(before.risen[path], *ladder) for path in groups}
+        limits = {path: settings.threshold(before.risen[path]) for path in groups}
         batches = list(self._batches(lambda number: self._compared.batch(epoch, number), COMPARED_BATCHES))
         images, made_up = [images.to(self._device) for images, _ in batches], None
         with autocast_of(self._device, precision):
-            kept = alike(self._network, self._graph, images, references, limits)
+            tries = alike(self._network, self._graph, images, references, limits, settings.round_tries)
+            kept = {path: proposals[0] for path, proposals in tries.items()}
             if kept and settings.compensate:
                 made_up = reader_moments(self._network, self._graph, images)
         if kept and settings.round_loss is not None:
             counted = {"batches": batches[:TRIED_BATCHES], "ignore_label": self._ignore_label, "precision": precision}
             dice = partial(mean_patch_dice, **counted)
-            kept = affordable(self._network, self._graph, kept, made_up, dice, settings.round_loss)
+            kept = affordable(self._network, self._graph, tries, made_up, dice, settings.round_loss)
         if kept:
             moments = moments_of(self._optimizer, self._names)
             self._use(self._network, cut(self._network, self._graph, kept, moments, made_up))

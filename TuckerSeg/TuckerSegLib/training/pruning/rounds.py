@@ -17,6 +17,7 @@ from .likeness import distances, staying
 SHRINKAGE = 0.01  # of the mean diagonal: a few patches say little of how hundreds of deep channels hang together
 
 Kept = dict[str, list[int]]
+Tries = dict[str, list[list[int]]]
 
 
 def alike(
@@ -25,7 +26,8 @@ def alike(
     images: Sequence[Tensor],
     references: Mapping[str, int],
     thresholds: Mapping[str, float],
-) -> Kept:
+    tries: int = 1,
+) -> Tries:
     """The channels that stay of every layer that has some nearer to a reference than its threshold.
 
     Args:
@@ -34,22 +36,26 @@ def alike(
         images: (B, C, Z, Y, X) each, on the network's device.
         references: Path of a layer to the channel that others are compared with.
         thresholds: Path to the distance below which channels go.
+        tries: How many proposals there may be per layer: without all of these channels, without the nearer half of
+            them, without a quarter and so on.
 
     Returns:
-        Path to ascending indices, fewer than the layer has; layers that lose none are not there.
+        Path to proposals, ascending indices each, fewer than the layer has; layers that lose none are not there.
     """
     kept = {}
     for path, distance in distances(network, graph, images, references).items():
         places = staying(distance, references[path], thresholds[path])
-        if len(places) < len(distance):
-            kept[path] = places
+        near = sorted(set(range(len(distance))) - set(places), key=distance.tolist().__getitem__)
+        counts = [len(near) >> number for number in range(tries) if len(near) >> number]
+        if counts:
+            kept[path] = [sorted({*places, *near[count:]}) for count in counts]
     return kept
 
 
 def affordable(
     network: nn.Module,
     graph: ChannelGraph,
-    kept: Kept,
+    tries: Tries,
     moments: ReaderMoments | None,
     dice: Callable[[nn.Module], float],
     most: float,
@@ -59,20 +65,22 @@ def affordable(
     Args:
         network: Read only.
         graph: Of this network.
-        kept: Path to the channels that would stay.
+        tries: Path to proposals of the channels that would stay, each asked for where the one before is too dear.
         moments: By which readers make up for what is gone; None: they do not.
         dice: Of a network, on some patches.
         most: What the round may cost.
 
     Returns:
-        The part of ``kept`` that is carried out; the other layers keep all their channels.
+        Path to the channels that stay, of what is carried out; the other layers keep all their channels.
     """
     before, chosen = dice(network), {}
-    for path in sorted(kept, key=lambda each: len(kept[each]) - graph.groups[each].channels):
-        smaller = copy.deepcopy(network)
-        slice_network(smaller, Cut(graph, {**chosen, path: kept[path]}), moments)
-        if dice(smaller) >= before - most:
-            chosen[path] = kept[path]
+    for path in sorted(tries, key=lambda each: len(tries[each][0]) - graph.groups[each].channels):
+        for kept in tries[path]:
+            smaller = copy.deepcopy(network)
+            slice_network(smaller, Cut(graph, {**chosen, path: kept}), moments)
+            if dice(smaller) >= before - most:
+                chosen[path] = kept
+                break
     return chosen
 
 

@@ -36,8 +36,10 @@ class SauronSettings:
         round_loss: What the channels of one epoch may cost, in Dice on patches of the training cases; layers with which
             it would be more keep theirs. None: whatever, as in the paper.
         lowest_threshold: That every layer begins with; a network that is trained already needs not wait for it to rise.
-        settling: Epochs at the end in which no channels go, so that what is left makes up for the last of them; the
-            paper has none.
+        round_tries: How often it is asked whether the channels of a layer cost too much: those that are alike, then the
+            nearer half of them, and so on.
+        settling: Epochs at the end without regularizer, in which no channels go, so that what is left makes up for the
+            last of them; the paper has none.
         dice_loss: By how much the validation Dice of the network that is kept may lie below the best of all epochs.
 
     Raises:
@@ -56,6 +58,7 @@ class SauronSettings:
     dice_loss: float = 0.01
     compensate: bool = unsaid(False)
     round_loss: float | None = unsaid(None)
+    round_tries: int = unsaid(1)
     settling: int = unsaid(0)
     lowest_threshold: float = unsaid(LOWEST_THRESHOLD)
 
@@ -73,6 +76,8 @@ class SauronSettings:
             )
         if self.rises < 1:
             raise SpecError(f"The number of rises should be at least 1; found {self.rises}.")
+        if self.round_tries < 1:
+            raise SpecError(f"The number of tries of a round should be at least 1; found {self.round_tries}.")
         if self.patience < 2:  # the losses of a single epoch leave no room between the least and the greatest
             raise SpecError(f"The patience should be at least 2 epochs; found {self.patience}.")
         if not 0 <= self.settling < self.training.epochs:
@@ -82,6 +87,15 @@ class SauronSettings:
         for name in ("hardly_any", "dice_loss", "round_loss"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
                 raise SpecError(f"{name} should lie in [0, 1]; found {getattr(self, name)}.")
+
+    def threshold(self, risen: int) -> float:
+        """Of a layer that has risen so often: from the lowest to the highest in equal steps."""
+        steps = self.highest_threshold - self.lowest_threshold
+        return self.lowest_threshold + steps * min(risen, self.rises) / self.rises
+
+    def settles(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 1, is one of the last in which no channels go."""
+        return epoch > self.training.epochs - self.settling
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .settings import LOWEST_THRESHOLD, PruningEpoch, SauronSettings
-
-
-def threshold(risen: int, rises: int, highest: float, lowest: float = LOWEST_THRESHOLD) -> float:
-    """The threshold after a number of rises of all that there are, from the lowest to the highest in equal steps."""
-    return lowest + (highest - lowest) * min(risen, rises) / rises
+from .settings import PruningEpoch, SauronSettings
 
 
 def may_rise(
