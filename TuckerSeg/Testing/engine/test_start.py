@@ -13,11 +13,14 @@ import pytest
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from TuckerSegLib import Cache, InferenceSpec, Job, load_model, run_job
+from TuckerSegLib.cli.parser import build_parser
+from TuckerSegLib.hardware.openvino_converters import model_converter
 from TuckerSegLib.image import read_image
 from TuckerSegLib.models import model as models
 from TuckerSegLib.models import task as tasks
 from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.nnunet.old_plans import with_architecture
+from TuckerSegLib.preprocessing import roi_finder
 from TuckerSegLib.records.job import Step, steps_at
 from TuckerSegLib.segmentation.kept_head import kept_head
 
@@ -25,6 +28,7 @@ LIBRARY_FOLDER = Path(tasks.__file__).parents[2]
 # Of the packages that other commands, first uses and other volumes need.
 NOT_NEEDED = (
     "SimpleITK",
+    "absl",
     "acvl_utils",
     "batchgenerators",
     "batchgeneratorsv2",
@@ -34,13 +38,14 @@ NOT_NEEDED = (
     "mpmath",
     "nibabel",
     "nnunetv2",
+    "numpy.f2py",
     "onnx",
     "onnxruntime",
+    "openvino.tools.ovc.convert",
+    "openvino_telemetry",
     "pandas",
     "pydicom",
-    "scipy.ndimage",
-    "scipy.optimize",
-    "scipy.sparse",
+    "scipy",
     "skimage",
     "sympy",
     "tensorly",
@@ -54,6 +59,8 @@ NOT_NEEDED = (
     "TuckerSegLib.training.distillation.loop",
     "TuckerSegLib.training.finetuning.loop",
     "TuckerSegLib.hardware.openvino_convert",
+    "TuckerSegLib.image.dicom",
+    "TuckerSegLib.models.allocated",
     "TuckerSegLib.model_zoo.installing",
 )
 INFERENCE = InferenceSpec(device="openvino:cpu", precision="fp32", threads=1)
@@ -61,8 +68,9 @@ INFERENCE = InferenceSpec(device="openvino:cpu", precision="fp32", threads=1)
 
 @pytest.fixture
 def volume(tmp_path) -> Path:
-    """A small volume on the network's grid."""
-    voxels = np.random.default_rng(0).normal(size=(20, 24, 28))
+    """A small volume of two patches on the network's grid, in which a body is found."""
+    voxels = np.random.default_rng(0).normal(size=(20, 24, 40))
+    voxels[:, :3] = voxels[:, -3:] = -5  # air
     path = tmp_path / "ct.nii.gz"
     nibabel.save(nibabel.Nifti1Image((voxels * 200).astype(np.int16), np.diag([3.0, 3.0, 3.0, 1.0])), path)
     return path
@@ -77,7 +85,9 @@ def job(volume, make_model_folder) -> Job:
     return Job((str(volume),), model=str(folder), inference=INFERENCE, calibrate="none", steps=steps_at(0.5))
 
 
-def test_a_run_of_a_compiled_network_imports_nothing_that_it_does_not_need(job, volume, tmp_path):
+def test_a_run_of_a_compiled_network_imports_nothing_that_it_does_not_need(job, volume, tmp_path, monkeypatch):
+    bodies, find_body = [], roi_finder.find_body
+    monkeypatch.setattr(roi_finder, "find_body", lambda *volume: bodies.append(find_body(*volume)) or bodies[-1])
     first, output = run_job(job), tmp_path / "labels.nii.gz"
     command = [sys.executable, "-X", "importtime", "-m", "TuckerSegLib", "segment", str(volume), str(output)]
     command += ["--model", job.model, "--rank", "0.5", "--calibrate", "none"]
@@ -92,6 +102,7 @@ def test_a_run_of_a_compiled_network_imports_nothing_that_it_does_not_need(job, 
     }
     assert not families
     np.testing.assert_array_equal(read_image(str(output)).array[0], first.labels)
+    assert bodies and bodies[0].mask is not None
 
 
 def test_a_run_of_what_the_cache_has_builds_no_network(job, monkeypatch):
@@ -102,13 +113,13 @@ def test_a_run_of_what_the_cache_has_builds_no_network(job, monkeypatch):
 
 def test_a_command_ends_after_what_is_to_be_done_at_its_end_without_taking_everything_apart():
     program = (
-        "import atexit, sys\n"
+        "import atexit, gc, sys\n"
         "from TuckerSegLib.cli import main\n"
         "class Kept:\n"
         "    def __del__(self): print('taken apart')\n"
         "kept = Kept()\n"
         "code = main()\n"
-        "atexit.register(print, 'done at the end')\n"
+        "atexit.register(lambda: print('done at the end,', 'much' if gc.get_freeze_count() else 'nothing', 'kept'))\n"
         "sys.exit(code)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(LIBRARY_FOLDER)}
@@ -119,8 +130,20 @@ def test_a_command_ends_after_what_is_to_be_done_at_its_end_without_taking_every
         command = [sys.executable, "-c", program, *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
         *answer, last = done.stdout.splitlines()
-        assert (done.returncode, bool(answer), last) == (code, said, "done at the end"), done.stderr[-2000:]
+        assert (done.returncode, bool(answer), last) == (code, said, "done at the end, much kept"), done.stderr[-2000:]
         assert ("--server" in done.stderr) == bool(code)
+
+
+def test_what_an_import_left_out_is_there_where_it_is_needed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino.tools.ovc", None)
+    assert model_converter().__name__ == "convert_model"
+
+
+def test_only_the_command_that_is_asked_for_gets_options():
+    parsers = build_parser(["segment", "CT", "OUT"])._subparsers._group_actions[0].choices
+    assert len(parsers["segment"]._actions) > 20
+    assert {len(parser._actions) for name, parser in parsers.items() if name != "segment"} == {2}  # of all commands
+    assert build_parser(["segment", "CT", "OUT"]).parse_args(["segment", "CT", "OUT"]).output == "OUT"
 
 
 def test_a_user_s_network_that_is_compiled_runs_without_its_weights_being_read(job, monkeypatch):

@@ -7,6 +7,7 @@ help needs none of them. Its options are in ``command_options``, or ``training_o
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from . import command_options, training_options
 
@@ -41,8 +42,12 @@ COMMANDS = {  # in the order of help, and what it says of them
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
+def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The command line's grammar.
+
+    Args:
+        arguments: What is to be understood; sub-commands that it does not name get no options then. None: any.
+    """
     parser = argparse.ArgumentParser(prog="tuckerseg", description="Segment a CT with a Tucker-compressed nnU-Net.")
     parser.add_argument("--version", action="version", version=_version())
     common = argparse.ArgumentParser(add_help=False)
@@ -51,6 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
     for name, words in COMMANDS.items():
         command = commands.add_parser(name, help=words, description=words, parents=[common])
         command.set_defaults(command=name)
+        if arguments is not None and name not in arguments:
+            continue
         add_options = f"{name}_options"
         getattr(training_options if hasattr(training_options, add_options) else command_options, add_options)(command)
     return parser

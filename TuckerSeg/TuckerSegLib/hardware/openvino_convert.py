@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import BackendError
+from .openvino_converters import model_converter
 from .openvino_graph import UnknownOperation, record
 
 _SMALLEST_PATCHES = (32, 64, 128)  # voxels per axis; the smallest that survives the network's downsampling is traced
@@ -47,8 +48,6 @@ def to_model(
 
 
 def _trace(network: torch.nn.Module, shape: Sequence[int]) -> tuple[Any, list]:
-    import openvino
-
     failure: Exception | None = None
     sides = _SMALLEST_PATCHES if getattr(network, "patch_shape", None) is None else ()  # else it takes no other
     for size in (*sides, max(shape[2:])):
@@ -59,7 +58,7 @@ def _trace(network: torch.nn.Module, shape: Sequence[int]) -> tuple[Any, list]:
                     "ignore", torch.jit.TracerWarning
                 )  # shapes are fixed, and so is what hangs on them
                 traced = torch.jit.trace(network, torch.rand(small), check_trace=False)  # the check doubles the time
-            model = openvino.convert_model(traced, input=[small])
+            model = model_converter()(traced, input=[small])
             model.reshape(list(shape))
             break
         except (RuntimeError, ValueError) as error:

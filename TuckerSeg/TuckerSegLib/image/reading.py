@@ -147,9 +147,6 @@ def is_dicom(path: str | os.PathLike) -> bool:
     Raises:
         OSError: It cannot be read.
     """
-    from .dicom.elements import looks_like_dicom
-    from .dicom.sources import is_zip
-
     path = Path(path)
     if os.path.isdir(path):
         return True
@@ -157,6 +154,9 @@ def is_dicom(path: str | os.PathLike) -> bool:
         beginning = file.read(140)
     if path.name.lower().endswith(tuple(HEADER_READERS)):
         return beginning[128:132] == b"DICM"  # some scanners call their slices .img
+    from .dicom.elements import looks_like_dicom
+    from .dicom.sources import is_zip
+
     return is_zip(path) or looks_like_dicom(beginning)
 
 

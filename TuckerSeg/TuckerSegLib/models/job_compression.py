@@ -10,7 +10,6 @@ from ..compression import ALLOCATOR
 from ..errors import SpecError
 from ..image import Image
 from ..monitor import Monitor
-from .allocated import compress_by_allocation, known_answer
 from .compress import cached_compression, compress
 from .compression_step import WEIGHTS_ONLY, compress_step, is_due, known_calibration
 from .material import prepare_folds
@@ -52,6 +51,8 @@ def compress_for_job(
     job, before, calibration = resolved.job, model, None
     for method, spec in resolved.steps:
         if method == ALLOCATOR:  # with its refit
+            from .allocated import compress_by_allocation
+
             return compress_by_allocation(model, spec, resolved.inference, job.calibrate, cache, monitor, volume)
         before = model
         model, calibration = compress_step(model, method, spec, job.calibrate, cache, monitor, volume)
@@ -86,6 +87,8 @@ def facts_for_job(
     job = resolved.job
     for method, spec in resolved.steps:
         if method == ALLOCATOR:
+            from .allocated import known_answer
+
             return known_answer(facts, spec, resolved.inference, job.calibrate, cache, volume, read_model_facts)
         calibration = None
         if getattr(spec, "needs_patches", False):
@@ -118,6 +121,8 @@ def planned_steps(model: SegmentationModel, resolved: ResolvedJob, cache: Cache)
     steps, calibrate = resolved.steps, resolved.job.calibrate
     for number, (method, spec) in enumerate(steps, start=1):
         if method == ALLOCATOR:
+            from .allocated import compress_by_allocation
+
             made = compress_by_allocation(model, spec, resolved.inference, calibrate, cache, Monitor(), None)
             yield from (CompressionPlan(made, recipe, True) for recipe in made.recipes)
             return

@@ -55,6 +55,7 @@ class SliceLabeler:
         left, right, across = (axis.to(plane.device) for axis in columns)
         self._top, self._bottom, self._left, self._right = top[:, 0], bottom[:, 0], left, right
         self._below, self._beside = down > 0, across > 0
+        self._on_voxels = not (self._below.any() or self._beside.any())  # no position lies between two
         # Voxels of the plane, by number, around each point and what they count: of (Y', X) and of (Y', X').
         all_columns = torch.arange(self._width, device=plane.device)
         self._pairs = _stack(top * self._width + all_columns, bottom * self._width + all_columns).int()
@@ -102,7 +103,10 @@ class SliceLabeler:
 
     def _in_plane(self, features: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         """Classes of a plane between its rows and columns, (Y', X')."""
-        above, below = classes.index_select(0, self._top), classes.index_select(0, self._bottom)
+        above = classes.index_select(0, self._top)
+        if self._on_voxels:
+            return above.index_select(1, self._left)
+        below = classes.index_select(0, self._bottom)
         mixed = (above != below) & self._below
         self._classify_between(features, above, below, mixed, self._pairs, self._pair_weights)
         start, end = above.index_select(1, self._left), above.index_select(1, self._right)
@@ -126,6 +130,8 @@ class SliceLabeler:
             corners, weights: Voxels around each point and what each counts, (points, K).
         """
         points = mixed.flatten().nonzero().squeeze(1)
+        if not len(points):  # of which a split still makes one chunk
+            return
         for chunk in points.split(_CHUNK_ROWS):
             neighbors, shares = corners.index_select(0, chunk), weights.index_select(0, chunk)
             between = torch.nn.functional.embedding_bag(neighbors, features, mode="sum", per_sample_weights=shares)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .connected_parts import connected_parts
+
 VOXEL_MM = 4.0  # of the mask, or of the volume where that is coarser
 MARGIN_MM = 16.0  # skin, hair and what is lost where thin parts fall between two samples
 TISSUE_HU = -400.0  # halfway between air and soft tissue, so that the skin's partial volumes count as skin
@@ -89,25 +91,19 @@ def _bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
 
 def _without_tables_and_specks(dense: np.ndarray, voxel_mm: np.ndarray) -> np.ndarray | None:
     """The mask of dense voxels without thin tables and small specks; None where nothing is as large as a body."""
-    from scipy import ndimage
-
     voxel_ml = float(np.prod(voxel_mm)) / 1000
-    thick = ndimage.binary_dilation(ndimage.binary_erosion(dense, border_value=1), mask=dense)
-    parts, count = ndimage.label(thick)
-    if not count or np.bincount(parts.ravel())[1:].max() * voxel_ml < SMALLEST_BODY_ML:
+    thick = _with_neighbors(~_with_neighbors(~dense)) & dense
+    if connected_parts(thick).voxels.max(initial=0) * voxel_ml < SMALLEST_BODY_ML:
         return None
-    thin, count = ndimage.label(dense & ~thick, np.ones((3, 3, 3)))
-    keep = np.bincount(thin.ravel(), minlength=count + 1) * voxel_ml >= SMALLEST_PART_ML
-    keep[0] = False
-    for number, box in enumerate(ndimage.find_objects(thin), start=1):
-        keep[number] &= not _is_table(box, dense.shape, voxel_mm)
-    return thick | keep[thin]
+    thin = connected_parts(dense & ~thick, diagonally=True)
+    keep = (thin.voxels * voxel_ml >= SMALLEST_PART_ML) & ~_are_tables(thin.extents, dense.shape, voxel_mm)
+    return thick | thin.mask(keep)
 
 
-def _is_table(box: tuple[slice, ...], shape: Sequence[int], voxel_mm: np.ndarray) -> bool:
-    """Whether something thin runs all along an axis and is long, as tables are and fingers are not."""
-    sizes = np.asarray([part.stop - part.start for part in box])
-    return bool((sizes >= TABLE_SHARE * np.asarray(shape)).any() and (sizes * voxel_mm).max() >= TABLE_LENGTH_MM)
+def _are_tables(extents: np.ndarray, shape: Sequence[int], voxel_mm: np.ndarray) -> np.ndarray:
+    """Whether thin parts run all along an axis and are long, as tables are and fingers are not; (N, 3) to (N,)."""
+    through = (extents >= TABLE_SHARE * np.asarray(shape)).any(axis=1)
+    return through & ((extents * voxel_mm).max(axis=1, initial=0) >= TABLE_LENGTH_MM)
 
 
 def _fill_gaps(mask: np.ndarray) -> np.ndarray:
@@ -121,9 +117,22 @@ def _fill_gaps(mask: np.ndarray) -> np.ndarray:
 
 
 def _dilate(mask: np.ndarray, voxels: Sequence[int]) -> np.ndarray:
-    """Grow the mask by a number of voxels along each axis."""
-    from scipy import ndimage
-
+    """Grow the mask by a number of voxels along each axis, one after the other."""
     for axis, count in enumerate(voxels):
-        mask = ndimage.maximum_filter1d(mask.view(np.uint8), 2 * int(count) + 1, axis, mode="nearest").view(bool)
+        for _ in range(int(count)):
+            mask = mask | _beside(mask, axis)
     return mask
+
+
+def _with_neighbors(mask: np.ndarray) -> np.ndarray:
+    """The mask and every voxel that shares a face with it."""
+    return mask | _beside(mask, 0) | _beside(mask, 1) | _beside(mask, 2)
+
+
+def _beside(mask: np.ndarray, axis: int) -> np.ndarray:
+    """The voxels before and after those of the mask along an axis."""
+    beside = np.zeros_like(mask)
+    source, target = (np.moveaxis(each, axis, 0) for each in (mask, beside))
+    target[1:] = source[:-1]
+    target[:-1] |= source[1:]
+    return beside
