@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel
@@ -28,3 +29,14 @@ def write_cts(folder: Path, count: int) -> Path:
 def labels_of(path: Path) -> np.ndarray:
     """The labels in a NIfTI file."""
     return np.asarray(nibabel.load(path).dataobj)
+
+
+def states_of(run_here, model: Path, folder: Path):
+    """A function that runs the command line over ``folder / 'cts'`` and gives what became of each image."""
+
+    def run(*more, images=folder / "cts", out=folder / "out", code=0) -> dict[str, str]:
+        words = ["segment", images, out, "--model", model, "--json", *PLACE, *more]
+        events = [json.loads(line) for line in run_here(*words, code=code).splitlines()]
+        return {event["case"]: event["state"] for event in events if event["event"] == "case"}
+
+    return run

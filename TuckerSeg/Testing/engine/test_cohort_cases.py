@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from Testing.engine.cohort_inputs import PLACE, labels_of, write_ct
+from Testing.engine.cohort_inputs import labels_of, states_of, write_ct
 from Testing.unit.dicom_files import places, save_series, single, stored_values
 from Testing.unit.dicom_files import save as save_dicom
 from TuckerSegLib.cohort.cases import Case, cases_of, named_apart
@@ -22,14 +21,7 @@ def model(make_model_folder) -> Path:
 
 @pytest.fixture
 def cohort(run_here, model, tmp_path):
-    """A function that runs the command line over ``tmp_path / 'cts'`` and gives what became of each image."""
-
-    def run(*more, images=tmp_path / "cts", out=tmp_path / "out", code=0) -> dict[str, str]:
-        words = ["segment", images, out, "--model", model, "--json", *PLACE, *more]
-        events = [json.loads(line) for line in run_here(*words, code=code).splitlines()]
-        return {event["case"]: event["state"] for event in events if event["event"] == "case"}
-
-    return run
+    return states_of(run_here, model, tmp_path)
 
 
 def test_lists_and_tables_name_images_series_and_cases(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Testing.engine.cohort_inputs import PLACE, labels_of, write_ct, write_cts
+from Testing.engine.cohort_inputs import PLACE, labels_of, states_of, write_ct, write_cts
 from Testing.unit.dicom_files import places, save_series, stored_values
 from TuckerSegLib.cli.cohort_run import segment_cohort
 from TuckerSegLib.cli.parser import build_parser
@@ -29,14 +29,7 @@ def model(make_model_folder) -> Path:
 
 @pytest.fixture
 def cohort(run_here, model, tmp_path):
-    """A function that runs the command line over ``tmp_path / 'cts'`` and gives what became of each image."""
-
-    def run(*more, images=tmp_path / "cts", out=tmp_path / "out", code=0) -> dict[str, str]:
-        words = ["segment", images, out, "--model", model, "--json", *PLACE, *more]
-        events = [json.loads(line) for line in run_here(*words, code=code).splitlines()]
-        return {event["case"]: event["state"] for event in events if event["event"] == "case"}
-
-    return run
+    return states_of(run_here, model, tmp_path)
 
 
 def table(out: Path) -> dict[str, dict[str, str]]:

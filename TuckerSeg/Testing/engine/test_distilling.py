@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import replace
 
 import nibabel
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from Testing.engine.quiet_trainings import signals_kept
 from TuckerSegLib import load_model
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.compression import pruning
@@ -42,11 +42,8 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def signals():
-    """The command takes over signals; pytest gets them back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with signals_kept():
+        yield
 
 
 @pytest.fixture

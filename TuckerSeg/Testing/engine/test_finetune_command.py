@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from Testing.engine.quiet_trainings import signals_kept
 from TuckerSegLib import InferenceSpec, image_from_array, load_model, read_image, segment
 from TuckerSegLib.cache import Cache
 from TuckerSegLib.cli.main import main
@@ -35,11 +36,8 @@ PLAIN = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
 
 @pytest.fixture(autouse=True)
 def signals():
-    """The command takes over signals; pytest gets them back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with signals_kept():
+        yield
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
-import signal
 from dataclasses import replace
 from functools import partial
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from Testing.engine.quiet_trainings import signals_kept
 from TuckerSegLib import InferenceSpec, compress, image_from_array, load_model, segment
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.compression.tucker import method as tucker
@@ -45,11 +45,8 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def signals():
-    """The command takes over signals; pytest gets them back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with signals_kept():
+        yield
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 PATCH = (16, 16, 16)
@@ -14,6 +15,18 @@ class Block(nn.Sequential):
             nn.InstanceNorm3d(outputs, affine=True),
             nn.LeakyReLU(0.01),
         )
+
+
+def made() -> nn.Module:
+    torch.manual_seed(3)
+    layers = [Block(1, 16), Block(16, 24), Block(24, 32, 2), nn.ConvTranspose3d(32, 16, 2, 2), Block(16, 16)]
+    return nn.Sequential(*layers, nn.Conv3d(16, 9, 1)).eval().requires_grad_(False)
+
+
+def patches_of(count: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    rough = [torch.randn(1, 1, 4, 4, 4, generator=generator) for _ in range(count)]
+    return [nn.functional.interpolate(each, size=PATCH, mode="trilinear") for each in rough]
 
 
 def logit_error(first: nn.Module, second: nn.Module, patches) -> float:

@@ -8,7 +8,8 @@ import re
 import socket
 import threading
 
-from TuckerSegLib.download import Patience
+from TuckerSegLib.download import Patience, fetch
+from TuckerSegLib.monitor import Monitor
 
 CONTENT = random.Random(0).randbytes(600_000)
 HALF = len(CONTENT) // 2
@@ -56,3 +57,24 @@ def head(status="200 OK", **headers):
 
 def ranged(start, total=600_000, **headers):
     return head("206 Partial Content", Content_Range=f"bytes {start}-{total - 1}/{total}", **headers)
+
+
+def fetching(server: Server, folder):
+    """A function that fetches the server's file into a folder."""
+
+    def run(sha256=None, patience=QUICK, progress=None, cancelled=None, **arguments):
+        arguments = {"size_bytes": len(CONTENT), **arguments}
+        monitor = Monitor(progress and (lambda event: progress(event["done"], event["total"])), cancelled)
+        return fetch(server.url + "/model.zip", folder / "model.zip", sha256, monitor, patience=patience, **arguments)
+
+    return run
+
+
+@contextlib.contextmanager
+def listening():
+    """A server, until the end."""
+    server = Server()
+    try:
+        yield server
+    finally:
+        server.listener.close()

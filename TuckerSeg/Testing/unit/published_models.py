@@ -33,6 +33,11 @@ def stand_in(part: Part, entries: dict[str, bytes], within: str = "{dataset}/{co
     return zip_of({prefix + name: content for name, content in entries.items()})
 
 
+def entries_of(folder: Path) -> dict[str, bytes]:
+    """Files of a small network, named relative to the folder of its configuration."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def serve(server, part: Part, content: bytes) -> None:
     server.files[f"/{part.dataset}.zip"] = content
 

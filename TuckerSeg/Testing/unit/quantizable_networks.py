@@ -31,6 +31,25 @@ class SmallUNet(nn.Module):
         return self.head(self.last(torch.cat([self.up(self.down(skip)), skip], dim=1)))
 
 
+def made() -> nn.Module:
+    torch.manual_seed(3)
+    network = SmallUNet()
+    for block in (network.first, network.second, network.down, network.last):
+        nn.init.uniform_(block[1].weight, 0.1, 4)  # channels of different sizes
+        nn.init.normal_(block[1].bias)
+    return network.eval().requires_grad_(False)
+
+
+def patches_of(count: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    rough = [torch.randn(1, 1, 3, 3, 3, generator=generator) for _ in range(count)]
+    return [nn.functional.interpolate(each, size=PATCH, mode="trilinear") for each in rough]
+
+
+def prepared(network, calibration):
+    return int8.prepare(network, int8.Spec(), calibration, lambda facts, make, read: read(make()))
+
+
 def quantized(network, material, spec=None):
     changes = int8.plan(network, spec or int8.Spec(), PATCH, 1, [material])
     smaller = copy.deepcopy(network)

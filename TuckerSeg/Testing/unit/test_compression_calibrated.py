@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from Testing.unit.calibrated_blocks import PATCH, Block, logit_error
+from Testing.unit.calibrated_blocks import PATCH, Block, logit_error, made, patches_of
 from TuckerSegLib.compression.calibration import Calibration, LayerMoments, calibrate
 from TuckerSegLib.compression.tucker.basis import decompose
 from TuckerSegLib.compression.tucker.calibrated_basis import CalibratedBasis
@@ -26,16 +26,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def network() -> nn.Module:
-    torch.manual_seed(3)
-    layers = [Block(1, 16), Block(16, 24), Block(24, 32, 2), nn.ConvTranspose3d(32, 16, 2, 2), Block(16, 16)]
-    return nn.Sequential(*layers, nn.Conv3d(16, 9, 1)).eval().requires_grad_(False)
+    return made()
 
 
 @pytest.fixture
 def patches() -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(5)
-    rough = [torch.randn(1, 1, 4, 4, 4, generator=generator) for _ in range(3)]
-    return [nn.functional.interpolate(each, size=PATCH, mode="trilinear") for each in rough]
+    return patches_of(3)
 
 
 @pytest.fixture

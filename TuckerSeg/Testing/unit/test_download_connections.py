@@ -9,27 +9,19 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from Testing.unit.downloads import CONTENT, QUICK, SHA256, names
+from Testing.unit.downloads import CONTENT, QUICK, SHA256, fetching, names, with_model
 from TuckerSegLib.download import fetch
 from TuckerSegLib.errors import DownloadError
-from TuckerSegLib.monitor import Monitor
 
 
 @pytest.fixture
 def server(file_server):
-    file_server.files["/model.zip"] = CONTENT
-    return file_server
+    return with_model(file_server)
 
 
 @pytest.fixture
 def get(server, tmp_path):
-    """A function that fetches the model into a folder of the test."""
-
-    def run(sha256=SHA256, path="/model.zip", progress=None, cancelled=None, **arguments):
-        monitor = Monitor(progress and (lambda event: progress(event["done"], event["total"])), cancelled)
-        return fetch(server.url + path, tmp_path / "model.zip", sha256, monitor, patience=QUICK, **arguments)
-
-    return run
+    return fetching(server, tmp_path)
 
 
 def test_a_file_that_is_not_there_is_an_error_at_once(server, get, tmp_path):

@@ -10,28 +10,21 @@ import ssl
 
 import pytest
 
-from Testing.unit.lying_server import CONTENT, HALF, QUICK, Server, head, ranged
+from Testing.unit.lying_server import CONTENT, HALF, QUICK, Server, fetching, head, listening, ranged
 from TuckerSegLib.download import fetch
 from TuckerSegLib.errors import DownloadError
-from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.printable import one_line
 
 
 @pytest.fixture
 def server():
-    server = Server()
-    yield server
-    server.listener.close()
+    with listening() as server:
+        yield server
 
 
 @pytest.fixture
 def get(server, tmp_path):
-    def run(sha256=None, patience=QUICK, progress=None, cancelled=None, **arguments):
-        arguments = {"size_bytes": len(CONTENT), **arguments}
-        monitor = Monitor(progress and (lambda event: progress(event["done"], event["total"])), cancelled)
-        return fetch(server.url + "/model.zip", tmp_path / "model.zip", sha256, monitor, patience=patience, **arguments)
-
-    return run
+    return fetching(server, tmp_path)
 
 
 def left_in(folder):

@@ -12,7 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from Testing.unit.published_models import PART, TASK, install, left_in, serve, sha256, stand_in, with_sum, zip_of
+from Testing.unit.published_models import (
+    PART,
+    TASK,
+    entries_of,
+    install,
+    left_in,
+    serve,
+    sha256,
+    stand_in,
+    with_sum,
+    zip_of,
+)
 from TuckerSegLib import catalog
 from TuckerSegLib.errors import Cancelled, DownloadError
 from TuckerSegLib.files.leftovers import leftovers
@@ -24,9 +35,7 @@ LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def entries(make_model_folder) -> dict[str, bytes]:
-    """Files of a small network, named relative to the folder of its configuration."""
-    folder = make_model_folder()
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return entries_of(make_model_folder())
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from Testing.unit.published_models import PART, TASK, install, left_in, serve, stand_in, with_sum, zip_of
+from Testing.unit.published_models import PART, TASK, entries_of, install, left_in, serve, stand_in, with_sum, zip_of
 from TuckerSegLib.errors import DownloadError, ModelFolderError
 from TuckerSegLib.model_zoo import installed, models_folder
 from TuckerSegLib.model_zoo.archives import unpack
@@ -18,9 +18,7 @@ from TuckerSegLib.nnunet import archives
 
 @pytest.fixture
 def entries(make_model_folder) -> dict[str, bytes]:
-    """Files of a small network, named relative to the folder of its configuration."""
-    folder = make_model_folder()
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return entries_of(make_model_folder())
 
 
 @pytest.fixture

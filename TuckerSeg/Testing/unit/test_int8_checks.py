@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from Testing.unit.quantizable_networks import PATCH, Block, SmallUNet, quantized
+from Testing.unit.quantizable_networks import Block, made, patches_of, prepared, quantized
 from TuckerSegLib.compression import int8
 from TuckerSegLib.compression.calibration import Calibration, calibrate
 from TuckerSegLib.errors import ModelFileError, SpecError
@@ -17,19 +17,12 @@ from TuckerSegLib.errors import ModelFileError, SpecError
 
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
-    torch.manual_seed(3)
-    network = SmallUNet()
-    for block in (network.first, network.second, network.down, network.last):
-        nn.init.uniform_(block[1].weight, 0.1, 4)  # channels of different sizes
-        nn.init.normal_(block[1].bias)
-    return network.eval().requires_grad_(False)
+    return made()
 
 
 @pytest.fixture(scope="module")
 def patches() -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(5)
-    rough = [torch.randn(1, 1, 3, 3, 3, generator=generator) for _ in range(3)]
-    return [nn.functional.interpolate(each, size=PATCH, mode="trilinear") for each in rough]
+    return patches_of(3)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +32,7 @@ def calibration(network, patches) -> Calibration:
 
 @pytest.fixture(scope="module")
 def material(network, calibration):
-    return int8.prepare(network, int8.Spec(), calibration, lambda facts, make, read: read(make()))
+    return prepared(network, calibration)
 
 
 def test_evidence_of_two_networks_adds_up(material):

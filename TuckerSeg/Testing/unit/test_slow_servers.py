@@ -7,27 +7,20 @@ import threading
 
 import pytest
 
-from Testing.unit.lying_server import CONTENT, HALF, QUICK, Server, head, ranged
-from TuckerSegLib.download import Patience, fetch
+from Testing.unit.lying_server import CONTENT, HALF, QUICK, fetching, head, listening, ranged
+from TuckerSegLib.download import Patience
 from TuckerSegLib.errors import Cancelled, DownloadError
-from TuckerSegLib.monitor import Monitor
 
 
 @pytest.fixture
 def server():
-    server = Server()
-    yield server
-    server.listener.close()
+    with listening() as server:
+        yield server
 
 
 @pytest.fixture
 def get(server, tmp_path):
-    def run(sha256=None, patience=QUICK, progress=None, cancelled=None, **arguments):
-        arguments = {"size_bytes": len(CONTENT), **arguments}
-        monitor = Monitor(progress and (lambda event: progress(event["done"], event["total"])), cancelled)
-        return fetch(server.url + "/model.zip", tmp_path / "model.zip", sha256, monitor, patience=patience, **arguments)
-
-    return run
+    return fetching(server, tmp_path)
 
 
 def test_a_byte_at_a_time_is_no_progress(server, get):
