@@ -18,7 +18,13 @@ from TuckerSegLib.models.distillation import repair_model
 from TuckerSegLib.models.model_file import read_model_file
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.training.distillation.averaging import AveragedWeights
-from TuckerSegLib.training.distillation.loss import CANDIDATES, balanced_voxels, candidate_voxels, distillation_loss
+from TuckerSegLib.training.distillation.loss import (
+    CANDIDATES,
+    balanced_voxels,
+    candidate_voxels,
+    distillation_loss,
+    margin_weights,
+)
 from TuckerSegLib.training.distillation.settings import OPTIMIZERS, RepairSettings
 from TuckerSegLib.training.distillation.stage_ends import StageEnds, stage_loss
 
@@ -139,6 +145,19 @@ def test_the_loss_is_zero_for_equal_logits_and_blind_to_constants():
     assert float(distillation_loss(logits, logits)) == pytest.approx(0, abs=1e-6)
     assert float(distillation_loss(logits + torch.randn(100), logits)) == pytest.approx(0, abs=1e-5)
     assert float(distillation_loss(torch.randn(5, 100), logits)) > 0.5
+
+
+def test_voxels_count_by_the_margin_of_the_original():
+    probabilities = torch.tensor([[0.9, 0.5], [0.1, 0.4], [0.0, 0.1]])  # margins of 0.8 and 0.1
+    torch.testing.assert_close(margin_weights(probabilities, 1), torch.tensor([0.8, 0.1]) / 0.45)
+    torch.testing.assert_close(margin_weights(probabilities, -2), torch.tensor([0.04, 0.81]) / 0.425)
+    assert margin_weights(probabilities, 0).tolist() == margin_weights(probabilities[:1], 1).tolist() == [1, 1]
+    expected, logits = probabilities.log().clamp(min=-9), torch.zeros(3, 2)
+    single = [float(distillation_loss(logits[:, [n]], expected[:, [n]])) for n in (0, 1)]
+    sure, unsure = (float(distillation_loss(logits, expected, exponent)) for exponent in (2, -2))
+    assert single[0] > single[1] and sure > float(distillation_loss(logits, expected)) > unsure
+    with pytest.raises(SpecError, match="margins"):
+        RepairSettings(margin_exponent=9)
 
 
 def test_averaged_weights_forget_the_start_and_then_follow_slowly():

@@ -55,6 +55,14 @@ def repair_options(parser: ArgumentParser) -> None:
         help="ranks before the one that is asked for, as 0.7 0.5 with --rank 0.3: each is repaired with all steps, and "
         "the next one decomposes what was learned",
     )
+    parser.add_argument(
+        "--margin-exponent",
+        type=real,
+        default=defaults.margin_exponent,
+        metavar="E",
+        help="voxels count by this power of how sure the original is of them; below 0: of how unsure; 0: all alike "
+        "(default: %(default)g)",
+    )
     add_training_place(parser)
     parser.add_argument(
         "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the device is faster so"

@@ -27,6 +27,7 @@ def repair(options: argparse.Namespace) -> None:
         check_every=options.check_every,
         seed=options.seed,
         precision=precision,
+        margin_exponent=options.margin_exponent,
     )
     original = model_of(options)
     volumes = [read_image(path, modality=original.plans.modalities) for path in options.ct]

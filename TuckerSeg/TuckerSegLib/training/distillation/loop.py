@@ -174,7 +174,8 @@ class _RepairRun:
             expected, voxels = expected[:, drawn], candidates[drawn]
         self._optimizer.zero_grad(set_to_none=True)
         features, stages = self._run_drawing(number, crop, stage_weight > 0)
-        loss = distillation_loss(self._compressed.logits(picked(features, voxels).float()), expected)
+        logits = self._compressed.logits(picked(features, voxels).float())
+        loss = distillation_loss(logits, expected, settings.margin_exponent)
         total = loss + stage_weight * self._stage_loss(stages, original_stages) if stage_weight > 0 else loss
         total.backward()
         self._optimizer.step()

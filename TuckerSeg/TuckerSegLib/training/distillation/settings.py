@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...errors import SpecError
+from ...records.serialization import unsaid
 
 PRECISIONS = ("fp32", "bf16")
 OPTIMIZERS = ("muon", "adam")
@@ -26,6 +27,8 @@ class RepairSettings:
             themselves.
         optimizer: ``muon``, which changes all directions of a weight alike, see ``training.orthogonal_momentum``, or
             ``adam``.
+        margin_exponent: How voxels count by how sure the original is of them, see ``loss.margin_weights``; 0: all
+            alike.
 
     Raises:
         SpecError: A value is out of its range.
@@ -41,6 +44,7 @@ class RepairSettings:
     precision: str = "fp32"
     averaging: float = 0.98
     optimizer: str = "muon"
+    margin_exponent: float = unsaid(0.0)
 
     def __post_init__(self) -> None:
         for name in ("steps", "voxels", "check_every"):
@@ -54,6 +58,8 @@ class RepairSettings:
             raise SpecError(f"The precision should be one of {', '.join(PRECISIONS)}; found '{self.precision}'.")
         if self.optimizer not in OPTIMIZERS:
             raise SpecError(f"The optimizer should be one of {', '.join(OPTIMIZERS)}; found '{self.optimizer}'.")
+        if not -4 <= self.margin_exponent <= 4:
+            raise SpecError(f"The exponent of margins should lie in [-4, 4], as -1; found {self.margin_exponent}.")
         if self.seed < 0:
             raise SpecError(f"The seed should not be negative; found {self.seed}.")
 
