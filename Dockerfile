@@ -1,7 +1,7 @@
 # TuckerSeg's command line, on CPUs:
 #   docker build -t tuckerseg .
 #   docker run --rm -v "$PWD:/data" -v tuckerseg:/var/lib/tuckerseg tuckerseg segment CT.nii.gz labels.nii.gz --model total_fast
-FROM python:3.12-slim
+FROM python:3.12-slim-bookworm
 
 # Models that were downloaded and the cache outlive a container where this is a volume
 ENV TUCKERSEG_MODELS_DIR=/var/lib/tuckerseg/models \

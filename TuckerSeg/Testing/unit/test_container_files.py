@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from TuckerSegLib import catalog
 from TuckerSegLib.cli.parser import build_parser
 
 ROOT = Path(__file__).resolve().parents[3]
 MHUB = sorted((ROOT / "Packaging" / "mhub").glob("*/dockerfiles/Dockerfile"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 KNOWN = {"FROM", "ARG", "ENV", "RUN", "COPY", "WORKDIR", "USER", "VOLUME", "ENTRYPOINT", "CMD", "LABEL"}
 
 
@@ -44,6 +48,18 @@ def test_mhubs_files_are_as_its_checks_want_them(path):
     assert ("RUN", f"buildutils/import_mhub_model.sh {model} ${{MHUB_MODELS_REPO}}") in found
     assert found[-2] == ("ENTRYPOINT", '["mhub.run"]')
     assert json.loads(found[-1][1]) == ["--config", f"/app/models/{model}/config/default.yml"]
+    assert (path.parents[1] / "config" / "default.yml").is_file()  # what MHub's script puts there
+
+
+@pytest.mark.parametrize("path", [ROOT / "Dockerfile", *MHUB], ids=lambda path: path.parent.parent.name)
+def test_commands_of_ours_that_a_build_runs_are_ones(path):
+    parser, words = build_parser(), " && ".join(words for name, words in instructions(path) if name == "RUN")
+    for command in (each.split() for each in words.split("&&")):
+        if command[0] == "tuckerseg":
+            options = parser.parse_args(command[1:])
+            assert options.action == "download" and all(map(catalog.task, options.names))
+    for extras in re.findall(r"tuckerseg\[([a-z,]+)\]", words):
+        assert set(extras.split(",")) <= set(PROJECT["optional-dependencies"])
 
 
 def test_the_command_lines_image_has_what_it_needs_and_runs_as_nobody_special():
@@ -54,6 +70,11 @@ def test_the_command_lines_image_has_what_it_needs_and_runs_as_nobody_special():
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
     assert ignored[0] == "*" and {f"!{name}" for name in copied} <= set(ignored)
     assert any(name == "USER" and words != "root" for name, words in found)
-    assert ("ENTRYPOINT", '["tuckerseg"]') in found
+    (base,) = (words for name, words in found if name == "FROM")
+    assert re.fullmatch(r"python:3\.1[123]-slim-[a-z]+", base), "a release of Python, of a release of Debian"
+    (entry,) = (json.loads(words) for name, words in found if name == "ENTRYPOINT")
+    assert entry == ["tuckerseg"] and set(entry) <= set(PROJECT["scripts"])
+    module, function = PROJECT["scripts"]["tuckerseg"].split(":")
+    assert callable(getattr(importlib.import_module(module), function))
     build_parser()  # whose help is what a container without arguments shows
     assert json.loads(dict(found)["CMD"]) == ["--help"]

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from TuckerSegLib import catalog
+from TuckerSegLib import Job, catalog
+from TuckerSegLib.cache import Cache
 from TuckerSegLib.errors import DownloadError, ModelFolderError, SpecError
 from TuckerSegLib.model_zoo import find_part, imported_models, installed, locate, models_folder, search_folders
 from TuckerSegLib.model_zoo.importing import import_model, remove_model
 from TuckerSegLib.models.loading import load_model
+from TuckerSegLib.models.resolved_job import resolve
+from TuckerSegLib.models.task import task_of
 from TuckerSegLib.nnunet.folder import find_model_folder
 
 TASK = catalog.task("total_fastest")
@@ -135,6 +138,64 @@ def test_an_imported_model_is_copied_listed_and_used_by_its_name(model, tmp_path
     assert find_model_folder(locate("my-model")[0]).sha256() == expected
     assert remove_model("my-model") == [imported.path]
     assert imported_models() == () and list((own_models / "imported").iterdir()) == []
+
+
+CASCADE = {"configuration_name": "3d_cascade_fullres", "previous_stage": "3d_lowres"}
+THREE = {"labels": {"background": 0, "a": 1, "b": 2}}
+
+
+def cascade(make_model_folder) -> Path:
+    """The second stage of a cascade, with the first one beside it."""
+    make_model_folder(configuration_name="3d_lowres", **THREE)
+    return make_model_folder(**CASCADE | THREE, seed=1)
+
+
+@pytest.mark.parametrize("kind", ["configuration", "dataset", "zip of dataset", "place in a zip"])
+def test_a_cascade_is_imported_with_its_first_stage(make_model_folder, tmp_path, kind):
+    second = cascade(make_model_folder)
+    archive = zipped(second.parent, second.parents[1], tmp_path / "both")
+    source = {
+        "configuration": second,
+        "dataset": second.parent,
+        "zip of dataset": archive,
+        "place in a zip": archive / second.relative_to(second.parents[1]),
+    }[kind]
+    import_model(source, "mine", configuration="3d_cascade_fullres")
+    shutil.rmtree(second.parent)
+    archive.unlink()
+    (imported,) = imported_models()
+    assert sorted(path.name for path in imported.path.iterdir() if path.is_dir()) == [
+        second.name,
+        "nnUNetTrainer__nnUNetPlans__3d_lowres",
+    ]
+    task = task_of(resolve(Job((), model="mine")), Cache())
+    assert [part.name.split()[-1] for part in task.parts] == ["3d_lowres", "3d_cascade_fullres"]
+    assert remove_model("mine") == [imported.path] and not imported.path.exists()
+
+
+def test_a_cascade_without_its_first_stage_says_so_and_may_be_given_it(make_model_folder, tmp_path):
+    second = cascade(make_model_folder)
+    archive = zipped(second, second.parent, tmp_path / "second")
+    with pytest.warns(UserWarning, match=r"3d_lowres.*was not imported.*--previous-stage FOLDER"):
+        import_model(archive, "mine")
+    with pytest.raises(ModelFolderError, match="second stage of a cascade"):
+        task_of(resolve(Job((), model="mine")), Cache())
+    first = second.with_name("nnUNetTrainer__nnUNetPlans__3d_lowres")
+    task = task_of(resolve(Job((), model="mine", previous_stage=str(first))), Cache())
+    assert len(task.parts) == 2
+
+
+def test_a_cascade_with_a_first_stage_that_cannot_be_run_is_not_imported(make_model_folder):
+    second = cascade(make_model_folder)
+    checkpoint = second.with_name("nnUNetTrainer__nnUNetPlans__3d_lowres") / "fold_0" / "checkpoint_final.pth"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    with pytest.raises(ModelFolderError, match="cannot be read as an nnU-Net checkpoint"):
+        import_model(second, "mine")
+    shutil.rmtree(checkpoint.parents[1])
+    make_model_folder(configuration_name="3d_lowres", previous_stage="3d_cascade_fullres", **THREE)
+    with pytest.raises(ModelFolderError, match="cascade should end"):
+        import_model(second, "mine")
+    assert imported_models() == ()
 
 
 def test_all_folds_of_a_model_are_imported(make_model_folder):

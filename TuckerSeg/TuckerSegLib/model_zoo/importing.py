@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -22,6 +23,7 @@ from ..nnunet.folder import ModelFolder, find_model_folder
 from ..nnunet.plans import ModelPlans
 from ..nnunet.reading import read_plans
 from ..nnunet.weights import network_with_weights
+from ..printable import shown
 from ..text_files import write_text
 from .archives import CHUNK_BYTES
 from .places import IMPORTED, NOTE_FILE, ImportedModel, imported_models, models_folder
@@ -32,7 +34,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 def import_model(
     path: str | Path, name: str, monitor: Monitor | None = None, configuration: str | None = None
 ) -> ImportedModel:
-    """Copy an nnU-Net v2 model and give it a name.
+    """Copy an nnU-Net v2 model and give it a name; of a cascade, the stages before it, too, where they lie beside it.
+
+    Warns where a stage does not: the model then has to be given its labels.
 
     Args:
         path: Results folder, ``DatasetXXX`` folder, or zip of either.
@@ -52,15 +56,19 @@ def import_model(
         check_archive(source)
     folder = find_model_folder(source, configuration=configuration)
     plans = _read_everything(folder)
+    own = _configuration_name(folder, plans)
+    stages = {own: folder, **_stages_before(folder, plans, own)}
     parent = models_folder() / IMPORTED
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        check_space(parent, sum(_size(file) for file in folder.files()))
+        check_space(parent, sum(_size(file) for stage in stages.values() for file in stage.files()))
         with temporary_folder(parent) as beside:
             root = beside / "model"
-            _copy(folder, root / _configuration_name(folder, plans), monitor or Monitor())
+            for configuration_name, stage in stages.items():
+                _copy(stage, root / configuration_name, monitor or Monitor())
             title = f"{plans.dataset_name or source.stem}: {len(plans.labels)} structures"
-            note = {"title": title, "source": str(source), "imported_at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+            when = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+            note = {"title": title, "source": str(source), "imported_at": when, "configuration": own}
             write_text(root / NOTE_FILE, json.dumps(note, indent=1))
             move_into_place(root, parent / name)
     except OSError as error:
@@ -120,6 +128,40 @@ def _read_everything(folder: ModelFolder) -> ModelPlans:
         plans = plans or read_plans(*documents, checkpoint, str(folder.container))
         network_with_weights(plans, checkpoint["network_weights"], f"{folder.container}: fold_{fold}")
     return plans
+
+
+def _stages_before(folder: ModelFolder, plans: ModelPlans, name: str) -> dict[str, ModelFolder]:
+    """The earlier stages of a cascade that lie beside it, by the names of folders that put the copies beside its copy.
+
+    Args:
+        folder: Of the last stage.
+        plans: Its plans.
+        name: Of the folder of its copy.
+
+    Raises:
+        ModelFolderError: One cannot be run, or they lead back to one another.
+    """
+    stages: dict[str, ModelFolder] = {}
+    while (previous := plans.previous_stage) is not None:
+        beside, is_there = folder.sibling(plans.configuration, previous)
+        if not is_there:
+            warnings.warn(
+                f"{plans.dataset_name or folder.container} {plans.configuration} is a stage of a cascade, which takes "
+                f"the labels of the configuration {shown(previous)}; {folder.container} does not hold its model, so it "
+                "was not imported. Import a folder or zip that holds both, or name the stage before in each run "
+                "(--previous-stage FOLDER).",
+                stacklevel=3,
+            )
+            break
+        name = name.removesuffix(f"__{plans.configuration}") + f"__{previous}"
+        if name in stages:
+            raise ModelFolderError(
+                f"{folder.container}: the stages of a cascade should end; {shown(name)} comes again."
+            )
+        folder = find_model_folder(str(beside))
+        plans = _read_everything(folder)
+        stages[name] = folder
+    return stages
 
 
 def _configuration_name(folder: ModelFolder, plans: ModelPlans) -> str:

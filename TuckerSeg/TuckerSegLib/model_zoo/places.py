@@ -29,6 +29,8 @@ class ImportedModel:
         path: Its folder.
         source: Where it was imported from.
         imported_at: ISO date and time.
+        configuration: Which of its folders holds the network that makes the labels, where there are several, as of a
+            cascade; empty: there is one.
     """
 
     name: str
@@ -36,6 +38,12 @@ class ImportedModel:
     path: Path
     source: str = ""
     imported_at: str = ""
+    configuration: str = ""
+
+    @property
+    def network_path(self) -> Path:
+        """The folder of the network that makes the labels, or one that holds it alone."""
+        return self.path / self.configuration if self.configuration else self.path
 
 
 def models_folder() -> Path:
@@ -102,7 +110,9 @@ def imported_models() -> tuple[ImportedModel, ...]:
             words = [note[name] for name in ("title", "source", "imported_at")]
             if not all(isinstance(word, str) for word in words):
                 raise ValueError("its texts are none")
-            models.append(ImportedModel(folder.name, words[0], folder, *words[1:]))
+            named = note.get("configuration")
+            configuration = next((each.name for each in _subfolders(folder) if each.name == named), "")
+            models.append(ImportedModel(folder.name, words[0], folder, *words[1:], configuration))
         except (OSError, ValueError, KeyError, TypeError):
             models.append(ImportedModel(folder.name, folder.name, folder))
     return tuple(models)
@@ -127,7 +137,7 @@ def locate(name_or_path: str, folds: tuple[str, ...] | None = None) -> tuple[Pat
         return _locate_task(task, folds)
     for model in imported_models():
         if model.name == name_or_path:
-            return model.path, folds
+            return model.network_path, folds
     path = Path(name_or_path).expanduser()
     if not os.path.exists(split_archive(path)[0]):
         for part in (part for each in catalog.tasks() for part in each.parts if part.dataset == name_or_path):

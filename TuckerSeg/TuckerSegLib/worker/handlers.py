@@ -128,7 +128,8 @@ class Handlers:
 
     def import_model(self, request: Request, monitor: Monitor) -> Fields:
         """Copy the model at ``path`` to where models lie, and call it ``name``."""
-        model = import_model(request["path"], request["name"], monitor)
+        with monitor.warnings_noted():
+            model = import_model(request["path"], request["name"], monitor)
         return {"name": model.name, "title": model.title, "path": str(model.path)}
 
     def forget(self, request: Request, monitor: Monitor) -> Fields:
