@@ -60,6 +60,27 @@ def test_every_image_of_a_folder_is_segmented_as_alone_and_a_bad_one_ends_nothin
     assert int(rows["ct1"]["structures"]) == len(np.unique(labels)) - 1
 
 
+def test_an_image_that_failed_and_was_taken_away_belongs_to_the_cohort_no_more(cohort, run_here, tmp_path):
+    cts, out = write_cts(tmp_path / "cts", 1), tmp_path / "out"
+    (cts / "bad.nii.gz").write_bytes(b"no image")
+    cohort(code=1)
+    (cts / "bad.nii.gz").unlink()
+    told = run_here("summarize", out, "--pictures", 0)
+    assert "1 cases, 1 done; 0 to look at" in told and "taken away since: bad" in told
+    assert list(table(out)) == ["ct0"]
+    document = json.loads(run_here("summarize", out, "--pictures", 0, "--json"))
+    assert (document["removed"], document["notable"]) == (["bad"], [])
+    assert cohort() == {"ct0": "skipped"} and list(table(out)) == ["ct0"]
+
+    (tmp_path / "list.txt").write_text("cts/ct0.nii.gz\ncts/absent.nii.gz\n", encoding="utf-8")
+    assert cohort(images=tmp_path / "list.txt", code=1) == {"absent": "failed", "ct0": "skipped"}
+    assert "1 done; 1 to look at" in run_here("summarize", out, "--pictures", 0), "it never was there"
+    (cts / "bad.nii.gz").write_bytes(b"no image")
+    cohort(code=1)
+    cts.rename(tmp_path / "elsewhere")
+    assert "1 done; 2 to look at" in run_here("summarize", out, "--pictures", 0), "nobody knows"
+
+
 def test_what_is_done_and_whole_is_not_done_again_and_what_has_changed_is(cohort, tmp_path):
     cts, out = write_cts(tmp_path / "cts", 3), tmp_path / "out"
     assert set(cohort().values()) == {"done"}

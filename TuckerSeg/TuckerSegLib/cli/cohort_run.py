@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..cohort.case_record import FAILED, CaseRecord, records_in
+from ..cohort.case_record import FAILED, CaseRecord, is_removed, records_in
 from ..cohort.cases import Case, cases_of
 from ..cohort.cluster import ClusterSettings
 from ..cohort.plan import CohortPlan, plan_cohort, with_all_series
@@ -126,7 +126,7 @@ def _watch(options: argparse.Namespace, job: Job, types: tuple[str, ...]) -> Non
             if options.all_series:
                 cases = with_all_series(cases, modality)
             plan = _plan(cases, job, types, options, monitor)
-            with _table_at_the_end(plan):
+            with _table_at_the_end(plan, of_removed=True):  # a folder that is watched is emptied by others
                 run_cohort(plan, monitor, runs=runs)
 
         _plan([], job, types, options, monitor)  # what is wrong is told at once
@@ -136,12 +136,12 @@ def _watch(options: argparse.Namespace, job: Job, types: tuple[str, ...]) -> Non
 
 
 @contextlib.contextmanager
-def _table_at_the_end(plan: CohortPlan) -> Iterator[None]:
-    """Write the table of all that there is, however the run ends."""
+def _table_at_the_end(plan: CohortPlan, of_removed: bool = False) -> Iterator[None]:
+    """Write the table of all that there is, however the run ends; of failed cases that were removed if that is said."""
     try:
         yield
     finally:
-        records = records_in(plan.folder)
+        records = [record for record in records_in(plan.folder) if of_removed or not is_removed(record)]
         if records:
             write_tables(plan.folder, records)
 

@@ -52,7 +52,7 @@ class CaseRecord:
         settings_key: Of the model and the settings that it was run with.
         images: Paths, one per channel.
         series: Of DICOM, where one was named.
-        inputs: Files of the images, as they were when they were read.
+        inputs: Files of the images, as they were when they were read; of a case that failed as far as they were there.
         input_sha256: Over their names and contents.
         outputs: What was written.
         message: Why it failed; empty where it did not.
@@ -103,6 +103,18 @@ def records_in(folder: str | os.PathLike) -> list[CaseRecord]:
     """All records of a cohort's folder, in order of names."""
     paths = sorted(Path(folder).glob("*" + RECORD_ENDING))
     return [record for record in map(read_record, paths) if record is not None]
+
+
+def is_removed(record: CaseRecord) -> bool:
+    """Whether a case failed whose image was taken away since: the folder that held it is there, and the image is not.
+
+    Such a case belongs to the cohort no more. Where the folder is not there either, as on another computer, nobody
+    knows; and an image that never was there has no stamps.
+    """
+    if record.state != FAILED or not record.inputs:
+        return False
+    gone = [image for image in record.images if not os.path.exists(image)]
+    return bool(gone) and all(os.path.isdir(os.path.dirname(image)) for image in gone)
 
 
 def input_files(images: tuple[str, ...]) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -118,6 +119,8 @@ def failure(plan: CasePlan, error: BaseException, seconds: float = 0.0, host: st
     """
     words = str(error) if isinstance(error, TuckerSegError) else f"Unexpected {type(error).__name__}: {error}."
     record = _record(plan, FAILED, words, seconds, host)
+    with contextlib.suppress(OSError):
+        record = replace(record, inputs=stamps_of(plan.case.images))
     make_folder(Path(plan.folder))
     write_record(plan.folder, record)
     return record

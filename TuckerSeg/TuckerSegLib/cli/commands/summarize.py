@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...cohort.case_record import DONE, records_in
+from ...cohort.case_record import DONE, is_removed, records_in
 from ...cohort.contact_sheet import draw_contact_sheet
 from ...cohort.pictures import picture_of
 from ...cohort.report import write_report
@@ -42,9 +42,11 @@ def summarize(options: argparse.Namespace) -> None:
         raise SpecError(f"--pictures should be 0 or more; found {options.pictures}.")
     if not os.path.isdir(folder):
         raise ImageError(f"{folder}: there is no such folder. Check the path.")
-    records = records_in(folder)
+    found = records_in(folder)
+    records = [record for record in found if not is_removed(record)]
     if not records:
         raise ImageError(f"{folder}: holds no results of many images (*.record.json). Give the OUT of such a run.")
+    removed = [record.name for record in found if is_removed(record)]
     summary = summary_of(records)
     reporter = TerminalReporter()
     try:
@@ -65,9 +67,12 @@ def summarize(options: argparse.Namespace) -> None:
             say("matplotlib is not installed, so no contact sheet was drawn: pip install matplotlib")
     if options.json:
         show_json({"notable": [asdict(each) for each in summary.notable],
-                   "structures": [asdict(each) for each in summary.spreads]})  # fmt: skip
+                   "structures": [asdict(each) for each in summary.spreads], "removed": removed})  # fmt: skip
         return
     _tell(summary)
+    if removed:
+        names = ", ".join(removed[:SHOWN_CASES]) + (", ..." if len(removed) > SHOWN_CASES else "")
+        say(f"Left out, as they failed and their images were taken away since: {names}.")
     say(*(f"Written: {path}" for path in written))
 
 
