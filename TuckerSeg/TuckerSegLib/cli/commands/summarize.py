@@ -42,11 +42,11 @@ def summarize(options: argparse.Namespace) -> None:
         raise SpecError(f"--pictures should be 0 or more; found {options.pictures}.")
     if not os.path.isdir(folder):
         raise ImageError(f"{folder}: there is no such folder. Check the path.")
-    found = records_in(folder)
-    records = [record for record in found if not is_removed(record)]
+    all_records = records_in(folder)
+    records = [record for record in all_records if not is_removed(record)]
     if not records:
         raise ImageError(f"{folder}: holds no results of many images (*.record.json). Give the OUT of such a run.")
-    removed = [record.name for record in found if is_removed(record)]
+    removed = [record.name for record in all_records if is_removed(record)]
     summary = summary_of(records)
     reporter = TerminalReporter()
     try:
