@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from dataclasses import fields as fields_of
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,55 +19,15 @@ pydicom = pytest.importorskip("pydicom", reason="needs pydicom, of the dicom ext
 highdicom = pytest.importorskip("highdicom", reason="needs highdicom, of the dicom extra")
 
 from Testing.engine.cohort_inputs import PLACE  # noqa: E402
+from Testing.engine.dicom_results import AT, COMMON, painted, placed_in, result_on, series_folder  # noqa: E402
 from Testing.unit.dicom_files import multi_frame, save, save_series, stored_values  # noqa: E402
-from TuckerSegLib.errors import DependencyError, OutputError  # noqa: E402
+from TuckerSegLib.errors import OutputError  # noqa: E402
 from TuckerSegLib.image import Geometry, read_image  # noqa: E402
 from TuckerSegLib.models.resolved_job import resolve  # noqa: E402
 from TuckerSegLib.outputs import check_outputs, planned_outputs, write_outputs  # noqa: E402
-from TuckerSegLib.outputs import types as output_types  # noqa: E402
-from TuckerSegLib.records.job import Job, OutputFile  # noqa: E402
-from TuckerSegLib.records.statistics import RunStatistics, Structure  # noqa: E402
-from TuckerSegLib.segmentation.segment import SegmentationResult  # noqa: E402
+from TuckerSegLib.records.job import Job  # noqa: E402
 
-NAMES = {0: "background", 1: "liver", 3: "kidney_left", 4: "odd \\ thing", 7: "spleen"}
 TILTED = np.radians(12)
-AT = [(-30.0, 20.0, 100.0 + 2.5 * index) for index in range(8)]
-COMMON = dict(
-    PatientID="P1", PatientName="Doe^Jane", PatientBirthDate="19700101", PatientSex="F", StudyID="7",
-    StudyDate="20260102", StudyTime="101500", AccessionNumber="A1", ReferringPhysicianName="",
-    StudyInstanceUID="1.2.826.0.1.3680043.8.498.1", SeriesInstanceUID="1.2.826.0.1.3680043.8.498.2",
-    FrameOfReferenceUID="1.2.826.0.1.3680043.8.498.3", PositionReferenceIndicator="",
-)  # fmt: skip
-
-
-def series_folder(folder: Path, positions=AT, **elements) -> Path:
-    return save_series(folder, stored_values(len(positions)), positions, **{**COMMON, **elements})
-
-
-def painted(shape) -> np.ndarray:
-    """A ring with an island, blocks that touch the border of the image and each other, a single voxel."""
-    labels = np.zeros(shape, np.uint8)
-    labels[1:6, 2:9, 1:8] = 1
-    labels[2:5, 4:7, 3:6] = 0
-    labels[3, 5, 4] = 1
-    labels[:, :2, -3:] = 3
-    labels[4:, -2:, :] = 4
-    labels[-1, 6, 8] = 7
-    return labels
-
-
-def result_on(geometry: Geometry, labels: np.ndarray) -> SegmentationResult:
-    structures = tuple(
-        Structure(value, NAMES[value], float((labels == value).sum() * geometry.voxel_volume_ml))
-        for value in sorted(set(np.unique(labels).tolist()) - {0})
-    )
-    fields = {name: 0 for name in (field.name for field in fields_of(RunStatistics))}
-    fields |= {
-        "model": "small", "source_sha256": "ab" * 32, "compression": "Tucker 0.5", "structures": structures,
-        "precision": "fp32", "device_name": "a processor", "output_grid": "native", "seconds": {}, "notes": (),
-        "step_fraction": 0.5, "quality": None,
-    }  # fmt: skip
-    return SegmentationResult(labels, geometry, NAMES, RunStatistics(**fields))
 
 
 @pytest.fixture
@@ -85,30 +44,6 @@ def write(tmp_path):
         return result, [Path(output.path) for output in outputs]
 
     return written
-
-
-def labels_of_seg(path: Path, source: Path) -> tuple[np.ndarray, list]:
-    """(N, rows, columns, segments) along the third coordinate, by highdicom; and the segments' descriptions."""
-    segmentation = highdicom.seg.segread(path)
-    volume = segmentation.get_volume(combine_segments=False)
-    array = np.asarray(volume.array)
-    if volume.direction[2, 0] < 0:  # by its first axis
-        array = array[::-1]
-    return array, list(segmentation.SegmentSequence)
-
-
-def placed_in(geometry: Geometry, array: np.ndarray, volume_affine: np.ndarray) -> np.ndarray:
-    """Voxels of a read-back volume, on the grid of the image: at the same places in the patient."""
-    result = np.zeros(geometry.shape, array.dtype)
-    to_ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume_affine  # index (z, y, x)
-    index = np.argwhere(array)
-    places = index @ to_ras[:3, :3].T + to_ras[:3, 3]
-    back = np.linalg.inv(geometry.matrix)
-    at = places @ back[:3, :3].T + back[:3, 3]
-    np.testing.assert_allclose(at, np.rint(at), atol=0.02)
-    x, y, z = np.rint(at).astype(int).T
-    result[z, y, x] = array[tuple(index.T)]
-    return result
 
 
 def test_a_seg_has_the_voxels_the_codes_and_what_made_them(write, tmp_path):
@@ -327,58 +262,6 @@ def test_a_field_that_is_none_is_told_with_the_file_and_images_are_kept(write, t
     with pytest.raises(OutputError, match="missing or not as it should be .PatientSex cannot be 9"):
         write(series_folder(tmp_path / "ct"), "nifti", "seg")
     assert (tmp_path / "labels.nii.gz").is_file() and not (tmp_path / "labels.seg.dcm").exists()
-
-
-def test_what_cannot_be_written_is_told_before_the_run(tmp_path, monkeypatch):
-    import nibabel
-
-    ct = tmp_path / "ct.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), ct)
-    dicom = series_folder(tmp_path / "ct")
-    with pytest.raises(OutputError, match="is no DICOM"):
-        check_outputs(Job((str(ct),), str(tmp_path / "labels.dcm")))
-    with pytest.raises(OutputError, match="report refers to"):
-        check_outputs(Job((str(dicom),), outputs=(OutputFile(str(tmp_path / "a.sr.dcm"), "sr"),)))
-    with pytest.raises(OutputError, match="written twice"):
-        check_outputs(
-            Job((str(dicom),), str(tmp_path / "a.nrrd"), outputs=(OutputFile(str(tmp_path / "a.nrrd"), "nrrd"),))
-        )
-    with pytest.raises(OutputError, match="does not exist"):
-        check_outputs(Job((str(dicom),), str(tmp_path / "no" / "labels.dcm")))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(DependencyError, match="pydicom"):
-        check_outputs(Job((str(dicom),), str(tmp_path / "labels.dcm")))
-
-
-@pytest.mark.parametrize(
-    ("path", "types", "expected"),
-    [
-        ("a.nii.gz", None, {"a.nii.gz": "nifti"}),
-        ("a.dcm", None, {"a.dcm": "seg"}),
-        ("a.rtstruct.dcm", None, {"a.rtstruct.dcm": "rtstruct"}),
-        ("a.dcm", ["rtstruct"], {"a.dcm": "rtstruct"}),
-        ("a.dcm", ["rtstruct", "seg"], {"a.rtstruct.dcm": "rtstruct", "a.dcm": "seg"}),
-        ("a.nii", ["nifti", "slicer"], {"a.nii": "nifti", "a.seg.nrrd": "slicer"}),
-        ("folder.1/a", ["nifti"], {"folder.1/a.nii.gz": "nifti"}),
-        ("a.v2", ["seg", "seg"], {"a.v2.seg.dcm": "seg"}),
-    ],
-)
-def test_names_of_files_follow_from_the_one_that_is_named(path, types, expected):
-    assert {output.path: output.type for output in planned_outputs(path, types)} == expected
-
-
-def test_types_that_are_none_are_refused():
-    with pytest.raises(OutputError, match="unknown extension"):
-        planned_outputs("labels.txt")
-    with pytest.raises(OutputError, match="types of output"):
-        planned_outputs("labels.nii.gz", ["nii"])
-    with pytest.raises(OutputError, match="one file per structure"):
-        planned_outputs("labels", ["seg", "sr"], split=True)
-    with pytest.raises(OutputError, match="refers to the DICOM SEG"):
-        planned_outputs("labels", ["sr", "nifti"])
-    with pytest.raises(OutputError, match="At least one"):
-        planned_outputs("labels", [])
-    assert set(output_types.TYPES) == {kind for _, kind in output_types.ENDINGS}
 
 
 def test_the_command_line_writes_what_it_is_asked_for(run_here, make_model_folder, tmp_path):
