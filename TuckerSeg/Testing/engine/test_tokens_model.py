@@ -46,13 +46,23 @@ def test_a_model_keeps_its_weights_and_costs_less(model, tmp_path):
     assert compress(model, Spec.at(1.0), "tokens") is model
 
 
+def test_by_default_tokens_are_merged(model, tmp_path):
+    merged = compress(model, Spec(0.5, agreement=0, merged=True), "tokens")
+    assert Spec.at(0.5).merged
+    assert describe(merged).startswith("0.50 of the tokens kept, neighbours")
+    merged.save(tmp_path / "merged.tuckerseg")
+    saved = load_model(tmp_path / "merged.tuckerseg")
+    assert torch.equal(logits_of(saved.network("0")), logits_of(merged.network("0")))
+    assert not torch.equal(logits_of(saved.network("0")), logits_of(model.network("0")))
+
+
 def test_a_network_whose_labels_would_change_too_much_stays_as_it_is(model, monkeypatch):
     from TuckerSegLib.compression.tokens import material
 
     patches = []
     monkeypatch.setattr(material, "agreement_of_labels", lambda labels, expected: patches.append(len(labels)) or 0.5)
     assert compress(model, Spec(0.5, agreement=0.6), "tokens") is model
-    assert patches == [2] * 4  # of the built-in torso, for every share
+    assert patches == [2] * 5  # of the built-in torso, for every share
     agreeing = compress(model, Spec(0.5, agreement=0.4), "tokens")
     assert agreeing.recipes[-1].changes[0].details["keep_ratio"] == 0.5
 
@@ -68,10 +78,11 @@ def test_convolutions_are_decomposed_beside_it(model, oblique_ct, nnunet_predict
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_file_for_other_programs_keeps_a_fixed_number_and_is_compared_so(make_model_folder, tmp_path):
+@pytest.mark.parametrize("spec", [HALF, Spec(0.5, agreement=0, merged=True)], ids=["left out", "merged"])
+def test_a_file_for_other_programs_keeps_a_fixed_number_and_is_compared_so(make_model_folder, tmp_path, spec):
     pytest.importorskip("onnx")
     dense = load_model(make_model_folder(transformer="Primus", patch_shape=(16, 64, 16)))
-    sparse = compress(dense, HALF, "tokens")
+    sparse = compress(dense, spec, "tokens")
     patch = sample_patch(sparse)
     with torch.inference_mode():
         assert not torch.equal(whole_network(sparse)(patch), sparse.network("0")(patch))  # a part of it is air
@@ -79,16 +90,41 @@ def test_a_file_for_other_programs_keeps_a_fixed_number_and_is_compared_so(make_
     assert written.difference is None or written.difference < 1e-4
 
 
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-def test_openvino_keeps_a_fixed_number_of_tokens():
-    import openvino
-
+def random_primus() -> torch.nn.Module:
     class_name, kwargs = transformer_architecture("Primus", (16, 16, 32))
     network = build_network(Architecture(class_name, {**kwargs, "eva_depth": 2}, ()), 1, 3)
     for parameter in network.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
-    spec = Spec(0.5, agreement=0, air=AIR)
+    return network
+
+
+def sparsified(network: torch.nn.Module, spec) -> torch.nn.Module:
     compression.method("tokens").apply(network, compression.method("tokens").plan(network, spec, (16, 16, 32)))
+    return network
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_openvino_merges_what_each_patch_lets_it_merge():
+    import openvino
+
+    network = sparsified(random_primus(), Spec(0.7, agreement=0, air=AIR, merged=True))
+    converted = to_model(network, (1, 1, 16, 16, 32), "f32", lambda _: None, channels_last=False)
+    compiled = openvino.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    numbers = []
+    network.eva.blocks[0].register_forward_pre_hook(lambda block, inputs: numbers.append(inputs[0].shape[1]))
+    for seed, air in ((1, 32), (2, 8), (3, 20)):
+        patch = torch.randn(1, 1, 16, 16, 32, generator=torch.Generator().manual_seed(seed))
+        patch[..., air:] = AIR - 1
+        with torch.inference_mode():
+            np.testing.assert_allclose(compiled(patch.numpy())[0], network(patch).numpy(), rtol=1e-3, atol=1e-4)
+    assert len(set(numbers)) == 3
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_openvino_keeps_a_fixed_number_of_tokens():
+    import openvino
+
+    network = sparsified(random_primus(), Spec(0.5, agreement=0, air=AIR))
     converted = to_model(network, (1, 1, 16, 16, 32), "f32", lambda _: None, channels_last=False)
     compiled = openvino.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     patch = torch.randn(1, 1, 16, 16, 32, generator=torch.Generator().manual_seed(1))
@@ -104,6 +140,8 @@ def test_the_command_line_tells_what_is_left_out(make_model_folder, run_here):
     options = ("--method", "tokens:0.5", "--token-agreement", 0, "--token-blocks", 0, 2)
     printed = run_here("inspect", "--model", folder, *options)
     assert "0.50 after 1, 3" in printed
+    printed = run_here("inspect", "--model", folder, "--method", "tokens:0.5", "--token-agreement", 0)
+    assert "0.50, others merged" in printed
     assert "for transformers" in _error_of(run_here, make_model_folder(name="Dataset002_Unet"), *options)
 
 

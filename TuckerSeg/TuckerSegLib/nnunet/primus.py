@@ -41,15 +41,19 @@ class Attention(nn.Module):
         self.norm = nn.LayerNorm(width) if normalize else nn.Identity()
         self.proj = nn.Linear(width, width)
 
-    def forward(self, tokens: Tensor, rotation: Tensor | None) -> Tensor:
-        """Tokens (B, N, C) and the rotation (2, N or B x 1 x N, C / heads) of those with a place to tokens."""
+    def forward(self, tokens: Tensor, rotation: Tensor | None, log_sizes: Tensor | None = None) -> Tensor:
+        """Tokens (B, N, C) and the rotation (2, N or B x 1 x N, C / heads) of those with a place to tokens.
+
+        ``log_sizes`` (B, N) are logarithms of how many tokens each stands for; None: for itself.
+        """
         queries, keys, values = (
             projection(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         if rotation is not None:
             queries, keys = (self._turned(each, rotation) for each in (queries, keys))
-        mixed = nn.functional.scaled_dot_product_attention(queries, keys, values)
+        addend = None if log_sizes is None else log_sizes[:, None, None].to(queries.dtype)
+        mixed = nn.functional.scaled_dot_product_attention(queries, keys, values, addend)
         return self.proj(self.norm(mixed.transpose(1, 2).flatten(2)))
 
     def _turned(self, channels: Tensor, rotation: Tensor) -> Tensor:
@@ -89,9 +93,9 @@ class Block(nn.Module):
             None if scale is None else nn.Parameter(torch.full((width,), float(scale))) for _ in range(2)
         )
 
-    def forward(self, tokens: Tensor, rotation: Tensor | None) -> Tensor:
-        """Tokens (B, N, C) to tokens; the rotation as :class:`Attention` takes it."""
-        added = self.attn(self.norm1(tokens), rotation)
+    def forward(self, tokens: Tensor, rotation: Tensor | None, log_sizes: Tensor | None = None) -> Tensor:
+        """Tokens (B, N, C) to tokens; the other arguments as :class:`Attention` takes them."""
+        added = self.attn(self.norm1(tokens), rotation, log_sizes)
         tokens = tokens + (added if self.gamma_1 is None else self.gamma_1 * added)
         added = self.mlp(self.norm2(tokens))
         return tokens + (added if self.gamma_2 is None else self.gamma_2 * added)

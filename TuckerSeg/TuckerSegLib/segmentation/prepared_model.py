@@ -6,9 +6,11 @@ import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .. import hardware
 from ..cache import Cache
+from ..compression.tokens.passages import fix_numbers
 from ..errors import OutOfMemoryError
 from ..forked_process import require_own_threads
 from ..models.description import describe
@@ -16,6 +18,9 @@ from ..models.model import SegmentationModel, uses_features
 from ..records.job import InferenceSpec
 from .kept_head import kept_head
 from .predictor import Network, combine
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,14 @@ def prepare(
         for predictor in predictors.values():
             predictor.close()
 
+    def load(fold: str) -> nn.Module:
+        network = whole().network(fold, features)
+        if (
+            device.backend == "openvino" and device.id != "openvino:cpu"
+        ):  # shapes that hang on values are for processors
+            fix_numbers(network)
+        return network
+
     try:
         for fold in model.folds:
             spec = hardware.PrepareSpec(
@@ -93,7 +106,7 @@ def prepare(
                 cache_note=f"{model.name}, {describe(model)}",
                 log=warnings.warn,
             )
-            predictors[fold] = backend.prepare(lambda fold=fold: whole().network(fold, features), device, spec)
+            predictors[fold] = backend.prepare(lambda fold=fold: load(fold), device, spec)
     except Exception as error:
         close()
         if backend.is_out_of_memory(error):

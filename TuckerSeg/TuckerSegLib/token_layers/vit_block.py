@@ -26,9 +26,13 @@ class VitBlock(nn.Module):
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
 
-    def forward(self, tokens: Tensor, rotation: Tensor | None = None) -> Tensor:
-        """Tokens (B, N, C) to tokens. There is no rotation: places are told before."""
+    def forward(self, tokens: Tensor, rotation: Tensor | None = None, log_sizes: Tensor | None = None) -> Tensor:
+        """Tokens (B, N, C) to tokens. There is no rotation: places are told before.
+
+        ``log_sizes`` (B, N) are logarithms of how many tokens each stands for; None: for itself.
+        """
         queries, keys, values = self.qkv(self.norm1(tokens)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(queries, keys, values)
+        addend = None if log_sizes is None else log_sizes[:, None, None].to(queries.dtype)
+        mixed = nn.functional.scaled_dot_product_attention(queries, keys, values, addend)
         tokens = tokens + self.proj(mixed.transpose(1, 2).flatten(2))
         return tokens + self.fc2(nn.functional.gelu(self.fc1(self.norm2(tokens))))

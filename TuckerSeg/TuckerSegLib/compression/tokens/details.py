@@ -13,12 +13,13 @@ from .spec import Spec
 
 @dataclass(frozen=True)
 class TokenDetails:
-    """After which blocks tokens are left out, how many, what counts as air, and whether it is learned; as ``Spec``."""
+    """After which blocks tokens are left out, how many, what counts as air, and how; as ``Spec``."""
 
     keep_ratio: float
-    blocks: tuple[int, ...]
+    blocks: tuple[int, ...] | None
     air: float | None = None
     learned: bool = False
+    merged: bool = False
 
     @classmethod
     def from_change(cls, change: LayerChange) -> TokenDetails | None:
@@ -32,29 +33,34 @@ class TokenDetails:
             return None
         try:
             names = {"keep_ratio", "blocks", "air"}
-            if not isinstance(details, dict) or set(details) - {"learned"} != names:
+            if not isinstance(details, dict) or set(details) - {"learned", "merged"} != names:
                 raise SpecError("the names are others")
             spec = Spec(agreement=0, **details)
-            if spec.blocks is None:
+            if spec.blocks is None and not spec.merged:
                 raise SpecError("no blocks are named")
         except SpecError as error:
             raise ModelFileError(
                 f"{excerpt(change.path)}: details of a token sparsification are keep_ratio, blocks and air, with "
-                f"learned or without, or nothing; found {excerpt(repr(details))} ({error})."
+                f"learned or merged or without, or nothing; found {excerpt(repr(details))} ({error})."
             ) from error
-        return cls(spec.keep_ratio, spec.blocks, spec.air, spec.learned)
+        return cls(spec.keep_ratio, spec.blocks, spec.air, spec.learned, spec.merged)
+
+    @property
+    def spec(self) -> Spec:
+        """What does the same to a network, untried."""
+        return Spec(self.keep_ratio, self.blocks, agreement=0, air=self.air, merged=self.merged, learned=self.learned)
 
     def to_json(self) -> dict[str, Any]:
         """These details in JSON types, for ``LayerChange.details``."""
-        details = {**asdict(self), "blocks": list(self.blocks)}
-        if not self.learned:
-            del details["learned"]
-        return details
+        details = {**asdict(self), "blocks": None if self.blocks is None else list(self.blocks)}
+        return {name: value for name, value in details.items() if value or name not in ("learned", "merged")}
 
 
 def layer_words(change: LayerChange) -> str:
-    """After which blocks how many tokens are kept, as ``0.50 after 3, 6, 9``; of a layer with less to do nothing."""
+    """What share of tokens is kept, as ``0.50 after 3, 6, 9``; nothing of a layer with less to do."""
     details = TokenDetails.from_change(change)
     if details is None:
         return ""
+    if details.blocks is None:
+        return f"{details.keep_ratio:.2f}, others merged"
     return f"{details.keep_ratio:.2f} after {', '.join(str(number + 1) for number in details.blocks)}"

@@ -17,8 +17,8 @@ from ..label_agreement import agreement_of_labels
 from .passages import passages, put_passages
 from .spec import Spec
 
-VERSION = 1  # raise when the same spec and weights keep other tokens
-RUNGS = (1.0, 0.75, 0.5, 0.25)  # of what was asked to be left out, tried one after the other
+VERSION = 2  # raise when the same spec and weights keep other tokens
+TRIALS = 4  # of other shares than the asked one; each halves the range in which the smallest one that agrees lies
 
 Tensors = dict[str, Tensor]
 Keep = Callable[[Mapping[str, Any], Callable[[], Tensors], Callable[[Tensors], Any]], Any]
@@ -75,16 +75,26 @@ def prepare(
 
 
 def _smallest_share(network: nn.Module, spec: Spec, patches: Sequence[Tensor], monitor: Monitor) -> Material:
-    runs = len(patches) * (1 + len(RUNGS))
+    runs = len(patches) * (2 + TRIALS)
     expected = _labels(network, patches, monitor, 0, runs)
-    for number, rung in enumerate(RUNGS, start=1):
-        ratio = 1 - rung * (1 - spec.keep_ratio)
+
+    def trial(ratio: float, number: int) -> Material:
         sparse = copy.deepcopy(network)
         put_passages(sparse, dataclasses.replace(spec, keep_ratio=ratio))
-        agreement = agreement_of_labels(_labels(sparse, patches, monitor, number * len(patches), runs), expected)
-        if agreement >= spec.agreement:
-            return Material(ratio, agreement)
-    return Material(1.0, agreement)
+        labels = _labels(sparse, patches, monitor, number * len(patches), runs)
+        return Material(ratio, agreement_of_labels(labels, expected))
+
+    closest = trial(spec.keep_ratio, 1)
+    if closest.agreement >= spec.agreement:
+        return closest
+    too_few, enough = closest.keep_ratio, Material(1.0)
+    for number in range(2, 2 + TRIALS):
+        between = trial((too_few + enough.keep_ratio) / 2, number)
+        if between.agreement >= spec.agreement:
+            enough = between
+        else:
+            too_few, closest = between.keep_ratio, between
+    return enough if enough.agreement is not None else Material(1.0, closest.agreement)
 
 
 @torch.no_grad()

@@ -1,9 +1,10 @@
-"""Token sparsification: of a patch's tokens, those that matter little leave a transformer's blocks early.
+"""Token sparsification: fewer of a patch's tokens pass a transformer's blocks.
 
 After TokenSparse (Zhou et al., IPMI 2023, arXiv:2303.06522), which learns which tokens go and how the others fill their
-places. Here nothing need be learned: tokens outside the body go first, then those that a block changed least, and each
-is decoded from the embedding that it had when it went. A training adds what learns (learned.py). ``plan`` decides and
-touches nothing; that the labels stay is tried by ``prepare`` (material.py).
+places. Here nothing need be learned: tokens that are alike pass the blocks as one (merging.py); or tokens outside the
+body go first, then those that a block changed least, and each is decoded from the embedding that it had when it went
+(passage.py). A training adds what learns (learned.py). ``plan`` decides and touches nothing; that the labels stay is
+tried by ``prepare`` (material.py).
 """
 
 from __future__ import annotations
@@ -60,14 +61,15 @@ def plan(
         reason = "all tokens are kept" if agreed is None else f"agreement of {agreed:.3f} with fewer tokens"
         costs = dict.fromkeys(places, Cost(0, 0)) | before
         return tuple(_change(path, modules[path], cost, cost, reason) for path, cost in costs.items())
-    kept = Spec(ratio, spec.blocks, agreement=0, air=spec.air, learned=spec.learned)
+    kept = replace(spec.bound(), keep_ratio=ratio)
     sparse = structure_of(network)
     put_passages(sparse, kept)
     after = count(sparse, patch_shape, input_channels).layers
     changes = []
     for path, each in places.items():
         own = sum((cost for layer, cost in after.items() if layer.startswith(f"{path}.")), after.get(path, Cost(0, 0)))
-        details = TokenDetails(ratio, kept.blocks_of(each.depth), spec.air, spec.learned)
+        blocks = None if kept.merged else kept.blocks_of(each.depth)
+        details = TokenDetails(ratio, blocks, spec.air, spec.learned, spec.merged)
         changes.append(_change(path, each, Cost(0, 0), own, None, details))
     for path, cost in before.items():
         reason = "it gets all tokens" if after[path] == cost else None
@@ -97,8 +99,7 @@ def apply(network: nn.Module, changes: Iterable[LayerChange], material: Material
             continue
         if not getattr(module, "runs_blocks", False):
             raise SpecError(f"{shown(change.path)}: no tokens pass blocks here")
-        spec = Spec(details.keep_ratio, details.blocks, agreement=0, air=details.air, learned=details.learned)
-        replacements[module] = sparse_passage(module, spec)
+        replacements[module] = sparse_passage(module, details.spec)
     replace_modules(network, replacements)
 
 
@@ -106,6 +107,8 @@ def for_training(
     network: nn.Module, spec: Spec, changes: Sequence[LayerChange], patch_shape: Sequence[int], input_channels: int
 ) -> tuple[Spec, tuple[LayerChange, ...]]:
     """What was done to a network, with layers that learn which tokens go and how the sequence is completed.
+
+    Where tokens were merged, as large a share goes on after each of some blocks: what learns chooses who leaves.
 
     Args:
         network: As it was before, on the meta device.
@@ -115,8 +118,8 @@ def for_training(
     details = next(filter(None, map(TokenDetails.from_change, changes)), None)
     if details is None or details.learned:
         return spec, tuple(changes)
-    done = Spec(details.keep_ratio, details.blocks, agreement=0, air=details.air, learned=True)
-    return replace(spec, learned=True), plan(network, done, patch_shape, input_channels)
+    done = replace(details.spec, merged=False, learned=True)
+    return replace(spec, merged=False, learned=True), plan(network, done, patch_shape, input_channels)
 
 
 def _change(

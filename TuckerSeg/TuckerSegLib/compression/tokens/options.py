@@ -7,6 +7,8 @@ import argparse
 from ...typed_numbers import real, whole
 from .spec import AGREEMENT, Spec
 
+POLICIES = ("merge", "leave")
+
 
 def add_options(parser: argparse.ArgumentParser, strength: bool = True) -> None:
     """Add the options of token sparsification to a command.
@@ -20,8 +22,14 @@ def add_options(parser: argparse.ArgumentParser, strength: bool = True) -> None:
         type=whole,
         nargs="+",
         metavar="N",
-        help="of --method tokens: tokens are left out after these blocks, counted from 0 "
+        help="of --method tokens: tokens leave after these blocks, counted from 0 "
         "(default: after a quarter, half and three quarters of them)",
+    )
+    parser.add_argument(
+        "--token-policy",
+        choices=POLICIES,
+        help="of --method tokens: merge tokens that are alike before the first block, or leave out those that change "
+        "least after some (default: merge; leave where --token-blocks are named)",
     )
     parser.add_argument(
         "--token-agreement",
@@ -45,4 +53,5 @@ def spec_of(options: argparse.Namespace, strength: float | None = None) -> Spec 
     if strength is None:
         return None
     blocks = None if options.token_blocks is None else tuple(options.token_blocks)
-    return Spec(strength, blocks=blocks, agreement=options.token_agreement)
+    policy = options.token_policy or ("merge" if blocks is None else "leave")
+    return Spec(strength, blocks=blocks, agreement=options.token_agreement, merged=policy == "merge")

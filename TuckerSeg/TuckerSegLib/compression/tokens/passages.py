@@ -7,6 +7,7 @@ from torch import nn
 from ...errors import SpecError
 from ..layers import replace_modules
 from .learned import CorrectedPassage
+from .merging import MergedPassage
 from .passage import SparsePassage
 from .spec import Spec
 
@@ -35,7 +36,7 @@ def put_passages(network: nn.Module, spec: Spec) -> None:
 def fix_numbers(network: nn.Module) -> None:
     """Let every patch keep the same number of tokens, as programs do that want fixed shapes; in place."""
     for module in network.modules():
-        if isinstance(module, (SparsePassage, CorrectedPassage)):
+        if isinstance(module, (SparsePassage, CorrectedPassage, MergedPassage)):
             module.fixed = True
 
 
@@ -47,5 +48,8 @@ def sparse_passage(old: nn.Module, spec: Spec) -> nn.Module:
     """
     if spec.learned:
         return CorrectedPassage(old, spec.keep_ratio, spec.blocks_of(old.depth), spec.air).train(old.training)
+    if spec.merged:
+        merged = MergedPassage(old.cell, old.grid, old.registers, old.depth, spec.keep_ratio, spec.air)
+        return merged.train(old.training)
     passage = SparsePassage(old.cell, old.registers, old.depth, spec.keep_ratio, spec.blocks_of(old.depth), spec.air)
     return passage.train(old.training)

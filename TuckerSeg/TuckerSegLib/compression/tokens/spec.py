@@ -23,8 +23,8 @@ class Spec:
     """How many tokens of a patch go on through a transformer's blocks.
 
     Attributes:
-        keep_ratio: Share of the tokens that are still there which goes on at each place where some are left out, 0.01
-            to 1; 1 keeps the network as it is.
+        keep_ratio: 0.01 to 1; 1 keeps the network as it is. Share of the tokens that are still there which goes on at
+            each place where some are left out; where they are merged, share of those outside air that is left.
         blocks: Numbers, from 0 on, of the blocks after which tokens are left out, rising; None: after a quarter, half
             and three quarters of them.
         agreement: Least mean Dice with the labels of the whole network on patches of the volumes; where it is missed,
@@ -32,11 +32,12 @@ class Spec:
         volumes: Identifiers of these volumes; None where they are not known yet.
         air: Value of the network's first input channel up to which a voxel is air: tokens outside the body go first,
             and their number counts per patch. None: nothing is known of air.
+        merged: Whether tokens that are alike are merged before the first block, in place of leaving after some.
         learned: Whether layers that learn correct which tokens go and complete the sequence. They do nothing before
             they have been trained.
 
     Example:
-        >>> Spec.at(0.5)
+        >>> Spec.at(0.85)
         >>> Spec(0.25, blocks=(2, 5, 8), agreement=0)
     """
 
@@ -47,6 +48,7 @@ class Spec:
     agreement: float = AGREEMENT
     volumes: tuple[str, ...] | None = None
     air: float | None = None
+    merged: bool = unsaid(False)
     learned: bool = unsaid(False)
     needs_calibration: ClassVar[bool] = False
 
@@ -64,13 +66,16 @@ class Spec:
             raise SpecError(f"volumes must be identifiers of volumes, not {shown(self.volumes)}")
         if self.air is not None and not (_is_number(self.air) and math.isfinite(self.air)):
             raise SpecError(f"air must be a number or None, not {shown(self.air)}")
-        if not isinstance(self.learned, bool):
-            raise SpecError(f"learned must be true or false, not {shown(self.learned)}")
+        for name in ("merged", "learned"):
+            if not isinstance(getattr(self, name), bool):
+                raise SpecError(f"{name} must be true or false, not {shown(getattr(self, name))}")
+        if self.merged and (self.learned or self.blocks is not None):
+            raise SpecError("merged tokens pass all blocks as one: it goes neither with blocks nor with learned")
 
     @classmethod
     def at(cls, strength: float) -> Spec:
         """The spec that a share of kept tokens alone stands for; 1 keeps the network."""
-        return cls(strength)
+        return cls(strength, merged=True)
 
     @property
     def strength(self) -> float:
@@ -121,6 +126,8 @@ def describe(spec: Spec, changes: Sequence[LayerChange]) -> str:
     details = next((change.details for change in changes if change.details), None)
     if details is None:
         return "all tokens kept"
+    if details.get("merged"):
+        return f"{details['keep_ratio']:.2f} of the tokens kept, neighbours that are alike and air merged"
     numbers = ", ".join(str(number + 1) for number in details["blocks"])
     words = f"{details['keep_ratio']:.2f} of the tokens kept after each of the blocks {numbers}"
     return f"{words}, by what was learned" if details.get("learned") else words
