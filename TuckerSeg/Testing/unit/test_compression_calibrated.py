@@ -18,7 +18,7 @@ from TuckerSegLib.compression.tucker.details import TuckerDetails
 from TuckerSegLib.compression.tucker.material import Material, prepare
 from TuckerSegLib.compression.tucker.method import Spec, apply, plan
 from TuckerSegLib.compression.tucker.rank_allocation import RankChoice, allocate, rank_steps, total_cost, total_error
-from TuckerSegLib.compression.tucker.whitening import WhitenedLayer
+from TuckerSegLib.compression.tucker.whitening import WhitenedLayer, _solved
 from TuckerSegLib.errors import SpecError
 
 pytestmark = pytest.mark.slow
@@ -75,6 +75,43 @@ def test_errors_of_all_ranks_are_what_truncation_without_sweeps_leaves(network, 
             assert layer.truncated((r, s), sweeps=0).error <= float(row[r]) * (1 + 1e-5) + 1e-8 * layer.energy
             assert layer.truncated((r, s)).error <= float(row[r]) * (1 + 1e-5) + 1e-8 * layer.energy
     assert float(table[16][24]) < 1e-6 * layer.energy
+
+
+def layer_of(channels: tuple[int, int], tells_taps: bool) -> WhitenedLayer:
+    torch.manual_seed(1)
+    outputs, inputs = channels
+    seen, pulls = torch.randn(inputs * (27 if tells_taps else 1), 900).double(), torch.randn(outputs, 50).double()
+    moments = LayerMoments(seen @ seen.T, pulls @ pulls.T, torch.ones(outputs).double())
+    return WhitenedLayer(torch.randn(outputs, inputs, 3, 3, 3), moments)
+
+
+@pytest.mark.parametrize("tells_taps", [True, False])
+def test_errors_of_one_rank_are_the_same_alone_and_among_others(tells_taps):
+    layer = layer_of((12, 16), tells_taps)
+    together = layer.errors([4, 8, 12, 16])
+    assert list(together) == [4, 8, 12, 16]
+    for rank, errors in together.items():
+        torch.testing.assert_close(errors, layer.errors([rank])[rank], rtol=1e-9, atol=1e-12 * layer.energy)
+        _, whitened, _ = layer._regression(layer._whitened_factor[:, :rank])
+        kept = torch.linalg.eigvalsh(whitened @ whitened.T).flip(0).cumsum(0)
+        torch.testing.assert_close(errors[1:], layer.energy - kept, rtol=1e-9, atol=1e-12 * layer.energy)
+
+
+def test_no_other_input_factor_does_better_beside_the_same_other_factors():
+    layer = layer_of((6, 8), tells_taps=True)
+    solution, whitened, _ = layer._regression(layer._whitened_factor[:, :3])
+    output_factor = torch.linalg.eigh(whitened @ whitened.T)[1].flip(1)[:, :4]
+    core = torch.einsum("or,osk->rsk", output_factor, solution)
+    best = layer._best_inputs(output_factor, core).requires_grad_()
+    wrong = (layer._scaled - torch.einsum("or,rsk,is->oik", output_factor, core, best)).flatten(1)
+    error = ((wrong @ layer._moment) * wrong).sum()
+    (slope,) = torch.autograd.grad(error, best)
+    assert float(slope.abs().max()) < 1e-6 * float(error.detach())
+
+
+def test_a_system_that_is_not_quite_positive_is_solved_too():
+    system = torch.diag(torch.tensor([2.0, -1e-12, 1.0])).double()
+    torch.testing.assert_close(_solved(system, torch.ones(3).double()), torch.tensor([0.5, -1e12, 1.0]).double())
 
 
 def test_full_ranks_give_the_weight_back(network, calibration):

@@ -10,6 +10,7 @@ and the two take turns.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,11 +75,16 @@ class WhitenedLayer:
         Returns:
             Input rank to errors (O + 1,), index = output rank; rank 0 costs the whole layer.
         """
-        errors = {}
-        for rank in input_ranks:
-            _, whitened, _ = self._regression(self._whitened_factor[:, :rank])
-            kept_energy = torch.linalg.eigvalsh(whitened @ whitened.T).flip(0).clamp(min=0).cumsum(0)
+        # A triangular root of the first columns' moment is the first block of the root of all, so what the first input
+        # directions explain is the beginning of what all explain, and one regression serves every rank.
+        columns = self._regression(self._whitened_factor[:, : max(input_ranks)])[1].unflatten(1, (-1, self.taps))
+        explained, before, errors = columns.new_zeros(self.outputs, self.outputs), 0, {}
+        for rank in sorted(set(input_ranks)):
+            added = columns[:, before:rank].flatten(1)
+            explained.addmm_(added, added.T)
+            kept_energy = torch.linalg.eigvalsh(explained).flip(0).clamp(min=0).cumsum(0)
             errors[rank] = torch.cat([kept_energy.new_zeros(1), kept_energy]).neg().add(self.energy).clamp(min=0)
+            before = rank
         return errors
 
     def error_of(self, weight: Tensor) -> float:
@@ -152,12 +158,22 @@ class WhitenedLayer:
     def _best_inputs(self, output_factor: Tensor, core: Tensor) -> Tensor:
         """Input factor (I, s) that is best for given others: one linear system of s I unknowns."""
         r, s, _ = core.shape
-        blocks = self._moment.reshape(self.inputs, self.taps, self.inputs, self.taps)
         projected = (output_factor.T @ self._scaled.flatten(1)) @ self._moment
         right = torch.einsum("rsk,rik->si", core, projected.reshape(r, self.inputs, self.taps)).flatten()
-        products = torch.einsum("rsk,rtl->sktl", core, core)
-        system = torch.einsum("sktl,ikjl->sitj", products, blocks).reshape(s * self.inputs, s * self.inputs)
-        return torch.linalg.solve(_ridged(system, _TINY), right).reshape(s, self.inputs).T
+        # A pair of taps adds the transposed of what the same pair the other way round adds.
+        taps, blocks = self._tap_pairs
+        products = torch.einsum("rsk,rtl->klst", core, core)[*taps]
+        half = (products.flatten(1).T @ blocks.flatten(1)).unflatten(0, (s, s)).unflatten(2, (self.inputs, -1))
+        half = half.transpose(1, 2).reshape(s * self.inputs, s * self.inputs)
+        return _solved(_ridged(half + half.T, _TINY), right).reshape(s, self.inputs).T
+
+    @functools.cached_property
+    def _tap_pairs(self) -> tuple[Tensor, Tensor]:
+        """Every pair of taps once, (2, pairs), and its block of the moment, (pairs, I, I): half of it for one tap twice."""
+        taps = torch.triu_indices(self.taps, self.taps)
+        blocks = self._moment.reshape(self.inputs, self.taps, self.inputs, self.taps).permute(1, 3, 0, 2)[*taps]
+        blocks[taps[0] == taps[1]] /= 2
+        return taps, blocks
 
     def _leading_inputs(self) -> Tensor:
         """All input directions (I, I), the most important first, as columns of an input factor."""
@@ -182,7 +198,17 @@ class WhitenedLayer:
 def _ridged(matrix: Tensor, ridge: float) -> Tensor:
     """The matrix with a share of its mean diagonal on the diagonal; the identity where it is zero."""
     level = float(matrix.diagonal().mean())
-    return matrix + (ridge * level if level > 0 else 1.0) * torch.eye(len(matrix), dtype=matrix.dtype)
+    ridged = matrix.clone()
+    ridged.diagonal().add_(ridge * level if level > 0 else 1.0)
+    return ridged
+
+
+def _solved(system: Tensor, right: Tensor) -> Tensor:
+    """The solution of a symmetric, positive system; one that is not quite so by rounding is solved as any other."""
+    lower, failed = torch.linalg.cholesky_ex(system)
+    if failed:
+        return torch.linalg.solve(system, right)
+    return torch.cholesky_solve(right[:, None], lower).squeeze(1)
 
 
 def _root(matrix: Tensor) -> tuple[Tensor, Tensor]:
