@@ -50,8 +50,9 @@ def _multiplied_out(
         details = TuckerDetails.from_change(change)
         if details.ranks is None:
             continue
-        factors = network.get_submodule(change.path)
-        weights[f"{fold}/{change.path}.weight"] = composed(factors, layers[change.path], details).detach()
+        factors, layer = network.get_submodule(change.path), layers[change.path]
+        weight = composed(factors, layer, details).detach()
+        weights[f"{fold}/{change.path}.weight"] = weight.transpose(0, 1).contiguous() if layer.transposed else weight
         if factors[-1].bias is not None:
             weights[f"{fold}/{change.path}.bias"] = factors[-1].bias.detach()
     return weights
