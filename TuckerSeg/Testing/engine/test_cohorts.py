@@ -102,7 +102,9 @@ def test_what_is_done_and_whole_is_not_done_again_and_what_has_changed_is(cohort
     assert set(cohort("--step", "0.7", "--threads", "2").values()) == {"skipped"}, "threads change nothing"
     assert set(cohort("--step", "0.7", "--output-type", "nifti,slicer").values()) == {"done"}
     assert {"ct0.seg.nrrd", "ct0.nii.gz"} <= {path.name for path in out.iterdir()}
+    stamps = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     assert set(cohort("--step", "0.7", "--output-type", "nifti,slicer", "--again").values()) == {"done"}
+    assert all(path.stat().st_mtime_ns > stamps[path.name] for path in out.iterdir()), "all is written anew"
 
 
 def test_another_model_of_the_same_name_is_another_model(cohort, model, tmp_path):

@@ -91,6 +91,14 @@ def write_record(folder: str | os.PathLike, record: CaseRecord) -> None:
     write_text(record_path(folder, record.name), json.dumps(to_json(record), indent=1))
 
 
+def written_ns(path: Path) -> int | None:
+    """When a record was written; None where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
 def read_record(path: Path) -> CaseRecord | None:
     """The record in a file; None where there is none, or none that can be read: the case is done again then."""
     try:

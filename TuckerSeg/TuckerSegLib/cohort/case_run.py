@@ -29,6 +29,7 @@ from .case_record import (
     stamp_of_output,
     stamps_of,
     write_record,
+    written_ns,
 )
 from .cases import Case
 
@@ -44,6 +45,7 @@ class CasePlan:
         types: Of the files that are written, see ``outputs.TYPES``.
         split: One file per structure, in a folder per case.
         settings_key: Of the model and the settings.
+        replaces_ns: When the record was written that counts no more, as the case is to be done anew; None: each counts.
     """
 
     case: Case
@@ -52,6 +54,7 @@ class CasePlan:
     types: tuple[str, ...]
     split: bool
     settings_key: str
+    replaces_ns: int | None = None
 
     def whole_job(self) -> Job:
         """The job with its image and its files."""
@@ -69,7 +72,10 @@ class CasePlan:
 
 def standing_record(plan: CasePlan) -> CaseRecord | None:
     """The record of a case that is done and whole: the same input, model and settings, and every file as written."""
-    record = read_record(record_path(plan.folder, plan.case.name))
+    path = record_path(plan.folder, plan.case.name)
+    if plan.replaces_ns is not None and plan.replaces_ns == written_ns(path):
+        return None
+    record = read_record(path)
     if record is None or record.state != DONE or record.settings_key != plan.settings_key:
         return None
     if record.series != plan.whole_job().series or not has_same_input(record, plan.case.images):

@@ -17,7 +17,7 @@ from ..models.task import bring_all_networks
 from ..monitor import Monitor
 from ..records.job import Job
 from ..text_files import check_writable, make_folder
-from .case_record import CaseRecord
+from .case_record import CaseRecord, record_path, written_ns
 from .case_run import CasePlan, standing_record
 from .cases import Case, named_apart
 from .settings_key import key_if_known, settings_key
@@ -87,11 +87,14 @@ def plan_cohort(
     else:
         key = key_if_known(job, tuple(types), split, cache)
     plans = tuple(CasePlan(case, job, folder, tuple(types), split, key or "") for case in map(_whole, cases))
+    if again:
+        written = (written_ns(record_path(folder, plan.case.name)) for plan in plans)
+        plans = tuple(replace(plan, replaces_ns=when) for plan, when in zip(plans, written))
     _check_folder(folder, plans)
     if monitor is not None:
         check_writable(make_folder(Path(folder)) / CSV_NAME)
     standing = {}
-    if key is not None and not again:
+    if key is not None:
         records = ((plan.case.name, standing_record(plan)) for plan in plans)
         standing = {name: record for name, record in records if record is not None}
     return CohortPlan(plans, standing, folder)
