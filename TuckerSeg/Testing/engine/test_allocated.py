@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from Testing.small_models import write_model_folder
 from TuckerSegLib import InferenceSpec, hardware, image_from_array, load_model
 from TuckerSegLib.cache import Cache
 from TuckerSegLib.compression.allocation import Spec
+from TuckerSegLib.compression.allocation.policies import policy_spec
 from TuckerSegLib.compression.cost import count
 from TuckerSegLib.compression.methods import method
 from TuckerSegLib.errors import SpecError
@@ -23,10 +25,12 @@ from TuckerSegLib.models.agreement_search import least_share
 from TuckerSegLib.models.allocated import compress_by_allocation, known_answer, known_shares, linear_share
 from TuckerSegLib.models.allocation_making import ModelMaker
 from TuckerSegLib.models.allocation_question import Question
-from TuckerSegLib.models.calibration import stored_calibration
+from TuckerSegLib.models.calibration import calibrate_model, store_calibration, stored_calibration
+from TuckerSegLib.models.job_compression import compress_for_job
 from TuckerSegLib.models.model import accumulated_channels
 from TuckerSegLib.models.model_file import read_model_facts, read_model_file
 from TuckerSegLib.models.patch_timing import PatchTimer, Place, planned
+from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.job import Job, Step, at_strength
 from TuckerSegLib.records.layer_times import LayerTimes
@@ -97,6 +101,14 @@ def test_half_the_operations_are_left_by_steps_of_the_methods(original, volume, 
     assert count(network, smaller.plans.patch_shape, 1).total.macs == smaller.cost.macs
     smaller.save(tmp_path / "smaller.tuckerseg")
     assert read_model_file(tmp_path / "smaller.tuckerseg").recipes == smaller.recipes
+
+
+def test_the_policy_that_counts_operations_keeps_their_share_and_measures_nothing(original, volume, cache, monkeypatch):
+    monkeypatch.setattr(measured, "measure", lambda *_: pytest.fail("layers were measured"))
+    resolved = resolve(Job((), steps=(Step("auto", vars(policy_spec("joint-macs", 0.5))),)))
+    smaller = compress_for_job(original, resolved, cache, Monitor(), lambda: volume)
+    assert 0.4 * original.cost.macs < smaller.cost.macs <= 0.5 * original.cost.macs
+    assert smaller.key == compressed(original, volume, cache, share=0.5, budget="macs").key
 
 
 def test_the_same_question_is_answered_from_the_cache(original, volume, cache, monkeypatch):
@@ -214,6 +226,21 @@ def test_the_measured_share_is_kept_with_the_answer(original, volume, cache, mea
     assert share == pytest.approx(1.02 * predicted)
     assert known_shares(original, Spec(0.92), replace(PLAIN, threads=2), cache) is None
     assert known_shares(original, Spec(0.92, "macs"), PLAIN, cache) is None
+
+
+def test_inspect_tells_what_was_asked_predicted_and_measured(
+    make_model_folder, small_image, measured_once, monkeypatch, run_here
+):
+    monkeypatch.setattr(ModelMaker, "_measured", lambda self, steps: 1.02 * self._predicted(steps))
+    folder = make_model_folder(patch_shape=(16, 16, 16), normalization="ZScoreNormalization")
+    model = load_model(folder)
+    store_calibration(model, calibrate_model(model, small_image, threads=1), Cache())
+    said = run_here("inspect", "--model", folder, "--method", "auto:0.92")
+    words = re.search(r"of the original's: asked 0.92, predicted (0\.\d\d), measured (0\.\d\d)$", said, re.MULTILINE)
+    predicted, share = map(float, words.groups())
+    assert 0.5 < predicted <= 0.92
+    assert share == pytest.approx(1.02 * predicted, abs=0.011)
+    assert "asked" not in run_here("inspect", "--model", folder, "--method", "auto:0.92", "--budget", "macs")
 
 
 def test_prices_are_corrected_once_for_all_agreements(original, volume, cache, measured_once, monkeypatch):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from TuckerSegLib import Cache, InferenceSpec, Job, TuckerSpec, compress, load_model, run_job
+from TuckerSegLib import Cache, InferenceSpec, Job, TuckerSpec, compress, load_model, run_job, segment
 from TuckerSegLib.compression import int8
 from TuckerSegLib.compression.calibration import Calibration
 from TuckerSegLib.errors import ModelFileError, SpecError
@@ -71,6 +71,12 @@ def test_a_quantized_model_is_told_kept_and_refused_where_its_numbers_are_wrong(
         replace(quantized, weights={**quantized.weights, f"0/{name}": value}).save(tmp_path / "wrong.tuckerseg")
         with pytest.raises(ModelFileError, match=words):
             load_model(tmp_path / "wrong.tuckerseg")
+
+
+def test_a_run_tells_the_bytes_of_weights_in_their_types(quantized, small_image):
+    statistics = segment(small_image, quantized, InferenceSpec(device="torch:cpu", threads=1)).statistics
+    assert statistics.original_model_bytes == 4 * statistics.original_parameters
+    assert statistics.model_bytes == quantized.cost.weight_bytes < 0.5 * 4 * statistics.parameters
 
 
 @pytest.mark.filterwarnings("ignore:.*has no ranges")

@@ -178,7 +178,7 @@ class ModelMaker:
 
         Args:
             steps: Method and ``Spec`` of each.
-            refit: Whether they are fitted; that is what takes long.
+            refit: Whether they are fitted, where there is a volume; that is what takes long.
             rough: Calibrate on fewer patches where whole numbers follow: near enough to be looked at.
         """
         model, calibration, volumes = self._question.model, self._question.calibration, self._question.volumes
@@ -188,7 +188,7 @@ class ModelMaker:
                 model = compress(model, spec, method, self._cache, stage, calibration)
             if model is before:
                 continue
-            if refit and _has_fit([(method, spec)]):
+            if refit and volumes and _has_fit([(method, spec)]):
                 with self._monitor.stage("refit") as stage:
                     model = refit_model(model, before, volumes, calibration, self._cache, monitor=stage)
             if (method, spec) != steps[-1]:

@@ -90,6 +90,7 @@ class RunStatistics:
             less than the sum.
         macs_per_patch: One patch through all networks and folds, without mirroring.
         macs_per_volume: Patches times folds times mirrored copies.
+        original_model_bytes, model_bytes: Of the weights, each in its type: a whole number of eight bits is a byte.
         patches, patches_skipped: Patches that were run, and patches of the volume that were spared, because there is
             nothing in them, or nothing of what was asked for.
         voxels: Of the input volume.

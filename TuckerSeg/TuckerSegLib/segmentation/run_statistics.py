@@ -30,9 +30,11 @@ class VolumeFacts:
 
 @dataclass(frozen=True)
 class PartRun:
-    """The statistics of one network of a run, and where it ran; the network itself is not held."""
+    """The statistics of one network of a run, its weights' bytes, and where it ran; the network itself is not held."""
 
     statistics: PartStatistics
+    original_model_bytes: int
+    model_bytes: int
     device: hardware.Device
     reason: str
     precision: str
@@ -79,7 +81,8 @@ class PartRun:
             seconds={stage: stage_s for stage, stage_s in seconds.items() if stage_s},
             structures=structures,
         )
-        return cls(record, prepared.device, prepared.reason, prepared.precision, prepared.threads)
+        sizes = [cost.weight_bytes * folds for cost in (model.original_cost, model.cost)]
+        return cls(record, *sizes, prepared.device, prepared.reason, prepared.precision, prepared.threads)
 
 
 def statistics_of(
@@ -103,8 +106,6 @@ def statistics_of(
         monitor: With the seconds of all stages.
     """
     parts, first = tuple(run.statistics for run in runs), runs[0]
-    parameters = sum(part.parameters for part in parts)
-    original_parameters = sum(part.original_parameters for part in parts)
     return RunStatistics(
         model=name,
         source_sha256=joint_key([part.source_sha256 for part in parts]),
@@ -112,14 +113,14 @@ def statistics_of(
         volume=facts.source,
         volume_shape=facts.geometry.shape,
         volume_spacing_mm=tuple(round(float(spacing), 4) for spacing in facts.geometry.spacing_mm),
-        original_parameters=original_parameters,
-        parameters=parameters,
+        original_parameters=sum(part.original_parameters for part in parts),
+        parameters=sum(part.parameters for part in parts),
         original_macs_per_patch=sum(part.original_macs_per_patch for part in parts),
         macs_per_patch=sum(part.macs_per_patch for part in parts),
         original_macs_per_volume=sum(part.original_macs_per_volume for part in parts),
         macs_per_volume=sum(part.macs_per_volume for part in parts),
-        original_model_bytes=original_parameters * 4,
-        model_bytes=parameters * 4,
+        original_model_bytes=sum(run.original_model_bytes for run in runs),
+        model_bytes=sum(run.model_bytes for run in runs),
         patches=sum(part.patches for part in parts),
         patches_skipped=sum(part.patches_skipped for part in parts),
         voxels=math.prod(facts.geometry.shape),

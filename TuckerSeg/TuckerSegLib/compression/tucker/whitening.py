@@ -169,7 +169,7 @@ class WhitenedLayer:
 
     @functools.cached_property
     def _tap_pairs(self) -> tuple[Tensor, Tensor]:
-        """Every pair of taps once, (2, pairs), and its block of the moment, (pairs, I, I): half of it for one tap twice."""
+        """Every pair of taps once, (2, pairs), and its block of the moment, (pairs, I, I), halved for one tap twice."""
         taps = torch.triu_indices(self.taps, self.taps)
         blocks = self._moment.reshape(self.inputs, self.taps, self.inputs, self.taps).permute(1, 3, 0, 2)[*taps]
         blocks[taps[0] == taps[1]] /= 2
