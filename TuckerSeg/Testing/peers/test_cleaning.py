@@ -9,6 +9,7 @@ import pytest
 from TuckerSegLib import image_from_array
 from TuckerSegLib.outputs.structure_statistics import structure_statistics
 from TuckerSegLib.postprocessing.cleaning import clean
+from TuckerSegLib.postprocessing.vertebrae import refine_vertebrae
 from TuckerSegLib.records.cleaning import Cleaning
 
 theirs = pytest.importorskip("totalsegmentator.postprocessing")
@@ -36,6 +37,17 @@ def test_vertebrae_are_numbered_and_grown_as_there(highest, touching):
         labels.copy(), class_map["vertebrae_pp"], voxel_volume=np.prod(spacing), voxel_spacing=spacing
     )
     assert np.array_equal(cleaned(labels, spacing, "vertebrae_pp")[0], expected)
+
+
+def test_vertebrae_end_with_their_bodies_as_there():
+    labels, spacing = np.zeros((40, 40, 60), np.uint8), (1.0, 1.0, 2.0)  # of which 2 mm are whole numbers
+    labels[12:25, 15:25, 20:26], labels[12:25, 15:25, 32:38] = 24, 23
+    body = (np.random.default_rng(0).random(labels.shape) < 0.7).astype(np.uint8)
+    names = class_map["vertebrae_pp"]
+    expected = theirs.refine_vertebrae_pp_with_body_mask(labels.copy(), body, names, spacing)
+    own = labels.T.copy()
+    refine_vertebrae(own, image_from_array(own.astype(np.int16), affine=np.diag([*spacing, 1.0])).geometry, body.T == 1)
+    assert np.array_equal(own.T, expected)
 
 
 def test_a_body_is_cleaned_and_told_of_as_there():

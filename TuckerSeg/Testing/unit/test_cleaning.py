@@ -171,6 +171,18 @@ def test_vertebrae_that_touch_are_numbered_along_the_spine():
     assert np.array_equal(neck, leaked)
 
 
+def test_refined_vertebrae_are_grown_further_and_end_with_the_mask():
+    resolved = resolve(Job((), model="vertebrae_pp_refined"))
+    names = dict(resolved.task.structures)
+    labels = spine(["L2", "L1"], names)
+    geometry = image_from_array(labels.astype(np.int16), spacing_mm=(1.0, 1.0, 1.0)).geometry
+    mask = np.ones(labels.shape, bool)
+    mask[:, :, :6] = False
+    assert "2 mm more" in clean(labels, cleaning_of(resolved), names, geometry, None, mask)
+    lower = names[labels[7, 10, 10]]
+    assert lower == "vertebrae_L2" and (labels[7, 10, [5, 6, 17, 18]] > 0).tolist() == [False, True, True, False]
+
+
 def test_the_vertebrae_of_the_catalogs_task_are_numbered_and_grown():
     resolved = resolve(Job((), model="vertebrae_pp"))
     names = dict(resolved.task.structures)

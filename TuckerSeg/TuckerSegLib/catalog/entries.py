@@ -16,6 +16,7 @@ from .resources import RESOURCES
 # Its data sets are named so, or end in the number of their subjects, as Dataset789_kidney_cyst_501subj.
 TOTALSEGMENTATOR_NAME = re.compile(r"TotalSegmentator|_\d+subj$")
 NNUNET_STEP_FRACTION = 0.5
+LABELS, MASK = "labels", "mask"  # what becomes of a network's output
 CATALOG_FILE = RESOURCES / "Models" / "catalog.json"
 
 
@@ -32,6 +33,8 @@ class Part:
         files: Path and SHA-256 of files in the configuration's folder, as far as they are known.
         labels: Pairs of a value in the network's output and its value in the task's label map, without background;
             values that are not listed become background. Empty: the values are the same.
+        role: ``labels``, which are merged with those of the others; or ``mask``: where the network finds the values of
+            ``labels``, in what the task's cleaning leaves of the others.
     """
 
     dataset: str
@@ -42,6 +45,7 @@ class Part:
     sha256: str | None = None
     files: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[int, int], ...] = ()
+    role: str = LABELS
 
     @property
     def title(self) -> str:
@@ -99,11 +103,12 @@ class Task:
         return None if None in sizes else sum(sizes)
 
     def parts_with(self, structures: Collection[str] | None) -> list[Part]:
-        """The networks whose labels include one of the structures; all networks for None."""
+        """The networks whose labels include one of the structures, and masks of these; all networks for None."""
         if structures is None:
             return list(self.parts)
         values = {value for value, name in self.structures if name in structures}
-        return [part for part in self.parts if not part.labels or values & {value for _, value in part.labels}]
+        makes = {part: not part.labels or values & {value for _, value in part.labels} for part in self.parts}
+        return [part for part in self.parts if makes[part] or part.role == MASK]
 
 
 @functools.cache

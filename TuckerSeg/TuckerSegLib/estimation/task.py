@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ..catalog.entries import MASK
 from ..image import Geometry, Image
 from ..measurements import Measurements
 from ..models.model import joint_key
@@ -73,6 +74,7 @@ class TaskEstimator:
         beside = max(estimator.weight_bytes for estimator in self._estimators)  # of the network that is read meanwhile
         voxels = math.prod(geometry.shape)
         beside += voxels * LABEL_BYTES + on_grid * SHARED_BYTES
+        beside += voxels * sum(part.role == MASK for part in self._task.parts)
         if any(part.role == VOTES for part in self._task.parts):
             beside += voxels * self._estimators[-1].logit_channels * PROBABILITY_BYTES
         return replace(

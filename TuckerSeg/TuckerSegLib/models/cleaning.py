@@ -8,7 +8,12 @@ from .resolved_job import ResolvedJob
 
 NO_CLEANING, OF_TASKS = "none", ("body", "vertebrae_pp")
 # Of the catalog, and how TotalSegmentator cleans them.
-CLEANED_TASKS = {"body": "body", "body_fast": "body", "vertebrae_pp": "vertebrae_pp"}
+CLEANED_TASKS = {
+    "body": "body",
+    "body_fast": "body",
+    "vertebrae_pp": "vertebrae_pp",
+    "vertebrae_pp_refined": "vertebrae_pp_refined",
+}
 
 
 def cleaning_of(resolved: ResolvedJob) -> Cleaning | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from .. import catalog
 from .. import model_zoo as installed_models
 from ..cache import Cache
+from ..catalog.entries import LABELS
 from ..errors import DownloadError, SpecError
 from ..monitor import Monitor
 from ..nnunet.folder import find_model_folder
@@ -27,7 +28,7 @@ from .resolved_job import ResolvedJob, resolve, wanted_structures
 
 Load = Callable[[str | Path, tuple[str, ...] | None, str | None], SegmentationModel]
 
-LABELS, VOTES, INPUT = "labels", "votes", "input"  # roles of networks
+VOTES, INPUT = "votes", "input"  # roles of networks, beside those of the catalog
 UNCOMPRESSED = ResolvedJob(Job(images=()), InferenceSpec().with_step())
 
 
@@ -41,7 +42,8 @@ class TaskPart:
         facts: Gives the same model, perhaps without weights, see ``loading.load_known``.
         values: Label value of the network to that of the task, for every structure; None: they are the same.
         role: What becomes of its output: ``labels`` are merged with those of the others, ``votes`` are probabilities
-            whose mean decides, ``input`` is labels that the next network takes.
+            whose mean decides, ``input`` is labels that the next network takes, ``mask`` says where the cleaning
+            leaves labels.
     """
 
     name: str
@@ -194,7 +196,7 @@ def _located(
     find_model_folder(folder, folds, checkpoint)  # a network that cannot be read is told before the others have run
     values = dict(part.labels) or {value: value for value in names}
     facts = functools.partial(load_known, folder, folds, cache, checkpoint)
-    return TaskPart(part.title, lambda: load(folder, folds, checkpoint), facts, values)
+    return TaskPart(part.title, lambda: load(folder, folds, checkpoint), facts, values, part.role)
 
 
 def _users_task(resolved: ResolvedJob, cache: Cache, load: Load | None) -> SegmentationTask:

@@ -20,7 +20,12 @@ SMALLEST_EXTREMITY_MM3 = 50_000.0  # TotalSegmentator's
 
 
 def clean(
-    labels: np.ndarray, cleaning: Cleaning, names: Mapping[int, str], geometry: Geometry, monitor: Monitor | None = None
+    labels: np.ndarray,
+    cleaning: Cleaning,
+    names: Mapping[int, str],
+    geometry: Geometry,
+    monitor: Monitor | None = None,
+    mask: np.ndarray | None = None,
 ) -> str:
     """Clean labels in place.
 
@@ -30,6 +35,7 @@ def clean(
         names: Every label value to its name.
         geometry: Of the labels.
         monitor: Asked between steps whether to stop.
+        mask: (Z, Y, X), where labels may stay; ``vertebrae_pp_refined`` needs it, and no other looks at it.
 
     Returns:
         What was done, for the user.
@@ -41,10 +47,11 @@ def clean(
     if cleaning.kind == "rules":
         changed = keep_largest_components(labels, cleaning.rules, monitor)
         return f"By {len(cleaning.rules)} rules of the post-processing {changed} voxels became background."
-    if cleaning.kind == "vertebrae_pp":
-        from .vertebrae import clean_vertebrae
+    if cleaning.kind in ("vertebrae_pp", "vertebrae_pp_refined"):
+        from .vertebrae import clean_vertebrae, refine_vertebrae
 
-        return clean_vertebrae(labels, names, geometry)
+        done = clean_vertebrae(labels, names, geometry)
+        return done if cleaning.kind == "vertebrae_pp" else f"{done} {refine_vertebrae(labels, geometry, mask)}"
     return _clean_body(labels, names, geometry, monitor or Monitor())
 
 

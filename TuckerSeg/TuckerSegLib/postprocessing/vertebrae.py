@@ -1,7 +1,8 @@
 """Vertebrae that are told apart: separate bodies are numbered along the spine, and grown by what training took off.
 
 As TotalSegmentator 2.18 does it for the task ``vertebrae_pp``, whose network was trained on vertebrae that were eroded
-by 3 mm: different ones should not touch. Where they do, each connected body gets the number of its place.
+by 3 mm: different ones should not touch. Where they do, each connected body gets the number of its place. For the task
+``vertebrae_pp_refined``, another network says where the bodies' borders are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ..image import Geometry, oriented
 
 FIRST, LAST = "vertebrae_C1", "vertebrae_L5"
 SMALLEST_BODY_MM3 = 100.0
-GROWTH_MM = 3.0
+GROWTH_MM, FURTHER_GROWTH_MM = 3.0, 2.0
 
 
 def clean_vertebrae(labels: np.ndarray, names: Mapping[int, str], geometry: Geometry) -> str:
@@ -26,9 +27,17 @@ def clean_vertebrae(labels: np.ndarray, names: Mapping[int, str], geometry: Geom
     mixed = _touch(view)
     if mixed:
         _renumber(view, sorted(names), first, last, geometry.voxel_volume_ml * 1000)
-    _grow(view, turned.spacing_mm)
+    _grow(view, turned.spacing_mm, GROWTH_MM)
     done = "numbered anew along the spine, because some touched, and grown" if mixed else "grown"
     return f"Vertebrae were {done} by {GROWTH_MM:g} mm."
+
+
+def refine_vertebrae(labels: np.ndarray, geometry: Geometry, mask: np.ndarray) -> str:
+    """Grow vertebrae further in place, and leave of them what lies in the mask of all vertebral bodies, (Z, Y, X)."""
+    view, turned = oriented(labels, geometry, "RAS")
+    _grow(view, turned.spacing_mm, FURTHER_GROWTH_MM)
+    labels[~mask] = 0
+    return f"They were grown by {FURTHER_GROWTH_MM:g} mm more, and end where the network of vertebral bodies says."
 
 
 def _touch(labels: np.ndarray) -> bool:
@@ -60,11 +69,11 @@ def _renumber(labels: np.ndarray, values: list[int], first: int, last: int, voxe
     labels[...] = table[bodies]
 
 
-def _grow(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> None:
+def _grow(labels: np.ndarray, spacing_mm: tuple[float, float, float], growth_mm: float) -> None:
     """Grow each structure into the background around it, lower numbers first."""
     from scipy import ndimage
 
-    radii = [GROWTH_MM / size for size in spacing_mm]
+    radii = [growth_mm / size for size in spacing_mm]
     reach = [int(np.floor(radius)) for radius in radii]
     steps = np.ogrid[tuple(slice(-size, size + 1) for size in reach)]
     ball = sum((step / radius) ** 2 for step, radius in zip(steps, radii, strict=True)) <= 1

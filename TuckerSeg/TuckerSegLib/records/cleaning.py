@@ -8,7 +8,7 @@ from typing import ClassVar
 from ..errors import SpecError
 from ..printable import shown
 
-CLEANINGS = ("rules", "body", "vertebrae_pp")
+CLEANINGS = ("rules", "body", "vertebrae_pp", "vertebrae_pp_refined")
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Cleaning:
     """How labels are cleaned.
 
     Attributes:
-        kind: ``rules``: those of nnU-Net's ``postprocessing.pkl``; ``body``, ``vertebrae_pp``: TotalSegmentator's of
-            the task of that name.
+        kind: ``rules``: those of nnU-Net's ``postprocessing.pkl``; ``body``, ``vertebrae_pp``,
+            ``vertebrae_pp_refined``: TotalSegmentator's of the task of that name.
         rules: In the order in which they are applied.
     """
 

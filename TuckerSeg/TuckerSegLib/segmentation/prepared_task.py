@@ -16,12 +16,13 @@ from typing import Any
 
 from .. import hardware
 from ..cache import Cache
+from ..catalog.entries import LABELS
 from ..errors import ModelFolderError
 from ..image import Image
 from ..models.job_compression import compress_for_job, facts_for_job
 from ..models.model import SegmentationModel
 from ..models.resolved_job import ResolvedJob
-from ..models.task import LABELS, SegmentationTask, TaskPart
+from ..models.task import SegmentationTask, TaskPart
 from ..monitor import Monitor
 from ..records.job import InferenceSpec
 from .prepared_model import PreparedModel, prepare

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import hardware, image, quality
 from ..cache import Cache
+from ..catalog.entries import MASK
 from ..errors import SpecError
 from ..forked_process import require_own_threads
 from ..models.model import SegmentationModel
@@ -133,6 +134,7 @@ class _SegmentationRun:
         self._task, self._inference, self._monitor, self._crop = task, inference, monitor, crop
         self._keep_probabilities = keep_probabilities
         self._previous: np.ndarray | None = None  # labels of the network before, where this one takes them
+        self._mask: np.ndarray | None = None  # where the cleaning leaves labels
         self._mean: ProbabilityMean | None = None
         self._plans: ModelPlans | None = None
         self._resampling = SharedResampling()
@@ -188,8 +190,10 @@ class _SegmentationRun:
         monitor.add("network", prediction.network_s)
         monitor.add("finish", prediction.finish_s)
         self._previous = prediction.labels if part.role == INPUT else None
-        if part.role == INPUT:
-            structure_count = MergedLabels(max(self._task.label_names)).add(prediction.labels.copy(), None)
+        if part.role == MASK:
+            self._mask = np.isin(prediction.labels, list(part.values))
+        if part.role in (INPUT, MASK):
+            structure_count = MergedLabels(max(self._task.label_names)).add(prediction.labels.copy(), part.values)
         elif votes is None:
             structure_count = self._merged.add(prediction.labels, part.values)
         else:
@@ -202,7 +206,7 @@ class _SegmentationRun:
 
     def _votes(self, part: PreparedPart, facts: VolumeFacts) -> NetworkProbabilities | None:
         """What takes a network's probabilities, where they decide or are kept."""
-        if part.role == INPUT or (part.role != VOTES and not self._keep_probabilities):
+        if part.role in (INPUT, MASK) or (part.role != VOTES and not self._keep_probabilities):
             return None
         if self._mean is None:
             self._plans = part.prepared_model.model.plans
@@ -216,7 +220,7 @@ class _SegmentationRun:
             self._merged.add(self._mean.finish(None if self._crop.cut else self._crop.box), None)
         names, labels = dict(self._task.label_names), self._merged.labels
         if self._task.cleaning is not None:
-            self._events.append(clean(labels, self._task.cleaning, names, facts.geometry, self._monitor))
+            self._events.append(clean(labels, self._task.cleaning, names, facts.geometry, self._monitor, self._mask))
         wanted = names.values() if self._task.structures is None else self._task.structures
         volumes = image.segment_volumes_ml(labels, facts.geometry, sorted(names))
         report = quality.check_labels(labels, facts.geometry, names, volumes, self._image_check, wanted)
