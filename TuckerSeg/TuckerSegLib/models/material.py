@@ -11,6 +11,7 @@ from ..cache import Cache, entry_name, key_of
 from ..errors import ModelFileError
 from ..monitor import Monitor
 from .model import SegmentationModel
+from .shipped_material import shipped_material
 
 if TYPE_CHECKING:
     import torch
@@ -88,6 +89,21 @@ def kept_materials(
         return None
 
 
+def computed_materials(
+    model: SegmentationModel, spec: Any, method: str, calibration: ModelCalibration | None
+) -> dict[str, dict[str, torch.Tensor]]:
+    """All that a method would keep of a model: key, as of :func:`material_key`, to tensors. Reads and keeps nothing."""
+    materials = {}
+    for fold in model.folds:
+
+        def keep(facts: Mapping[str, Any], compute: Callable, read: Callable = dict, fold: str = fold) -> Any:
+            tensors = materials[material_key(model, fold, method, facts)] = compute()
+            return read(tensors)
+
+        _prepared(model, fold, spec, method, keep, calibration)
+    return materials
+
+
 def material_key(model: SegmentationModel, fold: str, method: str, facts: Mapping[str, Any]) -> str:
     """The cache's key of a part of a method's material.
 
@@ -140,6 +156,8 @@ def _cache_keep(model: SegmentationModel, fold: str, method: str, cache: Cache, 
             except (ModelFileError, KeyError, ValueError, TypeError) as error:
                 cache.discard("bases", key)
                 warnings.warn(f"A cached file could not be used and is made again: {error}", stacklevel=3)
+        if (shipped := shipped_material(key)) is not None:
+            return read(shipped)
         if not make:
             raise _NotKept
         tensors = compute()
