@@ -209,6 +209,7 @@ def test_workers_have_the_memory_that_was_said_and_are_set_up_for_long_tasks(for
         assert [(worker["memory_limit"], worker["nthreads"]) for worker in workers] == [(10**9, 1)]
         (told,) = client.run(lambda: [dask.config.get(name) for name in cluster.LONG_TASKS]).values()
         assert told == list(cluster.LONG_TASKS.values())
+        assert client.cluster.scheduler.WORKER_SATURATION == 1.0
     assert dask.config.get("distributed.worker.profile.enabled"), "others keep what they had"
 
 

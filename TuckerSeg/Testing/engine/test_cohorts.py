@@ -107,6 +107,16 @@ def test_what_is_done_and_whole_is_not_done_again_and_what_has_changed_is(cohort
     assert all(path.stat().st_mtime_ns > stamps[path.name] for path in out.iterdir()), "all is written anew"
 
 
+def test_files_beside_the_labels_are_whole_too_or_made_again(cohort, tmp_path):
+    write_cts(tmp_path / "cts", 1)
+    assert cohort("--statistics", "--preview") == {"ct0": "done"}
+    record = read_record(record_path(tmp_path / "out", "ct0"))
+    assert [each.name for each in record.outputs] == ["ct0.nii.gz", "ct0_statistics.json", "ct0_preview.png"]
+    assert cohort("--statistics", "--preview") == {"ct0": "skipped"}
+    (tmp_path / "out" / "ct0_preview.png").unlink()
+    assert cohort("--statistics", "--preview") == {"ct0": "done"}
+
+
 def test_another_model_of_the_same_name_is_another_model(cohort, model, tmp_path):
     import torch
 

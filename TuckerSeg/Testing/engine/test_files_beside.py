@@ -35,7 +35,11 @@ def test_labels_are_cleaned_as_nnunet_does_it(make_model_folder, small_ct, run_h
 
 def test_statistics_and_a_picture_lie_beside_the_labels(make_model_folder, small_ct, run_here, tmp_path):
     model = make_model_folder(labels=LABELS)
-    run_here("segment", small_ct, tmp_path / "out.nii.gz", "--model", model, "--statistics", "all", "--preview")
+    words = ("--model", model, "--statistics", "all", "--preview")
+    told = run_here("segment", small_ct, tmp_path / "out.nii.gz", *words)
+    assert all(
+        f"Written: {tmp_path / name}\n" in told for name in ("out.nii.gz", "out_statistics.json", "out_preview.png")
+    )
     labels, image = (np.asarray(nibabel.load(path).dataobj) for path in (tmp_path / "out.nii.gz", small_ct))
     found = json.loads((tmp_path / "out_statistics.json").read_text())
     voxel_mm3 = np.prod(nibabel.load(small_ct).header.get_zooms())

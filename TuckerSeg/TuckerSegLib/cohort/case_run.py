@@ -14,6 +14,7 @@ from ..jobs.warm_runs import Runs
 from ..models.resolved_job import resolve
 from ..monitor import Monitor
 from ..outputs import output_files, planned_outputs, written_paths
+from ..outputs.extras import extra_paths
 from ..records.job import Job
 from ..text_files import make_folder
 from .case_record import (
@@ -139,7 +140,8 @@ def _run(plan: CasePlan, runs: Runs, monitor: Monitor, started: float) -> CaseRe
     result = runs.segment_file(resolve(job), monitor)
     if stamps_of(plan.case.images) != stamps:
         raise ImageError(f"{plan.case.images[0]}: changed while it was read. Run it again when it is complete.")
-    outputs = tuple(stamp_of_output(plan.folder, path) for path in written_paths(output_files(job)))
+    written = [*written_paths(output_files(job)), *extra_paths(job)]
+    outputs = tuple(stamp_of_output(plan.folder, path) for path in written)
     record = _record(plan, DONE, "", time.perf_counter() - started, None)
     return replace(record, inputs=stamps, input_sha256=digest, outputs=outputs, statistics=result.statistics)
 

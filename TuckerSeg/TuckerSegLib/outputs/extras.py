@@ -27,11 +27,19 @@ def check_extras(job: Job) -> None:
     Raises:
         OutputError: One cannot be.
     """
-    wanted = [*(probability_paths(job) or ())]
-    wanted += [_beside(job, STATISTICS)] if job.structure_statistics is not None else []
-    wanted += [_beside(job, PREVIEW)] if job.preview else []
-    for path in wanted:
+    for path in extra_paths(job):
         check_output(path.with_name(f"{path.name}.nrrd"))
+
+
+def extra_paths(job: Job) -> list[Path]:
+    """The files that a job asks for beside its labels.
+
+    Raises:
+        OutputError: The job writes no labels.
+    """
+    paths = [*(probability_paths(job) or ())]
+    paths += [_beside(job, STATISTICS)] if job.structure_statistics is not None else []
+    return paths + ([_beside(job, PREVIEW)] if job.preview else [])
 
 
 def write_extras(result: SegmentationResult, job: Job, image: Image | None) -> None:

@@ -12,6 +12,7 @@ from ...errors import SpecError
 from ...jobs.run import run_job
 from ...monitor import Monitor
 from ...outputs import planned_outputs, type_of, written_paths
+from ...outputs.extras import extra_paths
 from ...records.job import Job, OutputFile
 from ...records.serialization import to_json
 from ...records.statistics import as_table, structure_table
@@ -55,7 +56,7 @@ def segment(options: argparse.Namespace) -> None:
         say(*structure_table(result.statistics, most=SHOWN_STRUCTURES).split("\n"))
         if len(result.statistics.structures) > SHOWN_STRUCTURES:
             say("--stats FILE lists all structures.")
-        say(*(f"Written: {_written(output)}" for output in outputs))
+        say(*(f"Written: {words}" for words in [*map(_written, outputs), *extra_paths(job)]))
 
 
 def _run(options: argparse.Namespace, job: Job, monitor: Monitor) -> SegmentationResult:
