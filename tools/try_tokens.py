@@ -15,22 +15,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "TuckerSeg"))
 
-from TuckerSegLib import compress, load_model, read_image
+from TuckerSegLib import compress, hardware, load_model, read_image
 from TuckerSegLib.compression import tokens
 from TuckerSegLib.compression.label_agreement import agreement_of_labels
-from TuckerSegLib.compression.tokens.passages import fix_numbers
 from TuckerSegLib.models.model import SegmentationModel
 from TuckerSegLib.models.patches import with_air
 from TuckerSegLib.preprocessing.preprocess import preprocess
 from TuckerSegLib.sliding_window.grid import padding, patch_origins
 
-VARIANTS = ("0.95", "0.9", "0.75", "0.5", "0.9:0,2,4", "0.75:0,2,4", "0.75:3,5")
+VARIANTS = ("0.99", "0.9", "0.85", "0.8", "0.75", "0.7", "0.6", "leave:0.9", "leave:0.75")
+LEAVE = "leave:"  # in front of a share: the others leave, and are not merged
 Run = Callable[[Tensor], Tensor]
 
 
@@ -51,7 +50,7 @@ def main() -> None:
     print(
         f"{patches} patches of {len(options.ct)} CTs, {options.threads} thread(s), {'bf16' if options.bf16 else 'fp32'}"
     )
-    print(f"{'share:blocks':>14}{'MACs':>8}{'agreement':>11}{'torch':>8}{'agreement':>11}{'OpenVINO':>10}{'best':>8}")
+    print(f"{'share:blocks':>16}{'MACs':>8}{'agreement':>11}{'torch':>8}{'agreement':>11}{'OpenVINO':>10}{'best':>8}")
     backends = sorted({backend for backend, _ in runs}, reverse=True)
     for name, model in models.items():
         cells = [f"{dense.cost.macs / model.cost.macs:7.2f}x"]
@@ -59,7 +58,7 @@ def main() -> None:
             cells.append(f"{agreement_of_labels(labels[backend, name], labels[backend, 'all']):11.3f}")
             cells.append(f"{seconds[backend, 'all'] / seconds[backend, name]:8.2f}x")
         fastest = [min(seconds[backend, each] for backend in backends) for each in ("all", name)]
-        print(f"{name:>14}{''.join(cells)}{fastest[0] / fastest[1]:8.2f}x")
+        print(f"{name:>16}{''.join(cells)}{fastest[0] / fastest[1]:8.2f}x")
     print(
         "seconds a patch, all tokens: " + ", ".join(f"{each} {seconds[each, 'all'] / patches:.3f}" for each in backends)
     )
@@ -74,8 +73,8 @@ def parsed() -> argparse.Namespace:
         "--variants",
         nargs="+",
         default=VARIANTS,
-        metavar="SHARE[:BLOCK,...]",
-        help="shares of kept tokens, and after which blocks, counted from 0 (default: %(default)s)",
+        metavar="[leave:]SHARE[:BLOCK,...]",
+        help="shares of tokens, others merged or left out, after which blocks, counted from 0 (default: %(default)s)",
     )
     parser.add_argument("--step", type=float, default=0.5, help="of the sliding window (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="(default: %(default)s)")
@@ -85,10 +84,11 @@ def parsed() -> argparse.Namespace:
 
 
 def sparse(dense: SegmentationModel, variant: str) -> SegmentationModel:
-    """The model that leaves out tokens as a variant says, untried."""
-    share, _, blocks = variant.partition(":")
+    """The model with fewer tokens as a variant says, untried."""
+    share, _, blocks = variant.removeprefix(LEAVE).partition(":")
     after = tuple(int(block) for block in blocks.split(",")) if blocks else None
-    return compress(dense, with_air(dense, tokens.Spec(float(share), after, agreement=0)), "tokens")
+    merged = not variant.startswith(LEAVE)
+    return compress(dense, with_air(dense, tokens.Spec(float(share), after, agreement=0, merged=merged)), "tokens")
 
 
 def on_torch(model: SegmentationModel, bf16: bool) -> Run:
@@ -103,19 +103,12 @@ def on_torch(model: SegmentationModel, bf16: bool) -> Run:
 
 
 def on_openvino(model: SegmentationModel, options: argparse.Namespace) -> Run:
-    """From a patch (1, C, Z, Y, X) to logits by OpenVINO, with a fixed number of tokens."""
-    import openvino
-
-    from TuckerSegLib.hardware.openvino_convert import to_model
-
-    network: nn.Module = model.network(model.folds[0])
-    fix_numbers(network)
-    plans, precision = model.plans, "bf16" if options.bf16 else "f32"
-    shape = (1, plans.input_channels, *plans.patch_shape)
-    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": options.threads}
-    converted = to_model(network, shape, "f32", lambda _: None, channels_last=False)
-    compiled = openvino.Core().compile_model(converted, "CPU", settings)
-    return lambda patch: torch.from_numpy(np.asarray(compiled(patch.numpy())[0], dtype=np.float32))
+    """From a patch (1, C, Z, Y, X) to logits by OpenVINO, as the engine runs it."""
+    backend = hardware.backend("openvino")
+    (device,) = (each for each in backend.devices() if each.id == "openvino:cpu")
+    precision, plans = "bf16" if options.bf16 else "fp32", model.plans
+    spec = hardware.PrepareSpec(plans.patch_shape, plans.input_channels, precision=precision, threads=options.threads)
+    return backend.prepare(lambda: model.network(model.folds[0]), device, spec)
 
 
 def run_all(

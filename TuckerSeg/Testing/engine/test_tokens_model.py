@@ -121,10 +121,13 @@ def test_openvino_merges_what_each_patch_lets_it_merge():
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-def test_openvino_keeps_a_fixed_number_of_tokens():
+@pytest.mark.parametrize("learned", [False, True])
+def test_openvino_keeps_a_fixed_number_of_tokens(learned):
     import openvino
 
-    network = sparsified(random_primus(), Spec(0.5, agreement=0, air=AIR))
+    network = sparsified(random_primus(), Spec(0.5, agreement=0, air=AIR, learned=learned))
+    for parameter in network.eva.passage.parameters():  # of what learns
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2))
     converted = to_model(network, (1, 1, 16, 16, 32), "f32", lambda _: None, channels_last=False)
     compiled = openvino.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     patch = torch.randn(1, 1, 16, 16, 32, generator=torch.Generator().manual_seed(1))

@@ -10,7 +10,7 @@ from torch import nn
 
 from TuckerSegLib.token_layers.assembly import Assembly, positions_of
 from TuckerSegLib.token_layers.learned_passage import LearnedPassage
-from TuckerSegLib.token_layers.scorer import Scorer, top_places
+from TuckerSegLib.token_layers.scorer import Scorer, inside_first, top_places
 
 
 class Marking(nn.Module):
@@ -143,3 +143,10 @@ def test_places_are_told_by_sines_and_cosines_of_each_axis():
         for frequency in (1, 10000**-0.5)
     ]
     assert positions[0, 1 + (z * 3 + y) * 4 + x].tolist() == pytest.approx(expected)
+
+
+def test_what_is_inside_comes_first_and_little_differences_decide_among_the_others():
+    scores = torch.tensor([[0.5, -3.0, 0.30001, 0.3, 7.0, 0.30002]])
+    inside = torch.tensor([[False, True, False, False, False, False]])
+    order = inside_first(scores, inside).argsort(dim=1, descending=True)
+    assert order.tolist() == [[1, 4, 0, 5, 2, 3]]

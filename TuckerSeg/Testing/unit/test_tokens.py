@@ -92,6 +92,18 @@ def test_tokens_outside_the_body_go_first_and_each_patch_keeps_a_share_of_its_ow
     assert blocks[1].seen[0][0] == [3, 4]  # half of the four inside, those that changed most
 
 
+def test_of_tokens_outside_the_body_those_stay_that_change_most_though_all_change_little():
+    start = torch.tensor([[[float(number), 10.0] for number in range(1, 9)]])
+    little = {number: (0.01 if number == 7 else 0.003) for number in range(5, 9)}
+    blocks = nn.ModuleList([Adding({1: 1, 2: 1, 3: 1, 4: 1, **little}), Adding(dict.fromkeys(range(1, 9), 0))])
+    patch = torch.full((1, 1, 8, 1, 1), -2.0)
+    patch[0, 0, :3] = 1.0  # of tokens 1 to 3, and 4, which touches them
+    passage = SparsePassage((1, 1, 1), 0, 2, 0.625, (0,), air=-1.0)
+    passage.fixed = True
+    passage(blocks, start, None, patch)
+    assert blocks[1].seen[0][0] == [1, 2, 3, 4, 7]
+
+
 @pytest.mark.parametrize("registers", [0, 2])
 @pytest.mark.parametrize("learned", [True, False])
 def test_who_keeps_all_tokens_changes_nothing(patch, registers, learned):

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from .assembly import Assembly
-from .scorer import Scorer, top_places
+from .scorer import Scorer, inside_first, top_places
 
-OUTSIDE = 1e3  # by which scores of tokens that go before all others are less: more than scores differ by
+OUTSIDE = 1e3  # by which scores of tokens that go before all others are less in training: more than they differ by
 
 
 class LearnedPassage(nn.Module):
@@ -106,7 +106,7 @@ class LearnedPassage(nn.Module):
         inside = None
         if first is not None:
             inside = ~first.gather(1, rows[:, self.registers :] - self.registers)
-            scores = torch.where(inside, scores, scores - OUTSIDE)
+            scores = torch.where(inside, scores, scores - OUTSIDE) if self.training else inside_first(scores, inside)
         number = self._number(scores.shape[1], inside)
         kept, left, mask = top_places(scores, number, self.training)
         if mask is not None:  # ones, by which the scores learn

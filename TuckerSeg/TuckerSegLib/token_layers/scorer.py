@@ -54,3 +54,13 @@ def top_places(scores: Tensor, count: int, training: bool) -> tuple[Tensor, Tens
     soft = scores.softmax(dim=1)
     hard = torch.zeros_like(soft).scatter(1, kept, 1.0)
     return kept, left, hard - soft.detach() + soft
+
+
+def inside_first(scores: Tensor, inside: Tensor) -> Tensor:
+    """Scores (B, N) of another unit: those inside above all others, and among both in the order that they had.
+
+    Ranks, since a score less a large number is rounded, to what others are, and who is taken of equals is a matter of
+    the program that takes.
+    """
+    ranks = scores.argsort(dim=1).argsort(dim=1)
+    return (ranks + scores.shape[1] * inside).float()

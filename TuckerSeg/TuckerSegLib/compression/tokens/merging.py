@@ -185,4 +185,6 @@ class MergedPassage(nn.Module):
 
 def _taken(tokens: Tensor, rows: Tensor) -> Tensor:
     """Rows (B, K) of tokens (B, N, C): (B, K, C)."""
+    if tokens.shape[0] == 1:
+        return tokens.index_select(1, rows[0])  # far faster in OpenVINO
     return tokens.gather(1, rows[..., None].expand(-1, -1, tokens.shape[2]))

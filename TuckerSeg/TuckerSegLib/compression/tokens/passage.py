@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ...token_layers.scorer import inside_first
 from .body import cells_in_body
 
 
@@ -106,8 +107,7 @@ class SparsePassage(nn.Module):
         if number >= going.places.shape[1]:
             return going
         whole = self._written_back(going)
-        worth = torch.where(going.inside, change, change - 1e6)  # all outside before any inside
-        kept = worth.topk(number, dim=1).indices.sort(dim=1).values
+        kept = inside_first(change, going.inside).topk(number, dim=1).indices.sort(dim=1).values
         tokens = going.tokens[:, self.registers :].gather(1, kept[..., None].expand(-1, -1, going.tokens.shape[2]))
         if self.registers:
             tokens = torch.cat((going.tokens[:, : self.registers], tokens), dim=1)
