@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from TuckerSegLib import Cache, InferenceSpec, Job, load_model, run_job
@@ -103,6 +104,13 @@ def test_a_run_of_a_compiled_network_imports_nothing_that_it_does_not_need(job, 
     assert not families
     np.testing.assert_array_equal(read_image(str(output)).array[0], first.labels)
     assert bodies and bodies[0].mask is not None
+
+
+def test_a_first_run_does_not_import_sympy(job, monkeypatch):
+    """Torch imports it, for a second, where it lays out a tensor like one on the meta device."""
+    name = "compute_elementwise_output_logical_to_physical_perm"
+    monkeypatch.setattr(torch._prims_common, name, lambda *_: pytest.fail("sympy would be imported"))
+    run_job(job)
 
 
 def test_a_run_of_what_the_cache_has_builds_no_network(job, monkeypatch):

@@ -236,7 +236,7 @@ class _Recorder(TorchFunctionMode):
         return self._like(x, self._with_bias(scaled, addend.float()))
 
     def _like(self, x: Tensor, node: Any, inplace: bool = False) -> Tensor:
-        return self.bind(x if inplace else torch.empty_like(x), _Value(node, channels=x.shape[1]))
+        return self.bind(x if inplace else torch.empty(x.shape, device="meta"), _Value(node, channels=x.shape[1]))
 
     def _leaky_relu(self, x, negative_slope=0.01, inplace=False):
         slope = self.ops.constant(np.array([negative_slope], np.float32))
@@ -269,7 +269,7 @@ class _Recorder(TorchFunctionMode):
         value = self.value(x)
         ends = (quant_min, quant_max, float(scale), int(zero_point))
         rounded = _Value(fake_quantize(self.ops, self.node(value), *ends), channels=value.channels)
-        return self.bind(torch.empty_like(x), rounded)
+        return self.bind(torch.empty(x.shape, device="meta"), rounded)
 
     def _split(self, x, split_size, dim=0):
         parts, sizes = self.value(x).parts, list(split_size)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import skip_init
 
 from ...errors import ModelFileError
 from .details import SharingDetails
@@ -85,9 +84,7 @@ class _SharedWeight:
         if self.transposed:
             arguments["output_padding"] = self.output_padding
         kind = nn.ConvTranspose3d if self.transposed else nn.Conv3d
-        conv = skip_init(
-            kind, self.in_channels, self.out_channels, self.kernel_size, bias=False, device="meta", **arguments
-        )
+        conv = kind(self.in_channels, self.out_channels, self.kernel_size, bias=False, device="meta", **arguments)
         conv.weight = nn.Parameter(self.kernel().detach(), requires_grad=self.codebook.centers.requires_grad)
         conv.bias = self.bias
         return conv.train(self.training)

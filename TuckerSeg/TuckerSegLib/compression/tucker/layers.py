@@ -49,9 +49,12 @@ def _two_linear(linear: LinearView, details: TuckerDetails) -> nn.Sequential:
 
 
 def _uninitialized(layer_class: type[nn.Module], *arguments: Any, device: torch.device, **settings: Any) -> nn.Module:
-    """A layer whose weights have no values yet; as torch's ``skip_init``, which imports sympy on the meta device."""
+    """A layer whose weights have no values yet; as torch's ``skip_init``, which imports sympy: a second."""
     layer = layer_class(*arguments, device="meta", **settings)
-    return layer if device.type == "meta" else layer.to_empty(device=device)
+    if device.type != "meta":
+        for name, shape in list(layer.named_parameters()):
+            layer.register_parameter(name, nn.Parameter(torch.empty(shape.shape, dtype=shape.dtype, device=device)))
+    return layer
 
 
 def outer_layers(conv: nn.Module, details: TuckerDetails) -> tuple[bool, bool]:
