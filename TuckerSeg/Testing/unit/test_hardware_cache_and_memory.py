@@ -231,8 +231,8 @@ from TuckerSegLib.hardware import memory
 {first}
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        np.ones(4 << 20, np.uint8)  # a thousand pages
+    for _ in range(40):
+        np.ones(1 << 20, np.uint8)  # 256 pages, and too small to be one huge page
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 faults()
 print(faults())
