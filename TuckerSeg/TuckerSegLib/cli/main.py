@@ -102,7 +102,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         if getattr(options, "model", None) and options.command not in BRING_WHAT_THEY_NEED:
             _bring_model(options)
-        if options.command == "segment":
+        if arguments is None and options.command == "segment" and not options.server:
             threading.Thread(target=_look_for_devices, daemon=True).start()
         with _without_garbage_collection(to_stay=arguments is None):
             module = importlib.import_module(f".commands.{options.command}", __package__)
