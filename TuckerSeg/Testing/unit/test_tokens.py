@@ -10,6 +10,7 @@ from torch import nn
 
 from TuckerSegLib.compression import tokens
 from TuckerSegLib.compression.cost import count
+from TuckerSegLib.compression.tokens import material
 from TuckerSegLib.compression.tokens.body import cells_in_body
 from TuckerSegLib.compression.tokens.passage import SparsePassage
 from TuckerSegLib.compression.tokens.spec import Spec
@@ -182,6 +183,16 @@ def test_more_tokens_are_kept_until_the_labels_agree_and_all_where_they_never_do
     changes = tokens.plan(network, Spec(0.1), (16, 16, 16), materials=[found[0], found[1]])
     assert changes[0].kind == "AllTokens"
     assert all("agreement" in change.skipped_because and change.before == change.after for change in changes)
+
+
+def test_the_smallest_share_that_agrees_is_looked_for_by_halving(patch, monkeypatch):
+    tried = []
+    monkeypatch.setattr(material, "put_passages", lambda network, spec: tried.append(spec.keep_ratio))
+    monkeypatch.setattr(material, "agreement_of_labels", lambda labels, expected: tried[-1])
+    spec = Spec(0.5, agreement=0.8, merged=True)
+    trial = tokens.prepare(small(), spec, None, lambda facts, make, read: read(make()), patches=lambda: [patch])
+    assert tried == [0.5, 0.75, 0.875, 0.8125, 0.78125]
+    assert (trial.keep_ratio, trial.agreement) == (0.8125, 0.8125)
 
 
 def test_what_is_not_said_or_no_transformer_is_refused():
