@@ -17,7 +17,7 @@ from ..label_agreement import agreement_of_labels
 from .passages import passages, put_passages
 from .spec import Spec
 
-VERSION = 2  # raise when the same spec and weights keep other tokens
+VERSION = 3  # raise when the same spec and weights keep other tokens
 TRIALS = 4  # of other shares than the asked one; each halves the range in which the smallest one that agrees lies
 
 Tensors = dict[str, Tensor]

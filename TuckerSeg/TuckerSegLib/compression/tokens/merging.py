@@ -28,23 +28,19 @@ class Choice:
     Attributes:
         taken: Which candidates go (B, N + groups), 1 or 0.
         candidates: That which stands for each cell, (B, N).
-        pairs: Whether a cell can be merged with its neighbours, 1 or 0, (B, N).
-        air: Whether it is air, likewise; None where nothing is known of air.
     """
 
     taken: Tensor
     candidates: Tensor
-    pairs: Tensor
-    air: Tensor | None
 
 
 class MergedPassage(nn.Module):
     """Tokens that are alike pass all blocks as one.
 
     Where air is known, the air in every block of 4 x 4 x 4 cells is one token. Of the others, blocks of 2 x 2 x 2 cells
-    are one token each where they are most alike (variance of the normalized embeddings around their mean), as many as
-    it takes to keep a share of these tokens. So the number is a matter of each patch; where it is fixed, it is the same
-    share of all tokens and air has no groups of its own.
+    are one token each where they are most alike (embeddings least far from their mean, relative to their length), as
+    many as it takes to keep a share of these tokens. So the number is a matter of each patch; where it is fixed, it is
+    the same share of all tokens and air has no groups of its own.
 
     Args:
         cell: Voxels (Z, Y, X) of a token.
@@ -99,16 +95,17 @@ class MergedPassage(nn.Module):
         self, blocks: nn.ModuleList, tokens: Tensor, rotation: Tensor | None, patches: Tensor, levels: Sequence[int]
     ) -> list[Tensor]:
         leading, cells = tokens[:, : self.registers], tokens[:, self.registers :]
-        choice = self._choice(cells, patches)
+        pairs, air = self._members(cells, patches)
+        means, counts = self._candidates(cells.transpose(1, 2), pairs, air)
+        choice = self._choice(self._spread(cells, pairs, means, counts), counts, pairs, air)
         rows = self._rows(choice.taken)
         ranks = (choice.taken.cumsum(dim=1) - 1).long().gather(1, choice.candidates)  # cells' places among the rows
-        means, counts = self._candidates(cells.transpose(1, 2), choice)
         start = _taken(means.transpose(1, 2), rows)
         leading_counts = torch.ones(leading.shape[:2], device=tokens.device)
         log_sizes = torch.cat((leading_counts, counts.gather(1, rows)), dim=1).log()
         if rotation is not None:
             turns = rotation.transpose(1, 2).flatten(0, 1)[None].expand(tokens.shape[0], -1, -1)
-            turns = _taken(self._candidates(turns, choice)[0].transpose(1, 2), rows)
+            turns = _taken(self._candidates(turns, pairs, air)[0].transpose(1, 2), rows)
             rotation = turns.unflatten(2, (2, -1)).permute(2, 0, 1, 3)[:, :, None]
         now, outputs = torch.cat((leading, start), dim=1), []
         for number, block in enumerate(blocks):
@@ -122,13 +119,25 @@ class MergedPassage(nn.Module):
         gained = _taken(now[:, self.registers :] - start, ranks)
         return torch.cat((now[:, : self.registers], cells + gained), dim=1)
 
-    def _choice(self, cells: Tensor, patches: Tensor) -> Choice:
-        count = self.pair_groups.cells
-        fixed = self.fixed or not cells.shape[0]
-        air = None if fixed or self.air is None else cells_of_air(patches, self.cell, self.air).float()
-        pairs = torch.ones_like(cells[:, :, 0], dtype=torch.float) if air is None else 1 - air
-        spread, sizes = self._spread(cells, pairs)
-        if fixed:
+    def _members(self, cells: Tensor, patches: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Which cells may be merged with their neighbours and which are air, 1 or 0, (B, N); None: no air is known."""
+        if self.fixed or self.air is None or not cells.shape[0]:
+            return torch.ones_like(cells[:, :, 0], dtype=torch.float), None
+        air = cells_of_air(patches, self.cell, self.air).float()
+        return 1 - air, air
+
+    def _spread(self, cells: Tensor, pairs: Tensor, means: Tensor, counts: Tensor) -> Tensor:
+        """Of every group of pairs the mean squared distance from its mean, relative to that from zero: (B, groups)."""
+        squares = self.pair_groups.sums((cells.float().square().sum(dim=2) * pairs).unflatten(1, (1, *self.grid)))
+        squares, groups = squares.flatten(1), slice(cells.shape[1], cells.shape[1] + self.pair_groups.number)
+        of_means = means[:, :, groups].float().square().sum(dim=1) * counts[:, groups]
+        spread = 1 - of_means / squares.clamp(min=1e-12)
+        return torch.where(counts[:, groups] > 1.5, spread, NEVER)
+
+    def _choice(self, spread: Tensor, counts: Tensor, pairs: Tensor, air: Tensor | None) -> Choice:
+        count, device = self.pair_groups.cells, pairs.device
+        sizes = counts[:, count : count + self.pair_groups.number]
+        if self.fixed or not pairs.shape[0]:
             full = torch.where(sizes > self.pair_groups.full[0] - 0.5, spread, NEVER)
             merged = torch.zeros_like(spread).scatter(1, full.topk(self._fixed_groups, largest=False).indices, 1.0)
         else:
@@ -137,25 +146,15 @@ class MergedPassage(nn.Module):
             most = (1 - self.keep_ratio) * pairs.sum(dim=1, keepdim=True) + 1e-3
             allowed = (spared <= most) & (spread.gather(1, order) < NEVER)
             merged = torch.zeros_like(spread).scatter(1, order, allowed.float())
-        in_pairs = merged[:, self.pair_groups.owners(cells.device)] * pairs
-        candidates = torch.arange(count, device=cells.device).expand(cells.shape[0], -1)
-        candidates = torch.where(in_pairs > 0.5, count + self.pair_groups.owners(cells.device), candidates)
+        in_pairs = merged[:, self.pair_groups.owners(device)] * pairs
+        candidates = torch.arange(count, device=device).expand(pairs.shape[0], -1)
+        candidates = torch.where(in_pairs > 0.5, count + self.pair_groups.owners(device), candidates)
         if air is None:
-            return Choice(torch.cat((1 - in_pairs, merged), dim=1), candidates, pairs, None)
-        owners = count + self.pair_groups.number + self.air_groups.owners(cells.device)
+            return Choice(torch.cat((1 - in_pairs, merged), dim=1), candidates)
+        owners = count + self.pair_groups.number + self.air_groups.owners(device)
         candidates = torch.where(air > 0.5, owners, candidates)
-        some_air = (self.air_groups.sums(air.unflatten(1, (1, *self.grid))).flatten(1) > 0.5).float()
-        return Choice(torch.cat((pairs - in_pairs, merged, some_air), dim=1), candidates, pairs, air)
-
-    def _spread(self, cells: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
-        """Of every group of pairs the mean squared distance from its mean, and how many cells it has: (B, groups)."""
-        members = pairs.unflatten(1, (1, *self.grid))
-        values = nn.functional.layer_norm(cells.float(), cells.shape[2:]).transpose(1, 2).unflatten(2, self.grid)
-        sizes = self.pair_groups.sums(members).flatten(1)
-        squares = self.pair_groups.sums(values.square().mean(dim=1, keepdim=True) * members).flatten(1)
-        means = self.pair_groups.sums(values * members).flatten(2) / sizes.clamp(min=1)[:, None]
-        spread = squares / sizes.clamp(min=1) - means.square().mean(dim=1)
-        return torch.where(sizes > 1.5, spread, NEVER), sizes
+        some_air = (counts[:, count + self.pair_groups.number :] > 0.5).float()
+        return Choice(torch.cat((pairs - in_pairs, merged, some_air), dim=1), candidates)
 
     @property
     def _fixed_groups(self) -> int:
@@ -171,10 +170,10 @@ class MergedPassage(nn.Module):
         falling = torch.arange(taken.shape[1], 0, -1, device=taken.device) / (2 * taken.shape[1])
         return (taken + falling).topk(number, dim=1).indices.sort(dim=1).values
 
-    def _candidates(self, values: Tensor, choice: Choice) -> tuple[Tensor, Tensor]:
+    def _candidates(self, values: Tensor, pairs: Tensor, air: Tensor | None) -> tuple[Tensor, Tensor]:
         """Of all candidates the means of (B, C, N) over their cells, (B, C, all), and how many these are, (B, all)."""
-        maps, means, counts = values.float().unflatten(2, self.grid), [values], [torch.ones_like(choice.pairs)]
-        for groups, members in ((self.pair_groups, choice.pairs), (self.air_groups, choice.air)):
+        maps, means, counts = values.float().unflatten(2, self.grid), [values], [torch.ones_like(pairs)]
+        for groups, members in ((self.pair_groups, pairs), (self.air_groups, air)):
             if members is not None:
                 members = members.unflatten(1, (1, *self.grid))
                 sizes = groups.sums(members).flatten(1)
