@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         atexit.register(quick_end)  # before anything else does, so that it is called last
         warnings.formatwarning = _warning_in_words
         leave_out_converters()
+        # PyTorch would look through all installed packages for devices that this program does not use.
+        os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
     with visible_output():
         code = _run(arguments)
     give_up_output()
@@ -96,8 +98,6 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 2
     # Before torch is imported: its idle threads would spin and take the cores from OpenVINO's.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Looks through all packages that are installed for devices that this program does not use.
-    os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
     options.monitor = Monitor(cancelled=stopped.is_set)
     try:
         if getattr(options, "model", None) and options.command not in BRING_WHAT_THEY_NEED:

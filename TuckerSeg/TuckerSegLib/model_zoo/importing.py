@@ -148,8 +148,7 @@ def _stages_before(folder: ModelFolder, plans: ModelPlans, name: str) -> dict[st
             warnings.warn(
                 f"{plans.dataset_name or folder.container} {plans.configuration} is a stage of a cascade, which takes "
                 f"the labels of the configuration {shown(previous)}; {folder.container} does not hold its model, so it "
-                "was not imported. Import a folder or zip that holds both, or name the stage before in each run "
-                "(--previous-stage FOLDER).",
+                "was not imported. Import a folder or zip that holds both, or name that stage in each run.",
                 stacklevel=3,
             )
             break
