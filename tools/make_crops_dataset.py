@@ -15,7 +15,7 @@ import argparse
 import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "TuckerSeg"))
 from TuckerSegLib import load_model, read_image, segment
 from TuckerSegLib.catalog.resources import DEMO_VOLUME
 from TuckerSegLib.image import Geometry, Image, cropped
+from TuckerSegLib.models.model import SegmentationModel
 
 SIDE_MM = 192.0
 LEAST_STRUCTURES = 3
@@ -48,25 +49,44 @@ def main() -> None:
         metavar="N",
         help="boxes with fewer structures are left out (default: %(default)s)",
     )
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        metavar="KIND",
+        help="structures whose names begin with these words alone, each kind as one label (as lung, vertebrae)",
+    )
     options = parser.parse_args()
     model = load_model(options.model)
+    names, table = label_table(model, options.kinds)
     for folder in ("imagesTr", "labelsTr"):
         (options.out / folder).mkdir(parents=True)
     pairs = [tuple(each.split("=", 1)) for each in options.labeled]
     count = 0
     for ct, labels in [*([] if options.no_torso else [TORSO]), *pairs]:
-        count += write_boxes(options, read_image(str(ct)), read_image(str(labels)).array[0], count)
+        count += write_boxes(options, read_image(str(ct)), table[read_image(str(labels)).array[0].astype(int)], count)
     for ct in options.unlabeled:
         image = read_image(str(ct))
-        count += write_boxes(options, image, segment(image, model).labels, count)
+        count += write_boxes(options, image, table[segment(image, model).labels], count)
     document = {
         "channel_names": {"0": "CT"},
-        "labels": {"background": 0, **{label.name: label.value for label in model.plans.labels}},
+        "labels": {"background": 0, **names},
         "numTraining": count,
         "file_ending": ".nii.gz",
     }
     (options.out / "dataset.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     print(f"{options.out}: {count} cases")
+
+
+def label_table(model: SegmentationModel, kinds: Sequence[str] | None) -> tuple[dict[str, int], np.ndarray]:
+    """Names of the labels to their values, and the table from the model's values to these."""
+    table = np.zeros(256, dtype=np.uint8)
+    names = {label.name: label.value for label in model.plans.labels}
+    if kinds is None:
+        table[list(names.values())] = list(names.values())
+        return names, table
+    for value, kind in enumerate(kinds, start=1):
+        table[[old for name, old in names.items() if name == kind or name.startswith(f"{kind}_")]] = value
+    return {kind: value for value, kind in enumerate(kinds, start=1)}, table
 
 
 def write_boxes(options: argparse.Namespace, image: Image, labels: np.ndarray, first: int) -> int:
