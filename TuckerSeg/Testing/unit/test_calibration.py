@@ -104,6 +104,17 @@ def test_the_same_patches_give_the_same_calibration_and_others_another(network, 
     assert calibrate(network, patches, seed=1).sha256 != calibration.sha256
 
 
+def test_passes_in_half_the_bits_give_nearly_the_same_moments(network, patches, calibration):
+    found = calibrate(network, patches, precision="bf16")
+    assert found.sha256 != calibration.sha256
+    assert found.logit_energy == pytest.approx(calibration.logit_energy, rel=0.03)
+    for path, layer in calibration.layers.items():
+        for name in ("inputs", "outputs", "variance"):
+            expected, half = getattr(layer, name), getattr(found.layers[path], name)
+            assert half.dtype == torch.float64
+            assert torch.linalg.norm(half - expected) <= 0.05 * torch.linalg.norm(expected), (path, name)
+
+
 def test_merged_calibrations_are_those_of_all_patches(network, patches):
     first, rest = calibrate(network, patches[:1]), calibrate(network, patches[1:])
     merged = first.merged(rest)

@@ -140,6 +140,7 @@ def calibrate(
     patches: Sequence[Tensor],
     seed: int = 0,
     monitor: Monitor | None = None,
+    precision: str = "fp32",
 ) -> Calibration:
     """Run patches through a network and gather the moments of every linear layer and convolution, grouped ones aside.
 
@@ -150,6 +151,7 @@ def calibrate(
         patches: (1, C, Z, Y, X) each, normalized as the network wants it.
         seed: Of the sampled positions and the random directions; the same seed gives the same calibration.
         monitor: Hears the fraction of the patches done, and is asked after each whether to stop.
+        precision: Of the passes, ``fp32`` or ``bf16``; moments are summed up in fp64.
 
     Raises:
         SpecError: There are no patches, or the network gives the same output everywhere on them.
@@ -158,7 +160,7 @@ def calibrate(
     if not patches:
         raise SpecError("calibration needs at least one patch")
     monitor = monitor or Monitor()
-    recorder = _MomentRecorder(network, seed)
+    recorder = _MomentRecorder(network, seed, precision)
     with recorder:
         for number, patch in enumerate(patches, start=1):
             recorder.run(patch)
@@ -176,8 +178,8 @@ class _MomentRecorder:
     that is known, and logits of many classes take more memory than all the rest.
     """
 
-    def __init__(self, network: nn.Module, seed: int):
-        self._network = network
+    def __init__(self, network: nn.Module, seed: int, precision: str):
+        self._network, self._precision = network, precision
         self._head_path = find_head(network)
         self._convs = {path: conv for path, conv in weighted_layers(network).items() if conv.groups == 1}
         self._generator = torch.Generator().manual_seed(seed)
@@ -206,13 +208,14 @@ class _MomentRecorder:
         """One pass forward and backward of a patch (1, C, Z, Y, X)."""
         self._inputs.clear()
         with torch.enable_grad():
-            output = self._network(patch.detach().requires_grad_(True))
+            with torch.autocast(patch.device.type, torch.bfloat16, enabled=self._precision == "bf16"):
+                output = self._network(patch.detach().requires_grad_(True))
             last = output[0] if isinstance(output, (list, tuple)) else output
-            last.backward(self._pull(last.shape))
+            last.backward(self._pull(last.shape).to(last.dtype))
         with torch.no_grad():
             for path in list(self._inputs):
                 self._add_inputs(path)
-            self._energy += self._logit_energy(last.detach())
+            self._energy += self._logit_energy(last.detach().float())
         self._patches += 1
 
     def result(self) -> Calibration:
@@ -262,23 +265,23 @@ class _MomentRecorder:
                 centering = torch.eye(classes, dtype=torch.float64) - 1 / classes
                 self._add(path, outputs=voxels * centering)
                 return
-            variance = voxels_of(output.detach()).flatten(2).var(dim=2, correction=0).mean(dim=0)
+            variance = voxels_of(output.detach()).float().flatten(2).var(dim=2, correction=0).mean(dim=0)
             self._add(path, variance=variance.double())
             output.register_hook(lambda gradient: self._add_outputs(path, voxels_of(gradient)))
 
         return record
 
     def _add_outputs(self, path: str, gradient: Tensor) -> None:
-        flat = gradient.detach().transpose(0, 1).flatten(1)
+        flat = gradient.detach().float().transpose(0, 1).flatten(1)
         self._add(path, outputs=(flat @ flat.T).double())
 
     def _add_inputs(self, path: str) -> None:
         conv, values = self._convs[path], self._inputs.pop(path)
         positions = sample_positions(conv, values, POSITIONS, self._generator)
-        samples = neighborhoods(conv, values, positions, taps=tells_taps_apart(conv)).double()
+        samples = neighborhoods(conv, values, positions, taps=tells_taps_apart(conv)).float()
         if path in self._normalized.paths:
             samples -= samples.mean(dim=0)
-        self._add(path, inputs=samples.T @ samples / len(samples), magnitudes=histogram_of(values))
+        self._add(path, inputs=(samples.T @ samples).double() / len(samples), magnitudes=histogram_of(values))
 
     def _add(self, path: str, **values: Tensor) -> None:
         sums = self._sums.get(path)

@@ -11,7 +11,7 @@ import math
 
 from .. import hardware
 from ..image import Geometry
-from ..models.calibration import crop_shape
+from ..models.calibration import crop_shape, pass_precision
 from ..models.model import SegmentationModel, accumulated_channels
 from ..preprocessing.preprocess import grid_shape
 from ..records.job import InferenceSpec
@@ -22,12 +22,12 @@ WEIGHT_COPIES = 4.5  # the model, its compressed and compiled forms, and what co
 OPENVINO_MAPS = {"fp32": 4.5, "bf16": 2.2, "fp16": 2.2}  # in units of the first stage's features of a patch, float32
 TORCH_MAPS = 10.0  # the allocator keeps what is freed
 # A pass with gradients, measured on networks of 4 to 32 features in the first stage and 3 to 5 stages: within 30 %.
-PASS_MAPS = 1.2  # in units of all maps of a crop, float32, whose channels fill blocks
+PASS_MAPS = {"fp32": 1.2, "bf16": 0.8}  # in units of all maps of a crop, float32, whose channels fill blocks
 CHANNEL_BLOCK = 16  # oneDNN's, with AVX-512: maps of 4 channels take as much as of 16
 PASS_WEIGHTS = 2.5  # what it takes of the weights' bytes
 MOMENT_COPIES = 2  # the sums so far, and those with the next patch
 SAMPLE_COPIES = 2.0  # of the layer with the widest moment; the next layer's come before its memory is whole again
-SAMPLE_BYTES = 4 + 4 + 8  # of one value of a sample: as gathered, in order, and in double precision
+SAMPLE_BYTES = 4 + 4  # of one value of a sample: as gathered, and in order
 IMAGE_BYTES, LABEL_BYTES = 2, 1  # of a voxel, as usual for a CT
 
 
@@ -81,7 +81,8 @@ def calibration_bytes(model: SegmentationModel) -> int:
     """Bytes that the passes of a calibration take beside the process, the model and the volume, as far as counted."""
     maps, moments, samples = _counted(model)
     weights = model.weight_bytes / len(model.folds)
-    return round(PASS_MAPS * maps + MOMENT_COPIES * moments + SAMPLE_COPIES * samples + PASS_WEIGHTS * weights)
+    passes = PASS_MAPS[pass_precision()] * maps + PASS_WEIGHTS * weights
+    return round(passes + MOMENT_COPIES * moments + SAMPLE_COPIES * samples)
 
 
 def _counted(model: SegmentationModel) -> tuple[int, int, int]:

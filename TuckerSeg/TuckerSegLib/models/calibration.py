@@ -109,15 +109,22 @@ def calibrate_model(
         raise SpecError(f"{model.name}: a calibration needs a volume; found none.")
     patches = [patch for each in volumes for patch in calibration_patches(model, each, patches_per_volume)]
     calibrations: dict[str, Calibration] = {}
-    monitor = monitor or Monitor()
+    monitor, precision = monitor or Monitor(), pass_precision()
     with hardware.torch_threads(threads or hardware.default_threads()), hardware.freed_memory_kept():
         for number, fold in enumerate(model.folds):
             share = monitor.share(number, len(model.folds))
-            calibration = calibrate(model.network(fold), patches, monitor=share)
+            calibration = calibrate(model.network(fold), patches, monitor=share, precision=precision)
             calibrations[fold] = earlier.folds[fold].merged(calibration).rounded() if earlier else calibration
     names, ids = (earlier.volumes, earlier.volume_ids) if earlier else ((), ())
     names, ids = (*names, *(Path(each.source).name for each in volumes)), (*ids, *map(volume_id, volumes))
     return ModelCalibration(calibrations, names, ids)
+
+
+def pass_precision() -> str:
+    """Precision of a calibration's passes: ``bf16`` where this processor is fast in it, else ``fp32``."""
+    from ..training.device import training_device, training_precision
+
+    return training_precision(training_device("cpu"))
 
 
 def volume_id(volume: Image) -> str:
