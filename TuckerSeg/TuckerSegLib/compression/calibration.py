@@ -220,12 +220,10 @@ class _MomentRecorder:
 
     def result(self) -> Calibration:
         """Means over the patches that were run."""
+        names = [field.name for field in fields(LayerMoments)]
+        sums = {path: self._sums[path] for path in self._convs if path in self._sums}
         layers = {
-            path: LayerMoments(
-                *(getattr(self._sums[path], field.name) / self._patches for field in fields(LayerMoments))
-            )
-            for path in self._convs
-            if path in self._sums
+            path: LayerMoments(*(getattr(own, name) / self._patches for name in names)) for path, own in sums.items()
         }
         return Calibration(layers, self._energy / self._patches, self._patches)
 
