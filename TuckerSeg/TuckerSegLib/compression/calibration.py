@@ -220,12 +220,10 @@ class _MomentRecorder:
 
     def result(self) -> Calibration:
         """Means over the patches that were run."""
-        names = [field.name for field in fields(LayerMoments)]
+        names, count = [field.name for field in fields(LayerMoments)], self._patches
         sums = {path: self._sums[path] for path in self._convs if path in self._sums}
-        layers = {
-            path: LayerMoments(*(getattr(own, name) / self._patches for name in names)) for path, own in sums.items()
-        }
-        return Calibration(layers, self._energy / self._patches, self._patches)
+        layers = {path: LayerMoments(*(getattr(own, name) / count for name in names)) for path, own in sums.items()}
+        return Calibration(layers, self._energy / count, count)
 
     def _head(self) -> tuple[Tensor, Tensor]:
         """Weight (L, F) and bias (L, 1), less their means: a constant added to all logits changes nothing."""
