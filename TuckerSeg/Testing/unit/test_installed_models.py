@@ -176,7 +176,7 @@ def test_a_cascade_is_imported_with_its_first_stage(make_model_folder, tmp_path,
 def test_a_cascade_without_its_first_stage_says_so_and_may_be_given_it(make_model_folder, tmp_path):
     second = cascade(make_model_folder)
     archive = zipped(second, second.parent, tmp_path / "second")
-    with pytest.warns(UserWarning, match=r"3d_lowres.*was not imported.*--previous-stage FOLDER"):
+    with pytest.warns(UserWarning, match=r"3d_lowres.*was not imported.*name that stage in each run"):
         import_model(archive, "mine")
     with pytest.raises(ModelFolderError, match="second stage of a cascade"):
         task_of(resolve(Job((), model="mine")), Cache())

@@ -17,7 +17,7 @@ from ..preprocessing.preprocess import grid_shape
 from ..records.job import InferenceSpec
 from ..sliding_window import patch_origins
 
-PROCESS_BYTES = 0.55e9  # Python with torch, OpenVINO and, where a model is converted, nnunetv2 imported
+PROCESS_BYTES = 0.5e9  # Python with torch, OpenVINO and, where a model is converted, nnunetv2 imported
 WEIGHT_COPIES = 4.5  # the model, its compressed and compiled forms, and what compiling leaves behind
 OPENVINO_MAPS = {"fp32": 4.5, "bf16": 2.2, "fp16": 2.2}  # in units of the first stage's features of a patch, float32
 TORCH_MAPS = 10.0  # the allocator keeps what is freed
