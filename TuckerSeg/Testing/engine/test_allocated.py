@@ -21,7 +21,6 @@ from TuckerSegLib.errors import SpecError
 from TuckerSegLib.layer_times import measured
 from TuckerSegLib.models import allocated, allocation_making
 from TuckerSegLib.models.agreement import HeldBackAgreement
-from TuckerSegLib.models.agreement_search import least_share
 from TuckerSegLib.models.allocated import compress_by_allocation, known_answer, known_shares, linear_share
 from TuckerSegLib.models.allocation_making import ModelMaker
 from TuckerSegLib.models.allocation_question import Question
@@ -185,27 +184,6 @@ def test_a_network_that_looked_better_than_it_is_gives_way_to_a_dearer_one(origi
 
 def test_the_original_agrees_with_itself(original, volume):
     assert HeldBackAgreement(original, [volume], Monitor()).of(original) == 1
-
-
-@pytest.mark.parametrize("least", [0.15, 0.3, 0.62, 0.9])
-def test_the_least_share_that_keeps_an_agreement_is_found_in_few_looks(least):
-    looks = []
-
-    def agreement_of(share):
-        looks.append(share)
-        return 1 - 0.03 * (least / share) ** 4
-
-    share = least_share(agreement_of, 0.97, (0.1, 1.0), 4)
-    assert least <= share <= least * 1.15
-    assert len(looks) <= 4
-    assert least_share(lambda _: 0.5, 0.9, (0.1, 0.5), 3) == 0.5
-    assert least_share(lambda _: 1.0, 0.9, (0.1, 0.5), 3) < 0.2
-
-
-def test_a_search_ends_where_a_network_spends_most_of_what_is_allowed():
-    looks = []
-    least_share(lambda share: looks.append(share) or 0.975, 0.97, (0.1, 1.0), 4)
-    assert len(looks) == 1
 
 
 def test_the_original_runs_where_what_was_chosen_is_measured_to_be_no_faster(
