@@ -19,6 +19,7 @@ import pytest
 from Testing.engine.running_worker import LIBRARY_FOLDER, RunningWorker
 from TuckerSegLib import InferenceSpec, Job, image_from_array, load_model, prepare
 from TuckerSegLib.cli.main import main
+from TuckerSegLib.hardware import torch_cpu, torch_threads
 from TuckerSegLib.records.protocol import VolumeFile
 from TuckerSegLib.records.serialization import to_json
 from TuckerSegLib.segmentation.predictor import Network
@@ -41,20 +42,56 @@ def tuckerseg(warm_python):
 
 
 @pytest.fixture
-def run_here(capsys):
-    """A function that runs ``tuckerseg`` in this process, and checks its exit code; returns what was printed."""
+def signals_kept():
+    """A command takes over signals; pytest gets them back."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
-    def tuckerseg(*arguments, code: int = 0) -> str:
+
+@pytest.fixture
+def outcome_here(capsys, signals_kept):
+    """A function that runs ``tuckerseg`` in this process; returns exit code, standard output and standard error."""
+
+    def tuckerseg(*arguments: Any) -> tuple[int, str, str]:
         capsys.readouterr()
-        found_code = main([str(argument) for argument in arguments])
-        printed, told = capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return tuckerseg
+
+
+@pytest.fixture
+def run_here(outcome_here):
+    """A function that runs ``tuckerseg`` in this process, and checks its exit code; returns what was printed."""
+
+    def tuckerseg(*arguments: Any, code: int = 0) -> str:
+        found_code, printed, told = outcome_here(*arguments)
         assert found_code == code, told
         return printed
 
-    yield tuckerseg
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    return tuckerseg
+
+
+@pytest.fixture
+def one_thread():
+    """On patches this small, threads wait for each other far longer than they compute."""
+    with torch_threads(1):
+        yield
+
+
+@pytest.fixture
+def open_predictors(monkeypatch):
+    """How many predictors are open, as a list of that number."""
+    count = [0]
+
+    def change(by: int) -> None:
+        count[0] += by
+
+    monkeypatch.setattr(torch_cpu, "keep_freed_memory", lambda: change(1))
+    monkeypatch.setattr(torch_cpu, "return_freed_memory", lambda: change(-1))
+    return count
 
 
 @pytest.fixture

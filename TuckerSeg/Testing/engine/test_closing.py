@@ -18,19 +18,6 @@ PROCESSOR = InferenceSpec(device="torch:cpu")
 
 
 @pytest.fixture
-def opened(monkeypatch):
-    """Predictors that are open, by number."""
-    count = [0]
-
-    def change(by):
-        count[0] += by
-
-    monkeypatch.setattr(torch_cpu, "keep_freed_memory", lambda: change(1))
-    monkeypatch.setattr(torch_cpu, "return_freed_memory", lambda: change(-1))
-    return count
-
-
-@pytest.fixture
 def image():
     values = np.random.default_rng(0).normal(size=(20, 20, 20)) * 300
     return image_from_array(values.astype(np.int16), spacing_mm=(3, 3, 3))
@@ -44,41 +31,43 @@ def stop():
     raise Cancelled
 
 
-def test_segment_closes_what_it_prepared_itself(make_model_folder, image, opened):
+def test_segment_closes_what_it_prepared_itself(make_model_folder, image, open_predictors):
     model = load_model(make_model_folder())
     segment(image, model, PROCESSOR)
-    assert opened == [0]
+    assert open_predictors == [0]
     with pytest.raises(Cancelled):
         segment(image, model, PROCESSOR, Monitor(cancelled=stop))
-    assert opened == [0]
+    assert open_predictors == [0]
 
 
-def test_segment_leaves_open_what_the_caller_prepared(make_model_folder, image, opened):
+def test_segment_leaves_open_what_the_caller_prepared(make_model_folder, image, open_predictors):
     ready = prepare(load_model(make_model_folder()), PROCESSOR)
     segment(image, ready, PROCESSOR)
-    assert opened == [1]
+    assert open_predictors == [1]
 
 
-def test_a_run_that_fails_closes_what_it_prepared(make_model_folder, tmp_path, opened):
+def test_a_run_that_fails_closes_what_it_prepared(make_model_folder, tmp_path, open_predictors):
     job = Job(images=(str(tmp_path / "missing.nii.gz"),), model=str(make_model_folder()), inference=PROCESSOR)
     with pytest.raises(Exception, match="missing.nii.gz"):
         run_job(job)
-    assert opened == [0]
+    assert open_predictors == [0]
 
 
-def test_a_device_too_small_for_the_second_fold_is_said_and_the_first_is_closed(make_model_folder, monkeypatch, opened):
+def test_a_device_too_small_for_the_second_fold_is_said_and_the_first_is_closed(
+    make_model_folder, monkeypatch, open_predictors
+):
     model = load_model(make_model_folder(folds=("0", "1")))
     whole = torch_cpu.prepare
 
     def small(load_network, device, spec):
-        if opened[0]:
+        if open_predictors[0]:
             raise MemoryError
         return whole(load_network, device, spec)
 
     monkeypatch.setattr(torch_cpu, "prepare", small)
     with pytest.raises(OutOfMemoryError, match="torch:cpu"):
         prepare(model, PROCESSOR)
-    assert opened == [0]
+    assert open_predictors == [0]
 
 
 def test_a_job_without_an_image_is_refused(make_model_folder):

@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from Testing.engine.quiet_trainings import signals_kept
 from TuckerSegLib import load_model
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.compression import pruning
 from TuckerSegLib.compression.channel_graph import channel_graph
 from TuckerSegLib.errors import Cancelled, SpecError
-from TuckerSegLib.hardware import torch_threads
 from TuckerSegLib.image import read_image
 from TuckerSegLib.models.calibration import calibrate_model
 from TuckerSegLib.models.compress import compress
@@ -32,18 +30,7 @@ from TuckerSegLib.training.distillation.stage_ends import stage_loss
 LABELS = {"background": 0, "ball": 1, "cube": 2}
 SETTINGS = RepairSettings(steps=40, check_every=10, voxels=500, learning_rate=5e-3)
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On patches this small, threads wait for each other far longer than they compute."""
-    with torch_threads(1):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def signals():
-    with signals_kept():
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread", "signals_kept")
 
 
 @pytest.fixture

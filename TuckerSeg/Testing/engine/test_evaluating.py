@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from Testing.engine.evaluated_labels import SPACING_MM, boxes, rows_of, save
-from TuckerSegLib.cli.main import main
 from TuckerSegLib.evaluation.label_files import read_label_map
 from TuckerSegLib.evaluation.surface_distance import nsd_per_label
 from TuckerSegLib.image import write_labels
@@ -23,18 +22,8 @@ DATASET = {"labels": {"background": 0, **{name: value for value, name in NAMES.i
 
 
 @pytest.fixture
-def evaluate(monkeypatch, capsys):
-    """A function that runs the command in this process; returns exit code, standard output and standard error."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-
-    def run(*arguments) -> tuple[int, str, str]:
-        code = main(["evaluate", *map(str, arguments)])
-        return code, *capsys.readouterr()
-
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+def evaluate(outcome_here):
+    return functools.partial(outcome_here, "evaluate")
 
 
 @pytest.fixture

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import signal
 
 import nibabel
 import numpy as np
 import pytest
 
 from Testing.engine.evaluated_labels import boxes, rows_of, save
-from TuckerSegLib.cli.main import main
 
 
 @pytest.fixture
-def evaluate(monkeypatch, capsys):
-    """A function that runs the command in this process; returns exit code, standard output and standard error."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-
-    def run(*arguments) -> tuple[int, str, str]:
-        code = main(["evaluate", *map(str, arguments)])
-        return code, *capsys.readouterr()
-
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+def evaluate(outcome_here):
+    return functools.partial(outcome_here, "evaluate")
 
 
 def test_wrong_input_ends_with_one_message_that_says_what_to_do(evaluate, tmp_path):

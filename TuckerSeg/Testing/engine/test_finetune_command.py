@@ -13,10 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from Testing.engine.quiet_trainings import signals_kept
 from TuckerSegLib import InferenceSpec, image_from_array, load_model, read_image, segment
 from TuckerSegLib.cache import Cache
-from TuckerSegLib.cli.main import main
 from TuckerSegLib.cli.parser import build_parser
 from TuckerSegLib.cli.training_options import training_settings
 from TuckerSegLib.evaluation.dice import mean_dice
@@ -34,22 +32,9 @@ QUIET = ("--threads", 1, "--device", "cpu")
 PLAIN = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
 
 
-@pytest.fixture(autouse=True)
-def signals():
-    with signals_kept():
-        yield
-
-
 @pytest.fixture
-def run(capsys):
-    """A function that runs ``tuckerseg`` in this process; returns the exit code and what was printed and told."""
-
-    def tuckerseg(*arguments) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return (code, *capsys.readouterr())
-
-    return tuckerseg
+def run(outcome_here):
+    return outcome_here
 
 
 @pytest.fixture

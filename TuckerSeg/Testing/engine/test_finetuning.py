@@ -13,7 +13,6 @@ import torch
 from TuckerSegLib import compress
 from TuckerSegLib.compression.tucker import method as tucker
 from TuckerSegLib.errors import BackendError, Cancelled, DatasetError, ModelFileError, SpecError
-from TuckerSegLib.hardware import torch_threads
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.records.serialization import from_json, to_json
 from TuckerSegLib.training.finetuning.dataset import read_raw_dataset
@@ -23,15 +22,9 @@ from TuckerSegLib.training.finetuning.preparation import TrainingSet, prepare_da
 from TuckerSegLib.training.finetuning.settings import FineTuningRecord, FineTuningSettings
 from TuckerSegLib.training.finetuning.validation import mean_patch_dice
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 LABELS = {"background": 0, "ball": 1, "cube": 2}
 QUICK = FineTuningSettings(epochs=2, iterations=100, learning_rate=1e-2, validation_iterations=6, seed=3)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On patches this small, threads wait for each other far longer than they compute."""
-    with torch_threads(1):
-        yield
 
 
 @pytest.fixture

@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from Testing.engine.quiet_trainings import signals_kept
 from TuckerSegLib import InferenceSpec, compress, image_from_array, load_model, segment
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.compression.tucker import method as tucker
 from TuckerSegLib.errors import Cancelled, ModelFileError, SpecError
-from TuckerSegLib.hardware import torch_threads
 from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.fresh import fresh_model
 from TuckerSegLib.models.model_file import read_model_file
@@ -35,18 +33,7 @@ QUICK = SauronSettings(TRAINING, "polynomial", dice_loss=1.0)
 OPTIONS = ("--epochs", 2, "--iterations", 2, "--seed", 3, "--dice-loss", 1, "--threads", 1, "--device", "cpu")
 LABELS = {"background": 0, "ball": 1, "cube": 2}
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On patches this small, threads wait for each other far longer than they compute."""
-    with torch_threads(1):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def signals():
-    with signals_kept():
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread", "signals_kept")
 
 
 @pytest.fixture

@@ -18,19 +18,6 @@ from TuckerSegLib.monitor import Monitor
 
 
 @pytest.fixture
-def opened(monkeypatch):
-    """Predictors that are open, by number."""
-    count = [0]
-
-    def change(by):
-        count[0] += by
-
-    monkeypatch.setattr(torch_cpu, "keep_freed_memory", lambda: change(1))
-    monkeypatch.setattr(torch_cpu, "return_freed_memory", lambda: change(-1))
-    return count
-
-
-@pytest.fixture
 def job(make_model_folder):
     return Job((), model=str(make_model_folder()), inference=InferenceSpec(device="torch:cpu", threads=1))
 
@@ -60,7 +47,7 @@ def ready(models, job):
     return models.ready(resolve(job), Monitor())
 
 
-def test_the_same_model_is_ready_at_once_and_other_settings_make_another(job, opened):
+def test_the_same_model_is_ready_at_once_and_other_settings_make_another(job, open_predictors):
     models = WarmModels()
     first = ready(models, at(job, 0.5))
     assert ready(models, at(job, 0.5)) is first
@@ -68,26 +55,26 @@ def test_the_same_model_is_ready_at_once_and_other_settings_make_another(job, op
     assert ready(models, at(replace(job, inference=faster), 0.5)) is first
     assert ready(models, at(replace(job, inference=replace(job.inference, batch_size=2)), 0.5)) is not first
     models.close()
-    assert opened == [0]
+    assert open_predictors == [0]
 
 
-def test_ratios_that_change_nothing_share_the_original(job, opened):
+def test_ratios_that_change_nothing_share_the_original(job, open_predictors):
     models = WarmModels()
     assert ready(models, at(job, 0.999)) is ready(models, job)
-    assert opened == [1]
+    assert open_predictors == [1]
     models.close()
 
 
-def test_the_least_recently_used_is_given_back(job, opened):
+def test_the_least_recently_used_is_given_back(job, open_predictors):
     models = WarmModels()
     original, half = ready(models, job), ready(models, at(job, 0.5))
     assert ready(models, job) is original
     ready(models, at(job, 0.3))
-    assert opened == [MOST_READY]
+    assert open_predictors == [MOST_READY]
     assert ready(models, job) is original
     assert ready(models, at(job, 0.5)) is not half
     models.close()
-    assert opened == [0]
+    assert open_predictors == [0]
 
 
 def test_a_model_is_read_once_while_its_files_stay(job, monkeypatch):
@@ -101,11 +88,11 @@ def test_a_model_is_read_once_while_its_files_stay(job, monkeypatch):
     assert len(read) == 2  # folds that were named may not be all there will be
 
 
-def test_a_full_device_is_cleared_before_a_model_is_refused(job, opened, monkeypatch):
+def test_a_full_device_is_cleared_before_a_model_is_refused(job, open_predictors, monkeypatch):
     whole = torch_cpu.prepare
 
     def small(load_network, device, spec):
-        if opened[0]:
+        if open_predictors[0]:
             raise MemoryError
         return whole(load_network, device, spec)
 
@@ -113,19 +100,21 @@ def test_a_full_device_is_cleared_before_a_model_is_refused(job, opened, monkeyp
     models = WarmModels()
     ready(models, job)
     ready(models, at(job, 0.5))
-    assert opened == [1]
+    assert open_predictors == [1]
     models.close()
-    opened[0] = 1  # somebody else's
+    open_predictors[0] = 1  # somebody else's
     with pytest.raises(OutOfMemoryError):
         ready(models, job)
 
 
-def test_a_run_that_fills_the_device_is_done_again_without_the_other_models(job, opened, monkeypatch, image, context):
+def test_a_run_that_fills_the_device_is_done_again_without_the_other_models(
+    job, open_predictors, monkeypatch, image, context
+):
     whole, calls = torch_cpu.TorchPredictor.__call__, []
 
     def full(self, patches):
-        calls.append(opened[0])
-        if opened[0] > 1:
+        calls.append(open_predictors[0])
+        if open_predictors[0] > 1:
             raise MemoryError
         return whole(self, patches)
 
@@ -135,13 +124,13 @@ def test_a_run_that_fills_the_device_is_done_again_without_the_other_models(job,
     monkeypatch.setattr(torch_cpu.TorchPredictor, "__call__", full)
     np.testing.assert_array_equal(runs.segment(resolve(job), image, context).labels, expected)
     assert calls[0] == 2
-    assert opened == [1]
-    opened[0] = 2  # somebody else's
+    assert open_predictors == [1]
+    open_predictors[0] = 2  # somebody else's
     with pytest.raises(OutOfMemoryError):
         runs.segment(resolve(job), image, context)
-    opened[0] = 1
+    open_predictors[0] = 1
     runs.close()
-    assert opened == [0]
+    assert open_predictors == [0]
 
 
 def test_compressing_can_be_stopped_between_layers_and_leaves_nothing_half_done(job, monkeypatch):
@@ -158,24 +147,26 @@ def test_compressing_can_be_stopped_between_layers_and_leaves_nothing_half_done(
     models.close()
 
 
-def test_a_task_of_several_networks_leaves_what_is_warm_alone(job, opened, installed_total, fine_image, context):
+def test_a_task_of_several_networks_leaves_what_is_warm_alone(
+    job, open_predictors, installed_total, fine_image, context
+):
     runs = Runs()
     runs.segment(resolve(job), fine_image, context)
     warm = ready(runs._models, job)
     several = replace(job, model="total", structures=("liver", "ribs"))
     assert len(runs.segment(resolve(several), fine_image, context).statistics.parts) == 2
-    assert opened == [1]
+    assert open_predictors == [1]
     assert ready(runs._models, job) is warm
     organs = replace(several, structures=("liver",))  # one network: kept as any other
     runs.segment(resolve(organs), fine_image, context)
-    assert opened == [2]
+    assert open_predictors == [2]
     assert ready(runs._models, organs) is ready(runs._models, organs)
     runs.close()
-    assert opened == [0]
+    assert open_predictors == [0]
 
 
 def test_a_network_of_several_that_fills_the_device_is_run_again_without_what_is_warm(
-    job, opened, installed_total, fine_image, context, monkeypatch
+    job, open_predictors, installed_total, fine_image, context, monkeypatch
 ):
     runs, whole = Runs(), torch_cpu.prepare
     several = replace(job, model="total", structures=("liver", "ribs"))
@@ -183,10 +174,10 @@ def test_a_network_of_several_that_fills_the_device_is_run_again_without_what_is
     runs.segment(resolve(job), fine_image, context)
 
     def small(load_network, device, spec):
-        if opened[0]:
+        if open_predictors[0]:
             raise MemoryError
         return whole(load_network, device, spec)
 
     monkeypatch.setattr(torch_cpu, "prepare", small)
     np.testing.assert_array_equal(runs.segment(resolve(several), fine_image, context).labels, expected)
-    assert opened == [0]
+    assert open_predictors == [0]

@@ -1,4 +1,4 @@
-"""A small U-Net whose channels may be pruned, and patches for it."""
+"""Small networks whose channels may be pruned, and patches for them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,20 @@ class SmallUNet(nn.Module):
         skip = self.stem(patches)
         deep = self.up(self.alias(self.down(skip)))
         return self.head(self.last(torch.cat((deep, skip), 1)))
+
+
+class Skipping(nn.Module):
+    """Two channels, pooled and brought up again, beside themselves."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv3d(1, 2, 1)
+        self.up = nn.ConvTranspose3d(2, 2, 2, stride=2, bias=False)
+        self.last = nn.Conv3d(4, 1, 1)
+
+    def forward(self, image):
+        found = self.first(image)
+        return self.last(torch.cat([self.up(nn.functional.avg_pool3d(found, 2)), found], dim=1))
 
 
 def made(norm=nn.InstanceNorm3d):
