@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import math
+import sys
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from TuckerSegLib.hardware import (
     choose,
     compiled_cache,
     devices,
+    memory,
     openvino_convert,
     openvino_runtime,
     torch_cpu,
@@ -183,6 +185,18 @@ def test_a_second_start_reads_the_compiled_form_and_computes_the_same(spec, open
     second = openvino_runtime.prepare(must_not_be_called, openvino_device, spec)
     assert (first.from_cache, second.from_cache) == (False, True)
     assert torch.equal(second(patches), expected)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a peak cannot be forgotten there")
+def test_a_call_makes_no_second_copy_of_its_result(openvino_device):
+    network, shape = nn.Conv3d(2, 64, 1).eval().requires_grad_(False), (64, 64, 64)
+    predictor = openvino_runtime.prepare(lambda: network, openvino_device, make(patch_shape=shape, batch_size=1))
+    patches = torch.randn(1, 2, *shape)
+    result = predictor(patches)
+    assert memory.forget_peak_memory()
+    before = memory.held_memory_bytes()
+    assert predictor(patches).data_ptr() == result.data_ptr()
+    assert memory.peak_memory_bytes() - before < 0.5 * result.nbytes  # 64 MiB
 
 
 def test_a_compiled_form_is_not_used_for_another_patch_shape_or_precision(spec, openvino_device):

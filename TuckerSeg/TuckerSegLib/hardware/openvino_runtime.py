@@ -178,7 +178,7 @@ class OpenVINOPredictor:
         for index in range(len(patches)):
             self._request.set_input_tensor(openvino.Tensor(array[index : index + 1], shared_memory=True))
             self._request.set_output_tensor(_shared_tensor(self._results[index : index + 1]))
-            self._request.infer()
+            self._request.infer(share_outputs=True)  # else all results are copied, for nobody
         return self._results[: len(patches)].permute(0, 4, 1, 2, 3)
 
     def _dtype(self) -> torch.dtype:

@@ -28,6 +28,7 @@ from ..records.layer_times import LayerTimes
 from .allocation_making import ModelMaker
 from .allocation_question import Question, asked_in_words
 from .calibration import ModelCalibration
+from .calibration_facts import stored_calibration_facts
 from .compression_step import calibration_of, is_due, known_calibration
 from .model import SegmentationModel, Weights, require_original
 from .model_file import Read, read_model_file, store_model, stored_model
@@ -172,7 +173,7 @@ def known_answer(
     times = _known_times(spec, inference, cache)
     if spec.budget == "time" and times is None:
         return None
-    calibration = known_calibration(facts, spec, calibrate, cache)
+    calibration = known_calibration(facts, spec, calibrate, cache, stored_calibration_facts)
     if calibration is None or (spec.calibration is None and is_due(facts, calibration, calibrate, volume)):
         return None
     volumes = (volume(),) if volume is not None else ()

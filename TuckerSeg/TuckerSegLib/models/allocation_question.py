@@ -14,6 +14,7 @@ from ..monitor import Monitor
 from ..records.layer_times import LayerTimes
 from ..records.serialization import to_json
 from .calibration import ModelCalibration, volume_id
+from .calibration_facts import CalibrationFacts
 from .material import prepare_folds
 from .model import SegmentationModel
 from .patch_timing import Place
@@ -28,7 +29,7 @@ class Question:
     Attributes:
         model: That is compressed.
         spec: What is asked for, its calibration named.
-        calibration: By which errors are told.
+        calibration: By which errors are told; to look for an answer in the cache, its facts do.
         times: Of layers on the device; None where time is not counted.
         volumes: That layers are fitted to and agreement is measured on.
         place: Where the network will run; None where time is not counted, or not to be measured.
@@ -36,7 +37,7 @@ class Question:
 
     model: SegmentationModel
     spec: Spec
-    calibration: ModelCalibration
+    calibration: ModelCalibration | CalibrationFacts
     times: LayerTimes | None
     volumes: tuple[Image, ...]
     place: Place | None = None

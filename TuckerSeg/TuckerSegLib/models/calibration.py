@@ -6,6 +6,7 @@ the built-in synthetic torso too: a whole trunk keeps the compressed network goo
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import warnings
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class ModelCalibration:
     volumes: tuple[str, ...]
     volume_ids: tuple[str, ...]
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
         """SHA-256 over all numbers of all folds, as a hexadecimal string."""
         return hashlib.sha256("".join(self.folds[fold].sha256 for fold in sorted(self.folds)).encode()).hexdigest()
@@ -57,12 +58,17 @@ class ModelCalibration:
     @property
     def built_in_alone(self) -> bool:
         """Whether the calibration was made on the built-in volume alone, and on none of the user's."""
-        return self.volumes == (catalog.DEMO_VOLUME.name,)
+        return is_built_in_alone(self.volumes)
 
     @property
     def patches(self) -> int:
         """Number of patches of all volumes together, per fold."""
         return next(iter(self.folds.values())).patches
+
+
+def is_built_in_alone(volumes: tuple[str, ...]) -> bool:
+    """Whether names of volumes are those of the built-in ones, and of none of the user's."""
+    return volumes == (catalog.DEMO_VOLUME.name,)
 
 
 def has_built_in_volumes(model: SegmentationModel) -> bool:
@@ -197,7 +203,7 @@ def stored_calibration(model: SegmentationModel, cache: Cache, variant: str = ""
     from ..compression.calibration import Calibration
     from .shipped_calibration import shipped_calibration
 
-    key = _key(model, variant)
+    key = calibration_key(model, variant)
     path = cache.find("calibrations", key)
     if path is None:
         return None if variant else shipped_calibration(model)
@@ -211,6 +217,8 @@ def stored_calibration(model: SegmentationModel, cache: Cache, variant: str = ""
         }
         calibration = ModelCalibration(folds, tuple(document["volumes"]), tuple(document["volume_ids"]))
         _check(calibration, tensors)
+        if document.get("calibration_sha256", calibration.sha256) != calibration.sha256:
+            raise ModelFileError(f"{path} should hold the numbers that its header names")
         return calibration
     except (ModelFileError, KeyError, ValueError, TypeError) as error:
         cache.discard("calibrations", key)
@@ -247,7 +255,8 @@ def store_calibration(model: SegmentationModel, calibration: ModelCalibration, c
         for name, tensor in each.to_tensors().items()
     }
     names = {"volumes": list(calibration.volumes), "volume_ids": list(calibration.volume_ids)}
-    document, key = {"of": model.name, **names}, _key(model, variant)
+    facts = {"of": model.name, "calibration_sha256": calibration.sha256}
+    document, key = {**facts, **names}, calibration_key(model, variant)
     entry = entry_name("calibrations", key)
     stored = cache.store("calibrations", key, lambda path: tensor_file.write_tensors(path, tensors, document, entry))
     return stored is not None
@@ -262,9 +271,10 @@ def calibration_stamp(model: SegmentationModel, cache: Cache) -> str | None:
     """
     from .shipped_calibration import shipped_stamp
 
-    path = cache.find("calibrations", _key(model))
+    path = cache.find("calibrations", calibration_key(model))
     return tensor_file.checksum_of(path) if path else shipped_stamp(model)
 
 
-def _key(model: SegmentationModel, variant: str = "") -> str:
+def calibration_key(model: SegmentationModel, variant: str = "") -> str:
+    """The cache's key of a model's calibration; arguments as for :func:`stored_calibration`."""
     return key_of(source=model.key, kind=f"calibration {variant}".strip())

@@ -18,10 +18,12 @@ from .calibration import (
     stored_calibration,
     volume_id,
 )
+from .calibration_facts import CalibrationFacts
 from .compress import compress
 from .model import SegmentationModel
 from .planning import with_calibration
 
+Read = Callable[[SegmentationModel, Cache], "ModelCalibration | CalibrationFacts | None"]
 WEIGHTS_ONLY = (
     "The compression goes by the weights alone: no volume was calibrated on, so more accuracy is lost than need be."
 )
@@ -85,20 +87,23 @@ def calibration_of(
     return calibration
 
 
-def known_calibration(model: SegmentationModel, spec: Any, calibrate: str, cache: Cache) -> ModelCalibration | None:
+def known_calibration(
+    model: SegmentationModel, spec: Any, calibrate: str, cache: Cache, read: Read = stored_calibration
+) -> ModelCalibration | CalibrationFacts | None:
     """The calibration that the cache has for the compression of a model; None where none is there, or to be used.
 
     Args:
         model: With its weights or without.
         spec: A method's ``Spec`` that needs a calibration; where it names one, that one must be there.
         calibrate: See ``Job.calibrate``.
+        read: Reads the whole calibration, or its facts alone.
 
     Raises:
         SpecError: The spec names a calibration that is not here.
     """
     if calibrate == "none" and spec.calibration is None:
         return None
-    stored = stored_calibration(model, cache)
+    stored = read(model, cache)
     if spec.calibration is not None and (stored is None or stored.sha256 != spec.calibration):
         raise SpecError(
             f"The calibration {spec.calibration[:12]} that the compression names is not on this computer. "
@@ -111,7 +116,10 @@ def known_calibration(model: SegmentationModel, spec: Any, calibrate: str, cache
 
 
 def is_due(
-    model: SegmentationModel, known: ModelCalibration | None, calibrate: str, volume: Callable[[], Image] | None
+    model: SegmentationModel,
+    known: ModelCalibration | CalibrationFacts | None,
+    calibrate: str,
+    volume: Callable[[], Image] | None,
 ) -> bool:
     """Whether to calibrate before compressing: on the volume at hand, or on the built-in ones for want of it."""
     if calibrate == "none":

@@ -10,6 +10,7 @@ from ..compression import ALLOCATOR
 from ..errors import SpecError
 from ..image import Image
 from ..monitor import Monitor
+from .calibration_facts import stored_calibration_facts
 from .compress import cached_compression, compress
 from .compression_step import WEIGHTS_ONLY, compress_step, is_due, known_calibration
 from .material import prepare_folds
@@ -94,7 +95,7 @@ def facts_for_job(
         if getattr(spec, "needs_patches", False):
             return None
         if spec.needs_calibration:
-            calibration = known_calibration(facts, spec, job.calibrate, cache)
+            calibration = known_calibration(facts, spec, job.calibrate, cache, stored_calibration_facts)
             if job.refit or (spec.calibration is None and is_due(facts, calibration, job.calibrate, volume)):
                 return None
             spec = with_calibration(spec, calibration and calibration.sha256)
