@@ -25,6 +25,7 @@ from TuckerSegLib.compression import tokens
 from TuckerSegLib.compression.label_agreement import agreement_of_labels
 from TuckerSegLib.models.model import SegmentationModel
 from TuckerSegLib.models.patches import with_air
+from TuckerSegLib.nnunet.turned_halves import turn_halves
 from TuckerSegLib.preprocessing.preprocess import preprocess
 from TuckerSegLib.sliding_window.grid import padding, patch_origins
 
@@ -88,12 +89,21 @@ def sparse(dense: SegmentationModel, variant: str) -> SegmentationModel:
     share, _, blocks = variant.removeprefix(LEAVE).partition(":")
     after = tuple(int(block) for block in blocks.split(",")) if blocks else None
     merged = not variant.startswith(LEAVE)
-    return compress(dense, with_air(dense, tokens.Spec(float(share), after, agreement=0, merged=merged)), "tokens")
+    return compress(
+        dense, with_air(dense, tokens.Spec(float(share), after, agreement=0, merged=merged, paired=merged)), "tokens"
+    )
+
+
+def network_of(model: SegmentationModel) -> nn.Module:
+    """The network as the engine runs it."""
+    network = model.network(model.folds[0])
+    turn_halves(network)
+    return network
 
 
 def on_torch(model: SegmentationModel, bf16: bool) -> Run:
     """From a patch (1, C, Z, Y, X) to logits by PyTorch."""
-    network = model.network(model.folds[0])
+    network = network_of(model)
 
     def run(patch: Tensor) -> Tensor:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -108,7 +118,7 @@ def on_openvino(model: SegmentationModel, options: argparse.Namespace) -> Run:
     (device,) = (each for each in backend.devices() if each.id == "openvino:cpu")
     precision, plans = "bf16" if options.bf16 else "fp32", model.plans
     spec = hardware.PrepareSpec(plans.patch_shape, plans.input_channels, precision=precision, threads=options.threads)
-    return backend.prepare(lambda: model.network(model.folds[0]), device, spec)
+    return backend.prepare(lambda: network_of(model), device, spec)
 
 
 def run_all(

@@ -17,6 +17,7 @@ from TuckerSegLib.hardware.openvino_convert import to_model
 from TuckerSegLib.models.description import describe
 from TuckerSegLib.nnunet.network import build_network
 from TuckerSegLib.nnunet.plans import Architecture
+from TuckerSegLib.nnunet.turned_halves import turn_halves
 
 EXACT = InferenceSpec(precision="fp32", device="torch:cpu")
 Spec = compression.method("tokens").Spec
@@ -48,7 +49,7 @@ def test_a_model_keeps_its_weights_and_costs_less(model, tmp_path):
 
 def test_by_default_tokens_are_merged(model, tmp_path):
     merged = compress(model, Spec(0.5, agreement=0, merged=True), "tokens")
-    assert Spec.at(0.5).merged
+    assert Spec.at(0.5).merged and Spec.at(0.5).paired
     assert describe(merged).startswith("0.50 of the tokens kept, neighbours")
     merged.save(tmp_path / "merged.tuckerseg")
     saved = load_model(tmp_path / "merged.tuckerseg")
@@ -104,10 +105,12 @@ def sparsified(network: torch.nn.Module, spec) -> torch.nn.Module:
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-def test_openvino_merges_what_each_patch_lets_it_merge():
+@pytest.mark.parametrize("paired", [False, True])
+def test_openvino_merges_what_each_patch_lets_it_merge(paired):
     import openvino
 
-    network = sparsified(random_primus(), Spec(0.7, agreement=0, air=AIR, merged=True))
+    network = sparsified(random_primus(), Spec(0.7, agreement=0, air=AIR, merged=True, paired=paired))
+    turn_halves(network)
     converted = to_model(network, (1, 1, 16, 16, 32), "f32", lambda _: None, channels_last=False)
     compiled = openvino.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     numbers = []

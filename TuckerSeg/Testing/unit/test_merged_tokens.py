@@ -112,6 +112,31 @@ def test_the_most_alike_are_merged_until_the_share_is_reached():
                 assert block.seen[0][2] == pytest.approx([1] * 6 + [2]) and block.seen[0][0][-1] == [0, 5, 0]
 
 
+def test_pairs_are_neighbours_along_the_first_axis_whose_channels_correlate_best():
+    # Cells of a grid of 4 x 1 x 2. Columns: in the first the pairs correlate by 1 (lengths and levels differ) and by
+    # -1, in the second by 0 and by 1/2. Neighbours along the last axis are the same, and never merged.
+    first = [[0.0, 1, 2], [10, 20, 30], [0, 1, 2], [2, 1, 0]]
+    second = [[0.0, 1, 2], [1, -2, 1], [0, 1, 2], [1, 0, 2]]
+    values = torch.tensor([[cell for pair in zip(first, second) for cell in pair]])
+    for keep_ratio, mean in ((1.0, None), (0.87, [5.0, 10.5, 16.0]), (0.75, [0.5, 0.5, 2.0])):
+        for fixed in (False, True):
+            block, passage = Doubling(), MergedPassage((1, 1, 1), (4, 1, 2), 0, 1, keep_ratio, paired=True)
+            passage.fixed = fixed
+            passage(nn.ModuleList([block]), values, None, torch.zeros(1, 1, 4, 1, 2))
+            ((seen, _, sizes),) = block.seen
+            merged = [token for token, size in zip(seen, sizes) if size > 1.5]
+            assert len(seen) == 8 - len(merged) and len(merged) == round((1 - keep_ratio) * 8 - 0.04)
+            assert mean is None or pytest.approx(mean) == merged[-1]
+
+
+def test_where_pairs_are_too_few_blocks_are_merged():
+    values = torch.randn(1, 64, 6, generator=torch.Generator().manual_seed(4))
+    for keep_ratio, expected in ((0.5, 32), (0.49, 64 - 4 * 7), (0.125, 8)):
+        block, passage = Doubling(), MergedPassage((1, 1, 1), (4, 4, 4), 0, 1, keep_ratio, paired=True)
+        passage(nn.ModuleList([block]), values, None, torch.zeros(1, 1, 4, 4, 4))
+        assert len(block.seen[0][0]) == expected
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("kind, registers", [("Primus", 0), ("Primus", 2), ("UNETR", 1)])
 @pytest.mark.parametrize("fixed", [False, True])
@@ -162,7 +187,7 @@ def test_a_fixed_number_is_that_of_the_plan(patch):
 
 
 def test_blocks_at_the_ends_of_a_grid_are_smaller():
-    groups = CellGroups((3, 1, 4), 2)
+    groups = CellGroups((3, 1, 4), (2, 2, 2))
     assert groups.blocks == (2, 1, 2) and groups.full == (4, 2)
     assert groups.owners(torch.device("cpu")).tolist() == [0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3]
     assert groups.sums(torch.ones(1, 1, 3, 1, 4)).flatten().tolist() == [4, 4, 2, 2]
@@ -177,7 +202,12 @@ def test_a_file_says_whether_tokens_are_merged():
     assert change.details == {"keep_ratio": 0.6, "blocks": None, "air": AIR, "merged": True}
     assert TokenDetails.from_change(change).spec == Spec(0.6, agreement=0, air=AIR, merged=True)
     assert tokens.layer_words(change) == "0.60, others merged"
-    (change, *_) = tokens.plan(network, Spec(0.6, agreement=0), SHAPE)
+    paired = Spec(0.6, agreement=0, air=AIR, merged=True, paired=True)
+    (change, *_) = tokens.plan(network, paired, SHAPE)
+    assert change.details["paired"] is True and TokenDetails.from_change(change).spec == paired
+    tokens.apply(network, [change])
+    assert passage_of(network).paired
+    (change, *_) = tokens.plan(small(), Spec(0.6, agreement=0), SHAPE)
     assert "merged" not in change.details  # as files said before tokens could be merged
 
 
@@ -185,3 +215,6 @@ def test_merging_goes_neither_with_blocks_nor_with_learning():
     for settings in ({"blocks": (1,)}, {"learned": True}, {"merged": 1}):
         with pytest.raises(SpecError, match="merged"):
             Spec(0.5, **{"merged": True, **settings})
+    for settings in ({}, {"paired": "yes", "merged": True}):
+        with pytest.raises(SpecError, match="paired"):
+            Spec(0.5, **{"paired": True, **settings})

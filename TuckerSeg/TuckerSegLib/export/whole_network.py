@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from ..compression.tokens.passages import fix_numbers
+from ..nnunet.turned_halves import turn_halves
 
 if TYPE_CHECKING:
     from ..models.model import SegmentationModel
@@ -34,4 +35,5 @@ def whole_network(model: SegmentationModel) -> nn.Module:
     networks = [model.network(fold) for fold in model.folds]
     for network in networks:
         fix_numbers(network)
+        turn_halves(network)
     return networks[0] if len(networks) == 1 else MeanOfFolds(networks).eval()

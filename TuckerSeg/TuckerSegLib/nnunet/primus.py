@@ -18,7 +18,8 @@ import torch
 from dynamic_network_architectures.building_blocks.patch_encode_decode import PatchDecode, PatchEmbed
 from torch import Tensor, nn
 
-TEMPERATURE = 10000.0  # of the rotation's frequencies
+from .rotation import rotation_of, turned
+
 POSITION_SCALE = 0.02  # standard deviation of untrained positions
 
 
@@ -30,11 +31,14 @@ class Attention(nn.Module):
         heads: That share them.
         registers: Leading tokens that have no place.
         normalize: Whether what the heads give is normalized before it is projected.
+
+    Attributes:
+        halves: Whether the first channels of all pairs that are turned come before the second ones.
     """
 
     def __init__(self, width: int, heads: int, registers: int, normalize: bool):
         super().__init__()
-        self.heads, self.registers = heads, registers
+        self.heads, self.registers, self.halves = heads, registers, False
         self.q_proj = nn.Linear(width, width)
         self.k_proj = nn.Linear(width, width, bias=False)
         self.v_proj = nn.Linear(width, width)
@@ -51,18 +55,10 @@ class Attention(nn.Module):
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         if rotation is not None:
-            queries, keys = (self._turned(each, rotation) for each in (queries, keys))
+            queries, keys = (turned(each, rotation, self.registers, self.halves) for each in (queries, keys))
         addend = None if log_sizes is None else log_sizes[:, None, None].to(queries.dtype)
         mixed = nn.functional.scaled_dot_product_attention(queries, keys, values, addend)
         return self.proj(self.norm(mixed.transpose(1, 2).flatten(2)))
-
-    def _turned(self, channels: Tensor, rotation: Tensor) -> Tensor:
-        """Each pair of channels (B, heads, N, C / heads) turned by its angle."""
-        sines, cosines = rotation[0], rotation[1]
-        placed = channels[:, :, self.registers :]
-        quarter_turn = torch.stack((-placed[..., 1::2], placed[..., ::2]), dim=-1).flatten(3)
-        turned = placed * cosines + quarter_turn * sines
-        return torch.cat((channels[:, :, : self.registers], turned), dim=2) if self.registers else turned
 
 
 class GatedUnit(nn.Module):
@@ -272,23 +268,3 @@ class PrimusV3(Primus):
         self.down_projection = PatchEmbedDeeperControlled(
             input_channels, embed_dim, tuple(depth_per_level), tuple(ch_per_level), add_skips
         )
-
-
-def rotation_of(grid: Sequence[int], width: int) -> Tensor:
-    """Sines and cosines by which pairs of a head's channels are turned: a third of the pairs by the place on each axis.
-
-    It has values on the processor even where the network around it is being built on the meta device: no file has them.
-
-    Args:
-        grid: Places (Z, Y, X).
-        width: Channels of a head, a multiple of 6.
-
-    Returns:
-        (2, places, width); both channels of a pair have the same values.
-    """
-    with torch.device("cpu"):
-        frequencies = TEMPERATURE ** -(torch.arange(width // 6).float() / (width // 6))
-        axes = torch.meshgrid([torch.arange(side).float() for side in grid], indexing="ij")
-        angles = torch.stack(axes, dim=-1)[..., None] * frequencies
-        angles = angles.reshape(math.prod(grid), -1).repeat_interleave(2, dim=1)
-        return torch.stack((angles.sin(), angles.cos()))

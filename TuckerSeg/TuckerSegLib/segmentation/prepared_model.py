@@ -15,6 +15,7 @@ from ..errors import OutOfMemoryError
 from ..forked_process import require_own_threads
 from ..models.description import describe
 from ..models.model import SegmentationModel, uses_features
+from ..nnunet.turned_halves import turn_halves
 from ..records.job import InferenceSpec
 from .kept_head import kept_head
 from .predictor import Network, combine
@@ -91,6 +92,7 @@ def prepare(
             device.backend == "openvino" and device.id != "openvino:cpu"
         ):  # shapes that hang on values are for processors
             fix_numbers(network)
+        turn_halves(network)
         return network
 
     try:

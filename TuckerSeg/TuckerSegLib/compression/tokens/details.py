@@ -10,6 +10,8 @@ from ...printable import excerpt
 from ...records.compression import LayerChange
 from .spec import Spec
 
+_UNSAID = ("learned", "merged", "paired")  # where they are false, as in files written before they were
+
 
 @dataclass(frozen=True)
 class TokenDetails:
@@ -20,6 +22,7 @@ class TokenDetails:
     air: float | None = None
     learned: bool = False
     merged: bool = False
+    paired: bool = False
 
     @classmethod
     def from_change(cls, change: LayerChange) -> TokenDetails | None:
@@ -33,7 +36,7 @@ class TokenDetails:
             return None
         try:
             names = {"keep_ratio", "blocks", "air"}
-            if not isinstance(details, dict) or set(details) - {"learned", "merged"} != names:
+            if not isinstance(details, dict) or set(details) - set(_UNSAID) != names:
                 raise SpecError("the names are others")
             spec = Spec(agreement=0, **details)
             if spec.blocks is None and not spec.merged:
@@ -41,19 +44,19 @@ class TokenDetails:
         except SpecError as error:
             raise ModelFileError(
                 f"{excerpt(change.path)}: details of a token sparsification are keep_ratio, blocks and air, with "
-                f"learned or merged or without, or nothing; found {excerpt(repr(details))} ({error})."
+                f"learned, merged or paired or without, or nothing; found {excerpt(repr(details))} ({error})."
             ) from error
-        return cls(spec.keep_ratio, spec.blocks, spec.air, spec.learned, spec.merged)
+        return cls(spec.keep_ratio, spec.blocks, spec.air, spec.learned, spec.merged, spec.paired)
 
     @property
     def spec(self) -> Spec:
         """What does the same to a network, untried."""
-        return Spec(self.keep_ratio, self.blocks, agreement=0, air=self.air, merged=self.merged, learned=self.learned)
+        return Spec(agreement=0, **asdict(self))
 
     def to_json(self) -> dict[str, Any]:
         """These details in JSON types, for ``LayerChange.details``."""
         details = {**asdict(self), "blocks": None if self.blocks is None else list(self.blocks)}
-        return {name: value for name, value in details.items() if value or name not in ("learned", "merged")}
+        return {name: value for name, value in details.items() if value or name not in _UNSAID}
 
 
 def layer_words(change: LayerChange) -> str:

@@ -69,7 +69,7 @@ def plan(
     for path, each in places.items():
         own = sum((cost for layer, cost in after.items() if layer.startswith(f"{path}.")), after.get(path, Cost(0, 0)))
         blocks = None if kept.merged else kept.blocks_of(each.depth)
-        details = TokenDetails(ratio, blocks, spec.air, spec.learned, spec.merged)
+        details = TokenDetails(ratio, blocks, spec.air, spec.learned, spec.merged, spec.paired)
         changes.append(_change(path, each, Cost(0, 0), own, None, details))
     for path, cost in before.items():
         reason = "it gets all tokens" if after[path] == cost else None
@@ -118,8 +118,8 @@ def for_training(
     details = next(filter(None, map(TokenDetails.from_change, changes)), None)
     if details is None or details.learned:
         return spec, tuple(changes)
-    done = replace(details.spec, merged=False, learned=True)
-    return replace(spec, merged=False, learned=True), plan(network, done, patch_shape, input_channels)
+    done = replace(details.spec, merged=False, paired=False, learned=True)
+    return replace(spec, merged=False, paired=False, learned=True), plan(network, done, patch_shape, input_channels)
 
 
 def _change(

@@ -53,5 +53,5 @@ def spec_of(options: argparse.Namespace, strength: float | None = None) -> Spec 
     if strength is None:
         return None
     blocks = None if options.token_blocks is None else tuple(options.token_blocks)
-    policy = options.token_policy or ("merge" if blocks is None else "leave")
-    return Spec(strength, blocks=blocks, agreement=options.token_agreement, merged=policy == "merge")
+    merged = (options.token_policy or ("merge" if blocks is None else "leave")) == "merge"
+    return Spec(strength, blocks=blocks, agreement=options.token_agreement, merged=merged, paired=merged)

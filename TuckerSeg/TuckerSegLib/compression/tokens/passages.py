@@ -49,7 +49,7 @@ def sparse_passage(old: nn.Module, spec: Spec) -> nn.Module:
     if spec.learned:
         return CorrectedPassage(old, spec.keep_ratio, spec.blocks_of(old.depth), spec.air).train(old.training)
     if spec.merged:
-        merged = MergedPassage(old.cell, old.grid, old.registers, old.depth, spec.keep_ratio, spec.air)
+        merged = MergedPassage(old.cell, old.grid, old.registers, old.depth, spec.keep_ratio, spec.air, spec.paired)
         return merged.train(old.training)
     passage = SparsePassage(old.cell, old.registers, old.depth, spec.keep_ratio, spec.blocks_of(old.depth), spec.air)
     return passage.train(old.training)

@@ -35,6 +35,8 @@ class Spec:
         merged: Whether tokens that are alike are merged before the first block, in place of leaving after some.
         learned: Whether layers that learn correct which tokens go and complete the sequence. They do nothing before
             they have been trained.
+        paired: Of merged tokens: whether neighbours along the first axis are merged in pairs, as is done by default;
+            else blocks of 2 x 2 x 2 cells, as files say that were written before there were pairs.
 
     Example:
         >>> Spec.at(0.85)
@@ -50,6 +52,7 @@ class Spec:
     air: float | None = None
     merged: bool = unsaid(False)
     learned: bool = unsaid(False)
+    paired: bool = unsaid(False)
     needs_calibration: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -66,16 +69,18 @@ class Spec:
             raise SpecError(f"volumes must be identifiers of volumes, not {shown(self.volumes)}")
         if self.air is not None and not (_is_number(self.air) and math.isfinite(self.air)):
             raise SpecError(f"air must be a number or None, not {shown(self.air)}")
-        for name in ("merged", "learned"):
+        for name in ("merged", "learned", "paired"):
             if not isinstance(getattr(self, name), bool):
                 raise SpecError(f"{name} must be true or false, not {shown(getattr(self, name))}")
         if self.merged and (self.learned or self.blocks is not None):
             raise SpecError("merged tokens pass all blocks as one: it goes neither with blocks nor with learned")
+        if self.paired and not self.merged:
+            raise SpecError("paired says how tokens are merged: it goes with merged alone")
 
     @classmethod
     def at(cls, strength: float) -> Spec:
         """The spec that a share of kept tokens alone stands for; 1 keeps the network."""
-        return cls(strength, merged=True)
+        return cls(strength, merged=True, paired=True)
 
     @property
     def strength(self) -> float:
