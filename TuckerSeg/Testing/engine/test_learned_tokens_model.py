@@ -9,8 +9,10 @@ from TuckerSegLib import InferenceSpec, TuckerSpec, compress, compression, load_
 from TuckerSegLib.models.description import describe
 from TuckerSegLib.models.distillation import planned_repair, repair_model
 from TuckerSegLib.models.training_form import for_training
-from TuckerSegLib.training.distillation import loop
+from TuckerSegLib.monitor import Monitor
+from TuckerSegLib.training.distillation.repair_run import RepairRun
 from TuckerSegLib.training.distillation.settings import RepairSettings
+from TuckerSegLib.training.distillation.split_network import SplitNetwork
 
 PLAIN = InferenceSpec(device="torch:cpu", precision="fp32", threads=1)
 HALF = compression.method("tokens").Spec(0.5, agreement=0)
@@ -54,8 +56,8 @@ def test_a_repair_teaches_what_chooses_and_completes_and_nothing_else(original, 
 def test_in_a_repair_the_choice_learns_through_what_it_draws(original):
     smaller = compress(original, HALF, "tokens")
     settings = RepairSettings(steps=6, check_every=6, voxels=500, learning_rate=1e-2, averaging=0.0)
-    run = loop._RepairRun(
-        *(loop.SplitNetwork(model.network("0")) for model in (for_training(smaller), original)),
+    run = RepairRun(
+        *(SplitNetwork(model.network("0")) for model in (for_training(smaller), original)),
         lambda generator: torch.randn(1, 1, 16, 16, 16, generator=generator),
         [torch.zeros(1, 1, 16, 16, 16)],
         settings,
@@ -63,7 +65,7 @@ def test_in_a_repair_the_choice_learns_through_what_it_draws(original):
         False,
         True,
     )
-    run.begin(None)
+    run.begin(None, Monitor())
     before = {name: each.clone() for name, each in run._network.named_parameters()}
     for step in range(6):
         run.step(step)

@@ -25,6 +25,7 @@ from TuckerSegLib.training.distillation.loss import (
     distillation_loss,
     margin_weights,
 )
+from TuckerSegLib.training.distillation.repair_run import RepairRun
 from TuckerSegLib.training.distillation.settings import OPTIMIZERS, RepairSettings
 from TuckerSegLib.training.distillation.stage_ends import StageEnds, stage_loss
 
@@ -102,6 +103,25 @@ def test_where_nothing_gets_better_the_start_is_kept(models, volume):
     if record.best_check == 0:
         assert all(torch.equal(value, models[1].weights[name]) for name, value in model.weights.items())
     assert max(record.agreement) >= record.agreement[0]
+
+
+@pytest.mark.parametrize(("harmless", "taken"), [(0, 1e-3), (2, 1e-4), (9, 3e-5)])
+def test_the_highest_learning_rate_that_does_no_harm_is_found_and_trials_leave_nothing(
+    models, volume, monkeypatch, harmless, taken
+):
+    number, measured = itertools.count(), RepairRun._averaged_agreement
+
+    def agreement(run):
+        trial = next(number)
+        harms = not hasattr(run, "record") and trial < harmless
+        return -1.0 if harms else measured(run) + 1
+
+    monkeypatch.setattr(RepairRun, "_averaged_agreement", agreement)
+    found, records = repaired(models, volume, replace(SETTINGS, learning_rate=None, steps=24, check_every=12))
+    assert records["0"].learning_rate == taken
+    asked, _ = repaired(models, volume, replace(SETTINGS, learning_rate=taken, steps=24, check_every=12))
+    assert all(torch.equal(value, asked.weights[name]) for name, value in found.weights.items())
+    assert any(not torch.equal(value, models[1].weights[name]) for name, value in found.weights.items())
 
 
 def test_what_cannot_be_repaired_is_refused(models, volume, make_model_folder):

@@ -14,7 +14,7 @@ from TuckerSegLib.compression.sharing import Spec
 from TuckerSegLib.compression.sharing.details import SharingDetails
 from TuckerSegLib.compression.sharing.layers import SharedConv3d
 from TuckerSegLib.models.distillation import repair_model
-from TuckerSegLib.training.distillation import loop
+from TuckerSegLib.training.distillation.repair_run import RepairRun
 from TuckerSegLib.training.distillation.settings import RepairSettings
 from TuckerSegLib.training.tensor_states import parameter_groups, trainable
 
@@ -57,7 +57,7 @@ def test_centers_have_a_learning_rate_of_their_own(layer):
 @pytest.mark.parametrize("codebook", ["tensor", "global"])
 def test_a_repair_moves_centers_and_no_index_and_a_file_keeps_them(make_model_folder, tmp_path, monkeypatch, codebook):
     growing = itertools.count()
-    monkeypatch.setattr(loop._RepairRun, "_agreement", lambda run: next(growing) / 100)  # the last weights are kept
+    monkeypatch.setattr(RepairRun, "_agreement", lambda run: next(growing) / 100)  # the last weights are kept
     original = load_model(make_model_folder(patch_shape=(16, 16, 16)))
     smaller = compress(original, Spec(8, "pws", codebook), "sharing")
     smooth = nn.functional.interpolate(torch.randn(1, 1, 5, 5, 5, generator=torch.Generator().manual_seed(1)), size=24)

@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from ..errors import SpecError
-from ..training.distillation.settings import RepairSettings
+from ..training.distillation.settings import LEARNING_RATES, RepairSettings
 from ..training.finetuning.settings import OPTIMIZERS, PRECISIONS, FineTuningSettings
 from ..training.pruning.settings import SCHEDULES, SauronSettings
 from ..typed_numbers import real, whole
@@ -16,6 +16,7 @@ from .option_groups import add_compression, add_training_place
 
 SAURON = "sauron"  # what --method takes here, beside the methods that compress before the training
 FRESH_LEARNING_RATE = 2e-3  # of a narrower network with fresh weights
+PRUNED_LEARNING_RATE = 1e-3  # of one that begins with its original's
 SAURON_LEARNING_RATE = 1e-3  # of its own schedule
 TOKENS = "tokens"  # of --method, which is trained as TokenSparse (arXiv:2303.06522) trains a transformer
 TOKENS_LEARNING_RATE = 1.72e-2  # of batches of 256
@@ -38,7 +39,13 @@ def repair_options(parser: ArgumentParser) -> None:
     )
     defaults = RepairSettings
     parser.add_argument("--steps", type=whole, default=defaults.steps, help="about 1 s each (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=real, default=defaults.learning_rate, help="(default: %(default)s)")
+    parser.add_argument(
+        "--learning-rate",
+        type=real,
+        metavar="RATE",
+        help="(default: the highest with which a few steps do no harm, of "
+        f"{', '.join(f'{rate:g}' for rate in LEARNING_RATES)})",
+    )
     parser.add_argument(
         "--check-every",
         type=whole,
@@ -98,7 +105,13 @@ def distill_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--learning-rate",
         type=real,
-        help=f"(default: {FRESH_LEARNING_RATE:g}; with --start pruned {RepairSettings.learning_rate:g})",
+        help=f"(default: {FRESH_LEARNING_RATE:g}; with --start pruned {PRUNED_LEARNING_RATE:g})",
+    )
+    parser.add_argument(
+        "--optimizer",
+        choices=OPTIMIZERS,
+        default=RepairSettings.optimizer,
+        help="muon: momentum, made orthogonal, as a repair has it (default: %(default)s)",
     )
     parser.add_argument(
         "--check-every", type=whole, default=50, help="steps between two measurements (default: %(default)s)"

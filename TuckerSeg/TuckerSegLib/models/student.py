@@ -23,7 +23,7 @@ from ..training.distillation.settings import RepairRecord, RepairSettings
 from ..training.distillation.split_network import SplitNetwork
 from ..training.tensor_states import sha256_of
 from .calibration import calibration_patches, volume_id
-from .distillation import HELD_BACK_CROPS, HELD_BACK_SEED, examples_of, split_network
+from .distillation import CROP_VOXELS, HELD_BACK_CROPS, HELD_BACK_SEED, examples_of, split_network
 from .fresh import FOLD, fresh_model
 from .model import SegmentationModel, weights_of
 from .pruned_start import pruned_weights
@@ -90,7 +90,7 @@ def distill_model(
     if start == "pruned":
         weights = pruned_weights(original, student, training, threads=threads, monitor=(monitor or Monitor()).quiet())
         student = replace(student, weights=weights, source_sha256=sha256_of(weights))
-    examples = examples_of(original, training)
+    examples = examples_of(original, training, CROP_VOXELS)
     held_back = calibration_patches(original, validation, HELD_BACK_CROPS, seed=HELD_BACK_SEED)
     identifiers = [volume_id(volume) for volume in volumes]
     state = key_of(model=student.key, original=original.key, volumes=identifiers)

@@ -14,7 +14,7 @@ from ..compressed_model import model_output, tell_written
 from ..jobs_from_options import model_of, repair_precision
 from ..output import say
 from ..terminal import TerminalReporter
-from ..training_options import FRESH_LEARNING_RATE
+from ..training_options import FRESH_LEARNING_RATE, PRUNED_LEARNING_RATE
 
 
 def distill(options: argparse.Namespace) -> None:
@@ -26,8 +26,7 @@ def distill(options: argparse.Namespace) -> None:
         check_every=options.check_every,
         seed=options.seed,
         precision=repair_precision(options.precision, options.device),
-        voxels=32768,
-        optimizer="adam",
+        optimizer=options.optimizer,
     )
     original = model_of(options)
     volumes = [read_image(path, modality=original.plans.modalities) for path in options.ct]
@@ -54,7 +53,7 @@ def distill(options: argparse.Namespace) -> None:
 def _learning_rate(options: argparse.Namespace) -> float:
     if options.learning_rate is not None:
         return options.learning_rate
-    return FRESH_LEARNING_RATE if options.start == "fresh" else RepairSettings.learning_rate
+    return FRESH_LEARNING_RATE if options.start == "fresh" else PRUNED_LEARNING_RATE
 
 
 def _sizes(original: SegmentationModel, student: SegmentationModel) -> str:

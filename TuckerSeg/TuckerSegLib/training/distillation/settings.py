@@ -10,6 +10,7 @@ from ...records.serialization import unsaid
 
 PRECISIONS = ("fp32", "bf16")
 OPTIMIZERS = ("muon", "adam")
+LEARNING_RATES = (1e-3, 3e-4, 1e-4, 3e-5)  # which are tried where none is given
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class RepairSettings:
 
     Attributes:
         steps: Of the optimizer, one crop each; the learning rate falls to zero along half a cosine.
-        learning_rate: At its highest, after the first twentieth of the steps.
+        learning_rate: At its highest, after the first twentieth of the steps. None: the highest of LEARNING_RATES that
+            does no harm, see ``loop.repair_network``.
         voxels: How many voxels of a crop the loss looks at, rare structures more often than common ones.
         check_every: Steps between two measurements on held-back crops; the best weights are kept.
         seed: Of crops and voxels.
@@ -34,10 +36,10 @@ class RepairSettings:
         SpecError: A value is out of its range.
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2  # 1 had a learning rate always
 
     steps: int = 300
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
     voxels: int = 8192
     check_every: int = 25
     seed: int = 0
@@ -50,7 +52,7 @@ class RepairSettings:
         for name in ("steps", "voxels", "check_every"):
             if getattr(self, name) < 1:
                 raise SpecError(f"{name} should be at least 1; found {getattr(self, name)}.")
-        if not 0 < self.learning_rate < 1:
+        if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise SpecError(f"The learning rate should lie in (0, 1), as 1e-3; found {self.learning_rate}.")
         if not 0 <= self.averaging < 1:
             raise SpecError(f"The averaging should lie in [0, 1), as 0.98; found {self.averaging}.")
@@ -73,6 +75,7 @@ class RepairRecord:
         agreement: Mean Dice with the original on the held-back crops: first the start's, then one per check.
         losses: Mean loss between two checks.
         steps_done: Steps so far.
+        learning_rate: At its highest: as set, or found by trials. None in files of earlier versions, which set it.
     """
 
     VERSION: ClassVar[int] = 1
@@ -81,6 +84,7 @@ class RepairRecord:
     agreement: tuple[float, ...] = ()
     losses: tuple[float, ...] = ()
     steps_done: int = 0
+    learning_rate: float | None = None
 
     @property
     def best_check(self) -> int:
