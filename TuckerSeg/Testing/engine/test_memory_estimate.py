@@ -6,16 +6,21 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from Testing.engine.estimated_jobs import by_default, image_of
 from Testing.engine.running_worker import LIBRARY_FOLDER
 from TuckerSegLib import (
     Cache,
+    InferenceSpec,
     calibrate_model,
+    hardware,
     load_model,
 )
+from TuckerSegLib.estimation.memory import predicted_peak_memory_bytes
 from TuckerSegLib.estimation.network import Estimator
+from TuckerSegLib.image import Geometry
 from TuckerSegLib.measurements import Measurements
 from TuckerSegLib.models.calibration import store_calibration
 from TuckerSegLib.records.estimate import Estimate
@@ -51,6 +56,20 @@ def test_the_peak_memory_of_the_built_in_model_is_foretold(
     assert 0.7 < told.peak_memory_bytes / taken < 1.33
     assert told.fits == (told.peak_memory_bytes <= told.free_memory_bytes)
     assert from_json(Estimate, to_json(told)) == told
+
+
+def test_of_a_coarse_volume_with_the_nearest_output_less_is_foretold_to_be_held(make_model_folder, hand_over):
+    model = load_model(make_model_folder(spacing=(1.0, 1.0, 1.0), labels={"background": 0, "a": 1, "b": 2}))
+    (processor,) = [device for device in hardware.devices() if device.id == "torch:cpu"]
+
+    def told(size, spacing_mm, output_grid):
+        affine = tuple(map(tuple, np.diag([spacing_mm] * 3 + [1.0])))
+        inference = InferenceSpec(output_grid=output_grid, step_fraction=0.5)
+        return predicted_peak_memory_bytes(model, Geometry((size,) * 3, affine), processor, "fp32", inference)
+
+    sums = 32 * 128**2 * (3 * 4 + 4)  # of a layer of patches: logits and weights
+    assert told(64, 2.0, "native") - told(64, 2.0, "nearest") == pytest.approx(sums * 7 / 8, rel=0.01)
+    assert told(128, 1.0, "native") == told(128, 1.0, "nearest")
 
 
 CALIBRATED = """

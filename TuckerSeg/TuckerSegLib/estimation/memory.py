@@ -8,13 +8,16 @@ converts, compresses and compiles it, to 34 % too much later; 16 % off in the me
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from .. import hardware
 from ..image import Geometry
 from ..models.calibration import crop_shape, pass_precision
-from ..models.model import SegmentationModel, accumulated_channels
-from ..preprocessing.preprocess import grid_shape
+from ..models.model import SegmentationModel, accumulated_channels, uses_features
+from ..postprocessing.label_volume import needed_voxels
+from ..preprocessing.preprocess import grid_shape, shape_on_network_axes
 from ..records.job import InferenceSpec
+from ..resampling import ResamplingSpec
 from ..sliding_window import patch_origins
 
 PROCESS_BYTES = 0.5e9  # Python with torch, OpenVINO and, where a model is converted, nnunetv2 imported
@@ -58,9 +61,21 @@ def predicted_peak_memory_bytes(
         + WEIGHT_COPIES * model.weight_bytes
         + math.prod(geometry.shape) * (IMAGE_BYTES * plans.input_channels + LABEL_BYTES)
         + math.prod(padded) * plans.input_channels * 4
-        + planes * math.prod(padded[1:]) * (accumulated_channels(model) * value_bytes + 4)  # features and weights
+        + planes
+        * math.prod(padded[1:])
+        * _kept_share(model, geometry, shape, inference)
+        * (accumulated_channels(model) * value_bytes + 4)  # features and weights
         + _patch_bytes(model, device, precision, inference.batch_size)
     )
+
+
+def _kept_share(model: SegmentationModel, geometry: Geometry, shape: Sequence[int], inference: InferenceSpec) -> float:
+    """Share of the voxels of the model's grid, of a shape (Z, Y, X), on which the labels depend."""
+    plans = model.plans
+    output, upsampling = shape_on_network_axes(geometry, plans), ResamplingSpec(1, plans.resampling_convention)
+    nearest = inference.output_grid == "nearest"
+    needed = needed_voxels(shape, output, upsampling, nearest, uses_features(model))
+    return math.prod(1 if chosen is None else len(chosen) / size for chosen, size in zip(needed, shape, strict=True))
 
 
 def predicted_calibration_peak_bytes(model: SegmentationModel, geometry: Geometry, passes_bytes: int) -> int:

@@ -18,11 +18,11 @@ from ..errors import OutOfMemoryError
 from ..resampling import ResamplingSpec
 from ..system_memory import system_memory_bytes
 from .decision import Decision
-from .label_volume import fill_outside, planes_of, taps_of
+from .label_volume import ALL, fill_outside, first_place, planes_of, taps_of
 
 if TYPE_CHECKING:
     from ..linear_head import Head
-    from ..sliding_window import Slab
+    from ..sliding_window import Kept, Slab
 
 
 class ProbabilityMean:
@@ -98,19 +98,20 @@ class NetworkProbabilities:
         upsampling: ResamplingSpec,
         nearest: bool = False,
         box: Sequence[slice] | None = None,
+        kept: Kept = ALL,
     ) -> None:
         """Add the probabilities of all slabs, and write the network's own labels.
 
         Args:
-            slabs, head, decision, low_shape, upsampling, nearest, box: As for ``label_volume``.
+            slabs, head, decision, low_shape, upsampling, nearest, box, kept: As for ``label_volume``.
             views: The network's part, on its own axes, of labels, which must be zeros, and of all in :attr:`written`.
         """
         labels, *sums = views
         certain = None if self._regions else sums.pop(0)
-        parts, taps = taps_of(low_shape, labels.shape, upsampling, nearest, box)
+        parts, taps = taps_of(low_shape, labels.shape, upsampling, nearest, box, kept)
         values = np.asarray(decision.values, dtype=labels.dtype)
         inside, sums = labels[parts], [channel[parts] for channel in sums]
-        outer, first = [axis.tolist() for axis in taps[0]], (box[0].start if box else 0)
+        outer, first = [axis.tolist() for axis in taps[0]], first_place(box, kept)
         done, planes, logits_of = 0, {}, None
         for index, plane, bare in planes_of(slabs, first):
             logits_of = logits_of or _Interpolation(head, taps[1], taps[2], plane.device)

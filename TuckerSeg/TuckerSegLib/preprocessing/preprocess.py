@@ -215,6 +215,12 @@ def box_on_network_axes(
     return tuple(network_box)
 
 
+def shape_on_network_axes(geometry: Geometry, plans: ModelPlans) -> Shape:
+    """Shape (Z, Y, X), in voxels on the model's axes, of an image as it is."""
+    turned = _oriented(np.broadcast_to(np.uint8(0), geometry.shape), geometry, plans.orientation)[1]
+    return tuple(turned.shape[axis] for axis in plans.transpose_forward)
+
+
 def grid_shape(geometry: Geometry, plans: ModelPlans, convention: str) -> Shape:
     """Shape (Z, Y, X), in voxels on the model's axes, of an image that is resampled without a crop."""
     turned = _oriented(np.broadcast_to(np.uint8(0), geometry.shape), geometry, plans.orientation)[1]

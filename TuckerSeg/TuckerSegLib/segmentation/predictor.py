@@ -24,7 +24,8 @@ from ..postprocessing.label_volume import fill_outside, label_volume
 from ..postprocessing.probabilities import NetworkProbabilities
 from ..preprocessing.preprocess import PreparedVolume
 from ..records.job import InferenceSpec
-from ..sliding_window import Selection, Slab, StreamSpec, select_patches, stream
+from ..sliding_window import Slab, StreamSpec, select_patches, stream
+from .kept_voxels import KeptVoxels
 
 if TYPE_CHECKING:
     import torch
@@ -129,6 +130,8 @@ def predict(
     notes: list[str] = []
     mask = volume.roi.mask_within(*volume.grid)
     selection = select_patches(volume.data.shape[1:], plans.patch_shape, spec.step_fraction, mask)
+    nearest = spec.output_grid == "nearest"
+    kept = KeptVoxels.of(volume, selection.box, nearest, network.head is not None)
     for batch_size, accumulator, words in _steps_down(spec.batch_size, network.output_device):
         if words:
             notes.append(f"The device ran out of memory; went on with {words}.")
@@ -140,12 +143,11 @@ def predict(
             accumulator_device=accumulator,
             weights=spec.patch_weights,
         )
-        slabs = _Timer(stream(volume.data, network.run, settings, monitor.within("network"), selection))
-        planes = _planes(slabs, selection.box[0], monitor.within("finish"))
+        slabs = _Timer(stream(volume.data, network.run, settings, monitor.within("network"), selection, kept.of_data))
+        planes = _planes(slabs, kept.planes, monitor.within("finish"))
         started = time.perf_counter()
         try:
-            nearest = spec.output_grid == "nearest"
-            labels = _label(planes, volume, model, network, selection, nearest, probabilities)
+            labels = _label(planes, volume, model, network, kept, nearest, probabilities)
         except Exception as error:
             if not network.is_out_of_memory(error):
                 raise
@@ -160,18 +162,20 @@ def predict(
     ) from failure
 
 
-def _planes(slabs: Iterable[Slab], part: slice, monitor: Monitor) -> Iterator[Slab]:
+def _planes(slabs: Iterable[Slab], count: int, monitor: Monitor) -> Iterator[Slab]:
     """Slabs of one plane each: labeling a large one takes long enough to be followed and cancelled.
 
     Planes are copies, so that a slab's memory is free for the next patches whatever becomes of its last plane.
     """
+    done = 0
     for slab in slabs:
         for index in range(slab.start, slab.stop):
             monitor.check()
             inside = slice(index - slab.start, index - slab.start + 1)
             covered = None if slab.covered is None else slab.covered[inside]
             yield Slab(index, index + 1, slab.features[:, inside].clone(), covered)
-            monitor.progress(index + 1 - part.start, part.stop - part.start)
+            done += 1
+            monitor.progress(done, count)
         del slab
 
 
@@ -180,22 +184,21 @@ def _label(
     volume: PreparedVolume,
     model: SegmentationModel,
     network: Network,
-    selection: Selection,
+    kept: KeptVoxels,
     nearest: bool,
     probabilities: NetworkProbabilities | None,
 ) -> np.ndarray:
     """Slabs of features or logits to labels on the input's grid."""
     decision = decision_of(model.plans)
     labels = np.zeros(volume.geometry.shape, dtype=decision.dtype)
-    shape, part = volume.grid
-    box = [slice(side.start + at.start, side.stop + at.start) for side, at in zip(selection.box, part)]
-    moved = (replace(slab, start=slab.start + part[0].start, stop=slab.stop + part[0].start) for slab in slabs)
+    moved = (replace(slab, start=slab.start + kept.before, stop=slab.stop + kept.before) for slab in slabs)
+    how = (network.head, decision, volume.grid[0])
+    where = (volume.upsampling, nearest, kept.box, kept.of_grid)
     if probabilities is None:
-        view = volume.label_view(labels)
-        label_volume(moved, network.head, decision, shape, view, volume.upsampling, nearest, box)
+        label_volume(moved, *how, volume.label_view(labels), *where)
     else:
         views = [volume.label_view(each) for each in (labels, *probabilities.written)]
-        probabilities.add(moved, network.head, decision, shape, views, volume.upsampling, nearest, box)
+        probabilities.add(moved, *how, views, *where)
     if volume.roi.box is not None:
         fill_outside(labels, volume.roi.box, 0)
     return labels

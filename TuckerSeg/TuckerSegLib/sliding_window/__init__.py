@@ -14,6 +14,8 @@ _HOME = {
     "patch_count": "streaming",
     "Slab": "streaming",
     "StreamSpec": "streaming",
+    "Kept": "lines",
+    "Lines": "lines",
 }
 
 __all__ = list(_HOME)  # noqa: PLE0604

@@ -1,7 +1,8 @@
 """Weighted sums of overlapping patches, each kept for as long as a later patch may add to it.
 
 The Z axis is cut where a layer of patches begins and where one ends. A piece is allocated when the first patch adds to
-it and leaves when the last one has, so no more planes are held than a patch has, and only those inside the box.
+it and leaves when the last one has, so no more planes are held than a patch has, and only those inside the box. Where
+only some voxels are wanted, the others are left out: each is added up by itself, so those that are kept stay the same.
 
 For predictions in 16 bits, running means are kept in float16. That halves the memory and rounds as the predictions do;
 where only one patch counts, the mean is its prediction. Sums would not do: weights at a patch's corners are too small.
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
+from .lines import ALL, Kept, Lines, taken
 from .weights import patch_weights
 
 Box = tuple[slice, slice, slice]
@@ -25,7 +27,7 @@ class Piece:
     """Finished planes along Z.
 
     Attributes:
-        means: Weighted means of the predictions, (F, z, Y, X).
+        means: Weighted means of the predictions, (F, z, Y, X), at the voxels that are kept.
         covered: True where any patch was added, (z, Y, X); None: everywhere.
     """
 
@@ -41,10 +43,14 @@ class Accumulator:
         layers: First planes along Z of the patches that will be added, ascending, each once.
         box: The part of the volume that is accumulated; patches may reach beyond it.
         kind: Of the weights, see ``weights.patch_weights``.
+        kept: Voxels of the volume that are wanted, along each axis; None: all.
     """
 
-    def __init__(self, patch_shape: Sequence[int], layers: Sequence[int], box: Box, kind: str = "gaussian") -> None:
-        self._patch_shape, self._box, self._kind = tuple(patch_shape), box, kind
+    def __init__(
+        self, patch_shape: Sequence[int], layers: Sequence[int], box: Box, kind: str = "gaussian", kept: Kept = ALL
+    ) -> None:
+        self._patch_shape, self._kind = tuple(patch_shape), kind
+        self._lines = [Lines(part, chosen) for part, chosen in zip(box, kept, strict=True)]
         ends = [layer + self._patch_shape[0] for layer in layers]
         cuts = {min(max(cut, box[0].start), box[0].stop) for cut in (*layers, *ends)}
         self._pieces = list(itertools.pairwise(sorted(cuts)))
@@ -67,27 +73,40 @@ class Accumulator:
             self._nothing = prediction.new_zeros((len(prediction), 1, 1, 1), dtype=torch.float32)
             self._means = prediction.dtype in (torch.float16, torch.bfloat16)
         first, last = origin[0], origin[0] + self._patch_shape[0]
-        axes = zip(origin[1:], self._patch_shape[1:], self._box[1:], strict=True)
-        in_patch, in_box = zip(*(_overlap(*axis) for axis in axes), strict=True)
-        prediction, weights = prediction[(slice(None), slice(None), *in_patch)], self._weights[(slice(None), *in_patch)]
+        axes = zip(self._lines[1:], origin[1:], self._patch_shape[1:], strict=True)
+        in_patch, in_piece = zip(
+            *(lines.within(start, start + size, start) for lines, start, size in axes), strict=True
+        )
         for index in range(self._next, len(self._pieces)):
             offset, end = self._pieces[index]
             start, stop = max(offset, first), min(end, last)
-            if start >= stop:
+            planes, places = self._lines[0].within(start, stop, first)
+            if places.start == places.stop:
                 continue
             sums, weight_sums = self._piece(index, prediction)
-            sums = sums[(slice(None), slice(start - offset, stop - offset), *in_box)]
-            inside = slice(start - first, stop - first)
-            # One plane at a time on a CPU: its float32 copy stays in the processor's cache.
-            planes = range(stop - start) if prediction.device.type == "cpu" else [slice(None)]
-            counts = weight_sums[(slice(start - offset, stop - offset), *in_box)].add_(weights[inside])
-            for plane in planes:
-                values, counted = prediction[:, inside][:, plane].float(), weights[inside][plane]
-                if self._means:
-                    means = sums[:, plane].float()
-                    sums[:, plane] = means.lerp_(values, (counted / counts[plane]).expand_as(means))
-                else:
-                    sums[:, plane].addcmul_(values, counted)
+            before = self._lines[0].place(offset)
+            places = range(places.start - before, places.stop - before)
+            if prediction.device.type == "cpu":
+                # One plane at a time: its float32 copy stays in the processor's cache.
+                numbers = range(planes.start, planes.stop) if isinstance(planes, slice) else planes.tolist()
+                for plane, place in zip(numbers, places, strict=True):
+                    here = (place, *in_piece)
+                    values = taken(prediction[:, plane], in_patch), taken(self._weights[plane][None], in_patch)[0]
+                    self._add_to(sums[(slice(None), *here)], weight_sums[here], *values)
+            else:
+                here, there = (slice(places.start, places.stop), *in_piece), (planes, *in_patch)
+                values = taken(prediction, there), taken(self._weights[None], there)[0]
+                self._add_to(sums[(slice(None), *here)], weight_sums[here], *values)
+
+    def _add_to(
+        self, sums: torch.Tensor, weight_sums: torch.Tensor, values: torch.Tensor, weights: torch.Tensor
+    ) -> None:
+        """Add values (F, ...) and their weights (...) to sums, or means, of the same shapes."""
+        counts, values = weight_sums.add_(weights), values.float()
+        if self._means:
+            sums.copy_(sums.float().lerp_(values, (weights / counts).expand_as(values)))
+        else:
+            sums.addcmul_(values, weights)
 
     @torch.no_grad()
     def finished(self, upcoming: int | None) -> Iterator[Piece]:
@@ -101,7 +120,7 @@ class Accumulator:
             sums, weight_sums = self._sums.pop(self._next, (None, None))
             self._next += 1
             if sums is None:
-                shape = (stop - start, *(side.stop - side.start for side in self._box[1:]))
+                shape = self._shape(start, stop)
                 nowhere = torch.zeros(shape, dtype=torch.bool, device=self._nothing.device)
                 yield Piece(self._nothing.expand(-1, *shape), nowhere)
                 continue
@@ -115,7 +134,7 @@ class Accumulator:
     def _piece(self, index: int, prediction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if index not in self._sums:
             start, stop = self._pieces[index]
-            count, shape = prediction.shape[0], (stop - start, *(side.stop - side.start for side in self._box[1:]))
+            count, shape = prediction.shape[0], self._shape(start, stop)
             dtype = torch.float16 if self._means else torch.float32
             if prediction.stride(0) == 1 and count > 1:  # features of a voxel side by side
                 sums = prediction.new_zeros((*shape, count), dtype=dtype).permute(3, 0, 1, 2)
@@ -124,9 +143,7 @@ class Accumulator:
             self._sums[index] = (sums, prediction.new_zeros(shape, dtype=torch.float32))
         return self._sums[index]
 
-
-def _overlap(first: int, size: int, part: slice) -> tuple[slice, slice]:
-    """The overlap of a patch and a part of an axis, counted from the patch's start, and from the part's start."""
-    start, stop = max(first, part.start), min(first + size, part.stop)
-    stop = max(start, stop)
-    return slice(start - first, stop - first), slice(start - part.start, stop - part.start)
+    def _shape(self, start: int, stop: int) -> tuple[int, ...]:
+        """Of a piece, (z, Y, X): voxels that are kept."""
+        planes, *others = self._lines
+        return (planes.place(stop) - planes.place(start), *(lines.count for lines in others))

@@ -21,6 +21,7 @@ from ..errors import SpecError
 from ..monitor import Monitor
 from .accumulator import Accumulator, Piece
 from .grid import padding, patch_origins
+from .lines import ALL, Kept, Lines, taken
 from .selection import Selection, select_patches
 
 Predictor = Callable[[torch.Tensor], torch.Tensor]
@@ -61,7 +62,7 @@ class Slab:
     """Finished planes of the volume, or of the box of it that was selected.
 
     Attributes:
-        start, stop: Planes along Z of the volume, stop not included.
+        start, stop: Planes along Z of the volume, stop not included; of those that are kept, where not all are.
         features: (F, stop - start, Y, X), weighted mean over patches, in float32, or float16 where predictions have 16
             bits; where one patch covers the volume, its prediction, of the predictor's type. Any layout, perhaps a view
             of the predictor's output: it may only be read, and only until the next slab is taken.
@@ -80,6 +81,7 @@ def stream(
     spec: StreamSpec,
     monitor: Monitor | None = None,
     selection: Selection | None = None,
+    kept: Kept = ALL,
 ) -> Iterator[Slab]:
     """Predict a volume patch by patch, and yield finished slabs along Z, first to last, without gaps.
 
@@ -95,6 +97,8 @@ def stream(
         monitor: Told after each batch how many patches are done, of those to run, and asked before each call of the
             predictor whether to stop.
         selection: The patches that are run; slabs hold its box only. None runs all patches.
+        kept: Voxels of the volume that are wanted, ascending, along each axis: slabs hold these alone, with the same
+            values as without. None: all.
 
     Yields:
         Slabs, in the order of Z.
@@ -113,10 +117,11 @@ def stream(
     box = tuple(
         slice(part.start + before, part.stop + before) for part, (before, _) in zip(selection.box, pads, strict=True)
     )
-    start = selection.box[0].start
+    start = Lines(slice(0, shape[0]), kept[0]).place(selection.box[0].start)
+    kept = tuple(None if chosen is None else chosen + before for chosen, (before, _) in zip(kept, pads, strict=True))
     monitor = monitor or Monitor()
     mirrored = partial(_mirrored, predictor, spec.mirror_axes, monitor)
-    for piece in _pieces(volume, mirrored, spec, monitor, replace(selection, box=box)):
+    for piece in _pieces(volume, mirrored, spec, monitor, replace(selection, box=box), kept):
         stop = start + piece.means.shape[1]
         yield Slab(start, stop, piece.means, piece.covered)
         start = stop
@@ -142,10 +147,11 @@ def _pieces(
     spec: StreamSpec,
     monitor: Monitor,
     selection: Selection,
+    kept: Kept,
 ) -> Iterator[Piece]:
-    """Finished pieces of the padded volume, on which the selection's box lies too."""
+    """Finished pieces of the padded volume, on which the selection's box and what is kept lie too."""
     origins, box = selection.origins, selection.box
-    accumulator = Accumulator(spec.patch_shape, sorted({origin[0] for origin in origins}), box, spec.weights)
+    accumulator = Accumulator(spec.patch_shape, sorted({origin[0] for origin in origins}), box, spec.weights, kept)
     for start in range(0, len(origins), spec.batch_size):
         batch = origins[start : start + spec.batch_size]
         patches = torch.stack([volume[(slice(None), *_box(origin, spec.patch_shape))] for origin in batch])
@@ -153,8 +159,9 @@ def _pieces(
         done = start + len(batch)
         monitor.progress(done, len(origins))
         if selection.alone:  # weights cancel
-            inside = [slice(part.start - first, part.stop - first) for part, first in zip(box, batch[0])]
-            yield Piece(predicted[0].to(spec.accumulator_device or predicted.device)[(slice(None), *inside)], None)
+            axes = zip(box, kept, batch[0], strict=True)
+            lines = [Lines(part, chosen).within(part.start, part.stop, first)[0] for part, chosen, first in axes]
+            yield Piece(taken(predicted[0].to(spec.accumulator_device or predicted.device), lines), None)
             return
         for origin, prediction in zip(batch, predicted, strict=True):
             accumulator.add(origin, prediction.to(spec.accumulator_device or prediction.device))
