@@ -25,7 +25,7 @@ from TuckerSegLib.compression import tokens
 from TuckerSegLib.compression.label_agreement import agreement_of_labels
 from TuckerSegLib.models.model import SegmentationModel
 from TuckerSegLib.models.patches import with_air
-from TuckerSegLib.nnunet.turned_halves import turn_halves
+from TuckerSegLib.nnunet.for_running import rewrite
 from TuckerSegLib.preprocessing.preprocess import preprocess
 from TuckerSegLib.sliding_window.grid import padding, patch_origins
 
@@ -97,7 +97,7 @@ def sparse(dense: SegmentationModel, variant: str) -> SegmentationModel:
 def network_of(model: SegmentationModel) -> nn.Module:
     """The network as the engine runs it."""
     network = model.network(model.folds[0])
-    turn_halves(network)
+    rewrite(network, processor=True)
     return network
 
 

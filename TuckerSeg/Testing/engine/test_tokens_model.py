@@ -15,9 +15,9 @@ from TuckerSegLib.export.settings import ExportSettings
 from TuckerSegLib.export.whole_network import whole_network
 from TuckerSegLib.hardware.openvino_convert import to_model
 from TuckerSegLib.models.description import describe
+from TuckerSegLib.nnunet.for_running import rewrite
 from TuckerSegLib.nnunet.network import build_network
 from TuckerSegLib.nnunet.plans import Architecture
-from TuckerSegLib.nnunet.turned_halves import turn_halves
 
 EXACT = InferenceSpec(precision="fp32", device="torch:cpu")
 Spec = compression.method("tokens").Spec
@@ -110,7 +110,7 @@ def test_openvino_merges_what_each_patch_lets_it_merge(paired):
     import openvino
 
     network = sparsified(random_primus(), Spec(0.7, agreement=0, air=AIR, merged=True, paired=paired))
-    turn_halves(network)
+    rewrite(network, processor=True)
     converted = to_model(network, (1, 1, 16, 16, 32), "f32", lambda _: None, channels_last=False)
     compiled = openvino.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     numbers = []

@@ -15,7 +15,6 @@ from ..errors import OutOfMemoryError
 from ..forked_process import require_own_threads
 from ..models.description import describe
 from ..models.model import SegmentationModel, uses_features
-from ..nnunet.turned_halves import turn_halves
 from ..records.job import InferenceSpec
 from .kept_head import kept_head
 from .predictor import Network, combine
@@ -87,12 +86,14 @@ def prepare(
             predictor.close()
 
     def load(fold: str) -> nn.Module:
+        from ..nnunet.for_running import rewrite  # with what networks are built of, which compiled forms do without
+
         network = whole().network(fold, features)
         if (
             device.backend == "openvino" and device.id != "openvino:cpu"
         ):  # shapes that hang on values are for processors
             fix_numbers(network)
-        turn_halves(network)
+        rewrite(network, processor=device.id in ("openvino:cpu", "torch:cpu"))
         return network
 
     try:
