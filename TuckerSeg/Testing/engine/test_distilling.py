@@ -13,6 +13,7 @@ from TuckerSegLib import load_model
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.compression import pruning
 from TuckerSegLib.compression.channel_graph import channel_graph
+from TuckerSegLib.compression.layers import replace_modules
 from TuckerSegLib.errors import Cancelled, SpecError
 from TuckerSegLib.image import read_image
 from TuckerSegLib.models.calibration import calibrate_model
@@ -25,6 +26,7 @@ from TuckerSegLib.models.student import MeanOfFolds, distill_model
 from TuckerSegLib.monitor import Monitor
 from TuckerSegLib.nnunet.narrower import narrower_plans
 from TuckerSegLib.training.distillation.settings import RepairSettings
+from TuckerSegLib.training.distillation.split_network import LearningHead, SplitNetwork, picked
 from TuckerSegLib.training.distillation.stage_ends import stage_loss
 
 LABELS = {"background": 0, "ball": 1, "cube": 2}
@@ -70,6 +72,23 @@ def test_stages_are_compared_with_those_of_their_resolution_by_hand():
     assert float(stage_loss([own], [other], widths_differ=True)) == pytest.approx(0.64 / 0.64)
     assert float(stage_loss([other[:, :1]], [other], widths_differ=True)) == pytest.approx(0, abs=1e-6)
     assert float(stage_loss([own], [other])) == 0  # without, other widths are not compared
+
+
+def test_a_head_that_learns_gives_the_logits_and_gradients_of_the_whole_network(shapes_model):
+    whole, split = shapes_model.network("0"), shapes_model.network("0")
+    head = split.get_submodule(shapes_model.head_path)
+    replace_modules(split, {head: LearningHead(head)})
+    patch, voxels = torch.randn(1, 1, 16, 16, 16), torch.arange(0, 4096, 37)
+    results = []
+    for network in (whole, split):
+        network.requires_grad_(True)
+        held = SplitNetwork(network)
+        logits = held.logits(picked(network(patch)[0].flatten(1), voxels))
+        logits.square().mean().backward()
+        results.append((logits, {name: each.grad for name, each in network.named_parameters()}))
+    torch.testing.assert_close(*(logits for logits, _ in results))
+    torch.testing.assert_close(*(gradients for _, gradients in results))
+    assert results[0][1][f"{shapes_model.head_path}.weight"].abs().sum() > 0
 
 
 def test_several_folds_teach_their_mean(folder):

@@ -11,6 +11,7 @@ from torch import nn
 
 from .. import hardware
 from ..cache import key_of
+from ..compression.layers import replace_modules
 from ..errors import SpecError
 from ..files.names import safe_name
 from ..image import Image
@@ -20,12 +21,12 @@ from ..records.compression import CompressionRecipe
 from ..records.serialization import to_json
 from ..training.distillation.loop import repair_network
 from ..training.distillation.settings import RepairRecord, RepairSettings
-from ..training.distillation.split_network import SplitNetwork
+from ..training.distillation.split_network import LearningHead, SplitNetwork
 from ..training.tensor_states import sha256_of
 from .calibration import calibration_patches, volume_id
 from .distillation import CROP_VOXELS, HELD_BACK_CROPS, HELD_BACK_SEED, examples_of, split_network
 from .fresh import FOLD, fresh_model
-from .model import SegmentationModel, weights_of
+from .model import SegmentationModel, uses_features, weights_of
 from .pruned_start import pruned_weights
 
 STARTS = ("fresh", "pruned")
@@ -96,7 +97,7 @@ def distill_model(
     state = key_of(model=student.key, original=original.key, volumes=identifiers)
     with hardware.torch_threads(threads or hardware.default_threads()), hardware.freed_memory_kept():
         distilled = repair_network(
-            SplitNetwork(student.network(FOLD)),  # its head learns, too
+            _learner(student),
             _teacher(original),
             examples.draw,
             held_back,
@@ -118,6 +119,15 @@ def distill_model(
         ),
         distilled.record,
     )
+
+
+def _learner(student: SegmentationModel) -> SplitNetwork:
+    """The student's network; its head learns, too."""
+    network = student.network(FOLD)
+    if uses_features(student):
+        head = network.get_submodule(student.head_path)
+        replace_modules(network, {head: LearningHead(head)})
+    return SplitNetwork(network)
 
 
 def _teacher(original: SegmentationModel) -> SplitNetwork:

@@ -15,13 +15,31 @@ from .single_image_norms import put_single_image_norms
 LAYOUT = torch.channels_last_3d  # gradients of half precision take two thirds of the time so, on a CPU
 
 
+class LearningHead(nn.Module):
+    """Stands for a head in a network, and learns with it: the network gives features, of which logits are made apart.
+
+    Its parameters keep their names. What a crop's logits would cost, forward and backward, only some voxels' do.
+
+    Args:
+        head: The 1x1x1 convolution whose parameters these are.
+    """
+
+    def __init__(self, head: nn.Module):
+        super().__init__()
+        self.weight, self.bias = head.weight, head.bias
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The features, unchanged."""
+        return features
+
+
 @dataclass(frozen=True, eq=False)
 class SplitNetwork:
     """A network in two parts: all but its head, and its head, which is linear.
 
     Attributes:
         network: From (1, C, Z, Y, X) to features (1, F, Z, Y, X), or to logits.
-        head: Makes logits of the features; None where the network gives logits.
+        head: Makes logits of the features; None where the network gives logits, or holds a LearningHead.
     """
 
     network: nn.Module
@@ -29,7 +47,11 @@ class SplitNetwork:
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits (L, N) of what the network gives in N voxels, (F, N)."""
-        return features if self.head is None else self.head(features)
+        head = self.head
+        if head is None:
+            learning = next((each for each in self.network.modules() if isinstance(each, LearningHead)), None)
+            head = learning and Head(learning.weight.flatten(1), learning.bias)
+        return features if head is None else head(features)
 
     def to(self, device: torch.device) -> SplitNetwork:
         """A copy of both parts on a device; this one stays as it is."""
