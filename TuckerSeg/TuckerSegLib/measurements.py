@@ -60,6 +60,19 @@ class Measurements:
         """Store the seconds per million voxels of everything beside the network."""
         self._add("voxel", setting, "", seconds)
 
+    def first_use_ratio(self, setting: str) -> float | None:
+        """How many times its usual seconds a first use took here; None where there was none.
+
+        Args:
+            setting: From ``first_use.first_use_setting``.
+        """
+        ratio, _ = self._entries("first use", setting).get("", (None, None))
+        return ratio
+
+    def add_first_use_ratio(self, setting: str, ratio: float) -> None:
+        """Store how many times its usual seconds a first use took."""
+        self._add("first use", setting, "", ratio)
+
     def layer_seconds(self, setting: str) -> dict[str, float]:
         """Seconds per unit of work of layers on one device, see ``records.layer_times``; none where never measured.
 
@@ -160,4 +173,4 @@ def _is_valid(row: Any) -> bool:
         return False
     if kind == "patch":
         return COUNT.fullmatch(detail) is not None
-    return kind in ("voxel", "layer", "answer") or (kind == "agreement" and value <= 1)
+    return kind in ("voxel", "layer", "answer", "first use") or (kind == "agreement" and value <= 1)

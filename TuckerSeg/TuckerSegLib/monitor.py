@@ -90,6 +90,17 @@ class Monitor:
         self.check()
         self._on_fraction(done)
 
+    def in_hundredths(self) -> Monitor:
+        """This monitor, which also tells the fraction that is done as progress of its stage, of 100 in all."""
+        telling = copy.copy(self)
+
+        def on_fraction(done: float) -> None:
+            self._on_fraction(done)
+            self.progress(round(100 * done), 100)
+
+        telling._on_fraction = on_fraction
+        return telling
+
     @contextlib.contextmanager
     def warnings_noted(self) -> Iterator[None]:
         """Keep the library's own warnings as notes, and tell of them at once."""

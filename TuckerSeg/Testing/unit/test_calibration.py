@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from torch import nn
 
 from Testing.unit.calibrated_blocks import Block, logit_error, made, patches_of
 from TuckerSegLib.compression.calibration import Calibration, calibrate
+from TuckerSegLib.compression.magnitudes import histogram_of
 from TuckerSegLib.compression.sampling import neighborhoods, sample_positions
+from TuckerSegLib.compression.second_moments import gram, variances, voxel_gram
 from TuckerSegLib.compression.tucker.calibrated_basis import CalibratedBasis
 from TuckerSegLib.errors import ModelFileError, SpecError
 
@@ -53,6 +56,61 @@ def test_a_convolution_is_its_weight_times_its_neighborhoods(conv):
 def test_sampled_positions_are_all_where_there_are_few():
     conv, values = nn.Conv3d(1, 1, 3), torch.randn(1, 1, 5, 5, 5)
     assert sample_positions(conv, values, 100, torch.Generator()).tolist() == list(range(27))
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (63, 20), (200, 30), (1000, 7)])
+def test_a_gram_matrix_is_the_product_with_the_transpose(shape):
+    rows = torch.randn(shape, dtype=torch.float64)
+    torch.testing.assert_close(gram(rows), rows @ rows.T)
+    torch.testing.assert_close(gram(rows.T.contiguous().T), rows @ rows.T)
+
+
+@pytest.mark.parametrize(
+    ("shape", "most"),
+    [((9, 9, 9), 100), ((80, 80, 80), 4096), ((20, 21, 22), 4096), ((3, 50, 60), 1000), ((5000, 1, 1), 999)],
+)
+def test_sampled_positions_differ_and_are_spread_evenly(shape, most):
+    conv, values = nn.Conv3d(1, 1, 1), torch.empty(1, 1, *shape)
+    positions = sample_positions(conv, values, most, torch.Generator().manual_seed(0))
+    assert 0.8 * most <= len(positions) <= most
+    assert (positions.diff() > 0).all()
+    assert positions[0] >= 0
+    assert positions[-1] < math.prod(shape)
+    for axis, size in enumerate(shape):
+        along = torch.unravel_index(positions, shape)[axis]
+        shares = torch.histc(along.float(), bins=min(size, 3), min=0, max=size) / len(positions)
+        assert shares.max() < 1.6 * shares.min()
+
+
+def test_values_of_half_precision_have_the_histogram_of_the_same_values_in_single():
+    values = torch.cat([torch.randn(3, 4000) * 10.0**power for power in range(-5, 5)], dim=1)
+    halves = torch.cat([values, torch.zeros(3, 1), -torch.zeros(3, 1)], dim=1).bfloat16()[None, :, :, None, None]
+    assert torch.equal(histogram_of(halves), histogram_of(halves.float()))
+
+
+def test_moments_of_maps_larger_than_a_piece_are_those_of_the_whole(monkeypatch):
+    monkeypatch.setattr("TuckerSegLib.compression.second_moments.VALUES_AT_ONCE", 64)
+    values = torch.randn(2, 5, 3, 4, 6) + 3
+    flat = values.double().transpose(0, 1).flatten(1)
+    torch.testing.assert_close(voxel_gram(values).double(), flat @ flat.T, rtol=1e-5, atol=1e-4)
+    expected = values.double().flatten(2).var(dim=2, correction=0).mean(dim=0)
+    torch.testing.assert_close(variances(values).double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_something_may_be_done_after_each_patch(network, patches):
+    done = []
+    calibrate(network, patches, after_patch=lambda: done.append(len(done)))
+    assert len(done) == len(patches)
+
+
+def test_the_variance_is_that_of_the_outputs(network, patches, calibration):
+    outputs = []
+    handle = network.get_submodule("2.0").register_forward_hook(lambda *call: outputs.append(call[2]))
+    for patch in patches:
+        network(patch)
+    handle.remove()
+    expected = torch.stack([each.double().flatten(2)[0].var(dim=1, correction=0) for each in outputs]).mean(dim=0)
+    torch.testing.assert_close(calibration.layers["2.0"].variance, expected, rtol=1e-4, atol=1e-9)
 
 
 def test_the_predicted_error_of_a_small_change_is_what_the_logits_show(network, patches, calibration):

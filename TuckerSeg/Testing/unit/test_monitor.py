@@ -90,3 +90,12 @@ def test_the_librarys_own_warnings_become_notes_and_those_of_others_do_not():
         warnings.warn_explicit("theirs", UserWarning, "/somewhere/other.py", 1)
     assert monitor.notes == ["ours"]
     assert told == [{"event": "log", "message": "ours"}]
+
+
+def test_fractions_of_a_stage_are_told_in_hundredths_and_heard_as_before():
+    told, heard = [], []
+    monitor = Monitor(told.append, on_fraction=heard.append)
+    with monitor.stage("calibrate") as stage:
+        stage.in_hundredths().share(1, 2).fraction(0.5)
+    assert told[1:] == [{"event": "progress", "stage": "calibrate", "done": 75, "total": 100}]
+    assert heard == [0.75]

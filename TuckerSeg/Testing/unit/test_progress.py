@@ -163,3 +163,28 @@ def test_a_run_of_several_networks_that_begins_again_keeps_the_bar(tracker, seen
     fractions = [event["fraction"] for event in seen]
     assert fractions == sorted(fractions)
     assert seen[-1]["remaining_s"] == 0
+
+
+def test_calibrating_moves_the_bar_and_takes_most_of_it(tracker, seen, clock):
+    for name in ("read", "load", "calibrate"):
+        tracker(stage(name))
+    for done in (25, 50, 100):
+        tracker(progress("calibrate", done, 100))
+    tracker(stage("compress"))
+    tracker(progress("compress", 50, 100))
+    tracker(stage("prepare"))
+    run(tracker, clock)
+    fractions = [event["fraction"] for event in seen]
+    assert fractions == sorted(fractions)
+    at = {(event["event"], event["stage"], event.get("done")): event["fraction"] for event in seen}
+    assert at["progress", "calibrate", 25] < at["progress", "calibrate", 50] < at["progress", "calibrate", 100]
+    assert at["stage", "compress", None] >= 0.5
+    assert fractions[-1] == pytest.approx(1)
+
+
+def test_a_network_that_is_calibrated_already_has_the_bar_of_any_run(tracker, seen, clock):
+    tracker({"event": "part", "number": 0, "count": 2, "name": "first"})
+    tracker(stage("calibrate"))
+    tracker({"event": "part", "number": 1, "count": 2, "name": "second"})
+    tracker(stage("prepare"))
+    assert seen[-1]["fraction"] == pytest.approx((1 + 0.1) / 2)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +27,10 @@ from .layers import CONVOLUTIONS
 from .linear_layers import as_voxels, module_of, weighted_layers
 from .magnitudes import BINS, histogram_of
 from .normalized_convolutions import NormalizedConvolutions
-from .sampling import POSITIONS, neighborhoods, sample_positions
+from .sampling import neighborhoods, sample_positions, tells_taps_apart
+from .second_moments import gram, variances, voxel_gram
 
-MOST_TAP_CHANNELS = 1728  # input channels x taps up to which taps are told apart: 64 channels of a 3x3x3 kernel
+POSITIONS = 4096  # per patch and layer; over eight patches, nineteen times the width of the widest moment
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +142,7 @@ def calibrate(
     seed: int = 0,
     monitor: Monitor | None = None,
     precision: str = "fp32",
+    after_patch: Callable[[], None] | None = None,
 ) -> Calibration:
     """Run patches through a network and gather the moments of every linear layer and convolution, grouped ones aside.
 
@@ -152,6 +154,7 @@ def calibrate(
         seed: Of the sampled positions and the random directions; the same seed gives the same calibration.
         monitor: Hears the fraction of the patches done, and is asked after each whether to stop.
         precision: Of the passes, ``fp32`` or ``bf16``; moments are summed up in fp64.
+        after_patch: Called when the memory of a pass is free, as to return it.
 
     Raises:
         SpecError: There are no patches, or the network gives the same output everywhere on them.
@@ -164,6 +167,8 @@ def calibrate(
     with recorder:
         for number, patch in enumerate(patches, start=1):
             recorder.run(patch)
+            if after_patch is not None:
+                after_patch()
             monitor.fraction(number / len(patches))
     calibration = recorder.result()
     if not (math.isfinite(calibration.logit_energy) and calibration.logit_energy > 0):
@@ -219,10 +224,10 @@ class _MomentRecorder:
         self._patches += 1
 
     def result(self) -> Calibration:
-        """Means over the patches that were run."""
+        """Means over the patches that were run, in the memory of the sums: this ends the recording."""
         names, count = [field.name for field in fields(LayerMoments)], self._patches
-        sums = {path: self._sums[path] for path in self._convs if path in self._sums}
-        layers = {path: LayerMoments(*(getattr(own, name) / count for name in names)) for path, own in sums.items()}
+        sums = {path: self._sums.pop(path) for path in self._convs if path in self._sums}
+        layers = {path: LayerMoments(*(getattr(own, name).div_(count) for name in names)) for path, own in sums.items()}
         return Calibration(layers, self._energy / count, count)
 
     def _head(self) -> tuple[Tensor, Tensor]:
@@ -261,15 +266,13 @@ class _MomentRecorder:
                 centering = torch.eye(classes, dtype=torch.float64) - 1 / classes
                 self._add(path, outputs=voxels * centering)
                 return
-            variance = voxels_of(output.detach()).float().flatten(2).var(dim=2, correction=0).mean(dim=0)
-            self._add(path, variance=variance.double())
+            self._add(path, variance=variances(voxels_of(output.detach())))
             output.register_hook(lambda gradient: self._add_outputs(path, voxels_of(gradient)))
 
         return record
 
     def _add_outputs(self, path: str, gradient: Tensor) -> None:
-        flat = gradient.detach().float().transpose(0, 1).flatten(1)
-        self._add(path, outputs=(flat @ flat.T).double())
+        self._add(path, outputs=voxel_gram(gradient.detach()))
 
     def _add_inputs(self, path: str) -> None:
         conv, values = self._convs[path], self._inputs.pop(path)
@@ -277,7 +280,7 @@ class _MomentRecorder:
         samples = neighborhoods(conv, values, positions, taps=tells_taps_apart(conv)).float()
         if path in self._normalized.paths:
             samples -= samples.mean(dim=0)
-        self._add(path, inputs=(samples.T @ samples).double() / len(samples), magnitudes=histogram_of(values))
+        self._add(path, inputs=gram(samples.T) / len(samples), magnitudes=histogram_of(values))
 
     def _add(self, path: str, **values: Tensor) -> None:
         sums = self._sums.get(path)
@@ -287,13 +290,6 @@ class _MomentRecorder:
             shapes = {"inputs": (width, width), "outputs": (conv.out_channels,) * 2, "variance": (conv.out_channels,)}
             shapes |= {"magnitudes": (conv.in_channels, 2 * BINS)}
             sums = LayerMoments(**{name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()})
-        self._sums[path] = replace(sums, **{name: getattr(sums, name) + value for name, value in values.items()})
-
-
-def tells_taps_apart(conv: nn.Module) -> bool:
-    """Whether the input moment of a layer covers its taps too; otherwise taps count as uncorrelated and alike.
-
-    Each tap of a transposed convolution whose kernel is its stride makes output voxels of its own, so nothing is
-    lost there.
-    """
-    return not conv.transposed and conv.in_channels * math.prod(conv.kernel_size) <= MOST_TAP_CHANNELS
+            self._sums[path] = sums
+        for name, value in values.items():
+            getattr(sums, name).add_(value)

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelFileError
-from .calibration import Calibration, LayerMoments, tells_taps_apart
+from .calibration import Calibration, LayerMoments
 from .linear_layers import weighted_layers
+from .sampling import tells_taps_apart
 
 PROJECTIONS = 8  # in turn onto moments without negative eigenvalues and onto those of displacements alone
 QUANTA = 32767

@@ -6,6 +6,8 @@ moved by some bins, and those of several patches and volumes add up. No voxel is
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -24,13 +26,29 @@ def histogram_of(values: Tensor) -> Tensor:
     """
     flat = values[0].flatten(1)
     step = -(-flat.shape[1] // _MOST_VOXELS) | 1  # odd, so that it does not stay in step with the rows
-    flat = flat[:, ::step].float()
-    smallest = 2.0**LOWEST_OCTAVE
-    octaves = flat.abs().clamp(min=smallest).log2() - LOWEST_OCTAVE
-    bins = (octaves * PER_OCTAVE).long().clamp(0, BINS - 1) + BINS * (flat >= 0)
-    places = bins + 2 * BINS * torch.arange(len(flat), device=bins.device)[:, None]
+    flat = flat[:, ::step]
+    bins = _bins_of_halves(flat) if flat.dtype == torch.bfloat16 else _bins_of(flat.float())
+    places = bins + 2 * BINS * torch.arange(len(flat), dtype=torch.int32, device=bins.device)[:, None]
     counts = torch.bincount(places.flatten(), minlength=2 * BINS * len(flat)).reshape(len(flat), 2 * BINS)
     return counts.double().cpu() / flat.shape[1]
+
+
+def _bins_of(values: Tensor) -> Tensor:
+    """Number of the bin of each value, int32."""
+    octaves = values.abs().clamp(min=2.0**LOWEST_OCTAVE).log2() - LOWEST_OCTAVE
+    return (octaves * PER_OCTAVE).int().clamp(0, BINS - 1) + BINS * (values >= 0)
+
+
+def _bins_of_halves(values: Tensor) -> Tensor:
+    """The same of bfloat16 values (C, N): there are so few different ones that a table has all of them."""
+    codes = values.contiguous().view(torch.int16).int() + (1 << 15)
+    return _table_of_halves().to(values.device).index_select(0, codes.flatten()).reshape(codes.shape)
+
+
+@functools.cache
+def _table_of_halves() -> Tensor:
+    """The bin of each bfloat16 value, in the order of its bits as a whole number with a sign."""
+    return _bins_of(torch.arange(-(1 << 15), 1 << 15).to(torch.int16).view(torch.bfloat16).float())
 
 
 def bin_values() -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-POSITIONS = 8192  # per patch and layer; several times the largest moment matrix over a few patches
+MOST_TAP_CHANNELS = 1728  # input channels x taps up to which taps are told apart: 64 channels of a 3x3x3 kernel
 
 
 def output_shape(conv: nn.Module, values: Tensor) -> tuple[int, ...]:
@@ -26,16 +27,43 @@ def output_shape(conv: nn.Module, values: Tensor) -> tuple[int, ...]:
 
 
 def sample_positions(conv: nn.Module, values: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Draw different positions, indices (N,) into the flattened shape that :func:`output_shape` gives.
+    """Draw different positions, rising indices (N,) into the flattened shape that :func:`output_shape` gives.
+
+    One at random in each cell of a grid: neighbors tell nearly the same, so positions that are spread out tell more.
 
     Args:
         conv: The convolution.
         values: Its input for one patch, (1, I, Z, Y, X).
-        most: Largest N; where there are no more voxels than that, all are given, in order.
+        most: Largest N; where there are no more voxels than that, all are given.
         generator: On the CPU.
     """
-    count = math.prod(output_shape(conv, values))
-    return torch.randperm(count, generator=generator)[:most] if count > most else torch.arange(count)
+    shape = output_shape(conv, values)
+    if math.prod(shape) <= most:
+        return torch.arange(math.prod(shape))
+    cells = _cells(shape, most)
+    drawn = torch.rand(3, *cells, generator=generator)
+    z, y, x = (_in_cells(axis, size, drawn[axis]) for axis, size in enumerate(shape))
+    return ((z * shape[1] + y) * shape[2] + x).flatten().sort().values  # what lies near is read near in time
+
+
+def _cells(shape: Sequence[int], most: int) -> tuple[int, int, int]:
+    """How many cells a grid of voxels is divided into along each axis, about cubes, and no more than that in all."""
+    scale = (most / math.prod(shape)) ** (1 / sum(size > 1 for size in shape))
+    cells = [max(1, int(size * scale)) for size in shape]
+    while True:
+        more = {axis: math.prod(cells) // cells[axis] * (cells[axis] + 1) for axis in range(3)}
+        possible = [axis for axis in range(3) if cells[axis] < shape[axis] and more[axis] <= most]
+        if not possible:
+            return tuple(cells)
+        cells[max(possible, key=lambda axis: shape[axis] / cells[axis])] += 1
+
+
+def _in_cells(axis: int, size: int, drawn: Tensor) -> Tensor:
+    """Coordinates along an axis of that size: for every cell one of its own, by numbers of 0 to 1 (Z, Y, X)."""
+    count = drawn.shape[axis]
+    limits = torch.arange(count + 1) * size // count
+    widths = limits.diff().reshape([-1 if other == axis else 1 for other in range(3)])
+    return limits[:-1].reshape(widths.shape) + (drawn * widths).long()
 
 
 def neighborhoods(conv: nn.Module, values: Tensor, positions: Tensor, taps: bool = True) -> Tensor:
@@ -48,7 +76,7 @@ def neighborhoods(conv: nn.Module, values: Tensor, positions: Tensor, taps: bool
         taps: False gives the input's own channels at these positions of its grid.
 
     Returns:
-        (N, I taps), taps varying fastest, or (N, I).
+        (N, I taps), taps varying fastest, or (N, I); transposed in memory.
     """
     if not taps or conv.transposed:
         return _pointwise(conv, values, positions)
@@ -66,8 +94,8 @@ def neighborhoods(conv: nn.Module, values: Tensor, positions: Tensor, taps: bool
             for c in range(conv.kernel_size[2])
         ]
     )
-    taps_of_channels = padded.flatten(1)[:, corner[:, None] + offsets]  # (I, N, taps)
-    return taps_of_channels.transpose(0, 1).flatten(1)
+    read = (offsets[:, None] + corner).flatten()
+    return padded.flatten(1).index_select(1, read).reshape(-1, len(positions)).T
 
 
 def _pointwise(conv: nn.Module, values: Tensor, positions: Tensor) -> Tensor:
@@ -87,3 +115,12 @@ def _padding(conv: nn.Module) -> tuple[int, ...]:
     if isinstance(conv.padding, str):
         return tuple(d * (k - 1) // 2 if conv.padding == "same" else 0 for d, k in zip(conv.dilation, conv.kernel_size))
     return tuple(conv.padding)
+
+
+def tells_taps_apart(conv: nn.Module) -> bool:
+    """Whether the input moment of a layer covers its taps too; otherwise taps count as uncorrelated and alike.
+
+    Each tap of a transposed convolution whose kernel is its stride makes output voxels of its own, so nothing is
+    lost there.
+    """
+    return not conv.transposed and conv.in_channels * math.prod(conv.kernel_size) <= MOST_TAP_CHANNELS

@@ -28,9 +28,9 @@ TORCH_MAPS = 10.0  # the allocator keeps what is freed
 PASS_MAPS = {"fp32": 1.2, "bf16": 0.8}  # in units of all maps of a crop, float32, whose channels fill blocks
 CHANNEL_BLOCK = 16  # oneDNN's, with AVX-512: maps of 4 channels take as much as of 16
 PASS_WEIGHTS = 2.5  # what it takes of the weights' bytes
-MOMENT_COPIES = 2  # the sums so far, and those with the next patch
+MOMENT_COPIES = 1  # the sums so far, which every patch is added to in place
 SAMPLE_COPIES = 2.0  # of the layer with the widest moment; the next layer's come before its memory is whole again
-SAMPLE_BYTES = 4 + 4  # of one value of a sample: as gathered, and in order
+SAMPLE_BYTES = 2 + 4  # of one value of a sample: as gathered, and in single precision
 IMAGE_BYTES, LABEL_BYTES = 2, 1  # of a voxel, as usual for a CT
 
 
@@ -102,9 +102,9 @@ def calibration_bytes(model: SegmentationModel) -> int:
 
 def _counted(model: SegmentationModel) -> tuple[int, int, int]:
     """Bytes of all maps of a crop in float32, of all moments of one fold in float64, and of the widest samples."""
-    from ..compression.calibration import tells_taps_apart
+    from ..compression.calibration import POSITIONS
     from ..compression.linear_layers import weighted_layers
-    from ..compression.sampling import POSITIONS
+    from ..compression.sampling import tells_taps_apart
     from ..compression.trace import trace
 
     network = model.structure()

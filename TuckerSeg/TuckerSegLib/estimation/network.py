@@ -32,6 +32,7 @@ from ..records.serialization import to_json
 from ..sliding_window import StreamSpec, patch_count
 from ..system_memory import system_memory_bytes
 from .compressed_facts import CompressedFacts, allocated_facts
+from .first_use import here, usual_first_use_seconds, volumes_to_calibrate
 from .memory import calibration_bytes, predicted_calibration_peak_bytes, predicted_peak_memory_bytes
 from .shipped_agreement import shipped_agreement
 from .timing import BOUND_COST_TOLERANCE, INTERPOLATED, SAME_COST_TOLERANCE, Timing, planned_setting
@@ -95,14 +96,16 @@ class Estimator:
         seconds = {name: None if one_s is None else one_s * passes + beside_s for name, one_s in patch_s.items()}
         interpolated = any(timings[name].interpolates(count) for name, count in macs.items())
         agreement, source = self._agreement(compressed)
+        parameters, all_macs = compressed.cost.parameters * folds, macs["compressed"] * passes
+        part = PartEstimate(self._model.name, patches, parameters, all_macs, seconds["compressed"])
         return Estimate(
             original_parameters=original.parameters * folds,
-            parameters=compressed.cost.parameters * folds,
+            parameters=parameters,
             original_macs_per_patch=macs["original"],
             macs_per_patch=macs["compressed"],
             patches=patches,
             original_macs_per_volume=macs["original"] * passes,
-            macs_per_volume=macs["compressed"] * passes,
+            macs_per_volume=all_macs,
             original_seconds=seconds["original"],
             seconds=seconds["compressed"],
             peak_memory_bytes=self._peak_memory_bytes(geometry, device, precision, resolved, compressed.is_bound),
@@ -117,15 +120,8 @@ class Estimator:
             ),
             cache_bytes=self._cache_bytes(compressed, device, precision),
             patches_skipped=skipped,
-            parts=(
-                PartEstimate(
-                    self._model.name,
-                    patches,
-                    compressed.cost.parameters * folds,
-                    macs["compressed"] * passes,
-                    seconds["compressed"],
-                ),
-            ),
+            parts=(part,),
+            first_use_seconds=self._first_use_seconds(resolved, compressed),
         )
 
     def key_of(self, resolved: ResolvedJob) -> str:
@@ -155,13 +151,23 @@ class Estimator:
     ) -> int:
         """Of the run, and of the calibration before it where one is due."""
         running = predicted_peak_memory_bytes(self._model, geometry, device, precision, resolved.inference)
-        calibrate, steps = resolved.job.calibrate, resolved.steps
-        if calibrate == "none" or not any(spec.needs_calibration and spec.calibration is None for _, spec in steps):
-            return running
-        known = calibration_stamp(self._model, self._cache) is not None and not (len(steps) > 1 and is_bound)
-        if known and calibrate != "volume":
+        if not self._volumes_to_calibrate(resolved, is_bound):
             return running
         return max(running, predicted_calibration_peak_bytes(self._model, geometry, self._calibration_bytes))
+
+    def _volumes_to_calibrate(self, resolved: ResolvedJob, is_bound: bool) -> int:
+        return volumes_to_calibrate(self._model, resolved, self._cache, len(resolved.steps) > 1 and is_bound)
+
+    def _first_use_seconds(self, resolved: ResolvedJob, compressed: CompressedFacts) -> float | None:
+        """Of calibrating and compressing before the run; 0 where the compressed network is there, None: not known."""
+        volumes = self._volumes_to_calibrate(resolved, compressed.is_bound)
+        if not resolved.steps or compressed.key == self._model.key:
+            return 0.0
+        if not (volumes or compressed.is_bound) and os.path.exists(self._cache.path("models", compressed.key)):
+            return 0.0
+        methods = tuple(method for method, _ in resolved.steps)
+        usual_s = usual_first_use_seconds(self._model, volumes, methods)
+        return None if usual_s is None else here(usual_s, self._measurements)
 
     @functools.cached_property
     def _calibration_bytes(self) -> int:

@@ -14,6 +14,7 @@ from ..models.resolved_job import ResolvedJob
 from ..models.task import VOTES, SegmentationTask, TaskPart
 from ..preprocessing.roi_finder import RoiFinder
 from ..records.estimate import Estimate
+from .first_use import with_first_use_note
 from .memory import LABEL_BYTES
 from .network import NOT_MEASURED, Estimator
 
@@ -54,8 +55,8 @@ class TaskEstimator:
             for estimate, part in zip(estimates, self._task.parts)
         ]
         if len(estimates_of_parts) == 1:
-            return estimates_of_parts[0]
-        return self._sum(estimates_of_parts, geometry, resolved)
+            return with_first_use_note(estimates_of_parts[0])
+        return with_first_use_note(self._sum(estimates_of_parts, geometry, resolved))
 
     def unmeasured(self, geometry: Geometry, resolved: ResolvedJob) -> TaskPart | None:
         """The first network whose time on this computer is not known for a job; None where all are known.
@@ -109,7 +110,7 @@ SUMMED_FIELDS = (
 )
 
 
-OPTIONAL_FIELDS = ("seconds", "original_seconds", "patches_skipped")
+OPTIONAL_FIELDS = ("seconds", "original_seconds", "patches_skipped", "first_use_seconds")
 
 
 def _total(values: Sequence[float | None]) -> float | None:

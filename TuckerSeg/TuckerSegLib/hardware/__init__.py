@@ -28,6 +28,7 @@ _HOME = {
     "PrepareSpec": "patch_predictor",
     "PatchPredictor": "patch_predictor",
     "default_threads": "processor",
+    "processor_name": "processor",
     "torch_threads": "threads",
     "freed_memory_kept": "memory",
     "trim_memory": "memory",

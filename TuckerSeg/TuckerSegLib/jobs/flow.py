@@ -21,6 +21,7 @@ from ..segmentation.lent import Lent
 from ..segmentation.localization import find_crop
 from ..segmentation.prepared_model import PreparedModel
 from ..segmentation.segment import SegmentationResult, segment
+from .first_use import FirstUse
 from .one_shot_models import OneShotModels
 from .progress import ProgressTracker
 from .warm_models import WarmModels
@@ -31,11 +32,11 @@ class Flow:
 
     Args:
         models: How networks are kept.
-        cache: Of what was measured.
+        cache: Of calibrations, and of what was measured.
     """
 
     def __init__(self, models: OneShotModels | WarmModels, cache: Cache):
-        self._models, self._measurements = models, Measurements(cache)
+        self._models, self._cache, self._measurements = models, cache, Measurements(cache)
         self._last_crop: tuple[weakref.ref[image.Image], RoiSearch, Crop] | None = None
 
     def run(
@@ -57,13 +58,15 @@ class Flow:
         files = output_files(resolved.job)
         bring_all_networks(resolved, monitor)
         tracker = ProgressTracker(monitor.on_event)
-        monitor = monitor.through(tracker)
+        first_use = FirstUse(self._cache, tracker)
+        monitor = monitor.through(first_use)
         with monitor.warnings_noted():
             volume = read(monitor)
             with monitor.stage("load"):
                 task = self._models.described(resolved)
             inference = task.resolved.inference  # a file of several networks may know their usual step
             crop = self._crop(resolved.roi_search, volume, monitor)
+            first_use.follow(task, volume)
             with contextlib.closing(self._models.prepared(task, monitor, volume)) as ready:
                 first_network = ready.begin()
                 geometry = volume.lend().geometry

@@ -23,6 +23,13 @@ STARTS = {  # fraction of a cold run at which a stage begins; what is skipped is
     "preprocess": 0.20,
     "network": 0.25,
 }
+STARTS_OF_A_FIRST_USE = STARTS | {  # of a network that is calibrated, which takes most of the time
+    "compress": 0.5,
+    "refit": 0.65,
+    "prepare": 0.75,
+    "preprocess": 0.8,
+    "network": 0.82,
+}
 MEASURED = ("network", "finish")
 
 
@@ -60,7 +67,9 @@ class ProgressTracker:
             if event["stage"] == "finish" and self._patches_left:
                 return
         elif event.get("stage") in STARTS:
-            event = {**event, "fraction": self._overall(STARTS[event["stage"]])}
+            if event["stage"] == "calibrate":
+                self._starts = STARTS_OF_A_FIRST_USE
+            event = {**event, "fraction": self._overall(self._fraction_of_network(event))}
             if event["stage"] == "network":
                 self._started = self._last = self._clock()
         if self._count > 1 and event["event"] in ("stage", "progress"):
@@ -70,6 +79,7 @@ class ProgressTracker:
     def _begin(self) -> None:
         """A network of which nothing is known yet."""
         self._began = self._started = self._last = self._clock()
+        self._starts = STARTS
         self._seconds: dict[str, float] = {}
         self._done: dict[str, int] = {}
         self._left_s: dict[str, float] = {}
@@ -84,6 +94,14 @@ class ProgressTracker:
         else:  # what came before, such as reading the image, belongs to the first; or the run begins again
             self._done_s = 0.0
         self._number, self._count, self._name = event["number"], event["count"], event["name"]
+
+    def _fraction_of_network(self, event: Event) -> float:
+        """Where in the bar of a network a stage is, before patches are counted."""
+        start = self._starts[event["stage"]]
+        if event["event"] != "progress" or not event.get("total"):
+            return start
+        end = min((each for each in self._starts.values() if each > start), default=1.0)
+        return start + (end - start) * event["done"] / event["total"]
 
     def _overall(self, fraction: float) -> float:
         """Fraction of the whole run at a fraction of this network."""
@@ -101,7 +119,8 @@ class ProgressTracker:
             self._patches_left = done < total
         left_s, elapsed_s = sum(self._left_s.values()), now - self._started
         share = elapsed_s / max(elapsed_s + left_s, 1e-9)
-        fraction = self._overall(STARTS["network"] + (1 - STARTS["network"]) * share)
+        start = self._starts["network"]
+        fraction = self._overall(start + (1 - start) * share)
         mean_s = (self._done_s + now - self._began + left_s) / (self._number + 1)
         remaining_s = left_s + mean_s * (self._count - self._number - 1)
         return {**event, "fraction": fraction, "remaining_s": remaining_s}

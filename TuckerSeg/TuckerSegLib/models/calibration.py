@@ -119,7 +119,13 @@ def calibrate_model(
     with hardware.torch_threads(threads or hardware.default_threads()), hardware.freed_memory_kept():
         for number, fold in enumerate(model.folds):
             share = monitor.share(number, len(model.folds))
-            calibration = calibrate(model.network(fold), patches, monitor=share, precision=precision)
+            calibration = calibrate(
+                model.network(fold),
+                patches,
+                monitor=share,
+                precision=precision,
+                after_patch=hardware.trim_memory,  # else what one pass leaves in pieces adds up with the next one's
+            )
             calibrations[fold] = earlier.folds[fold].merged(calibration).rounded() if earlier else calibration
     names, ids = (earlier.volumes, earlier.volume_ids) if earlier else ((), ())
     names, ids = (*names, *(Path(each.source).name for each in volumes)), (*ids, *map(volume_id, volumes))

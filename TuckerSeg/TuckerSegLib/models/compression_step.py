@@ -63,7 +63,7 @@ def compress_step(
             warnings.warn(WEIGHTS_ONLY, stacklevel=2)
     volumes = [volume()] if volume is not None and getattr(spec, "needs_patches", False) else []
     with monitor.stage("compress") as stage:
-        return compress(model, spec, method, cache, stage, calibration, volumes), calibration
+        return compress(model, spec, method, cache, stage.in_hundredths(), calibration, volumes), calibration
 
 
 def calibration_of(
@@ -82,7 +82,7 @@ def calibration_of(
     if spec.calibration is None and is_due(model, calibration, calibrate, volume):
         with monitor.stage("calibrate") as stage:
             image = volume() if volume is not None else None
-            calibration = calibrate_model(model, image, calibration, monitor=stage)
+            calibration = calibrate_model(model, image, calibration, monitor=stage.in_hundredths())
             store_calibration(model, calibration, cache)
     return calibration
 

@@ -66,7 +66,7 @@ def compress_for_job(
         )
     with monitor.stage("refit") as stage:
         images = [volume()] if volume is not None else []
-        return refit_model(model, before, images, calibration, cache, monitor=stage)
+        return refit_model(model, before, images, calibration, cache, monitor=stage.in_hundredths())
 
 
 def facts_for_job(

@@ -37,6 +37,8 @@ class Estimate:
             operations and seconds are those at most.
         cache_bytes: What the run will add to the cache of compressed and compiled networks, about.
         parts: The same per network, in the order in which they run.
+        first_use_seconds: What is done once before the run: calibrating and compressing, as far as the cache lacks what
+            comes of it; 0 where it has all, None where it is not known.
     """
 
     VERSION: ClassVar[int] = 1
@@ -60,6 +62,7 @@ class Estimate:
     cache_bytes: int = 0
     patches_skipped: int | None = None
     parts: tuple[PartEstimate, ...] = ()
+    first_use_seconds: float | None = 0.0
 
     @property
     def fits(self) -> bool:

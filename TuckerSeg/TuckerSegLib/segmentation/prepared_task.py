@@ -134,7 +134,7 @@ def _prepare_parts(
                 monitor.part(number, count, part.name)
             with monitor.stage("load"):
                 model = _wait_for(loading, monitor)
-            loading = None if last else loader.submit(load, task.parts[number + 1])
+            loading = None
             compress = functools.partial(compress_for_job, resolved=task.resolved, cache=cache, monitor=monitor)
             load_weights = None
             if model.has_weights:
@@ -142,6 +142,8 @@ def _prepare_parts(
             else:
                 load_weights = functools.partial(_load_and_compress, part, compress, volume)
             monitor.check()
+            if not last:  # and not before: beside a calibration there is no room for a second network
+                loading = loader.submit(load, task.parts[number + 1])
             with monitor.stage("prepare"):
                 prepared = prepare(model, inference, cache, load_weights)
             with contextlib.closing(prepared):

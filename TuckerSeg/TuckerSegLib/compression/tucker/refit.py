@@ -18,14 +18,15 @@ from torch import Tensor, nn
 from ...errors import SpecError
 from ...monitor import Monitor
 from ...records.compression import LayerChange
-from ..calibration import Calibration, LayerMoments, tells_taps_apart
+from ..calibration import Calibration, LayerMoments
 from ..layers import convolutions
 from ..normalized_convolutions import NormalizedConvolutions
-from ..sampling import POSITIONS, neighborhoods, sample_positions
+from ..sampling import neighborhoods, sample_positions, tells_taps_apart
 from .details import TuckerDetails
 from .layers import composed, fill, outer_layers
 from .whitening import WhitenedLayer
 
+POSITIONS = 8192  # per patch and layer: several times the unknowns over a few patches
 ANCHOR = 3e-3  # weight of the original weight, relative to the mean of the inputs' moment
 MOST_UNKNOWNS = 3456  # of a regression per output channel: 128 channels of a 3x3x3 kernel
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ...errors import SpecError
 from ..calibration import LayerMoments
+from ..second_moments import gram
 
 INPUT_RIDGE = 1e-3  # of the mean eigenvalue: directions that calibration never saw are not free
 OUTPUT_RIDGE = 1e-3
@@ -63,8 +64,12 @@ class WhitenedLayer:
         self._out, self._out_inverse = _root(_ridged(moments.outputs, OUTPUT_RIDGE))
         self._scaled = torch.einsum("ab,bik->aik", self._out, self.weight)
         self._lower = torch.linalg.cholesky(self._channel_moment())
-        self.energy = self._norm(self._scaled)
-        self._whitened_factor = self._leading_inputs()
+        whitened = torch.einsum("oik,ij->jok", self._scaled, self._lower).flatten(1)
+        directions = _leading(whitened)
+        self._leading_factor = torch.linalg.solve_triangular(self._lower.T, directions, upper=True)
+        # Where taps are not told apart, these directions are uncorrelated: (I, O, taps), what each of them explains
+        self._explained = None if self._tells_taps else (directions.T @ whitened).unflatten(1, (self.outputs, -1))
+        self.energy = self._norm(self._scaled) if self._tells_taps else float(whitened.square().sum())
 
     def errors(self, input_ranks: Sequence[int]) -> dict[int, Tensor]:
         """Squared errors of the weight at every output rank, in the calibrated norm, without sweeps.
@@ -77,7 +82,7 @@ class WhitenedLayer:
         """
         # A triangular root of the first columns' moment is the first block of the root of all, so what the first input
         # directions explain is the beginning of what all explain, and one regression serves every rank.
-        columns = self._regression(self._whitened_factor[:, : max(input_ranks)])[1].unflatten(1, (-1, self.taps))
+        columns = self._leading_regression(max(input_ranks))[1].unflatten(1, (-1, self.taps))
         explained, before, errors = columns.new_zeros(self.outputs, self.outputs), 0, {}
         for rank in sorted(set(input_ranks)):
             added = columns[:, before:rank].flatten(1)
@@ -107,37 +112,46 @@ class WhitenedLayer:
         for rank, channels in ((r, self.outputs), (s, self.inputs)):
             if not 1 <= rank <= channels:
                 raise SpecError(f"rank {rank} is outside 1 to {channels}, the number of channels")
-        starts = [self._whitened_factor[:, :s]]
+        regressions = [(self._leading_factor[:, :s], self._leading_regression(s))]
         if s < self.inputs:
-            starts.append(_leading(self.weight.transpose(0, 1).flatten(1))[:, :s])
-        candidates = [self._alternate(start, r, sweeps if self._tells_taps else 0) for start in starts]
-        return min(candidates, key=lambda factors: factors.error)
+            plain = _leading(self.weight.transpose(0, 1).flatten(1))[:, :s]
+            regressions.append((plain, self._regression(plain)))
+        return min((self._alternate(*each, r, sweeps) for each in regressions), key=lambda factors: factors.error)
 
-    def _alternate(self, input_factor: Tensor, r: int, sweeps: int) -> Factors:
-        """Factors at output rank r, solved for in turn from an input factor (I, s) on."""
+    def _alternate(self, input_factor: Tensor, regression: tuple[Tensor, Tensor], r: int, sweeps: int) -> Factors:
+        """Factors at output rank r, solved for in turn from an input factor (I, s) and the regression behind it on."""
+        if not self._tells_taps or input_factor.shape[1] == self.inputs:
+            sweeps = 0
         for sweep in range(sweeps + 1):
-            solution, whitened, _ = self._regression(input_factor)
-            output_factor = torch.linalg.eigh(whitened @ whitened.T)[1].flip(1)[:, :r]
+            solution, whitened = regression if sweep == 0 else self._regression(input_factor)
+            energies, output_factor = torch.linalg.eigh(gram(whitened))
+            output_factor = output_factor[:, -r:].flip(1)
             core = torch.einsum("or,osk->rsk", output_factor, solution)
-            if sweep == sweeps or input_factor.shape[1] == self.inputs:
-                break
-            input_factor = self._best_inputs(output_factor, core)
-        return self._orthonormal(self._out_inverse @ output_factor, core, input_factor)
+            if sweep < sweeps:
+                input_factor = self._best_inputs(output_factor, core)
+        error = max(0.0, self.energy - float(energies[-r:].sum()))
+        return self._orthonormal(self._out_inverse @ output_factor, core, input_factor, error)
 
-    def _orthonormal(self, output_factor: Tensor, core: Tensor, input_factor: Tensor) -> Factors:
+    def _orthonormal(self, output_factor: Tensor, core: Tensor, input_factor: Tensor, error: float) -> Factors:
         """The same product with orthonormal outer factors: half precision and training like numbers of one size."""
         output_factor, left = torch.linalg.qr(output_factor)
         input_factor, right = torch.linalg.qr(input_factor)
         core = torch.einsum("ar,rsk,bs->abk", left, core, right)
-        rebuilt = torch.einsum("or,rsk,is->oik", output_factor, core, input_factor)
-        return Factors(core, output_factor, input_factor, self.error_of(rebuilt))
+        return Factors(core, output_factor, input_factor, error)
 
-    def _regression(self, input_factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _leading_regression(self, s: int) -> tuple[Tensor, Tensor]:
+        """What :meth:`_regression` gives behind the s most important input directions."""
+        if self._explained is None:
+            return self._regression(self._leading_factor[:, :s])
+        solution = self._explained[:s].transpose(0, 1)
+        return solution, solution.flatten(1)
+
+    def _regression(self, input_factor: Tensor) -> tuple[Tensor, Tensor]:
         """The weight behind an input factor (I, s) that is best without a restriction of its output rank.
 
         Returns:
-            The unrestricted solution (O, s, taps); the same in whitened coordinates, flattened to a matrix of O
-            rows whose squared norm is what it explains; and the moment behind the factor.
+            The unrestricted solution (O, s, taps); and the same in whitened coordinates, flattened to a matrix of O
+            rows whose squared norm is what it explains.
         """
         s = input_factor.shape[1]
         if self._tells_taps:
@@ -147,13 +161,13 @@ class WhitenedLayer:
             cross = self._scaled.flatten(1) @ behind.reshape(s * self.taps, -1).T
             lower = torch.linalg.cholesky(_ridged(moment, _TINY))
             solution = torch.cholesky_solve(cross.T, lower).T
-            return solution.reshape(self.outputs, s, self.taps), solution @ lower, moment
+            return solution.reshape(self.outputs, s, self.taps), solution @ lower
         behind = self._moment @ input_factor
         moment = input_factor.T @ behind
         lower = torch.linalg.cholesky(_ridged(moment, _TINY))
         cross = torch.einsum("oik,is->sok", self._scaled, behind).flatten(1)
         solution = torch.cholesky_solve(cross, lower).reshape(s, self.outputs, self.taps).transpose(0, 1)
-        return solution, torch.einsum("osk,st->otk", solution, lower).flatten(1), moment
+        return solution, torch.einsum("osk,st->otk", solution, lower).flatten(1)
 
     def _best_inputs(self, output_factor: Tensor, core: Tensor) -> Tensor:
         """Input factor (I, s) that is best for given others: one linear system of s I unknowns."""
@@ -174,11 +188,6 @@ class WhitenedLayer:
         blocks = self._moment.reshape(self.inputs, self.taps, self.inputs, self.taps).permute(1, 3, 0, 2)[*taps]
         blocks[taps[0] == taps[1]] /= 2
         return taps, blocks
-
-    def _leading_inputs(self) -> Tensor:
-        """All input directions (I, I), the most important first, as columns of an input factor."""
-        whitened = torch.einsum("oik,ij->jok", self._scaled, self._lower).flatten(1)
-        return torch.linalg.solve_triangular(self._lower.T, _leading(whitened), upper=True)
 
     def _channel_moment(self) -> Tensor:
         """The input moment over channels alone, (I, I)."""
@@ -220,4 +229,4 @@ def _root(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 def _leading(rows: Tensor) -> Tensor:
     """Left singular vectors of a matrix as columns, that of the largest singular value first."""
-    return torch.linalg.eigh(rows @ rows.T)[1].flip(1)
+    return torch.linalg.eigh(gram(rows))[1].flip(1)
