@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import threading
 import time
 import weakref
 from dataclasses import replace
@@ -42,6 +43,25 @@ def test_what_is_compiled_already_runs_without_its_weights_being_read(small_ct, 
     assert len(np.unique(again.labels)) > 5
     assert again.statistics.compression == first.statistics.compression
     assert again.statistics.notes == first.statistics.notes
+
+
+def test_beside_a_compression_no_other_network_is_read(monkeypatch):
+    second_is_read, seen_beside = threading.Event(), []
+    task = load_task("total")
+    facts = task.parts[1].facts
+    second = replace(task.parts[1], facts=lambda: (second_is_read.set(), facts())[1])
+
+    def compress(model, **settings):
+        seen_beside.append(second_is_read.wait(0.3))
+        return model
+
+    monkeypatch.setattr(prepared_task, "compress_for_job", compress)
+    task = replace(task, parts=(task.parts[0], second))
+    ready = prepared_task.prepare_task(task, PROCESSOR, Cache(), Monitor())
+    with contextlib.closing(ready):
+        ready.begin()
+        assert seen_beside == [False]
+        assert second_is_read.wait(60)
 
 
 @pytest.fixture

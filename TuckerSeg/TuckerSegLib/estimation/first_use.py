@@ -109,8 +109,11 @@ def first_use_words(estimate: Estimate) -> str | None:
     if first_s is not None and first_s < LEAST_TOLD_SECONDS:
         return None
     networks = f"{len(estimate.parts)} networks are" if len(estimate.parts) > 1 else "the network is"
-    takes = "which takes some minutes" if first_s is None else f"which takes about {in_words(first_s)}"
-    words = f"First use of this compression: {networks} calibrated and compressed before the run, this once, {takes}."
+    words = f"First use of this compression: {networks} "
+    if first_s is None:
+        words += "made before the run, this once; how long that takes is not known."
+    else:
+        words += f"calibrated and compressed before the run, this once, which takes about {in_words(first_s)}."
     if seconds is not None:
         words += f" The run itself, and every later one, takes about {in_words(seconds)}."
     about = "about"
@@ -120,7 +123,7 @@ def first_use_words(estimate: Estimate) -> str | None:
     if original_s is None:
         return words
     words += f" The original (rank 1) needs no such preparation and takes {about} {in_words(original_s)}"
-    sooner = original_s < (first_s or 0.0) + (seconds or 0.0)
+    sooner = first_s is not None and original_s < first_s + (seconds or 0.0)
     return words + (": its result would be there sooner this time." if sooner else ".")
 
 
