@@ -186,6 +186,19 @@ def test_a_fixed_number_is_that_of_the_plan(patch):
     assert sum(each.before.macs - each.after.macs for each in linear) == (4 * 24**2 + 3 * 24 * 64) * 3 * 49
 
 
+def test_where_hardly_any_are_merged_all_tokens_are_kept_as_that_takes_less_time(patch):
+    def prepared(keep_ratio: float, air: float | None) -> tokens.Material:
+        spec = Spec(keep_ratio, agreement=0.001, air=air, merged=True, paired=True)
+        return tokens.prepare(small(), spec, None, lambda facts, make, read: read(make()), patches=lambda: [patch])
+
+    # 122 of 128 tokens; 112; 64 and one for the half that is air
+    shares = [prepared(*settings) for settings in ((0.95, None), (0.875, None), (0.99, AIR))]
+    assert [(each.keep_ratio, each.slower) for each in shares] == [(1.0, True), (0.875, False), (0.99, False)]
+    spec = Spec(0.95, agreement=0.001, merged=True, paired=True)
+    (change, *_) = tokens.plan(small(), spec, SHAPE, materials=shares[:1])
+    assert change.before == change.after and change.skipped_because == "merging hardly any tokens would take longer"
+
+
 def test_blocks_at_the_ends_of_a_grid_are_smaller():
     groups = CellGroups((3, 1, 4), (2, 2, 2))
     assert groups.blocks == (2, 1, 2) and groups.full == (4, 2)

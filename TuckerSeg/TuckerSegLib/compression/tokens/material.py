@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from ...errors import SpecError
 from ...monitor import Monitor
 from ..label_agreement import agreement_of_labels
+from .merging import MergedPassage
 from .passages import passages, put_passages
 from .spec import Spec
 
-VERSION = 3  # raise when the same spec and weights keep other tokens
+VERSION = 4  # raise when the same spec and weights keep other tokens
 TRIALS = 4  # of other shares than the asked one; each halves the range in which the smallest one that agrees lies
+PAYS = 0.88  # share of a patch's tokens, merged, above which OpenVINO takes longer than for all, whose shapes are fixed
 
 Tensors = dict[str, Tensor]
 Keep = Callable[[Mapping[str, Any], Callable[[], Tensors], Callable[[Tensors], Any]], Any]
@@ -32,10 +34,12 @@ class Material:
         keep_ratio: Share of the tokens that is kept; 1 where no smaller one agreed.
         agreement: Mean Dice with the whole network's labels at that share; of the largest that was tried where none
             agreed. None: nothing was tried.
+        slower: Whether all tokens are kept as what agreed would hardly have spared any, and time none.
     """
 
     keep_ratio: float
     agreement: float | None = None
+    slower: bool = False
 
 
 def prepare(
@@ -69,9 +73,13 @@ def prepare(
         if patches is None:
             raise SpecError("which tokens may go is tried on patches of a volume: it needs one, or the agreement 0")
         trial = _smallest_share(network, spec, patches(), monitor or Monitor())
-        return {"share": torch.tensor([trial.keep_ratio, trial.agreement], dtype=torch.float64)}
+        return {"share": torch.tensor([trial.keep_ratio, trial.agreement, trial.slower], dtype=torch.float64)}
 
-    return keep({"of": "share", **dataclasses.asdict(spec)}, make, lambda tensors: Material(*tensors["share"].tolist()))
+    def read(tensors: Tensors) -> Material:
+        ratio, agreement, slower = tensors["share"].tolist()
+        return Material(ratio, agreement, bool(slower))
+
+    return keep({"of": "share", **dataclasses.asdict(spec)}, make, read)
 
 
 def _smallest_share(network: nn.Module, spec: Spec, patches: Sequence[Tensor], monitor: Monitor) -> Material:
@@ -81,12 +89,14 @@ def _smallest_share(network: nn.Module, spec: Spec, patches: Sequence[Tensor], m
     def trial(ratio: float, number: int) -> Material:
         sparse = copy.deepcopy(network)
         put_passages(sparse, dataclasses.replace(spec, keep_ratio=ratio))
+        passing = _shares_passing(sparse)
         labels = _labels(sparse, patches, monitor, number * len(patches), runs)
-        return Material(ratio, agreement_of_labels(labels, expected))
+        slower = sum(passing) > PAYS * len(passing)
+        return Material(ratio, agreement_of_labels(labels, expected), slower)
 
     closest = trial(spec.keep_ratio, 1)
     if closest.agreement >= spec.agreement:
-        return closest
+        return _if_it_pays(closest)
     too_few, enough = closest.keep_ratio, Material(1.0)
     for number in range(2, 2 + TRIALS):
         between = trial((too_few + enough.keep_ratio) / 2, number)
@@ -94,7 +104,24 @@ def _smallest_share(network: nn.Module, spec: Spec, patches: Sequence[Tensor], m
             enough = between
         else:
             too_few, closest = between.keep_ratio, between
-    return enough if enough.agreement is not None else Material(1.0, closest.agreement)
+    return _if_it_pays(enough) if enough.agreement is not None else Material(1.0, closest.agreement)
+
+
+def _if_it_pays(trial: Material) -> Material:
+    return dataclasses.replace(trial, keep_ratio=1.0) if trial.slower else trial
+
+
+def _shares_passing(network: nn.Module) -> list[float]:
+    """A list to which each run of a network adds the share of tokens that pass its blocks where they are merged."""
+    shares: list[float] = []
+    for encoder in network.modules():
+        passage = getattr(encoder, "passage", None)
+        if isinstance(passage, MergedPassage):
+            every = passage.registers + passage.alike_groups.cells
+            encoder.blocks[0].register_forward_pre_hook(
+                lambda block, inputs, every=every: shares.append(inputs[0].shape[1] / every)
+            )
+    return shares
 
 
 @torch.no_grad()

@@ -59,6 +59,8 @@ def plan(
     if ratio >= 1:
         agreed = min([each.agreement for each in materials if each.agreement is not None], default=None)
         reason = "all tokens are kept" if agreed is None else f"agreement of {agreed:.3f} with fewer tokens"
+        if any(each.slower for each in materials):
+            reason = "merging hardly any tokens would take longer"
         costs = dict.fromkeys(places, Cost(0, 0)) | before
         return tuple(_change(path, modules[path], cost, cost, reason) for path, cost in costs.items())
     kept = replace(spec.bound(), keep_ratio=ratio)
