@@ -124,6 +124,25 @@ def test_openvino_merges_what_each_patch_lets_it_merge(paired):
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_openvino_finds_merged_tokens_again_in_half_precision():
+    """Places are whole numbers there, too: bf16 has none above 256."""
+    import openvino
+
+    class_name, kwargs = transformer_architecture("Primus", (32, 32, 32))
+    kwargs = {**kwargs, "eva_depth": 1, "patch_embed_size": (4, 4, 4)}
+    network = build_network(Architecture(class_name, kwargs, ()), 1, 3)
+    spec = Spec(0.7, agreement=0, merged=True, paired=True)
+    compression.method("tokens").apply(network, compression.method("tokens").plan(network, spec, (32, 32, 32)))
+    converted = to_model(network, (1, 1, 32, 32, 32), "bf16", lambda _: None, channels_last=False)
+    compiled = openvino.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    patch = torch.randn(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = network(patch)
+    halves = torch.from_numpy(np.asarray(compiled(patch.numpy()).to_tuple()[0]).view(np.int16)).view(torch.bfloat16)
+    assert ((halves.float() - expected).norm() / expected.norm()).item() < 0.05
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("learned", [False, True])
 def test_openvino_keeps_a_fixed_number_of_tokens(learned):
     import openvino

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenVINOPredictor", "devices", "is_out_of_memory", "prepare"]
 
-_GRAPH_VERSION = 8  # of what openvino_convert.to_model makes; a change must not meet old entries
+_GRAPH_VERSION = 9  # of what openvino_convert.to_model makes; a change must not meet old entries
 _MEMORY_WORDS = ("bad_alloc", "bad allocation", "failed to allocate", "can't allocate", "cannot allocate memory")
 
 

@@ -105,7 +105,8 @@ class MergedPassage(nn.Module):
         means, counts = self._candidates(cells.transpose(1, 2), members, air)
         choice = self._choice(self._spread(cells, members, counts), counts, members, air)
         rows = self._rows(choice.taken)
-        ranks = (choice.taken.cumsum(dim=1) - 1).long().gather(1, choice.candidates)  # cells' places among the rows
+        # Cells' places among the rows: counted in whole numbers, which half precision has none of above 256
+        ranks = ((choice.taken > 0.5).long().cumsum(dim=1) - 1).gather(1, choice.candidates)
         start = _taken(means.transpose(1, 2), rows)
         leading_counts = torch.ones(leading.shape[:2], device=tokens.device)
         log_sizes = torch.cat((leading_counts, counts.gather(1, rows)), dim=1).log()
@@ -137,9 +138,12 @@ class MergedPassage(nn.Module):
         values = nn.functional.layer_norm(cells.float(), cells.shape[2:]) if self.paired else cells.float()
         groups, values = self.alike_groups, (values * members[..., None]).transpose(1, 2)
         sizes = counts[:, groups.cells : groups.cells + groups.number]
-        of_means = groups.sums(values.unflatten(2, self.grid)).flatten(2).square().sum(dim=1) / sizes.clamp(min=1)
-        squares = groups.sums(values.square().sum(dim=1).unflatten(1, (1, *self.grid))).flatten(1)
-        return torch.where(sizes > 1.5, 1 - of_means / squares.clamp(min=1e-12), NEVER)
+        means = groups.sums(values.unflatten(2, self.grid)).flatten(2) / sizes.clamp(min=1)[:, None]
+        apart = (values - means.index_select(2, groups.owners(cells.device))) * members[:, None]
+        squares, distances = (
+            groups.sums(each.square().sum(dim=1).unflatten(1, (1, *self.grid))).flatten(1) for each in (values, apart)
+        )
+        return torch.where(sizes > 1.5, distances / squares.clamp(min=1e-12), NEVER)
 
     def _choice(self, spread: Tensor, counts: Tensor, members: Tensor, air: Tensor | None) -> Choice:
         count, device = self.alike_groups.cells, members.device
@@ -149,8 +153,8 @@ class MergedPassage(nn.Module):
             merged = torch.zeros_like(spread).scatter(1, full.topk(self._fixed_groups, largest=False).indices, 1.0)
         else:
             order = spread.argsort(dim=1)
-            spared = (sizes.gather(1, order) - 1).cumsum(dim=1)
-            most = (1 - self.keep_ratio) * members.sum(dim=1, keepdim=True) + 1e-3
+            spared = (sizes.gather(1, order).round().long() - 1).cumsum(dim=1)
+            most = (1 - self.keep_ratio) * (members > 0.5).sum(dim=1, keepdim=True) + 1e-3
             allowed = (spared <= most) & (spread.gather(1, order) < NEVER)
             merged = torch.zeros_like(spread).scatter(1, order, allowed.float())
         in_groups = merged[:, self.alike_groups.owners(device)] * members
