@@ -14,6 +14,7 @@ from Testing.engine.running_worker import LIBRARY_FOLDER
 from TuckerSegLib import (
     Cache,
     InferenceSpec,
+    Job,
     calibrate_model,
     hardware,
     load_model,
@@ -23,6 +24,7 @@ from TuckerSegLib.estimation.network import Estimator
 from TuckerSegLib.image import Geometry
 from TuckerSegLib.measurements import Measurements
 from TuckerSegLib.models.calibration import store_calibration
+from TuckerSegLib.models.resolved_job import resolve
 from TuckerSegLib.records.estimate import Estimate
 from TuckerSegLib.records.serialization import from_json, to_json
 
@@ -70,6 +72,15 @@ def test_of_a_coarse_volume_with_the_nearest_output_less_is_foretold_to_be_held(
     sums = 32 * 128**2 * (3 * 4 + 4)  # of a layer of patches: logits and weights
     assert told(64, 2.0, "native") - told(64, 2.0, "nearest") == pytest.approx(sums * 7 / 8, rel=0.01)
     assert told(128, 1.0, "native") == told(128, 1.0, "nearest")
+
+
+def test_of_a_network_that_is_compiled_already_no_weights_are_counted_beside_it(make_model_folder, measurements):
+    model, geometry = load_model(make_model_folder()), Geometry((40, 40, 40), COARSE)
+    job = resolve(Job((), inference=InferenceSpec(device="openvino:cpu", precision="fp32")))
+    before = Estimator(model, measurements).estimate(geometry, job).peak_memory_bytes
+    Cache().compiled_folder(model.key).mkdir(parents=True)
+    after = Estimator(model, measurements).estimate(geometry, job).peak_memory_bytes
+    assert before - after == pytest.approx(2.5 * model.weight_bytes, abs=1)
 
 
 CALIBRATED = """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 
+from .. import hardware
 from ..cache import Cache, key_of
 from ..image import Image
 from ..measurements import Measurements
@@ -40,6 +42,19 @@ class CompressedFacts:
     material_share: float = 0.0
     whole_share: float = 0.0
     seconds_share: float | None = None
+
+    def is_compiled(self, device: hardware.Device, cache: Cache) -> bool:
+        """Whether the cache has the network's compiled form, for a device that takes one."""
+        return device.backend == "openvino" and os.path.exists(cache.path("compiled", self.key))
+
+    def cache_bytes(self, original: SegmentationModel, device: hardware.Device, precision: str, cache: Cache) -> int:
+        """Bytes that a run would add to the cache: compressed network, its materials, its compiled form."""
+        weight_bytes, stored = self.cost.weight_bytes * len(original.folds), 0
+        if not os.path.exists(cache.path("models", self.key)):
+            stored = weight_bytes + round(self.material_share * original.weight_bytes)
+        if device.backend == "openvino" and not self.is_compiled(device, cache):
+            stored += weight_bytes // (1 if precision == "fp32" else 2)
+        return stored
 
 
 def allocated_facts(

@@ -2,7 +2,8 @@
 
 Calibrated under Linux on four networks (5.6 to 31 million parameters, one and two folds, original and compressed),
 volumes of 3 to 157 million voxels and two processor backends: from 9 % too little, in the first run of a model, which
-converts, compresses and compiles it, to 34 % too much later; 16 % off in the mean of 37 runs.
+converts, compresses and compiles it, to 34 % too much later; 16 % off in the mean of 37 runs. Since then
+a run takes one copy of a patch's features less, and of a network that is compiled already no other form is counted.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from ..sliding_window import patch_origins
 
 PROCESS_BYTES = 0.5e9  # Python with torch, OpenVINO and, where a model is converted, nnunetv2 imported
 WEIGHT_COPIES = 4.5  # the model, its compressed and compiled forms, and what compiling leaves behind
-OPENVINO_MAPS = {"fp32": 4.5, "bf16": 2.2, "fp16": 2.2}  # in units of the first stage's features of a patch, float32
+COMPILED_COPIES = {"fp32": 2.0, "bf16": 1.0, "fp16": 1.0}  # where it is read in its compiled form, and laid out anew
+OPENVINO_MAPS = {"fp32": 3.5, "bf16": 1.8, "fp16": 1.8}  # in units of the first stage's features of a patch, float32
 TORCH_MAPS = 10.0  # the allocator keeps what is freed
 # A pass with gradients, measured on networks of 4 to 32 features in the first stage and 3 to 5 stages: within 30 %.
 PASS_MAPS = {"fp32": 1.2, "bf16": 0.8}  # in units of all maps of a crop, float32, whose channels fill blocks
@@ -40,6 +42,7 @@ def predicted_peak_memory_bytes(
     device: hardware.Device,
     precision: str,
     inference: InferenceSpec,
+    is_compiled: bool = False,
 ) -> int:
     """Predict the largest resident memory of a process that does one run, in bytes.
 
@@ -48,7 +51,8 @@ def predicted_peak_memory_bytes(
         geometry: The volume's grid.
         device: The device that computes.
         precision: ``fp32``, ``bf16`` or ``fp16``.
-        inference: Step fraction and batch size of the run.
+        inference: Step fraction, batch size and output grid of the run.
+        is_compiled: Whether the cache has the network's compiled form, so that nothing else is read of it.
     """
     plans = model.plans
     shape = grid_shape(geometry, plans, plans.resampling_convention)
@@ -58,7 +62,7 @@ def predicted_peak_memory_bytes(
     planes = plans.patch_shape[0] if several else 0  # whose sums are held at once, see ``sliding_window.accumulator``
     return round(
         PROCESS_BYTES
-        + WEIGHT_COPIES * model.weight_bytes
+        + (COMPILED_COPIES[precision] if is_compiled else WEIGHT_COPIES) * model.weight_bytes
         + math.prod(geometry.shape) * (IMAGE_BYTES * plans.input_channels + LABEL_BYTES)
         + math.prod(padded) * plans.input_channels * 4
         + planes

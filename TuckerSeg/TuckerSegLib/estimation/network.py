@@ -108,7 +108,7 @@ class Estimator:
             macs_per_volume=all_macs,
             original_seconds=seconds["original"],
             seconds=seconds["compressed"],
-            peak_memory_bytes=self._peak_memory_bytes(geometry, device, precision, resolved, compressed.is_bound),
+            peak_memory_bytes=self._peak_memory_bytes(geometry, device, precision, resolved, compressed),
             free_memory_bytes=_free_memory_bytes(),
             agreement=agreement,
             agreement_source=source,
@@ -118,7 +118,7 @@ class Estimator:
                 *gain_notes(compressed.whole_share, device, self._measurements, precision),
                 *_notes(interpolated, device, compressed.is_bound),
             ),
-            cache_bytes=self._cache_bytes(compressed, device, precision),
+            cache_bytes=compressed.cache_bytes(self._model, device, precision, self._cache),
             patches_skipped=skipped,
             parts=(part,),
             first_use_seconds=self._first_use_seconds(resolved, compressed),
@@ -147,11 +147,17 @@ class Estimator:
         return self._model.weight_bytes
 
     def _peak_memory_bytes(
-        self, geometry: Geometry, device: hardware.Device, precision: str, resolved: ResolvedJob, is_bound: bool
+        self,
+        geometry: Geometry,
+        device: hardware.Device,
+        precision: str,
+        resolved: ResolvedJob,
+        compressed: CompressedFacts,
     ) -> int:
         """Of the run, and of the calibration before it where one is due."""
-        running = predicted_peak_memory_bytes(self._model, geometry, device, precision, resolved.inference)
-        if not self._volumes_to_calibrate(resolved, is_bound):
+        run = (device, precision, resolved.inference, compressed.is_compiled(device, self._cache))
+        running = predicted_peak_memory_bytes(self._model, geometry, *run)
+        if not self._volumes_to_calibrate(resolved, compressed.is_bound):
             return running
         return max(running, predicted_calibration_peak_bytes(self._model, geometry, self._calibration_bytes))
 
@@ -172,15 +178,6 @@ class Estimator:
     @functools.cached_property
     def _calibration_bytes(self) -> int:
         return calibration_bytes(self._model)
-
-    def _cache_bytes(self, compressed: CompressedFacts, device: hardware.Device, precision: str) -> int:
-        """Bytes that a run would add to the cache: compressed network, its materials, its compiled form."""
-        weight_bytes, cache, stored = compressed.cost.weight_bytes * len(self._model.folds), self._cache, 0
-        if not os.path.exists(cache.path("models", compressed.key)):
-            stored = weight_bytes + round(compressed.material_share * self._model.weight_bytes)
-        if device.backend == "openvino" and not os.path.exists(cache.path("compiled", compressed.key)):
-            stored += weight_bytes // (1 if precision == "fp32" else 2)
-        return stored
 
     def _patches(
         self, volume: Geometry | Image, resolved: ResolvedJob, roi_finder: RoiFinder

@@ -72,7 +72,9 @@ class TaskEstimator:
         """The estimate of all networks, run one after the other."""
         agreement, source = self._agreement(resolved)
         on_grid = max(estimator.grid_voxels(geometry) for estimator in self._estimators)
-        beside = max(estimator.weight_bytes for estimator in self._estimators)  # of the network that is read meanwhile
+        beside = 0
+        if any(estimate.cache_bytes or not estimate.device.startswith("openvino") for estimate in estimates):
+            beside += max(estimator.weight_bytes for estimator in self._estimators)  # of the one that is read meanwhile
         voxels = math.prod(geometry.shape)
         beside += voxels * LABEL_BYTES + on_grid * SHARED_BYTES
         beside += voxels * sum(part.role == MASK for part in self._task.parts)
