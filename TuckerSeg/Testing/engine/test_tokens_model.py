@@ -15,9 +15,9 @@ from TuckerSegLib.export.settings import ExportSettings
 from TuckerSegLib.export.whole_network import whole_network
 from TuckerSegLib.hardware.openvino_convert import to_model
 from TuckerSegLib.models.description import describe
-from TuckerSegLib.nnunet.for_running import rewrite
 from TuckerSegLib.nnunet.network import build_network
 from TuckerSegLib.nnunet.plans import Architecture
+from TuckerSegLib.segmentation.running_form import rewrite
 
 EXACT = InferenceSpec(precision="fp32", device="torch:cpu")
 Spec = compression.method("tokens").Spec

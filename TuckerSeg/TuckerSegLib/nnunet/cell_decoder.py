@@ -42,12 +42,10 @@ class CellDecoder(nn.Module):
         return values.reshape(batch, *sides, -1).permute(0, 4, 1, 2, 3)
 
 
-def decode_by_products(network: nn.Module) -> None:
-    """Let every decoder of cells in a network compute by products, in place; one stays where its layers are others."""
-    for module in network.modules():
-        for name, child in module.named_children():
-            if type(child) is PatchDecode and (decoder := _products_of(child)) is not None:
-                setattr(module, name, decoder)
+def decoders_by_products(network: nn.Module) -> dict[PatchDecode, CellDecoder]:
+    """What may stand for the decoders of cells in a network; not for one whose layers are others."""
+    decoders = {module: _products_of(module) for module in network.modules() if type(module) is PatchDecode}
+    return {module: decoder for module, decoder in decoders.items() if decoder is not None}
 
 
 def _products_of(decoder: PatchDecode) -> CellDecoder | None:

@@ -86,7 +86,7 @@ def prepare(
             predictor.close()
 
     def load(fold: str) -> nn.Module:
-        from ..nnunet.for_running import rewrite  # with what networks are built of, which compiled forms do without
+        from .running_form import rewrite  # with what networks are built of, which compiled forms do without
 
         network = whole().network(fold, features)
         if (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from .cell_decoder import decode_by_products
-from .turned_halves import turn_halves
+from ..compression.layers import replace_modules
+from ..nnunet.cell_decoder import decoders_by_products
+from ..nnunet.turned_halves import turn_halves
 
 
 def rewrite(network: nn.Module, processor: bool) -> None:
@@ -17,4 +18,4 @@ def rewrite(network: nn.Module, processor: bool) -> None:
     """
     turn_halves(network)
     if processor:
-        decode_by_products(network)
+        replace_modules(network, decoders_by_products(network))
