@@ -20,14 +20,13 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "TuckerSeg"))
 
-from TuckerSegLib.segmentation.running_form import rewrite
-
 from TuckerSegLib import compress, hardware, load_model, read_image
 from TuckerSegLib.compression import tokens
 from TuckerSegLib.compression.label_agreement import agreement_of_labels
 from TuckerSegLib.models.model import SegmentationModel
 from TuckerSegLib.models.patches import with_air
 from TuckerSegLib.preprocessing.preprocess import preprocess
+from TuckerSegLib.segmentation.running_form import rewrite
 from TuckerSegLib.sliding_window.grid import padding, patch_origins
 
 VARIANTS = ("0.99", "0.9", "0.85", "0.8", "0.75", "0.7", "0.6", "leave:0.9", "leave:0.75")

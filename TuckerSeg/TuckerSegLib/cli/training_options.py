@@ -16,7 +16,7 @@ from .option_groups import add_compression, add_training_place
 
 SAURON = "sauron"  # what --method takes here, beside the methods that compress before the training
 FRESH_LEARNING_RATE = 2e-3  # of a narrower network with fresh weights
-PRUNED_LEARNING_RATE = 1e-3  # of one that begins with its original's
+PRUNED_LEARNING_RATE = 5e-3  # of one that begins with its original's
 SAURON_LEARNING_RATE = 1e-3  # of its own schedule
 TOKENS = "tokens"  # of --method, which is trained as TokenSparse (arXiv:2303.06522) trains a transformer
 TOKENS_LEARNING_RATE = 1.72e-2  # of batches of 256
