@@ -64,7 +64,7 @@ class Measurements:
         """How many times its usual seconds a first use took here; None where there was none.
 
         Args:
-            setting: From ``first_use.first_use_setting``.
+            setting: Processor, precision of the passes and threads, as ``estimation.first_use`` names them.
         """
         ratio, _ = self._entries("first use", setting).get("", (None, None))
         return ratio

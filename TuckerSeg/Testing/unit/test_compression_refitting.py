@@ -31,7 +31,7 @@ def block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 @pytest.fixture(params=[16, 28], ids=["taps told apart", "too many taps to tell apart"])
 def network(request, monkeypatch) -> nn.Module:
     width = request.param
-    monkeypatch.setattr("TuckerSegLib.compression.calibration.MOST_TAP_CHANNELS", 27 * 27)
+    monkeypatch.setattr("TuckerSegLib.compression.sampling.MOST_TAP_CHANNELS", 27 * 27)
     torch.manual_seed(3)
     layers = [block(1, width), block(width, 24), block(24, 32, 2), nn.ConvTranspose3d(32, width, 2, 2)]
     return nn.Sequential(*layers, block(width, 16), nn.Conv3d(16, 9, 1)).eval().requires_grad_(False)

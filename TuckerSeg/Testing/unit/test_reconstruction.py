@@ -54,7 +54,7 @@ def rebuilt(factors) -> torch.Tensor:
 @pytest.mark.parametrize("path", [NARROW, TRANSPOSED, HEAD])
 def test_errors_of_truncation_are_those_of_the_rebuilt_weights(model, monkeypatch, path, taps_told_apart):
     if not taps_told_apart:
-        monkeypatch.setattr("TuckerSegLib.compression.calibration.MOST_TAP_CHANNELS", 0)
+        monkeypatch.setattr("TuckerSegLib.compression.sampling.MOST_TAP_CHANNELS", 0)
     network, calibration = model.network("0"), calibrated(model, "0")
     layer = decompose(network).layers[path]
     basis = CalibratedBasis.from_network(network, calibration)

@@ -9,8 +9,6 @@ from typing import Any
 
 from ..cache import Cache
 from ..errors import TuckerSegError
-from ..estimation.first_use import first_use_words, here, in_words, remember_first_use
-from ..estimation.network import Estimator
 from ..image import Image
 from ..measurements import Measurements
 from ..models.task import SegmentationTask
@@ -52,6 +50,10 @@ class FirstUse:
             self._end()
 
     def _begin(self, task: SegmentationTask) -> None:
+        # Not at the top: runs of networks that are in the cache begin sooner without the parts that estimate.
+        from ..estimation.first_use import first_use_words, here, in_words
+        from ..estimation.network import Estimator
+
         part, count = task.parts[self._number], len(task.parts) - self._number
         try:
             estimator = Estimator(part.facts().without_weights(), self._measurements, self._cache, part.load)
@@ -71,6 +73,8 @@ class FirstUse:
 
     def _end(self) -> None:
         if self._running is not None:
+            from ..estimation.first_use import remember_first_use
+
             began, usual_s = self._running
             remember_first_use(self._clock() - began, usual_s, self._measurements)
             self._running = None
