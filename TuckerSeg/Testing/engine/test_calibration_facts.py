@@ -8,7 +8,7 @@ import pytest
 from TuckerSegLib import Cache, Job, TuckerSpec, calibrate_model, image_from_array, load_model, tensor_file
 from TuckerSegLib.cache import entry_name
 from TuckerSegLib.models.calibration import calibration_key, store_calibration, stored_calibration
-from TuckerSegLib.models.calibration_facts import CalibrationFacts, stored_calibration_facts
+from TuckerSegLib.models.calibration_facts import CalibrationFacts, is_calibrated_on_a_volume, stored_calibration_facts
 from TuckerSegLib.models.compress import compress
 from TuckerSegLib.models.job_compression import facts_for_job
 from TuckerSegLib.models.resolved_job import resolve
@@ -89,3 +89,15 @@ def test_a_file_whose_header_is_damaged_is_discarded(model, cache):
     path.write_bytes(content.replace(b"calibration_sha256", b"calibration_sha257", 1))
     with pytest.warns(UserWarning, match="made again"):
         assert stored_calibration_facts(model, cache) is None
+
+
+def test_estimates_ask_for_a_calibration_without_reading_one_even_of_an_earlier_version(model, cache, no_numbers):
+    rewritten(model, cache, calibration_sha256=None)
+    no_numbers()
+    assert is_calibrated_on_a_volume(model, cache) is True
+    assert is_calibrated_on_a_volume(load_model("demo"), Cache()) is True  # by what it comes with
+
+
+def test_a_calibration_on_the_built_in_volume_alone_is_none_of_the_users(model, cache):
+    rewritten(model, cache, volumes=["synthetic_torso.nii.gz"])
+    assert is_calibrated_on_a_volume(model, cache) is False

@@ -12,7 +12,7 @@ from .. import hardware
 from ..cache import Cache
 from ..measurements import Measurements
 from ..models.calibration import PATCHES_PER_VOLUME, crop_shape, has_built_in_volumes, pass_precision
-from ..models.calibration_facts import stored_calibration_facts
+from ..models.calibration_facts import is_calibrated_on_a_volume
 from ..models.model import SegmentationModel
 from ..models.resolved_job import ResolvedJob
 from ..records.estimate import Estimate
@@ -40,10 +40,10 @@ def volumes_to_calibrate(model: SegmentationModel, resolved: ResolvedJob, cache:
         spec.needs_calibration and spec.calibration is None for _, spec in resolved.steps
     ):
         return 0
-    known = None if again else stored_calibration_facts(model, cache)
+    known = None if again else is_calibrated_on_a_volume(model, cache)
     if known is None:
         return 1 + has_built_in_volumes(model)
-    return int(calibrate == "volume" or known.built_in_alone)
+    return int(calibrate == "volume" or not known)
 
 
 def usual_first_use_seconds(model: SegmentationModel, volumes: int, methods: tuple[str, ...]) -> float | None:

@@ -54,6 +54,28 @@ def stored_calibration_facts(model: SegmentationModel, cache: Cache) -> Calibrat
     return stored_calibration(model, cache)
 
 
+def is_calibrated_on_a_volume(model: SegmentationModel, cache: Cache) -> bool | None:
+    """Whether a calibration of a model was made on more than the built-in volume alone; None where there is none.
+
+    Headers tell it, and the numbers are not read: this is asked at every estimate.
+
+    Args:
+        model: With its weights or without.
+        cache: Where it is looked for.
+    """
+    from .shipped_calibration import shipped_stamp  # reads models, which runs of kept networks do without
+
+    key = calibration_key(model)
+    path = cache.find("calibrations", key)
+    if path is None:
+        return None if shipped_stamp(model) is None else True
+    try:
+        _, document = tensor_file.read_shapes(path, entry_name("calibrations", key))
+        return not is_built_in_alone(tuple(document["volumes"]))
+    except (ModelFileError, KeyError, TypeError):
+        return None  # whoever reads the whole discards it
+
+
 def _has_ranges(names: set[str]) -> bool:
     layers = {name.rpartition("/")[0] for name in names if "/" in name}
     return all(f"{layer}/magnitudes" in names for layer in layers)
