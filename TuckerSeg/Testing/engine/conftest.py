@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,16 +17,15 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from Testing.engine.handed_volumes import hand_over_noise
 from Testing.engine.running_worker import LIBRARY_FOLDER, RunningWorker
 from TuckerSegLib import InferenceSpec, Job, image_from_array, load_model, prepare
 from TuckerSegLib.cli.main import main
 from TuckerSegLib.hardware import torch_cpu, torch_threads
-from TuckerSegLib.records.protocol import VolumeFile
 from TuckerSegLib.records.serialization import to_json
 from TuckerSegLib.segmentation.predictor import Network
 
 SHAPE_LABELS = {"background": 0, "ball": 1, "cube": 2}
-AFFINE = ((-2.0, 0.0, 0.0, 30.0), (0.0, 2.5, 0.0, -40.0), (0.0, 0.0, 3.0, 5.0), (0.0, 0.0, 0.0, 1.0))
 
 
 @pytest.fixture
@@ -117,35 +117,11 @@ def start_worker(tmp_path, warm_python):
             worker.process.stdin.close()
 
 
-@dataclass(frozen=True, eq=False)
-class HandedVolume:
-    """A volume as an application hands it over: voxels (Z, Y, X), and the record with its file."""
-
-    voxels: np.ndarray
-    file: VolumeFile
-
-    @property
-    def document(self) -> dict[str, Any]:
-        return to_json(self.file)
-
-
 @pytest.fixture
 def hand_over(tmp_path):
     """A function that writes smooth noise in the range of HU, of a shape and affine, for the worker."""
 
-    def write(shape=(40, 36, 44), affine=AFFINE, name="noise") -> HandedVolume:
-        coarse = np.random.default_rng(sum(shape)).normal(size=(6, 6, 6)) * 500
-        for axis, size in enumerate(shape):
-            where = np.linspace(0, 5, size)
-            lower = np.minimum(where.astype(int), 4)
-            weight = (where - lower).reshape([-1 if other == axis else 1 for other in range(3)])
-            coarse = coarse.take(lower, axis) * (1 - weight) + coarse.take(lower + 1, axis) * weight
-        voxels = coarse.clip(-1000, 1500).astype(np.int16)
-        path = tmp_path / f"{name}.npy"
-        np.save(path, voxels)
-        return HandedVolume(voxels, VolumeFile(str(path), shape, affine, name, f"{name}-{shape}"))
-
-    return write
+    return functools.partial(hand_over_noise, tmp_path)
 
 
 @pytest.fixture

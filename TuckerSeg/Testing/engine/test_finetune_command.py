@@ -16,7 +16,7 @@ import torch
 from TuckerSegLib import InferenceSpec, image_from_array, load_model, read_image, segment
 from TuckerSegLib.cache import Cache
 from TuckerSegLib.cli.parser import build_parser
-from TuckerSegLib.cli.training_options import training_settings
+from TuckerSegLib.cli.training_settings import training_settings
 from TuckerSegLib.evaluation.dice import mean_dice
 from TuckerSegLib.models.calibration import stored_calibration, volume_id
 from TuckerSegLib.models.description import describe

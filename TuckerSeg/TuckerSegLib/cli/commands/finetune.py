@@ -25,7 +25,7 @@ from ..compressed_model import compressed, cost_words, model_output, tell_writte
 from ..jobs_from_options import model_of, steps_of
 from ..output import say
 from ..terminal import TerminalReporter
-from ..training_options import sauron_settings, training_settings
+from ..training_settings import sauron_settings, training_settings
 
 USUAL_CONFIGURATION = "3d_fullres"
 
